@@ -1,0 +1,229 @@
+//! The persistent state, row by row, as the core means it. Encoding is the store's (`store::keys`, `store::codec`).
+//!
+//! A row is a result, never a command: writing it again changes nothing.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::event::StoredEvent;
+use crate::ids::{Attempt, Offset};
+use crate::time::Timestamp;
+
+/// Offsets per cursor chunk: one bit each, so a chunk is 512 bytes.
+pub const CHUNK_OFFSETS: u64 = 4096;
+
+/// Which offsets of one chunk above the cursor's floor are settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CursorChunk(pub Box<[u64; 64]>);
+
+/// Everything below `floor` is settled for the subscription; what is settled above it is in the chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CursorRow {
+    /// First offset that may be unsettled.
+    pub floor: Offset,
+}
+
+/// One ended attempt, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptNote {
+    /// Which try.
+    pub attempt: Attempt,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Why it did not succeed.
+    pub reason: String,
+}
+
+/// Ended attempts kept per delivery; older ones are dropped so that a row stays small.
+pub const ATTEMPT_NOTES_MAX: usize = 8;
+
+/// A delivery that waits for its next attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingRow {
+    /// Attempts already spent.
+    pub spent: u32,
+    /// Earliest next attempt.
+    pub due: Timestamp,
+    /// The latest ended attempts, oldest first.
+    pub notes: Vec<AttemptNote>,
+}
+
+/// A delivery given up: kept with its event, its cause and its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadRow {
+    /// The event, so that the log may be trimmed.
+    pub event: StoredEvent,
+    /// Stable word: `rejected`, `attempts-exhausted`.
+    pub cause: String,
+    /// The last reason, for people.
+    pub reason: String,
+    /// Attempts spent.
+    pub attempts: u32,
+    /// The latest ended attempts, oldest first.
+    pub notes: Vec<AttemptNote>,
+    /// When it was given up.
+    pub at: Timestamp,
+}
+
+/// A delivery that may have been sent and waits for a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownRow {
+    /// The event.
+    pub event: StoredEvent,
+    /// The guest's or the host's reference.
+    pub reference: String,
+    /// Attempts spent.
+    pub attempts: u32,
+    /// When it was parked.
+    pub at: Timestamp,
+}
+
+/// State of a dedup claim on disk. A key without a row is free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimState {
+    /// A strong claim's intent: whoever finds it after a crash must take it as uncertain.
+    Claimed,
+    /// Something may have left; the next claim is told so.
+    Uncertain,
+    /// Done, with the receipt.
+    Done {
+        /// Answer to later claims.
+        receipt: Option<Vec<u8>>,
+    },
+}
+
+/// A dedup claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimRow {
+    /// Its state.
+    pub state: ClaimState,
+    /// After this the row counts as absent.
+    pub expires: Timestamp,
+}
+
+/// A kv value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvRow {
+    /// The value; a number written by `add` is its decimal text.
+    pub value: Vec<u8>,
+    /// After this the row counts as absent.
+    pub expires: Option<Timestamp>,
+    /// Changes with every write.
+    pub version: u64,
+}
+
+/// Status of a send record, in the order of its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordStatus {
+    /// The delivery reached the plugin.
+    Accepted,
+    /// Waits for its time.
+    Scheduled,
+    /// Claimed.
+    Claimed,
+    /// An attempt was made.
+    Attempted,
+    /// The provider took it.
+    Sent,
+    /// The provider says that it arrived.
+    Delivered,
+    /// The provider says that it came back.
+    Bounced,
+    /// Maybe sent.
+    Unknown,
+    /// Too late.
+    Expired,
+    /// Not sent on purpose.
+    Suppressed,
+    /// Given up.
+    Dead,
+    /// A person decides.
+    Manual,
+}
+
+impl RecordStatus {
+    /// Every status, in code order.
+    pub const ALL: [RecordStatus; 12] = [
+        RecordStatus::Accepted,
+        RecordStatus::Scheduled,
+        RecordStatus::Claimed,
+        RecordStatus::Attempted,
+        RecordStatus::Sent,
+        RecordStatus::Delivered,
+        RecordStatus::Bounced,
+        RecordStatus::Unknown,
+        RecordStatus::Expired,
+        RecordStatus::Suppressed,
+        RecordStatus::Dead,
+        RecordStatus::Manual,
+    ];
+
+    /// The word in JSON and WIT.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            RecordStatus::Accepted => "accepted",
+            RecordStatus::Scheduled => "scheduled",
+            RecordStatus::Claimed => "claimed",
+            RecordStatus::Attempted => "attempted",
+            RecordStatus::Sent => "sent",
+            RecordStatus::Delivered => "delivered",
+            RecordStatus::Bounced => "bounced",
+            RecordStatus::Unknown => "unknown",
+            RecordStatus::Expired => "expired",
+            RecordStatus::Suppressed => "suppressed",
+            RecordStatus::Dead => "dead",
+            RecordStatus::Manual => "manual",
+        }
+    }
+
+    /// The status of a word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<RecordStatus> {
+        RecordStatus::ALL
+            .into_iter()
+            .find(|status| status.word() == word)
+    }
+}
+
+/// A send record: one per (subscription, business key, recipient, event).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordRow {
+    /// Business key.
+    pub business_key: String,
+    /// Recipient.
+    pub recipient: String,
+    /// Latest status.
+    pub status: RecordStatus,
+    /// Provider.
+    pub provider: String,
+    /// The provider's reference.
+    pub provider_reference: String,
+    /// Detail.
+    pub detail: String,
+    /// Attempt that noted it.
+    pub attempt: Attempt,
+    /// When it was noted.
+    pub at: Timestamp,
+    /// The event's `id` attribute.
+    pub event_id: String,
+}
+
+/// Why a subscription does not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PausedRow {
+    /// Who: `operator`, `plugin`, `host`.
+    pub by: String,
+    /// For people.
+    pub reason: String,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// A lane kept closed by `ordering.hold`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldRow {
+    /// The lane opens again then.
+    pub until: Timestamp,
+}

@@ -1,0 +1,147 @@
+//! What an operator configures: topics and subscriptions, as the core understands them.
+//!
+//! Parsing from files and JSON is the server's; this is the checked result.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::event::Event;
+use crate::ids::{Name, SubscriptionId, TopicId};
+use crate::time::Millis;
+
+/// A topic: a named log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its number.
+    pub id: TopicId,
+    /// Its name.
+    pub name: Name,
+}
+
+/// Which events of its topics a subscription wants; compiled once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Filter {
+    /// Every event.
+    #[default]
+    Everything,
+    /// The attribute has exactly this value.
+    Exact {
+        /// CloudEvents attribute name.
+        attribute: String,
+        /// Wanted value.
+        value: String,
+    },
+    /// The attribute starts with this.
+    Prefix {
+        /// CloudEvents attribute name.
+        attribute: String,
+        /// Wanted beginning.
+        value: String,
+    },
+    /// The attribute ends with this.
+    Suffix {
+        /// CloudEvents attribute name.
+        attribute: String,
+        /// Wanted end.
+        value: String,
+    },
+    /// All of these hold.
+    All(Vec<Filter>),
+    /// At least one of these holds.
+    Any(Vec<Filter>),
+    /// This does not hold.
+    Not(alloc::boxed::Box<Filter>),
+}
+
+/// How deep a filter may nest; a deeper one is refused when it is applied, so that matching can recurse safely.
+pub const FILTER_DEPTH_MAX: usize = 16;
+
+impl Filter {
+    /// Whether the subscription wants the event. A missing attribute matches no comparison.
+    #[must_use]
+    pub fn matches(&self, event: &Event) -> bool {
+        match self {
+            Filter::Everything => true,
+            Filter::Exact { attribute, value } => {
+                event.attribute(attribute).is_some_and(|text| text == value)
+            }
+            Filter::Prefix { attribute, value } => event
+                .attribute(attribute)
+                .is_some_and(|text| text.starts_with(value.as_str())),
+            Filter::Suffix { attribute, value } => event
+                .attribute(attribute)
+                .is_some_and(|text| text.ends_with(value.as_str())),
+            Filter::All(parts) => parts.iter().all(|part| part.matches(event)),
+            Filter::Any(parts) => parts.iter().any(|part| part.matches(event)),
+            Filter::Not(part) => !part.matches(event),
+        }
+    }
+
+    /// Levels of nesting, the filter itself included.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        match self {
+            Filter::Everything
+            | Filter::Exact { .. }
+            | Filter::Prefix { .. }
+            | Filter::Suffix { .. } => 1,
+            Filter::All(parts) | Filter::Any(parts) => {
+                1 + parts.iter().map(Filter::depth).max().unwrap_or(0)
+            }
+            Filter::Not(part) => 1 + part.depth(),
+        }
+    }
+}
+
+/// Whether events that share a key run one at a time, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ordering {
+    /// By ordering key; events without a key run in parallel.
+    ByKey,
+    /// Every event on its own.
+    None,
+}
+
+/// When and how often a delivery is tried again. Backoff is exponential with full jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first one counted; then dead letter. Default 16.
+    pub attempts_max: u32,
+    /// Bound of the first wait. Default 1 s.
+    pub first_backoff: Millis,
+    /// Bound of every wait. Default 1 h.
+    pub backoff_max: Millis,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        RetryPolicy {
+            attempts_max: 16,
+            first_backoff: Millis::from_secs(1),
+            backoff_max: Millis::from_secs(3600),
+        }
+    }
+}
+
+/// A subscription: topics + filter + plugin + policy. Its cursor lives in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its number.
+    pub id: SubscriptionId,
+    /// Its name.
+    pub name: Name,
+    /// The topics it covers.
+    pub topics: Vec<TopicId>,
+    /// Which of their events it wants.
+    pub filter: Filter,
+    /// The plugin's name; which revision runs is the sandbox's affair.
+    pub plugin: Name,
+    /// Ordering by key or none.
+    pub ordering: Ordering,
+    /// Deliveries in flight at once. Default 32.
+    pub concurrency: u32,
+    /// Retry policy.
+    pub retry: RetryPolicy,
+    /// How long an attempt may hold a delivery. Default 60 s; the wall limit of the call is shorter.
+    pub lease: Millis,
+}

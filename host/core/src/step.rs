@@ -1,0 +1,218 @@
+//! What a machine wants done: rows to write and, after they are durable, actions to run.
+//!
+//! Invariant: a driver commits the writes first and runs the actions only after the commit was synced. `immediate` holds the
+//! actions that no write of the step explains (the first attempt on a fresh event); they need not wait for the disk.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::event::{Class, Event, StoredEvent};
+use crate::ids::{
+    Attempt, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket,
+    TopicId,
+};
+use crate::row::{
+    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, PausedRow, RecordRow, UnknownRow,
+    WaitingRow,
+};
+use crate::time::{Millis, Timestamp};
+
+/// One row to write or delete. All writes of a step land in one atomic, synced batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// An event with its place.
+    Event(StoredEvent),
+    /// A follow-up event; admission gives it its place when the batch is built.
+    Append {
+        /// Topic.
+        topic: TopicId,
+        /// Event.
+        event: Event,
+    },
+    /// Last stored sequence of a producer's stream.
+    ProducerSequence {
+        /// Producer.
+        producer: Name,
+        /// Its life.
+        epoch: ProducerEpoch,
+        /// Its stream.
+        stream: StreamId,
+        /// Last stored batch.
+        sequence: Sequence,
+    },
+    /// The cursor's floor.
+    Cursor {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Class whose cursor it is.
+        class: Class,
+        /// Floor.
+        row: CursorRow,
+    },
+    /// Settled offsets above the floor; `None` deletes a chunk that lies wholly below it.
+    Chunk {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Class whose cursor it is.
+        class: Class,
+        /// Chunk number: offset / [`crate::row::CHUNK_OFFSETS`].
+        chunk: u64,
+        /// Bits, or delete.
+        row: Option<CursorChunk>,
+    },
+    /// A delivery that waits; `None` deletes the row (it was settled).
+    Waiting {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Event.
+        offset: Offset,
+        /// Row, or delete.
+        row: Option<WaitingRow>,
+    },
+    /// A lane kept closed; `None` opens it.
+    Hold {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Ordering key.
+        key: String,
+        /// Class.
+        class: Class,
+        /// Row, or delete.
+        row: Option<HoldRow>,
+    },
+    /// A dead letter.
+    Dead {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Event.
+        position: Position,
+        /// Row.
+        row: DeadRow,
+    },
+    /// A delivery parked for a decision.
+    Unknown {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Event.
+        position: Position,
+        /// Row.
+        row: UnknownRow,
+    },
+    /// A dedup claim; `None` frees it.
+    Claim {
+        /// Scope: a subscription or a named channel.
+        scope: Name,
+        /// Business key.
+        key: String,
+        /// Row, or delete.
+        row: Option<ClaimRow>,
+    },
+    /// A kv entry.
+    Kv {
+        /// Store name (the subscription's name, unless a shared store is granted).
+        store: Name,
+        /// Key.
+        key: String,
+        /// Change.
+        change: KvChange,
+    },
+    /// A send record.
+    Record {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Event.
+        position: Position,
+        /// Row.
+        row: RecordRow,
+    },
+    /// Pause mark of a subscription; `None` resumes it.
+    Paused {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Row, or delete.
+        row: Option<PausedRow>,
+    },
+}
+
+/// What happens to a kv entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KvChange {
+    /// New value with its version.
+    Put {
+        /// Value.
+        value: Vec<u8>,
+        /// Expiry.
+        expires: Option<Timestamp>,
+        /// Version, larger than any before it in this store.
+        version: u64,
+    },
+    /// Gone.
+    Delete,
+    /// Merged at commit into the stored decimal number.
+    Add {
+        /// Added.
+        delta: i64,
+        /// Expiry.
+        expires: Option<Timestamp>,
+        /// Version.
+        version: u64,
+    },
+}
+
+/// What the driver of a subscription does for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Read events of the log from here on and hand them in as `Input::Events`.
+    Read {
+        /// First wanted offset.
+        from: Offset,
+        /// At most this many events.
+        events_max: u32,
+    },
+    /// Call the plugin for this delivery.
+    Invoke(Invocation),
+    /// The lease ran out: stop the call if it still runs; its end will be ignored.
+    Cancel {
+        /// The lapsed lease.
+        ticket: Ticket,
+    },
+    /// Say to operators that the subscription paused.
+    Paused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// One attempt to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// The lease.
+    pub ticket: Ticket,
+    /// Which event; the driver has it from the read that brought it, or reads it again.
+    pub position: Position,
+    /// Which try.
+    pub attempt: Attempt,
+    /// When the lease ends.
+    pub deadline: Timestamp,
+    /// How much lease it has.
+    pub lease: Millis,
+}
+
+/// The result of one or several inputs to a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Rows of one atomic batch.
+    pub writes: Vec<Write>,
+    /// Run after the writes are durable.
+    pub actions: Vec<Action>,
+    /// Run at once: no write of this step explains them.
+    pub immediate: Vec<Action>,
+}
+
+impl Step {
+    /// Nothing to write and nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.actions.is_empty() && self.immediate.is_empty()
+    }
+}
