@@ -125,6 +125,15 @@ pub enum Write {
         /// Row.
         row: RecordRow,
     },
+    /// A definition (topic, subscription, plugin revision, ...): opaque bytes of the server, which owns their form.
+    Catalog {
+        /// What kind of definition.
+        kind: CatalogKind,
+        /// Its name or number.
+        key: String,
+        /// Definition, or delete.
+        value: Option<Vec<u8>>,
+    },
     /// Pause mark of a subscription; `None` resumes it.
     Paused {
         /// Subscription.
@@ -132,6 +141,23 @@ pub enum Write {
         /// Row, or delete.
         row: Option<PausedRow>,
     },
+}
+
+/// Kinds of definitions the server keeps in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CatalogKind {
+    /// A topic.
+    Topic,
+    /// A subscription.
+    Subscription,
+    /// A plugin and its active revision.
+    Plugin,
+    /// The bytes of a plugin revision.
+    Component,
+    /// An audit row.
+    Audit,
+    /// Counters such as the next topic number.
+    Counter,
 }
 
 /// What happens to a kv entry.
