@@ -105,4 +105,4 @@ make_python_env() {
 install_packages
 install_rust_target
 make_python_env
-say "ready: $(rustc --version | cut -d' ' -f1-2), $(venv_python | xargs -I{} {} --version), target directory $target_dir"
+say "ready: $(rustc --version | cut -d' ' -f1-2), $("$target_dir/python/bin/python3" --version), target directory $target_dir"

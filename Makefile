@@ -1,0 +1,84 @@
+# One word for each thing a person does here. Cargo does the building; this file only puts the steps in order.
+# Output goes to $CARGO_TARGET_DIR when that is set, else to ./target.
+
+CARGO ?= cargo
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# The tests' mail and webhook receivers run under this Python; tests/setup.sh makes it.
+export BUGLE_TEST_PYTHON ?= $(CARGO_TARGET_DIR)/python/bin/python3
+
+# Guests are small and run hot: they are built optimised, unlike everything else.
+PLUGINS := --manifest-path plugins/Cargo.toml
+
+ifneq ($(MAKE_TERMOUT),)
+BOLD := $(shell printf '\033[1m')
+PLAIN := $(shell printf '\033[0m')
+endif
+say = @echo "$(BOLD)==>$(PLAIN) $(1)"
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench plugins lint fmt sim faults docs clean setup build
+
+help: ## show this list
+	@echo "Bugle, a WebAssembly-extensible event bus. What would you like to do?"
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/    make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@echo
+	@echo "The first build compiles RocksDB and wasmtime and takes several minutes; later ones take seconds."
+
+demo: build ## publish real events through the bus, kill it half-way, check that nothing is lost
+	$(call say,running the demo)
+	@$(CARGO) run --quiet --package bugle-demo
+
+test: build ## build everything and run every test
+	$(call say,building the tests)
+	@$(CARGO) test --workspace --no-run
+	$(call say,running the tests of the host and the SDK)
+	@$(CARGO) test --workspace
+	$(call say,running the tests of the plugins)
+	@$(CARGO) test $(PLUGINS) --workspace
+
+bench: build ## measure ingest, end to end and single calls on this machine
+	$(call say,running the benchmarks)
+	@$(CARGO) run --quiet --package bugle-bench
+
+plugins: setup ## build the plugins as WebAssembly components
+	$(call say,building the plugins)
+	@$(CARGO) build $(PLUGINS) --workspace --target wasm32-wasip2 --release
+
+lint: setup ## formatting, clippy and rustdoc, with warnings as errors
+	$(call say,checking the formatting)
+	@$(CARGO) fmt --all --check
+	@$(CARGO) fmt $(PLUGINS) --all --check
+	$(call say,clippy)
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy $(PLUGINS) --workspace --all-targets -- -D warnings
+	$(call say,rustdoc)
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+fmt: ## format the code
+	@$(CARGO) fmt --all
+	@$(CARGO) fmt $(PLUGINS) --all
+
+sim: setup ## run the simulator: random histories with faults, from printed seeds
+	$(call say,running the simulator)
+	@$(CARGO) test --package bugle-sim -- --nocapture
+
+faults: build ## kill the real host again and again under load and check what is left
+	$(call say,running the crash loop)
+	@$(CARGO) test --package bugle-e2e -- --nocapture kill
+
+docs: setup ## build the API documentation
+	@$(CARGO) doc --workspace --no-deps
+	$(call say,open $(CARGO_TARGET_DIR)/doc/bugle/index.html)
+
+clean: ## delete everything that was built
+	@$(CARGO) clean
+
+setup: ## check this machine and install what is missing
+	@tests/setup.sh
+
+# The same packages in one go for the demo, the tests and the benchmarks: cargo unifies features over what it is asked to
+# build, so asking for single packages would compile their dependencies again.
+build: plugins
+	$(call say,building the host (the first time takes several minutes))
+	@$(CARGO) build --workspace --bins
