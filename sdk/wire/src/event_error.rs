@@ -20,7 +20,9 @@ pub enum EventError {
         len: usize,
     },
     /// Over the size limit.
-    #[error("the event has {bytes} bytes and at most {EVENT_BYTES_MAX} are allowed; send a reference instead of the document")]
+    #[error(
+        "the event has {bytes} bytes and at most {EVENT_BYTES_MAX} are allowed; send a reference instead of the document"
+    )]
     TooLarge {
         /// Length of the event.
         bytes: usize,
@@ -32,7 +34,9 @@ pub enum EventError {
         attribute: &'static str,
     },
     /// An attribute over its size limit.
-    #[error("attribute `{attribute}` has {bytes} bytes and at most {ATTRIBUTE_BYTES_MAX} are allowed")]
+    #[error(
+        "attribute `{attribute}` has {bytes} bytes and at most {ATTRIBUTE_BYTES_MAX} are allowed"
+    )]
     TooLong {
         /// Its name.
         attribute: String,
@@ -54,7 +58,9 @@ pub enum EventError {
         expected: &'static str,
     },
     /// An attribute name CloudEvents does not allow.
-    #[error("attribute name `{name}` is not allowed; use lower-case letters and digits, and not the name of a required attribute")]
+    #[error(
+        "attribute name `{name}` is not allowed; use lower-case letters and digits, and not the name of a required attribute"
+    )]
     Name {
         /// The name, escaped and cut.
         name: String,
