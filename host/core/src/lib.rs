@@ -20,6 +20,7 @@ pub mod delivery;
 pub mod event;
 pub mod ids;
 pub mod import;
+pub mod ledger;
 pub mod publish;
 pub mod row;
 pub mod spec;

@@ -12,7 +12,7 @@ use crate::ids::{
     TopicId,
 };
 use crate::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, PausedRow, RecordRow, UnknownRow,
+    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, KvRow, PausedRow, RecordRow, UnknownRow,
     WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
@@ -113,8 +113,8 @@ pub enum Write {
         store: Name,
         /// Key.
         key: String,
-        /// Change.
-        change: KvChange,
+        /// Row with its version, or delete.
+        row: Option<KvRow>,
     },
     /// A send record.
     Record {
@@ -158,31 +158,6 @@ pub enum CatalogKind {
     Audit,
     /// Counters such as the next topic number.
     Counter,
-}
-
-/// What happens to a kv entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KvChange {
-    /// New value with its version.
-    Put {
-        /// Value.
-        value: Vec<u8>,
-        /// Expiry.
-        expires: Option<Timestamp>,
-        /// Version, larger than any before it in this store.
-        version: u64,
-    },
-    /// Gone.
-    Delete,
-    /// Merged at commit into the stored decimal number.
-    Add {
-        /// Added.
-        delta: i64,
-        /// Expiry.
-        expires: Option<Timestamp>,
-        /// Version.
-        version: u64,
-    },
 }
 
 /// What the driver of a subscription does for it.
