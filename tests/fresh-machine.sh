@@ -21,9 +21,9 @@ run_inside() {
         mount --bind "$2" "$root$1"
         [ -z "${3:-}" ] || mount -o "remount,bind,$3" "$root$1"
     }
-    share /root/.rustup "$rustup_home" ro
-    share /root/.cargo/bin "$cargo_home/bin" ro
-    if [ -d "$cargo_home/registry" ]; then share /root/.cargo/registry "$cargo_home/registry"; fi
+    share $home/.rustup "$rustup_home" ro
+    share $home/.cargo/bin "$cargo_home/bin" ro
+    if [ -d "$cargo_home/registry" ]; then share $home/.cargo/registry "$cargo_home/registry"; fi
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
 
@@ -31,12 +31,12 @@ run_inside() {
         say "make $target"
         start=$SECONDS
         # A clean environment: what the machine is told is what stands here.
-        chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" PATH=/root/.cargo/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+        chroot "$root" /usr/bin/env -i HOME=$home LANG=C.UTF-8 TERM="${TERM:-dumb}" PATH=$home/.cargo/bin:/usr/sbin:/usr/bin:/sbin:/bin \
             SSL_CERT_FILE=/etc/ssl/this-machine.crt PIP_CERT=/etc/ssl/this-machine.crt CARGO_HTTP_CAINFO=/etc/ssl/this-machine.crt \
             RUSTUP_AUTO_INSTALL=0 RUSTUP_TOOLCHAIN="$(rustup show active-toolchain | cut -d' ' -f1)" \
             ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} ${no_proxy:+no_proxy="$no_proxy"} \
             ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} ${PIP_DEFAULT_TIMEOUT:+PIP_DEFAULT_TIMEOUT="$PIP_DEFAULT_TIMEOUT"} \
-            make -C /root/bugle "$target" </dev/null
+            make -C $home/bugle "$target" </dev/null
         say "make $target took $((SECONDS - start)) s on the new machine"
     done
 }
@@ -52,18 +52,18 @@ mirror() {
 copy_configuration() {
     local root=$1 path bundle
     for path in sources.list sources.list.d apt.conf apt.conf.d auth.conf auth.conf.d keyrings preferences.d trusted.gpg trusted.gpg.d; do
+        rm -rf "${root:?}/etc/apt/$path"
         if [ -e "/etc/apt/$path" ]; then
-            rm -rf "$root/etc/apt/$path"
             cp -a "/etc/apt/$path" "$root/etc/apt/$path"
         fi
     done
-    mkdir -p "$root/usr/share/keyrings" "$root/root/.cargo"
+    mkdir -p "$root/usr/share/keyrings" "$root$home/.cargo"
     cp -a /usr/share/keyrings/. "$root/usr/share/keyrings/"
     for path in /etc/resolv.conf /etc/hosts /etc/pip.conf; do
         if [ -e "$path" ]; then cp -L "$path" "$root$path"; fi
     done
     for path in config.toml config; do
-        if [ -f "${CARGO_HOME:-$HOME/.cargo}/$path" ]; then cp "${CARGO_HOME:-$HOME/.cargo}/$path" "$root/root/.cargo/$path"; fi
+        if [ -f "${CARGO_HOME:-$HOME/.cargo}/$path" ]; then cp "${CARGO_HOME:-$HOME/.cargo}/$path" "$root$home/.cargo/$path"; fi
     done
     bundle=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
     cp -L "$bundle" "$root/etc/ssl/this-machine.crt"
@@ -83,6 +83,7 @@ fi
 [ -n "$(mirror)" ] || { echo "no Debian mirror found in /etc/apt; add one to sources.list" >&2; exit 1; }
 
 root=$(mktemp -d "${TMPDIR:-/var/tmp}/bugle-fresh.XXXXXX")
+chmod 755 "$root" # apt drops its rights while it downloads
 finish() {
     if [ -n "${KEEP:-}" ]; then
         say "kept: $root"
@@ -101,7 +102,7 @@ mkdir -p "$root/etc/ssl"
 copy_configuration "$root"
 
 say "cloning $(git -C "$repo" log -1 --format='%h (%s)')"
-git clone --quiet --no-hardlinks "$repo" "$root/root/bugle"
+git clone --quiet --no-hardlinks "$repo" "$root$home/bugle"
 
 [ $# -gt 0 ] || set -- demo test
 start=$SECONDS

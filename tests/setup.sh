@@ -7,11 +7,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target_dir=${CARGO_TARGET_DIR:-$PWD/target}
+arrow='==>'
+if [ -t 1 ]; then arrow=$'\033[1m==>\033[0m'; fi
 rust_min=95 # minor version; `rust-version` in Cargo.toml
 
-say() { printf '\033[1m==>\033[0m setup: %s\n' "$*"; }
+say() { printf '%s setup: %s\n' "$arrow" "$*"; }
 stop() {
-    printf '\n\033[31mBugle cannot be built here yet:\033[0m %s\n' "$1" >&2
+    printf '\nBugle cannot be built here yet: %s\n' "$1" >&2
     shift
     printf '    %s\n' "$@" >&2
     exit 1
@@ -65,9 +67,10 @@ install_packages() {
     fi
     say "installing Debian packages: ${missing[*]} (a minute or two)"
     export DEBIAN_FRONTEND=noninteractive
-    "${run[@]}" apt-get update -qq || say "the package lists could not be refreshed; trying with the old ones"
-    "${run[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null ||
-        stop "apt-get could not install ${missing[*]}." "Run: apt-get install ${missing[*]}" "and see what it says."
+    mkdir -p "$target_dir"
+    "${run[@]}" apt-get update -qq >"$target_dir/apt.log" 2>&1 || say "the package lists could not be refreshed; trying with the old ones"
+    "${run[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >>"$target_dir/apt.log" 2>&1 ||
+        stop "apt-get could not install ${missing[*]}." "Run: apt-get install ${missing[*]}" "What it said: $target_dir/apt.log"
     has_compiler && has_libclang && venv_python >/dev/null ||
         stop "the packages ${missing[*]} are installed, but something is still not found." "Is PATH set to use other tools than the system's?"
 }
