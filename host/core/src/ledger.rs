@@ -16,6 +16,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use hashbrown::HashMap;
 
+pub(crate) use kv::number;
 pub use kv::{KvEffect, KvRead};
 
 use crate::ids::{BootId, ClaimId, Name, Ticket};

@@ -15,6 +15,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod attempt;
 pub mod code;
 pub mod delivery;
 pub mod event;

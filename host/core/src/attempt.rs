@@ -1,0 +1,495 @@
+//! The transaction of one plugin call: every host import of the call is an input, and its end is one verdict with its effects.
+//!
+//! A driver calls [`Attempt::handle`] with each import and does what the returned [`Next`] says: reply to the guest, look something
+//! up and hand the answer to [`Attempt::fact`], until there is a reply. When the call has ended it calls [`Attempt::finish`] once.
+//! The attempt knows nothing of lanes and other calls: claims are the ledger's, leases the subscription machine's.
+//!
+//! Invariant: an effect is committed exactly once: by the confirm of the claim it was made under, or by the ack, or never.
+
+mod buffer;
+mod effects;
+mod finish;
+mod limits;
+#[cfg(test)]
+mod tests;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+pub use effects::{FollowUp, Transaction};
+pub use finish::{ClaimEnd, Ended};
+pub use limits::{CLAIMS_MAX, KEY_BYTES_MAX, TRANSACTION_BYTES_MAX};
+
+use crate::code::Code;
+use crate::delivery::Verdict;
+use crate::ids::{Attempt as Try, ClaimId, Name, Position, SubscriptionId, Ticket, TopicId};
+use crate::import::{ClaimOutcome, Import, ImportError, ImportResult, Reply, Sent, Strength};
+use crate::row::{KvRow, RecordRow};
+use crate::time::{Millis, Timestamp};
+use effects::Effects;
+
+/// What the driver knows of the call before it starts.
+#[derive(Clone, Debug)]
+pub struct CallFacts {
+    /// The lease.
+    pub ticket: Ticket,
+    /// Which try.
+    pub attempt: Try,
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The event's place.
+    pub position: Position,
+    /// The event's CloudEvents `id`.
+    pub event_id: String,
+    /// Stable over attempts; ids of follow-up events are made from it.
+    pub idempotency_key: String,
+    /// Scope of its claims: the subscription, or a named channel.
+    pub claim_scope: Name,
+    /// Its kv store.
+    pub kv_store: Name,
+    /// How many follow-ups led to this event; the next may have one more.
+    pub hops: u32,
+}
+
+/// What the driver has to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// Answer the guest.
+    Reply(ImportResult),
+    /// Look this up and hand it to [`Attempt::fact`].
+    Look(Look),
+    /// `Ledger::claim`, make its write durable, then [`Fact::Claimed`].
+    Claim {
+        /// Business key.
+        key: String,
+        /// Strong or weak.
+        strength: Strength,
+        /// Keep time of the done mark.
+        keep: Millis,
+    },
+    /// `Ledger::confirm` and `Ledger::kv_commit` of the transaction, all writes in one batch, durable, then [`Fact::Confirmed`].
+    Confirm {
+        /// The claim.
+        claim: ClaimId,
+        /// Its receipt.
+        receipt: Option<Vec<u8>>,
+        /// What was buffered since the claim was opened.
+        transaction: Transaction,
+    },
+    /// `Ledger::release`, then [`Fact::Released`]; need not be durable before the answer.
+    Release(ClaimEnd),
+    /// Ask the subscription's worker for more lease, then [`Fact::Extended`].
+    Extend(Millis),
+    /// Ask the subscription's worker how many wait behind this ticket, then [`Fact::Waiting`].
+    Waiting,
+}
+
+/// A look-up in the store, laid over by the ledger where that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// A kv entry as visible now (`Ledger::kv_visible`): [`Fact::Kv`].
+    Kv {
+        /// Key.
+        key: String,
+    },
+    /// Committed kv entries: [`Fact::KvRows`].
+    KvScan {
+        /// Keys that start with this.
+        prefix: String,
+        /// Only keys after this one.
+        after: Option<String>,
+        /// At most this many.
+        limit: u32,
+    },
+    /// Send records of the subscription: [`Fact::Records`].
+    Records {
+        /// Business key.
+        business_key: String,
+        /// Recipient.
+        recipient: String,
+    },
+    /// Topic numbers of these names: [`Fact::Topics`].
+    Topics(Vec<String>),
+}
+
+/// The answer to a [`Next`] that is not a reply.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// The claim's outcome; if claimed and strong, its intent is durable.
+    Claimed(ClaimOutcome),
+    /// The confirm is durable.
+    Confirmed,
+    /// The claim was released.
+    Released,
+    /// Lease granted; `None` if the ticket is not live any more.
+    Extended(Option<Millis>),
+    /// How many wait; `None` if the ticket is not live any more.
+    Waiting(Option<u32>),
+    /// A kv entry.
+    Kv(Option<KvRow>),
+    /// kv entries in key order.
+    KvRows(Vec<(String, KvRow)>),
+    /// Send records.
+    Records(Vec<RecordRow>),
+    /// One number per name, in order; `None` for a topic that does not exist.
+    Topics(Vec<Option<TopicId>>),
+    /// The ledger or the store could not do it.
+    Failed(ImportError),
+}
+
+/// A claim this call has open.
+#[derive(Clone, Debug)]
+struct OpenClaim {
+    id: ClaimId,
+    key: String,
+    /// Effects made since, so those from this mark on are committed by its confirm.
+    mark: effects::Mark,
+    evidence: Evidence,
+}
+
+/// What is known of outgoing calls made under a claim.
+#[derive(Clone, Copy, Debug, Default)]
+struct Evidence {
+    /// At least one complete response came back.
+    answered: bool,
+    /// Something left without a complete response.
+    maybe: bool,
+}
+
+/// The import that waits for a fact.
+#[derive(Clone, Debug)]
+enum Pending {
+    Nothing,
+    Claim {
+        key: String,
+    },
+    Confirm {
+        claim: ClaimId,
+    },
+    Release,
+    Extend,
+    Waiting,
+    KvGet {
+        key: String,
+    },
+    KvSwap {
+        key: String,
+        expect: Option<u64>,
+        effect: effects::Local,
+    },
+    KvScan {
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    },
+    Find {
+        business_key: String,
+        recipient: String,
+    },
+    Publish(Vec<crate::import::NewEvent>),
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct Attempt {
+    facts: CallFacts,
+    effects: Effects,
+    claims: Vec<OpenClaim>,
+    settled: Option<Verdict>,
+    egress_open: bool,
+    hold: Option<Millis>,
+    pause: Option<String>,
+    pending: Pending,
+}
+
+impl Attempt {
+    /// The call is about to start.
+    #[must_use]
+    pub fn begin(facts: CallFacts) -> Attempt {
+        Attempt {
+            facts,
+            effects: Effects::default(),
+            claims: Vec::new(),
+            settled: None,
+            egress_open: false,
+            hold: None,
+            pause: None,
+            pending: Pending::Nothing,
+        }
+    }
+
+    /// The call's facts.
+    #[must_use]
+    pub fn facts(&self) -> &CallFacts {
+        &self.facts
+    }
+
+    /// One import of the guest. At most one is under way at a time; what went before must have been replied to.
+    pub fn handle(&mut self, now: Timestamp, import: Import) -> Next {
+        self.pending = Pending::Nothing;
+        if let Err(error) = self.admit(&import) {
+            return Next::Reply(Err(error));
+        }
+        match import {
+            Import::Ack => self.settle(Verdict::Ack),
+            Import::Nack(retry) => self.settle(Verdict::Nack(limits::retry(retry))),
+            Import::Reject(reason) => self.settle(Verdict::Reject(limits::text(reason))),
+            Import::Defer(until) => self.settle(Verdict::Defer(until)),
+            Import::Extend(by) => self.ask(Pending::Extend, Next::Extend(by)),
+            Import::Waiting => self.ask(Pending::Waiting, Next::Waiting),
+            Import::Hold(time) => self.hold(time),
+            Import::PauseSubscription(reason) => {
+                self.pause = Some(limits::text(reason));
+                done()
+            }
+            Import::Claim {
+                key,
+                strength,
+                keep,
+            } => self.claim(key, strength, keep),
+            Import::Confirm { claim, receipt } => self.confirm(claim, receipt),
+            Import::Release { claim } => self.release(claim),
+            Import::Note(note) => self.note(now, note),
+            Import::FindRecords {
+                business_key,
+                recipient,
+            } => {
+                let look = Look::Records {
+                    business_key: business_key.clone(),
+                    recipient: recipient.clone(),
+                };
+                self.ask(
+                    Pending::Find {
+                        business_key,
+                        recipient,
+                    },
+                    Next::Look(look),
+                )
+            }
+            Import::KvGet { key } => self.kv_get(key),
+            Import::KvPut { key, value, ttl } => self.kv_put(now, key, value, ttl),
+            Import::KvSwap {
+                key,
+                expect,
+                value,
+                ttl,
+            } => self.kv_swap(now, key, expect, value, ttl),
+            Import::KvAdd { key, delta, ttl } => self.kv_add(now, key, delta, ttl),
+            Import::KvScan {
+                prefix,
+                after,
+                limit,
+            } => self.kv_scan(prefix, after, limit),
+            Import::Publish(events) => self.publish(events),
+            Import::EgressStart => {
+                self.egress_open = true;
+                done()
+            }
+            Import::EgressEnd(sent) => self.egress_end(sent),
+        }
+    }
+
+    /// The answer to what [`Attempt::handle`] (or a fact before) asked for.
+    pub fn fact(&mut self, now: Timestamp, fact: Fact) -> Next {
+        let pending = core::mem::replace(&mut self.pending, Pending::Nothing);
+        match (pending, fact) {
+            (_, Fact::Failed(error)) => Next::Reply(Err(error)),
+            (Pending::Claim { key }, Fact::Claimed(outcome)) => self.claimed(key, outcome),
+            (Pending::Confirm { claim }, Fact::Confirmed) => self.confirmed(claim),
+            (Pending::Release, Fact::Released) => done(),
+            (Pending::Extend, Fact::Extended(granted)) => {
+                Next::Reply(granted.map(Reply::Granted).ok_or_else(limits::lapsed))
+            }
+            (Pending::Waiting, Fact::Waiting(count)) => {
+                Next::Reply(count.map(Reply::Count).ok_or_else(limits::lapsed))
+            }
+            (Pending::KvGet { key }, Fact::Kv(row)) => {
+                Next::Reply(Ok(Reply::Entry(self.effects.kv_read(key, row))))
+            }
+            (
+                Pending::KvSwap {
+                    key,
+                    expect,
+                    effect,
+                },
+                Fact::Kv(row),
+            ) => self.kv_swapped(key, expect, effect, row),
+            (
+                Pending::KvScan {
+                    prefix,
+                    after,
+                    limit,
+                },
+                Fact::KvRows(rows),
+            ) => Next::Reply(Ok(Reply::Entries(self.effects.kv_scanned(
+                now,
+                &prefix,
+                after.as_deref(),
+                limit,
+                rows,
+            )))),
+            (
+                Pending::Find {
+                    business_key,
+                    recipient,
+                },
+                Fact::Records(rows),
+            ) => Next::Reply(Ok(Reply::Records(self.effects.records_found(
+                &business_key,
+                &recipient,
+                rows,
+            )))),
+            (Pending::Publish(events), Fact::Topics(topics)) => self.published(events, topics),
+            _ => unreachable!("the driver answers what was asked"),
+        }
+    }
+
+    fn ask(&mut self, pending: Pending, next: Next) -> Next {
+        self.pending = pending;
+        next
+    }
+
+    /// After the guest settled the delivery nothing but the end of an outgoing call is taken.
+    fn admit(&self, import: &Import) -> Result<(), ImportError> {
+        match import {
+            Import::EgressEnd(_) => Ok(()),
+            _ if self.settled.is_some() => Err(limits::error(
+                Code::Settled,
+                "the delivery was settled by an earlier call; return now",
+            )),
+            _ => limits::check(import),
+        }
+    }
+
+    fn settle(&mut self, verdict: Verdict) -> Next {
+        self.settled = Some(verdict);
+        done()
+    }
+
+    fn hold(&mut self, time: Millis) -> Next {
+        self.hold = Some(time.min(limits::HOLD_MAX));
+        done()
+    }
+
+    fn egress_end(&mut self, sent: Sent) -> Next {
+        self.egress_open = false;
+        for claim in &mut self.claims {
+            match sent {
+                Sent::Nothing => {}
+                Sent::Maybe => claim.evidence.maybe = true,
+                Sent::Answered => claim.evidence.answered = true,
+            }
+        }
+        done()
+    }
+
+    fn claim(&mut self, key: String, strength: Strength, keep: Millis) -> Next {
+        if self.claims.iter().any(|open| open.key == key) {
+            return refuse(
+                Code::Invalid,
+                format!("claim `{key}` is open in this call already"),
+            );
+        }
+        if self.claims.len() >= CLAIMS_MAX {
+            return refuse(
+                Code::Quota,
+                format!("a call may have {CLAIMS_MAX} open claims; confirm or release one"),
+            );
+        }
+        let keep = keep.min(limits::KEEP_MAX);
+        self.ask(
+            Pending::Claim { key: key.clone() },
+            Next::Claim {
+                key,
+                strength,
+                keep,
+            },
+        )
+    }
+
+    fn claimed(&mut self, key: String, outcome: ClaimOutcome) -> Next {
+        if let ClaimOutcome::Claimed { claim, .. } = &outcome {
+            let mark = self.effects.mark();
+            self.claims.push(OpenClaim {
+                id: *claim,
+                key,
+                mark,
+                evidence: Evidence::default(),
+            });
+        }
+        Next::Reply(Ok(Reply::Claim(outcome)))
+    }
+
+    /// Claims nest: only the innermost can be confirmed or released.
+    fn innermost(&self, claim: ClaimId) -> Result<&OpenClaim, ImportError> {
+        match self.claims.last() {
+            Some(open) if open.id == claim => Ok(open),
+            Some(open) if self.claims.iter().any(|other| other.id == claim) => Err(limits::error(
+                Code::Invalid,
+                &format!(
+                    "claim `{}` was opened later and is still open; end it first",
+                    open.key
+                ),
+            )),
+            Some(_) | None => Err(limits::error(
+                Code::UnknownClaim,
+                "no such claim is open in this call",
+            )),
+        }
+    }
+
+    fn confirm(&mut self, claim: ClaimId, receipt: Option<Vec<u8>>) -> Next {
+        match self.innermost(claim) {
+            Err(error) => Next::Reply(Err(error)),
+            Ok(open) => {
+                let transaction = self.effects.since(open.mark);
+                self.ask(
+                    Pending::Confirm { claim },
+                    Next::Confirm {
+                        claim,
+                        receipt,
+                        transaction,
+                    },
+                )
+            }
+        }
+    }
+
+    fn confirmed(&mut self, claim: ClaimId) -> Next {
+        let open = self.claims.pop();
+        assert!(
+            open.as_ref().is_some_and(|open| open.id == claim),
+            "only the innermost claim is confirmed"
+        );
+        if let Some(open) = open {
+            self.effects.committed_since(open.mark);
+        }
+        done()
+    }
+
+    /// The guest gives a claim back; whether it becomes free is decided by what left the machine (G4c).
+    fn release(&mut self, claim: ClaimId) -> Next {
+        match self.innermost(claim) {
+            Err(error) => Next::Reply(Err(error)),
+            Ok(open) => {
+                let end = ClaimEnd {
+                    claim,
+                    fate: finish::fate_on_release(open.evidence),
+                };
+                let mark = open.mark;
+                self.claims.pop();
+                self.effects.discard_since(mark);
+                self.ask(Pending::Release, Next::Release(end))
+            }
+        }
+    }
+}
+
+fn done() -> Next {
+    Next::Reply(Ok(Reply::Done))
+}
+
+fn refuse(code: Code, message: String) -> Next {
+    Next::Reply(Err(limits::error(code, &message)))
+}

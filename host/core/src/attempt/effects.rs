@@ -1,0 +1,358 @@
+//! What a call has buffered: kv changes, follow-up events, send records, in call order, with marks for nested claims.
+//!
+//! Reads of the call see its own changes. Nothing here is visible to anybody else before it is committed.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::limits;
+use crate::code::Code;
+use crate::ids::TopicId;
+use crate::import::{Entry, ImportError, NewEvent};
+use crate::ledger::{KvEffect, KvRead, number};
+use crate::row::{KvRow, RecordRow};
+use crate::time::{Millis, Timestamp};
+
+/// What is committed in one batch: with the confirm of a claim or with the settlement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transaction {
+    /// kv changes in order; `Ledger::kv_commit` turns them into writes.
+    pub kv: Vec<(String, KvEffect)>,
+    /// kv entries read, to validate.
+    pub reads: Vec<KvRead>,
+    /// Follow-up events to encode and append.
+    pub follow_ups: Vec<FollowUp>,
+    /// Send records.
+    pub records: Vec<RecordRow>,
+}
+
+/// A follow-up event with its id and its topic's number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowUp {
+    /// Topic.
+    pub topic: TopicId,
+    /// Event; its `id` is set.
+    pub event: NewEvent,
+    /// Length of the chain of follow-ups that ends here, for the loop guard.
+    pub hops: u32,
+}
+
+/// A buffered kv change; the expiry is counted from the call that made it.
+#[derive(Clone, Debug)]
+pub(super) enum Local {
+    Put {
+        value: Vec<u8>,
+        expires: Option<Timestamp>,
+    },
+    Delete,
+    Add {
+        delta: i64,
+        expires: Option<Timestamp>,
+    },
+}
+
+/// A place in the buffered effects.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark {
+    kv: usize,
+    follow_ups: usize,
+    records: usize,
+}
+
+/// Versions that a call sees of its own uncommitted entries have this bit, so they never equal a stored one.
+const LOCAL_VERSION: u64 = 1 << 63;
+
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    kv: Vec<(String, Local)>,
+    reads: Vec<KvRead>,
+    follow_ups: Vec<FollowUp>,
+    records: Vec<RecordRow>,
+    bytes: usize,
+    ids_given: u32,
+}
+
+impl Effects {
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            kv: self.kv.len(),
+            follow_ups: self.follow_ups.len(),
+            records: self.records.len(),
+        }
+    }
+
+    /// What was buffered since the mark. Without its reads: the confirm of something that has happened outside can't be undone by a
+    /// conflict, so the last writer wins there.
+    pub(super) fn since(&self, mark: Mark) -> Transaction {
+        Transaction {
+            kv: self
+                .kv
+                .iter()
+                .skip(mark.kv)
+                .map(|(key, local)| (key.clone(), effect(local)))
+                .collect(),
+            reads: Vec::new(),
+            follow_ups: self
+                .follow_ups
+                .iter()
+                .skip(mark.follow_ups)
+                .cloned()
+                .collect(),
+            records: self.records.iter().skip(mark.records).cloned().collect(),
+        }
+    }
+
+    /// What was buffered since the mark is on disk. Reads of the keys it wrote are dropped: their new version is our own.
+    pub(super) fn committed_since(&mut self, mark: Mark) {
+        let (kv, reads) = (&self.kv, &mut self.reads);
+        reads.retain(|read| !kv.iter().skip(mark.kv).any(|(key, _)| *key == read.key));
+        self.kv.truncate(mark.kv);
+        self.follow_ups.truncate(mark.follow_ups);
+        self.records.truncate(mark.records);
+    }
+
+    /// A nested transaction is given up. Send records stay: they are kept on every verdict.
+    pub(super) fn discard_since(&mut self, mark: Mark) {
+        self.kv.truncate(mark.kv);
+        self.follow_ups.truncate(mark.follow_ups);
+    }
+
+    pub(super) fn everything(self) -> Transaction {
+        let kv = self
+            .kv
+            .into_iter()
+            .map(|(key, local)| (key, effect(&local)))
+            .collect();
+        Transaction {
+            kv,
+            reads: self.reads,
+            follow_ups: self.follow_ups,
+            records: self.records,
+        }
+    }
+
+    pub(super) fn records_only(self) -> Transaction {
+        Transaction {
+            records: self.records,
+            ..Transaction::default()
+        }
+    }
+
+    pub(super) fn push_kv(&mut self, key: String, local: Local) -> Result<(), ImportError> {
+        if self.kv.len() >= limits::KV_CHANGES_MAX {
+            return Err(limits::error(
+                Code::Quota,
+                "a call may change 1024 kv entries; split the work over several events",
+            ));
+        }
+        let value = match &local {
+            Local::Put { value, .. } => value.len(),
+            Local::Delete | Local::Add { .. } => 8,
+        };
+        self.grow(key.len() + value)?;
+        self.kv.push((key, local));
+        Ok(())
+    }
+
+    pub(super) fn push_follow_up(
+        &mut self,
+        topic: TopicId,
+        event: NewEvent,
+        hops: u32,
+    ) -> Result<(), ImportError> {
+        if self.follow_ups.len() >= limits::FOLLOW_UPS_MAX {
+            return Err(limits::error(
+                Code::Quota,
+                "a call may publish 1024 events; continue from a follow-up event",
+            ));
+        }
+        let texts: usize = event
+            .attributes
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        self.grow(
+            event.data.len()
+                + texts
+                + event.kind.len()
+                + event.key.as_ref().map_or(0, |key| key.len()),
+        )?;
+        self.follow_ups.push(FollowUp { topic, event, hops });
+        Ok(())
+    }
+
+    pub(super) fn push_record(&mut self, row: RecordRow) -> Result<(), ImportError> {
+        if self.records.len() >= limits::NOTES_MAX {
+            return Err(limits::error(
+                Code::Quota,
+                "a call may note 1024 send records; split the work over several events",
+            ));
+        }
+        self.grow(row.business_key.len() + row.recipient.len() + row.detail.len())?;
+        self.records.push(row);
+        Ok(())
+    }
+
+    /// A number for a follow-up's id: the same on each attempt that makes the same calls.
+    pub(super) fn next_id(&mut self) -> u32 {
+        self.ids_given += 1;
+        self.ids_given
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), ImportError> {
+        if self.bytes + bytes > limits::TRANSACTION_BYTES_MAX {
+            return Err(limits::error(
+                Code::TooLarge,
+                "the call has buffered 1 MiB of effects; split the work over several events",
+            ));
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// The entry of a key if the call's own changes decide it alone.
+    pub(super) fn own(&self, key: &str) -> Option<Option<Entry>> {
+        let decided = self
+            .kv
+            .iter()
+            .rposition(|(of, local)| of == key && !matches!(local, Local::Add { .. }))?;
+        let base = match self.kv.get(decided).map(|(_, local)| local) {
+            Some(Local::Put { value, .. }) => Some(value.clone()),
+            Some(Local::Delete | Local::Add { .. }) | None => None,
+        };
+        let version = LOCAL_VERSION | self.kv.len() as u64;
+        let added = self.added(key, decided + 1);
+        match (base, added) {
+            (Some(value), None) => Some(Some(Entry { value, version })),
+            (None, None) => Some(None),
+            (base, Some(delta)) => Some(Some(sum(base.as_deref(), delta, version))),
+        }
+    }
+
+    /// Sum of the call's `add`s of a key from a place on; `None` if there are none.
+    fn added(&self, key: &str, from: usize) -> Option<i64> {
+        let mut deltas = self
+            .kv
+            .iter()
+            .skip(from)
+            .filter_map(|(of, local)| match local {
+                Local::Add { delta, .. } if of == key => Some(*delta),
+                Local::Add { .. } | Local::Put { .. } | Local::Delete => None,
+            });
+        let first = deltas.next()?;
+        Some(deltas.fold(first, i64::saturating_add))
+    }
+
+    /// A stored entry was looked up: remembers the read and lays the call's `add`s over it.
+    pub(super) fn kv_read(&mut self, key: String, row: Option<KvRow>) -> Option<Entry> {
+        let entry = self.laid_over(&key, row.as_ref());
+        self.remember(key, row.map_or(0, |row| row.version));
+        entry
+    }
+
+    fn laid_over(&self, key: &str, row: Option<&KvRow>) -> Option<Entry> {
+        match self.added(key, 0) {
+            Some(delta) => Some(sum(
+                row.map(|row| row.value.as_slice()),
+                delta,
+                LOCAL_VERSION | self.kv.len() as u64,
+            )),
+            None => row.map(|row| Entry {
+                value: row.value.clone(),
+                version: row.version,
+            }),
+        }
+    }
+
+    fn remember(&mut self, key: String, version: u64) {
+        if self.reads.len() < limits::KV_READS_MAX && !self.reads.iter().any(|read| read.key == key)
+        {
+            self.reads.push(KvRead { key, version });
+        }
+    }
+
+    /// A scan came back: own changes laid over it, expired entries left out, in key order, cut at the limit.
+    pub(super) fn kv_scanned(
+        &mut self,
+        now: Timestamp,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+        rows: Vec<(String, KvRow)>,
+    ) -> Vec<(String, Entry)> {
+        // A full page says nothing about keys beyond its last one, so own keys there wait for the next page.
+        let page_end = if rows.len() >= limit as usize {
+            rows.last().map(|(key, _)| key.clone())
+        } else {
+            None
+        };
+        let mut entries = alloc::collections::BTreeMap::new();
+        for (key, row) in rows {
+            if row.expires.is_some_and(|expires| expires <= now) {
+                continue;
+            }
+            if self.own(&key).is_none() {
+                let entry = self.kv_read(key.clone(), Some(row));
+                entries.insert(key, entry);
+            }
+        }
+        let own: Vec<String> = self.kv.iter().map(|(key, _)| key.clone()).collect();
+        for key in own {
+            let inside = key.starts_with(prefix)
+                && after.is_none_or(|after| key.as_str() > after)
+                && page_end.as_ref().is_none_or(|end| key <= *end);
+            if inside && !entries.contains_key(&key) {
+                let entry = self.own(&key).unwrap_or_else(|| self.laid_over(&key, None));
+                entries.insert(key, entry);
+            }
+        }
+        entries
+            .into_iter()
+            .filter_map(|(key, entry)| entry.map(|entry| (key, entry)))
+            .take(limit as usize)
+            .collect()
+    }
+
+    /// Stored records with this call's own notes after them.
+    pub(super) fn records_found(
+        &self,
+        business_key: &str,
+        recipient: &str,
+        mut rows: Vec<RecordRow>,
+    ) -> Vec<RecordRow> {
+        rows.extend(
+            self.records
+                .iter()
+                .filter(|row| row.business_key == business_key && row.recipient == recipient)
+                .cloned(),
+        );
+        rows
+    }
+}
+
+/// When an entry written now with this time to live ends.
+pub(super) fn expiry(now: Timestamp, ttl: Option<Millis>) -> Option<Timestamp> {
+    ttl.map(|ttl| now.after(ttl.min(limits::KEEP_MAX)))
+}
+
+fn effect(local: &Local) -> KvEffect {
+    match local {
+        Local::Put { value, expires } => KvEffect::Put {
+            value: value.clone(),
+            expires: *expires,
+        },
+        Local::Delete => KvEffect::Delete,
+        Local::Add { delta, expires } => KvEffect::Add {
+            delta: *delta,
+            expires: *expires,
+        },
+    }
+}
+
+fn sum(base: Option<&[u8]>, delta: i64, version: u64) -> Entry {
+    let total = base.map_or(0, number).saturating_add(delta);
+    Entry {
+        value: total.to_string().into_bytes(),
+        version,
+    }
+}
