@@ -9,6 +9,7 @@
 # All mounts live in a private mount namespace and every process in a private process namespace, so nothing is left
 # behind, even when it is interrupted. KEEP=1 keeps the machine and prints where it is.
 set -euo pipefail
+home=/home/new # of the person who sits down at the new machine
 repo=$(cd "$(dirname "$0")/.." && pwd)
 say() { printf '\n==> %s\n' "$*"; }
 
