@@ -1,0 +1,246 @@
+//! The one config file of the host: sections, defaults, documentation, checks.
+//!
+//! Every field states what it does, its unit, its default and what a large or small value costs; `bugle config print` is made
+//! from the same text. Knows nothing of the parts it configures, which take what they need from here in `serve`.
+//!
+//! Invariant: a [`Config`] that [`Config::load`] returned passed every check that can be made without starting.
+
+mod check;
+mod print;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::hint;
+use crate::quantity::{Duration, Size};
+
+pub use check::Problem;
+
+/// Declares a section: its fields, their defaults and their documentation, in one place.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])*
+        $name:ident {
+            $($(#[doc = $doc:literal])* $field:ident: $kind:ty = $default:expr,)*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $($(#[doc = $doc])* pub $field: $kind,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                $name { $($field: $default,)* }
+            }
+        }
+
+        impl $name {
+            fn print(&self, page: &mut print::Page) {
+                $(page.field(&[$($doc),*], stringify!($field), &self.$field);)*
+            }
+        }
+    };
+}
+
+section! {
+    /// Where producers connect.
+    Quic {
+        /// Address and UDP port. Default 127.0.0.1:4747. Anything but loopback needs `certificate` and `key`; port 0 takes a free
+        /// one, which is printed at start and written to `endpoints.json`.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4747)),
+        /// PEM file with the certificate chain. Default: a development certificate made on first start in the data directory,
+        /// which clients pin by its fingerprint.
+        certificate: Option<PathBuf> = None,
+        /// PEM file with the private key of `certificate`.
+        key: Option<PathBuf> = None,
+    }
+}
+
+section! {
+    /// Where operators connect: admin API, metrics, health.
+    Admin {
+        /// Address and TCP port, loopback only. Default 127.0.0.1:4749; port 0 takes a free one.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4749)),
+        /// Further names that a request may carry in its `Host` header, besides loopback ones. Default none. Each one is a door for
+        /// pages that rebind a name to this machine, so add only what a trusted proxy sends.
+        allowed_hosts: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// What producers may send and how long their retries are recognised.
+    Publish {
+        /// Ids remembered for recognising a repeated publish. Default 10000000; costs about 12 bytes of memory each.
+        id_window_ids: u64 = 10_000_000,
+        /// Ids older than this are forgotten, however few there are. Default 24h.
+        id_window: Duration = Duration::from_secs(24 * 3600),
+    }
+}
+
+section! {
+    /// The log and the state on disk.
+    Storage {
+        /// Memory for blocks read from disk. Default 64MiB. Small: readers far behind the tail go to disk more often.
+        cache: Size = Size::mib(64),
+        /// Newest events kept in memory for subscriptions that keep up. Default 128MiB. Small: a short stall sends readers to disk.
+        tail_ring: Size = Size::mib(128),
+    }
+}
+
+section! {
+    /// Plugins at run time.
+    Sandbox {
+        /// Threads that run guest code. Default 0: one per core. More than cores makes every call slower.
+        guest_threads: u32 = 0,
+    }
+}
+
+section! {
+    /// What the host says of itself, to standard error. Payloads and keys are never logged.
+    Log {
+        /// Levels as in `info,bugle_broker=debug`; the environment variable RUST_LOG wins. Default info. `debug` costs a line per event.
+        filter: String = "info".to_owned(),
+        /// `text` for people, `json` for machines. Default text.
+        format: LogFormat = LogFormat::Text,
+    }
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Everything `bugle serve` can be told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// See [`Config::data_dir_doc`].
+    pub data_dir: PathBuf,
+    /// Producers.
+    pub quic: Quic,
+    /// Operators.
+    pub admin: Admin,
+    /// Publishing.
+    pub publish: Publish,
+    /// Disk.
+    pub storage: Storage,
+    /// Plugins.
+    pub sandbox: Sandbox,
+    /// Logs.
+    pub log: Log,
+}
+
+/// Where the data directory is when nobody says.
+pub const DATA_DIR_DEFAULT: &str = "bugle-data";
+
+/// The config file that is read when none is named and it exists.
+pub const FILE_DEFAULT: &str = "bugle.toml";
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data_dir: PathBuf::from(DATA_DIR_DEFAULT),
+            quic: Quic::default(),
+            admin: Admin::default(),
+            publish: Publish::default(),
+            storage: Storage::default(),
+            sandbox: Sandbox::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// Why a config cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadConfigError {
+    /// The file could not be read.
+    #[error("could not read the config file `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The text is not a config: `FILE:LINE:COLUMN: what`.
+    #[error("{0}")]
+    Syntax(String),
+    /// Values that cannot work; all of them at once.
+    #[error("the config cannot work:{}", check::list(.0))]
+    Invalid(Vec<Problem>),
+}
+
+impl Config {
+    const fn data_dir_doc() -> &'static [&'static str] {
+        &[
+            " Directory of everything the host keeps: log, state, admin token, certificate. Default bugle-data, in the working",
+            " directory. One host at a time; on a disk that honours flushes.",
+        ]
+    }
+
+    /// Reads the named file, or `bugle.toml` if there is one, or takes the defaults; then checks.
+    pub fn load(file: Option<&Path>) -> Result<(Config, Option<PathBuf>), LoadConfigError> {
+        let fallback = Path::new(FILE_DEFAULT);
+        let file = file.or_else(|| fallback.exists().then_some(fallback));
+        let Some(path) = file else {
+            return Ok((Config::default(), None));
+        };
+        let text = std::fs::read_to_string(path).map_err(|source| LoadConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let config = Config::parse(&path.display().to_string(), &text)?;
+        Ok((config, Some(path.to_owned())))
+    }
+
+    /// Parses and checks the text of a config file.
+    pub fn parse(file: &str, text: &str) -> Result<Config, LoadConfigError> {
+        let config: Config = toml::from_str(text)
+            .map_err(|error| LoadConfigError::Syntax(hint::toml_error(file, text, &error)))?;
+        let problems = config.problems();
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(LoadConfigError::Invalid(problems))
+        }
+    }
+
+    /// The config as a file with every field explained.
+    #[must_use]
+    pub fn print(&self) -> String {
+        let mut page = print::Page::default();
+        page.field(Config::data_dir_doc(), "data_dir", &self.data_dir);
+        page.section("quic", "Where producers connect.");
+        self.quic.print(&mut page);
+        page.section(
+            "admin",
+            "Where operators connect: admin API, metrics, health.",
+        );
+        self.admin.print(&mut page);
+        page.section(
+            "publish",
+            "What producers may send and how long their retries are recognised.",
+        );
+        self.publish.print(&mut page);
+        page.section("storage", "The log and the state on disk.");
+        self.storage.print(&mut page);
+        page.section("sandbox", "Plugins at run time.");
+        self.sandbox.print(&mut page);
+        page.section("log", "What the host says of itself, to standard error.");
+        self.log.print(&mut page);
+        page.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;
