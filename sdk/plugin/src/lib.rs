@@ -1,1 +1,75 @@
-//! Placeholder while the crate is being laid out.
+//! Write a Bugle plugin: one function that takes an event and sends it somewhere.
+//!
+//! ```ignore
+//! use bugle_plugin::prelude::*;
+//!
+//! #[derive(Deserialize)]
+//! struct Sms { to: String, text: String }
+//!
+//! #[channel]
+//! fn sms(cx: &Cx, event: Event<Sms>) -> Outcome {
+//!     cx.once(event.business_key(), || {
+//!         let reply = cx.post("/messages").json(&json!({ "to": event.to, "body": event.text })).send()?;
+//!         match reply.status() {
+//!             200..=299 => Ok(reply.json::<Sent>()?.id),
+//!             429 | 500.. => retry(reply.retry_after(), "provider busy"),
+//!             status => reject(format!("provider said {status}")),
+//!         }
+//!     })
+//! }
+//! ```
+//!
+//! On `wasm32-wasip2` every call goes to the host through the package in `wit/`. On any other target it
+//! goes to [`mock::Host`], so that plugin logic is tested with plain `cargo test`.
+//! It knows nothing of the host's insides. Its invariant: an effect that may have happened is never
+//! reported as one that has not.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
+
+mod config;
+mod cx;
+mod date;
+mod entry;
+mod error;
+mod event;
+mod host;
+mod http;
+mod kv;
+mod log;
+mod mail;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod mock;
+mod once;
+mod publish;
+pub mod raw;
+mod records;
+mod structured;
+pub mod template;
+mod verdict;
+
+pub use bugle_plugin_macros::channel;
+pub use config::Config;
+pub use cx::{Cx, Mac};
+pub use entry::{check, handle, no_check};
+pub use error::{Code, HostError};
+pub use event::Event;
+pub use http::{ReplyError, Request, Response, send_all};
+pub use kv::{Entry, Item, Kv};
+pub use log::{Level, emit};
+pub use mail::{Accepted, Mail};
+pub use once::{Claim, Found};
+pub use publish::Publish;
+pub use records::{Note, SendRecord};
+pub use verdict::{Failure, Fault, Outcome, defer, reject, retry, unknown};
+
+/// What a plugin usually needs: `use bugle_plugin::prelude::*;`.
+pub mod prelude {
+    pub use crate::template::Template;
+    pub use crate::{
+        Config, Cx, Event, Failure, Fault, Found, HostError, Mac, Outcome, channel, debug, defer,
+        error, info, reject, retry, trace, unknown, warn,
+    };
+    pub use serde::{Deserialize, Serialize};
+    pub use serde_json::{Value, json};
+    pub use std::time::Duration;
+}

@@ -1,0 +1,251 @@
+//! The expansion of `#[channel]`, on plain token streams so that it can be tested.
+//!
+//! It makes nothing on targets other than `wasm32`: there the function stays what it is, and tests call it.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use std::path::{Path, PathBuf};
+use syn::{Error, FnArg, Ident, ItemFn, Result, ReturnType, Token, Type};
+
+const SHAPE: &str = "a channel is `fn name(cx: &Cx, event: Event<T>) -> Outcome`";
+
+/// Path of the plugin's manifest, or what to do about its absence.
+pub(crate) fn find_manifest() -> std::result::Result<String, String> {
+    let directory = std::env::var("CARGO_MANIFEST_DIR")
+        .map_err(|_| "`#[channel]` needs to be built by cargo".to_owned())?;
+    manifest_in(&PathBuf::from(directory))
+}
+
+pub(crate) fn manifest_in(directory: &Path) -> std::result::Result<String, String> {
+    let path = directory.join("plugin.toml");
+    if path.is_file() {
+        return Ok(path.to_string_lossy().into_owned());
+    }
+    Err("there is no `plugin.toml` beside Cargo.toml; the least is three lines: name, version and contract = \"0.1\"".to_owned())
+}
+
+pub(crate) fn channel(
+    arguments: TokenStream,
+    item: TokenStream,
+    manifest: std::result::Result<String, String>,
+) -> Result<TokenStream> {
+    let check = parse_check(arguments)?;
+    let function: ItemFn = syn::parse2(item).map_err(|error| {
+        Error::new(
+            error.span(),
+            format!("`#[channel]` stands on a function: {SHAPE}"),
+        )
+    })?;
+    check_shape(&function)?;
+    let manifest = manifest.map_err(|text| Error::new(Span::call_site(), text))?;
+    let name = &function.sig.ident;
+    let check = check.map_or_else(|| quote!(::bugle_plugin::no_check), |check| quote!(#check));
+    Ok(quote! {
+        #function
+
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            struct Exported;
+
+            impl ::bugle_plugin::raw::exports::bugle::plugin::handler::Guest for Exported {
+                fn handle(
+                    delivery: ::bugle_plugin::raw::bugle::plugin::types::Delivery,
+                ) -> ::core::result::Result<(), ::bugle_plugin::raw::bugle::plugin::types::Failure> {
+                    ::bugle_plugin::handle(delivery, #name)
+                }
+            }
+
+            impl ::bugle_plugin::raw::exports::bugle::plugin::lifecycle::Guest for Exported {
+                fn check() -> ::core::result::Result<(), ::std::string::String> {
+                    ::bugle_plugin::check(#check)
+                }
+            }
+
+            ::bugle_plugin::raw::export_channel!(Exported with_types_in ::bugle_plugin::raw);
+
+            #[unsafe(link_section = "bugle:plugin")]
+            static MANIFEST: [u8; include_bytes!(#manifest).len()] = *include_bytes!(#manifest);
+        };
+
+        // Nothing calls the check where there is no host; it still has to fit.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() -> ::core::result::Result<(), ::std::string::String> = || ::bugle_plugin::check(#check);
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn(&::bugle_plugin::Cx) = |_| { let _ = #name; };
+    })
+}
+
+/// `check = path`, or nothing.
+fn parse_check(arguments: TokenStream) -> Result<Option<syn::Path>> {
+    if arguments.is_empty() {
+        return Ok(None);
+    }
+    let parse = |input: syn::parse::ParseStream<'_>| {
+        let name: Ident = input.parse()?;
+        if name != "check" {
+            return Err(Error::new(name.span(), "unknown"));
+        }
+        input.parse::<Token![=]>()?;
+        input.parse::<syn::Path>()
+    };
+    syn::parse::Parser::parse2(parse, arguments)
+        .map(Some)
+        .map_err(|error| {
+            Error::new(
+                error.span(),
+                "the only argument is `#[channel(check = function)]`",
+            )
+        })
+}
+
+fn check_shape(function: &ItemFn) -> Result<()> {
+    let signature = &function.sig;
+    let wrong = |span: Span, what: &str| Err(Error::new(span, format!("{what}; {SHAPE}")));
+    let name = signature.ident.span();
+    if signature.asyncness.is_some() {
+        return wrong(
+            name,
+            "a channel is not `async`: the host runs many calls at once by itself",
+        );
+    }
+    if !signature.generics.params.is_empty() {
+        return wrong(name, "a channel has no generic parameters");
+    }
+    if signature.unsafety.is_some() || signature.constness.is_some() || signature.abi.is_some() {
+        return wrong(name, "a channel is a plain function");
+    }
+    let mut inputs = signature.inputs.iter();
+    match (inputs.next(), inputs.next(), inputs.next()) {
+        (Some(FnArg::Typed(cx)), Some(FnArg::Typed(event)), None) => {
+            if !is_reference_to_cx(&cx.ty) {
+                return wrong(name, "the first argument is not `&Cx`");
+            }
+            if !is_named(&event.ty, "Event") {
+                return wrong(name, "the second argument is not `Event<T>`");
+            }
+        }
+        _ => return wrong(name, "a channel has exactly two arguments"),
+    }
+    match &signature.output {
+        ReturnType::Default => wrong(name, "a channel returns its verdict"),
+        ReturnType::Type(..) => Ok(()),
+    }
+}
+
+fn is_reference_to_cx(ty: &Type) -> bool {
+    matches!(ty, Type::Reference(reference) if reference.mutability.is_none() && is_named(&reference.elem, "Cx"))
+}
+
+fn is_named(ty: &Type, name: &str) -> bool {
+    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(arguments: TokenStream, item: TokenStream) -> String {
+        channel(arguments, item, Ok("plugin.toml".into()))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn a_good_channel_keeps_its_function_and_embeds_the_manifest() {
+        let item =
+            quote! { fn sms(cx: &Cx, event: bugle_plugin::Event<Sms>) -> Outcome { Ok(()) } };
+        let text = channel(
+            quote!(check = crate::ok),
+            item.clone(),
+            Ok("/x/plugin.toml".into()),
+        )
+        .unwrap()
+        .to_string();
+        assert!(text.starts_with(&item.to_string()), "{text}");
+        assert!(
+            text.contains("link_section = \"bugle:plugin\"") && text.contains("/x/plugin.toml"),
+            "{text}"
+        );
+        assert!(text.contains("check (crate :: ok)"), "{text}");
+    }
+
+    #[test]
+    fn each_wrong_shape_is_told_what_to_write() {
+        let cases = [
+            (quote! { struct Sms; }, "stands on a function"),
+            (
+                quote! { async fn f(cx: &Cx, e: Event<T>) -> Outcome {} },
+                "not `async`",
+            ),
+            (
+                quote! { fn f<T>(cx: &Cx, e: Event<T>) -> Outcome {} },
+                "no generic parameters",
+            ),
+            (
+                quote! { unsafe fn f(cx: &Cx, e: Event<T>) -> Outcome {} },
+                "plain function",
+            ),
+            (
+                quote! { fn f(e: Event<T>) -> Outcome {} },
+                "exactly two arguments",
+            ),
+            (
+                quote! { fn f(&self, e: Event<T>) -> Outcome {} },
+                "exactly two arguments",
+            ),
+            (
+                quote! { fn f(cx: Cx, e: Event<T>) -> Outcome {} },
+                "first argument is not `&Cx`",
+            ),
+            (
+                quote! { fn f(cx: &mut Cx, e: Event<T>) -> Outcome {} },
+                "first argument is not `&Cx`",
+            ),
+            (
+                quote! { fn f(cx: &Cx, e: Sms) -> Outcome {} },
+                "second argument is not `Event<T>`",
+            ),
+            (
+                quote! { fn f(cx: &Cx, e: Event<T>) {} },
+                "returns its verdict",
+            ),
+        ];
+        for (item, expected) in cases {
+            let text = error(TokenStream::new(), item.clone());
+            assert!(
+                text.contains(expected) && text.contains(SHAPE),
+                "{item}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_check_is_taken_as_argument() {
+        let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
+        for arguments in [
+            quote!(chek = f),
+            quote!(check),
+            quote!(check = 7),
+            quote!(check = f, more),
+        ] {
+            let text = error(arguments, item.clone());
+            assert_eq!(text, "the only argument is `#[channel(check = function)]`");
+        }
+    }
+
+    #[test]
+    fn a_missing_manifest_says_what_to_write() {
+        let nowhere = manifest_in(Path::new("/nowhere"));
+        assert!(
+            nowhere
+                .clone()
+                .unwrap_err()
+                .contains("no `plugin.toml` beside Cargo.toml")
+        );
+        let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
+        let text = channel(TokenStream::new(), item, nowhere)
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("contract = \"0.1\""));
+    }
+}

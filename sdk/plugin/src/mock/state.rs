@@ -1,0 +1,335 @@
+//! The mock's state: what is committed, and the transaction of the delivery that runs.
+//!
+//! It mirrors the contract's rules for buffers and claims: confirm commits what was buffered since the claim
+//! opened, release discards it, an ack commits the rest, anything else discards it.
+
+use super::Verdict;
+use super::reply::{MailReply, Reply};
+use crate::host::wit;
+use crate::{Failure, Outcome};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use wit::types::{Delivery, Error, NewEvent};
+
+/// Where virtual time starts: 2026-11-01T00:00:00Z.
+pub(super) const START: u64 = 1_793_491_200_000;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) now: u64,
+    pub(super) config: BTreeMap<String, String>,
+    pub(super) secrets: BTreeMap<String, Vec<u8>>,
+    pub(super) denied: BTreeSet<String>,
+    pub(super) attributes: BTreeMap<String, String>,
+    pub(super) replies: VecDeque<Reply>,
+    pub(super) mail_replies: VecDeque<MailReply>,
+    pub(super) requests: Vec<wit::http::Request>,
+    pub(super) mails: Vec<wit::mail::Message>,
+    pub(super) published: Vec<NewEvent>,
+    /// With the id of the event they are about.
+    pub(super) notes: Vec<(String, wit::records::SendNote)>,
+    pub(super) logs: Vec<String>,
+    pub(super) paused: Option<String>,
+    pub(super) claims: BTreeMap<String, Slot>,
+    pub(super) live: Option<Live>,
+    kv: BTreeMap<String, Stored>,
+    attempts: BTreeMap<String, u32>,
+    counter: u64,
+}
+
+/// The delivery that runs.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) delivery: Delivery,
+    pub(super) verdict: Option<Result<(), Failure>>,
+    pub(super) open: Vec<Open>,
+    pub(super) writes: Vec<Write>,
+    pub(super) events: Vec<NewEvent>,
+    pub(super) pause: Option<String>,
+}
+
+/// A claim this delivery holds, and where its nested transaction starts.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) id: u64,
+    pub(super) key: String,
+    pub(super) uncertain: bool,
+    pub(super) maybe_sent: bool,
+    pub(super) keep: u64,
+    writes_from: usize,
+    events_from: usize,
+}
+
+/// What is known of a claim key.
+#[derive(Debug)]
+pub(super) enum Slot {
+    Held,
+    Uncertain,
+    Done {
+        receipt: Option<Vec<u8>>,
+        until: u64,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) value: Vec<u8>,
+    pub(super) version: u64,
+    expires: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Write {
+    Put {
+        key: String,
+        value: Vec<u8>,
+        ttl: Option<u64>,
+    },
+    Delete {
+        key: String,
+    },
+    Add {
+        key: String,
+        delta: i64,
+        ttl: Option<u64>,
+    },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            now: START,
+            config: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            denied: BTreeSet::new(),
+            attributes: BTreeMap::new(),
+            replies: VecDeque::new(),
+            mail_replies: VecDeque::new(),
+            requests: Vec::new(),
+            mails: Vec::new(),
+            published: Vec::new(),
+            notes: Vec::new(),
+            logs: Vec::new(),
+            paused: None,
+            claims: BTreeMap::new(),
+            live: None,
+            kv: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            counter: 0,
+        }
+    }
+}
+
+pub(super) fn error(code: &str, message: impl Into<String>) -> Error {
+    Error {
+        code: code.to_owned(),
+        message: message.into(),
+        retry_after: None,
+    }
+}
+
+impl State {
+    /// Start the next attempt of a delivery under a ticket never used before.
+    pub(super) fn start(&mut self, mut delivery: Delivery) -> Delivery {
+        let attempt = self.attempts.entry(delivery.event.id.clone()).or_default();
+        *attempt += 1;
+        delivery.attempt = *attempt;
+        delivery.ticket = self.next();
+        delivery.deadline += self.now - START;
+        self.live = Some(Live {
+            delivery: delivery.clone(),
+            verdict: None,
+            open: Vec::new(),
+            writes: Vec::new(),
+            events: Vec::new(),
+            pause: None,
+        });
+        delivery
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    /// The running delivery, if the ticket is its own and it has no verdict.
+    pub(super) fn working(&mut self, ticket: u64) -> Result<&mut Live, Error> {
+        let live = self.known(ticket)?;
+        match live.verdict {
+            None => Ok(live),
+            Some(_) => Err(error("settled", "this delivery has its verdict")),
+        }
+    }
+
+    /// The running delivery, if the ticket is its own.
+    pub(super) fn known(&mut self, ticket: u64) -> Result<&mut Live, Error> {
+        let live = self
+            .live
+            .as_mut()
+            .filter(|live| live.delivery.ticket == ticket);
+        live.ok_or_else(|| error("stale", format!("ticket {ticket} is not live in this call")))
+    }
+
+    pub(super) fn granted(&self, what: &str, line: &str) -> Result<(), Error> {
+        if self.denied.contains(what) {
+            return Err(error(
+                "denied",
+                format!("denied: {what} - add {line} in plugin.toml"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Something left the machine without a complete answer.
+    pub(super) fn mark_maybe_sent(&mut self) {
+        for open in self.live.iter_mut().flat_map(|live| &mut live.open) {
+            open.maybe_sent = true;
+        }
+    }
+
+    /// End the attempt with what the handler returned.
+    pub(super) fn finish(&mut self, returned: Outcome) -> Verdict {
+        let mut live = self
+            .live
+            .take()
+            .expect("an attempt that ends has been started");
+        let verdict = live.verdict.take().unwrap_or(returned);
+        let unknown = matches!(verdict, Err(Failure::Unknown(_)));
+        self.close_claims(&live, unknown);
+        self.paused = live.pause.take().or(self.paused.take());
+        match verdict {
+            Ok(()) => {
+                self.commit(live.writes, live.events);
+                Verdict::Acked
+            }
+            Err(failure) => Verdict::Failed(failure),
+        }
+    }
+
+    /// End the attempt as a crash: whatever was open may have been sent.
+    pub(super) fn crash(&mut self) -> Verdict {
+        let live = self
+            .live
+            .take()
+            .expect("an attempt that crashes has been started");
+        self.close_claims(&live, false);
+        Verdict::Crashed
+    }
+
+    fn close_claims(&mut self, live: &Live, unknown: bool) {
+        for open in &live.open {
+            if unknown || open.maybe_sent || open.uncertain {
+                self.claims.insert(open.key.clone(), Slot::Uncertain);
+            }
+        }
+    }
+
+    pub(super) fn open_claim(
+        &mut self,
+        ticket: u64,
+        key: &str,
+        uncertain: bool,
+        keep: u64,
+    ) -> Result<u64, Error> {
+        let id = self.next();
+        let live = self.working(ticket)?;
+        let (writes_from, events_from) = (live.writes.len(), live.events.len());
+        live.open.push(Open {
+            id,
+            key: key.to_owned(),
+            uncertain,
+            maybe_sent: false,
+            keep,
+            writes_from,
+            events_from,
+        });
+        Ok(id)
+    }
+
+    /// Take an open claim out of the delivery, with what was buffered since it opened.
+    pub(super) fn close_claim(
+        &mut self,
+        id: u64,
+    ) -> Result<(Open, Vec<Write>, Vec<NewEvent>), Error> {
+        let unknown = || error("stale", format!("claim {id} is not open in this call"));
+        let live = self.live.as_mut().ok_or_else(unknown)?;
+        let place = live
+            .open
+            .iter()
+            .position(|open| open.id == id)
+            .ok_or_else(unknown)?;
+        let open = live.open.remove(place);
+        let writes = live
+            .writes
+            .split_off(open.writes_from.min(live.writes.len()));
+        let events = live
+            .events
+            .split_off(open.events_from.min(live.events.len()));
+        Ok((open, writes, events))
+    }
+
+    pub(super) fn commit(&mut self, writes: Vec<Write>, events: Vec<NewEvent>) {
+        for write in writes {
+            let version = self.next();
+            apply(&mut self.kv, write, self.now, version);
+        }
+        self.published.extend(events);
+    }
+
+    /// Committed entries that have not expired.
+    pub(super) fn committed(&self) -> impl Iterator<Item = (&String, &Stored)> {
+        self.kv
+            .iter()
+            .filter(|(_, stored)| stored.expires > self.now)
+    }
+
+    /// The store as the running delivery sees it: its own writes on top, as version 0.
+    pub(super) fn seen(&self) -> BTreeMap<String, Stored> {
+        let mut seen: BTreeMap<_, _> = self
+            .committed()
+            .map(|(key, stored)| (key.clone(), stored.clone()))
+            .collect();
+        for write in self
+            .live
+            .iter()
+            .flat_map(|live| live.writes.iter().cloned())
+        {
+            apply(&mut seen, write, self.now, 0);
+        }
+        seen
+    }
+}
+
+fn apply(kv: &mut BTreeMap<String, Stored>, write: Write, now: u64, version: u64) {
+    let expires = |ttl: Option<u64>| ttl.map_or(u64::MAX, |ttl| now.saturating_add(ttl));
+    match write {
+        Write::Put { key, value, ttl } => {
+            kv.insert(
+                key,
+                Stored {
+                    value,
+                    version,
+                    expires: expires(ttl),
+                },
+            );
+        }
+        Write::Delete { key } => {
+            kv.remove(&key);
+        }
+        Write::Add { key, delta, ttl } => {
+            let stored = kv.get(&key).filter(|stored| stored.expires > now);
+            let text = stored.and_then(|stored| std::str::from_utf8(&stored.value).ok());
+            let sum = text
+                .and_then(|text| text.parse::<i64>().ok())
+                .unwrap_or(0)
+                .saturating_add(delta);
+            kv.insert(
+                key,
+                Stored {
+                    value: sum.to_string().into_bytes(),
+                    version,
+                    expires: expires(ttl),
+                },
+            );
+        }
+    }
+}
