@@ -25,6 +25,7 @@ use crate::code::Code;
 use crate::delivery::Verdict;
 use crate::ids::{Attempt as Try, ClaimId, Name, Position, SubscriptionId, Ticket, TopicId};
 use crate::import::{ClaimOutcome, Import, ImportError, ImportResult, Reply, Sent, Strength};
+use crate::ledger::ClaimFate;
 use crate::row::{KvRow, RecordRow};
 use crate::time::{Millis, Timestamp};
 use effects::Effects;
@@ -106,8 +107,8 @@ pub enum Look {
     Records {
         /// Business key.
         business_key: String,
-        /// Recipient.
-        recipient: String,
+        /// Recipient; `None` for every one.
+        recipient: Option<String>,
     },
     /// Topic numbers of these names: [`Fact::Topics`].
     Topics(Vec<String>),
@@ -143,6 +144,8 @@ pub enum Fact {
 struct OpenClaim {
     id: ClaimId,
     key: String,
+    /// As the guest was told.
+    uncertain: bool,
     /// Effects made since, so those from this mark on are committed by its confirm.
     mark: effects::Mark,
     evidence: Evidence,
@@ -161,32 +164,15 @@ struct Evidence {
 #[derive(Clone, Debug)]
 enum Pending {
     Nothing,
-    Claim {
-        key: String,
-    },
-    Confirm {
-        claim: ClaimId,
-    },
+    Claim { key: String },
+    Confirm { claim: ClaimId },
     Release,
     Extend,
     Waiting,
-    KvGet {
-        key: String,
-    },
-    KvSwap {
-        key: String,
-        expect: Option<u64>,
-        effect: effects::Local,
-    },
-    KvScan {
-        prefix: String,
-        after: Option<String>,
-        limit: u32,
-    },
-    Find {
-        business_key: String,
-        recipient: String,
-    },
+    KvGet { key: String },
+    KvSwap { key: String, expect: Option<u64>, effect: effects::Local },
+    KvScan { prefix: String, after: Option<String>, limit: u32 },
+    Find,
     Publish(Vec<crate::import::NewEvent>),
 }
 
@@ -196,8 +182,10 @@ pub struct Attempt {
     facts: CallFacts,
     effects: Effects,
     claims: Vec<OpenClaim>,
+    confirmed: Vec<ClaimId>,
     settled: Option<Verdict>,
-    egress_open: bool,
+    /// Outgoing calls under way.
+    egress_open: u32,
     hold: Option<Millis>,
     pause: Option<String>,
     pending: Pending,
@@ -211,8 +199,9 @@ impl Attempt {
             facts,
             effects: Effects::default(),
             claims: Vec::new(),
+            confirmed: Vec::new(),
             settled: None,
-            egress_open: false,
+            egress_open: 0,
             hold: None,
             pause: None,
             pending: Pending::Nothing,
@@ -243,47 +232,21 @@ impl Attempt {
                 self.pause = Some(limits::text(reason));
                 done()
             }
-            Import::Claim {
-                key,
-                strength,
-                keep,
-            } => self.claim(key, strength, keep),
+            Import::Claim { key, strength, keep } => self.claim(key, strength, keep),
             Import::Confirm { claim, receipt } => self.confirm(claim, receipt),
             Import::Release { claim } => self.release(claim),
             Import::Note(note) => self.note(now, note),
-            Import::FindRecords {
-                business_key,
-                recipient,
-            } => {
-                let look = Look::Records {
-                    business_key: business_key.clone(),
-                    recipient: recipient.clone(),
-                };
-                self.ask(
-                    Pending::Find {
-                        business_key,
-                        recipient,
-                    },
-                    Next::Look(look),
-                )
+            Import::FindRecords { business_key, recipient } => {
+                self.ask(Pending::Find, Next::Look(Look::Records { business_key, recipient }))
             }
             Import::KvGet { key } => self.kv_get(key),
             Import::KvPut { key, value, ttl } => self.kv_put(now, key, value, ttl),
-            Import::KvSwap {
-                key,
-                expect,
-                value,
-                ttl,
-            } => self.kv_swap(now, key, expect, value, ttl),
+            Import::KvSwap { key, expect, value, ttl } => self.kv_swap(now, key, expect, value, ttl),
             Import::KvAdd { key, delta, ttl } => self.kv_add(now, key, delta, ttl),
-            Import::KvScan {
-                prefix,
-                after,
-                limit,
-            } => self.kv_scan(prefix, after, limit),
+            Import::KvScan { prefix, after, limit } => self.kv_scan(prefix, after, limit),
             Import::Publish(events) => self.publish(events),
             Import::EgressStart => {
-                self.egress_open = true;
+                self.egress_open += 1;
                 done()
             }
             Import::EgressEnd(sent) => self.egress_end(sent),
@@ -301,45 +264,13 @@ impl Attempt {
             (Pending::Extend, Fact::Extended(granted)) => {
                 Next::Reply(granted.map(Reply::Granted).ok_or_else(limits::lapsed))
             }
-            (Pending::Waiting, Fact::Waiting(count)) => {
-                Next::Reply(count.map(Reply::Count).ok_or_else(limits::lapsed))
+            (Pending::Waiting, Fact::Waiting(count)) => Next::Reply(count.map(Reply::Count).ok_or_else(limits::lapsed)),
+            (Pending::KvGet { key }, Fact::Kv(row)) => Next::Reply(Ok(Reply::Entry(self.effects.kv_read(key, row)))),
+            (Pending::KvSwap { key, expect, effect }, Fact::Kv(row)) => self.kv_swapped(key, expect, effect, row),
+            (Pending::KvScan { prefix, after, limit }, Fact::KvRows(rows)) => {
+                Next::Reply(Ok(Reply::Entries(self.effects.kv_scanned(now, &prefix, after.as_deref(), limit, rows))))
             }
-            (Pending::KvGet { key }, Fact::Kv(row)) => {
-                Next::Reply(Ok(Reply::Entry(self.effects.kv_read(key, row))))
-            }
-            (
-                Pending::KvSwap {
-                    key,
-                    expect,
-                    effect,
-                },
-                Fact::Kv(row),
-            ) => self.kv_swapped(key, expect, effect, row),
-            (
-                Pending::KvScan {
-                    prefix,
-                    after,
-                    limit,
-                },
-                Fact::KvRows(rows),
-            ) => Next::Reply(Ok(Reply::Entries(self.effects.kv_scanned(
-                now,
-                &prefix,
-                after.as_deref(),
-                limit,
-                rows,
-            )))),
-            (
-                Pending::Find {
-                    business_key,
-                    recipient,
-                },
-                Fact::Records(rows),
-            ) => Next::Reply(Ok(Reply::Records(self.effects.records_found(
-                &business_key,
-                &recipient,
-                rows,
-            )))),
+            (Pending::Find, Fact::Records(rows)) => Next::Reply(Ok(Reply::Records(rows))),
             (Pending::Publish(events), Fact::Topics(topics)) => self.published(events, topics),
             _ => unreachable!("the driver answers what was asked"),
         }
@@ -350,20 +281,26 @@ impl Attempt {
         next
     }
 
-    /// After the guest settled the delivery nothing but the end of an outgoing call is taken.
+    /// After the guest gave its verdict nothing but the end of an outgoing call and the same verdict again is taken.
     fn admit(&self, import: &Import) -> Result<(), ImportError> {
-        match import {
-            Import::EgressEnd(_) => Ok(()),
-            _ if self.settled.is_some() => Err(limits::error(
-                Code::Settled,
-                "the delivery was settled by an earlier call; return now",
-            )),
-            _ => limits::check(import),
+        let Some(settled) = &self.settled else { return limits::check(import) };
+        let is_same = match import {
+            Import::EgressEnd(_) => true,
+            Import::Ack => *settled == Verdict::Ack,
+            Import::Nack(_) => matches!(settled, Verdict::Nack(_)),
+            Import::Reject(_) => matches!(settled, Verdict::Reject(_)),
+            Import::Defer(_) => matches!(settled, Verdict::Defer(_)),
+            _ => false,
+        };
+        if is_same {
+            return Ok(());
         }
+        Err(limits::error(Code::Settled, "this delivery has its verdict already; stop working on it and return"))
     }
 
+    /// The first verdict stands; the same function again gets the same answer.
     fn settle(&mut self, verdict: Verdict) -> Next {
-        self.settled = Some(verdict);
+        self.settled.get_or_insert(verdict);
         done()
     }
 
@@ -373,7 +310,7 @@ impl Attempt {
     }
 
     fn egress_end(&mut self, sent: Sent) -> Next {
-        self.egress_open = false;
+        self.egress_open = self.egress_open.saturating_sub(1);
         for claim in &mut self.claims {
             match sent {
                 Sent::Nothing => {}
@@ -385,38 +322,23 @@ impl Attempt {
     }
 
     fn claim(&mut self, key: String, strength: Strength, keep: Millis) -> Next {
-        if self.claims.iter().any(|open| open.key == key) {
-            return refuse(
-                Code::Invalid,
-                format!("claim `{key}` is open in this call already"),
-            );
+        if let Some(open) = self.claims.iter().find(|open| open.key == key) {
+            let outcome = ClaimOutcome::Claimed { claim: open.id, uncertain: open.uncertain };
+            return Next::Reply(Ok(Reply::Claim(outcome)));
         }
         if self.claims.len() >= CLAIMS_MAX {
-            return refuse(
-                Code::Quota,
-                format!("a call may have {CLAIMS_MAX} open claims; confirm or release one"),
-            );
+            return refuse(Code::Quota, format!("a call may have {CLAIMS_MAX} open claims; confirm or release one"));
         }
-        let keep = keep.min(limits::KEEP_MAX);
-        self.ask(
-            Pending::Claim { key: key.clone() },
-            Next::Claim {
-                key,
-                strength,
-                keep,
-            },
-        )
+        if keep > limits::KEEP_MAX {
+            return refuse(Code::Invalid, String::from("a claim is kept 400 days at most; ask for less"));
+        }
+        self.ask(Pending::Claim { key: key.clone() }, Next::Claim { key, strength, keep })
     }
 
     fn claimed(&mut self, key: String, outcome: ClaimOutcome) -> Next {
-        if let ClaimOutcome::Claimed { claim, .. } = &outcome {
+        if let ClaimOutcome::Claimed { claim, uncertain } = &outcome {
             let mark = self.effects.mark();
-            self.claims.push(OpenClaim {
-                id: *claim,
-                key,
-                mark,
-                evidence: Evidence::default(),
-            });
+            self.claims.push(OpenClaim { id: *claim, key, uncertain: *uncertain, mark, evidence: Evidence::default() });
         }
         Next::Reply(Ok(Reply::Claim(outcome)))
     }
@@ -427,56 +349,46 @@ impl Attempt {
             Some(open) if open.id == claim => Ok(open),
             Some(open) if self.claims.iter().any(|other| other.id == claim) => Err(limits::error(
                 Code::Invalid,
-                &format!(
-                    "claim `{}` was opened later and is still open; end it first",
-                    open.key
-                ),
+                &format!("claim `{}` was opened later and is still open; end it first", open.key),
             )),
-            Some(_) | None => Err(limits::error(
-                Code::UnknownClaim,
-                "no such claim is open in this call",
-            )),
+            Some(_) | None => Err(limits::error(Code::Stale, "no such claim is open in this call")),
         }
     }
 
     fn confirm(&mut self, claim: ClaimId, receipt: Option<Vec<u8>>) -> Next {
+        if self.confirmed.contains(&claim) {
+            return done();
+        }
         match self.innermost(claim) {
             Err(error) => Next::Reply(Err(error)),
             Ok(open) => {
                 let transaction = self.effects.since(open.mark);
-                self.ask(
-                    Pending::Confirm { claim },
-                    Next::Confirm {
-                        claim,
-                        receipt,
-                        transaction,
-                    },
-                )
+                self.ask(Pending::Confirm { claim }, Next::Confirm { claim, receipt, transaction })
             }
         }
     }
 
     fn confirmed(&mut self, claim: ClaimId) -> Next {
         let open = self.claims.pop();
-        assert!(
-            open.as_ref().is_some_and(|open| open.id == claim),
-            "only the innermost claim is confirmed"
-        );
+        assert!(open.as_ref().is_some_and(|open| open.id == claim), "only the innermost claim is confirmed");
         if let Some(open) = open {
             self.effects.committed_since(open.mark);
+            self.confirmed.push(open.id);
         }
         done()
     }
 
-    /// The guest gives a claim back; whether it becomes free is decided by what left the machine (G4c).
+    /// The guest gives a claim back. Something left without an answer speaks against it: then the host keeps the claim (G4c).
     fn release(&mut self, claim: ClaimId) -> Next {
         match self.innermost(claim) {
             Err(error) => Next::Reply(Err(error)),
+            Ok(open) if open.evidence.maybe => {
+                let text =
+                    format!("a request under claim `{}` left without a complete answer; return `unknown`", open.key);
+                refuse(Code::Uncertain, text)
+            }
             Ok(open) => {
-                let end = ClaimEnd {
-                    claim,
-                    fate: finish::fate_on_release(open.evidence),
-                };
+                let end = ClaimEnd { claim, fate: ClaimFate::Released };
                 let mark = open.mark;
                 self.claims.pop();
                 self.effects.discard_since(mark);

@@ -73,16 +73,16 @@ codes! {
     Quota = 41 "quota",
     /// The store failed; what was waiting is unknown.
     StorageFailed = 42 "storage-failed",
-    /// A guest's ticket is not live in this call.
-    UnknownTicket = 60 "unknown-ticket",
+    /// A guest's ticket or claim is not live in this call: stale, foreign or invented.
+    Stale = 60 "stale",
     /// The delivery was already settled.
     Settled = 61 "settled",
     /// An argument is not valid.
     Invalid = 62 "invalid",
     /// A value or the transaction is over its size limit.
     TooLarge = 63 "too-large",
-    /// A claim id is not open in this call.
-    UnknownClaim = 64 "unknown-claim",
+    /// The host saw bytes leave without a complete answer and keeps the claim.
+    Uncertain = 64 "uncertain",
     /// Two transactions touched the same key; the delivery is run again.
     Conflict = 65 "conflict",
     /// An outgoing call failed before any byte of it left.
@@ -95,6 +95,12 @@ codes! {
     Exists = 69 "exists",
     /// A part that is needed is not available just now.
     Unavailable = 70 "unavailable",
+    /// The deadline of the delivery has passed.
+    Expired = 71 "expired",
+    /// A provider answered with a permanent refusal.
+    ProviderRefused = 72 "refused",
+    /// Known to the contract, not served by this host version.
+    Unsupported = 73 "unsupported",
 }
 
 impl Code {

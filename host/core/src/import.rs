@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use crate::code::Code;
 use crate::delivery::Retry;
+use crate::event::Class;
 use crate::ids::ClaimId;
 use crate::row::{RecordRow, RecordStatus};
 use crate::time::{Millis, Timestamp};
@@ -19,6 +20,17 @@ pub enum Strength {
     Strong,
     /// In memory until confirmed, then a time window.
     Weak,
+}
+
+impl Strength {
+    /// How long a done mark is kept when the guest does not say: 30 days strong, 10 minutes weak (the documented defaults).
+    #[must_use]
+    pub const fn keep_default(self) -> Millis {
+        match self {
+            Strength::Strong => Millis::from_secs(30 * 24 * 3600),
+            Strength::Weak => Millis::from_secs(10 * 60),
+        }
+    }
 }
 
 /// What is known of an outgoing call, by the host's own evidence (guarantees G4c).
@@ -78,8 +90,8 @@ pub enum Import {
     FindRecords {
         /// Business key.
         business_key: String,
-        /// Recipient.
-        recipient: String,
+        /// Recipient; `None` for every one.
+        recipient: Option<String>,
     },
     /// `kv.get`.
     KvGet {
@@ -162,6 +174,8 @@ pub struct NewEvent {
     pub key: Option<String>,
     /// CloudEvents `id`; the host makes a stable one if there is none.
     pub id: Option<String>,
+    /// Priority class.
+    pub class: Class,
     /// CloudEvents `datacontenttype`.
     pub content_type: Option<String>,
     /// Extension attributes.

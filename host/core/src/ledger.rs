@@ -50,8 +50,10 @@ pub struct ClaimAsk {
 /// How an open claim ends without being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimFate {
-    /// Surely nothing was sent, or the provider's answer allows another try.
-    Free,
+    /// The guest gives it back and the evidence does not speak against it: free, whatever an earlier holder did.
+    Released,
+    /// This call surely sent nothing, or got an answer that allows another try: as it was before this call.
+    Unsent,
     /// Something may have been sent.
     Uncertain,
 }
@@ -79,10 +81,7 @@ enum Held {
     /// A call holds it.
     Open(OpenClaim),
     /// Its row is on the way to the disk.
-    Settling {
-        row: Option<ClaimRow>,
-        step: LedgerStep,
-    },
+    Settling { row: Option<ClaimRow>, step: LedgerStep },
 }
 
 #[derive(Debug)]
@@ -148,39 +147,15 @@ impl Ledger {
         let write = match ask.strength {
             Strength::Weak => None,
             Strength::Strong => {
-                let row = ClaimRow {
-                    state: ClaimState::Claimed,
-                    expires: now.after(ask.keep),
-                };
-                Some((
-                    Write::Claim {
-                        scope: ask.scope,
-                        key: ask.key,
-                        row: Some(row),
-                    },
-                    self.step(),
-                ))
+                let row = ClaimRow { state: ClaimState::Claimed, expires: now.after(ask.keep) };
+                Some((Write::Claim { scope: ask.scope, key: ask.key, row: Some(row) }, self.step()))
             }
         };
         let has_row = row.is_some() || write.is_some();
-        self.claims.insert(
-            key.clone(),
-            Held::Open(OpenClaim {
-                id,
-                ticket: ask.ticket,
-                keep: ask.keep,
-                has_row,
-                uncertain,
-            }),
-        );
+        self.claims
+            .insert(key.clone(), Held::Open(OpenClaim { id, ticket: ask.ticket, keep: ask.keep, has_row, uncertain }));
         self.open.insert(id, key);
-        (
-            ClaimOutcome::Claimed {
-                claim: id,
-                uncertain,
-            },
-            write,
-        )
+        (ClaimOutcome::Claimed { claim: id, uncertain }, write)
     }
 
     /// The claim is done: returns the write that must be in one batch with everything it explains.
@@ -191,10 +166,7 @@ impl Ledger {
         receipt: Option<Vec<u8>>,
     ) -> Result<(Write, LedgerStep), NotOpen> {
         let (key, open) = self.take(claim)?;
-        let row = ClaimRow {
-            state: ClaimState::Done { receipt },
-            expires: now.after(open.keep),
-        };
+        let row = ClaimRow { state: ClaimState::Done { receipt }, expires: now.after(open.keep) };
         Ok(self.settle_claim(key, Some(row)))
     }
 
@@ -206,11 +178,12 @@ impl Ledger {
         fate: ClaimFate,
     ) -> Result<Option<(Write, LedgerStep)>, NotOpen> {
         let (key, open) = self.take(claim)?;
-        let uncertain = open.uncertain || fate == ClaimFate::Uncertain;
-        let row = uncertain.then(|| ClaimRow {
-            state: ClaimState::Uncertain,
-            expires: now.after(open.keep),
-        });
+        let uncertain = match fate {
+            ClaimFate::Released => false,
+            ClaimFate::Unsent => open.uncertain,
+            ClaimFate::Uncertain => true,
+        };
+        let row = uncertain.then(|| ClaimRow { state: ClaimState::Uncertain, expires: now.after(open.keep) });
         if row.is_none() && !open.has_row {
             self.claims.remove(&key);
             return Ok(None);
@@ -254,10 +227,7 @@ impl Ledger {
         let key = self.open.remove(&claim).ok_or(NotOpen { claim })?;
         match self.claims.remove(&key) {
             Some(Held::Open(open)) => {
-                assert!(
-                    open.id == claim,
-                    "the open index names the claim it was made for"
-                );
+                assert!(open.id == claim, "the open index names the claim it was made for");
                 Ok((key, open))
             }
             Some(Held::Settling { .. }) | None => Err(NotOpen { claim }),
@@ -266,22 +236,9 @@ impl Ledger {
 
     fn settle_claim(&mut self, key: ClaimKey, row: Option<ClaimRow>) -> (Write, LedgerStep) {
         let step = self.step();
-        self.claims.insert(
-            key.clone(),
-            Held::Settling {
-                row: row.clone(),
-                step,
-            },
-        );
+        self.claims.insert(key.clone(), Held::Settling { row: row.clone(), step });
         self.settling.push_back((step, key.clone()));
-        (
-            Write::Claim {
-                scope: key.0,
-                key: key.1,
-                row,
-            },
-            step,
-        )
+        (Write::Claim { scope: key.0, key: key.1, row }, step)
     }
 
     fn step(&mut self) -> LedgerStep {

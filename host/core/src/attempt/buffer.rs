@@ -16,43 +16,16 @@ impl Attempt {
     pub(super) fn kv_get(&mut self, key: String) -> Next {
         match self.effects.own(&key) {
             Some(entry) => Next::Reply(Ok(Reply::Entry(entry))),
-            None => self.ask(
-                Pending::KvGet { key: key.clone() },
-                Next::Look(Look::Kv { key }),
-            ),
+            None => self.ask(Pending::KvGet { key: key.clone() }, Next::Look(Look::Kv { key })),
         }
     }
 
-    pub(super) fn kv_put(
-        &mut self,
-        now: Timestamp,
-        key: String,
-        value: Vec<u8>,
-        ttl: Option<Millis>,
-    ) -> Next {
-        self.buffer(
-            key,
-            Local::Put {
-                value,
-                expires: expiry(now, ttl),
-            },
-        )
+    pub(super) fn kv_put(&mut self, now: Timestamp, key: String, value: Vec<u8>, ttl: Option<Millis>) -> Next {
+        self.buffer(key, Local::Put { value, expires: expiry(now, ttl) })
     }
 
-    pub(super) fn kv_add(
-        &mut self,
-        now: Timestamp,
-        key: String,
-        delta: i64,
-        ttl: Option<Millis>,
-    ) -> Next {
-        self.buffer(
-            key,
-            Local::Add {
-                delta,
-                expires: expiry(now, ttl),
-            },
-        )
+    pub(super) fn kv_add(&mut self, now: Timestamp, key: String, delta: i64, ttl: Option<Millis>) -> Next {
+        self.buffer(key, Local::Add { delta, expires: expiry(now, ttl) })
     }
 
     fn buffer(&mut self, key: String, local: Local) -> Next {
@@ -71,44 +44,23 @@ impl Attempt {
         ttl: Option<Millis>,
     ) -> Next {
         let effect = match value {
-            Some(value) => Local::Put {
-                value,
-                expires: expiry(now, ttl),
-            },
+            Some(value) => Local::Put { value, expires: expiry(now, ttl) },
             None => Local::Delete,
         };
         match self.effects.own(&key) {
             Some(entry) => self.swap(key, expect, effect, entry),
-            None => self.ask(
-                Pending::KvSwap {
-                    key: key.clone(),
-                    expect,
-                    effect,
-                },
-                Next::Look(Look::Kv { key }),
-            ),
+            None => self.ask(Pending::KvSwap { key: key.clone(), expect, effect }, Next::Look(Look::Kv { key })),
         }
     }
 
-    pub(super) fn kv_swapped(
-        &mut self,
-        key: String,
-        expect: Option<u64>,
-        effect: Local,
-        row: Option<KvRow>,
-    ) -> Next {
+    pub(super) fn kv_swapped(&mut self, key: String, expect: Option<u64>, effect: Local, row: Option<KvRow>) -> Next {
         let entry = self.effects.kv_read(key.clone(), row);
         self.swap(key, expect, effect, entry)
     }
 
-    fn swap(
-        &mut self,
-        key: String,
-        expect: Option<u64>,
-        effect: Local,
-        entry: Option<Entry>,
-    ) -> Next {
-        if entry.map(|entry| entry.version) != expect {
+    fn swap(&mut self, key: String, expect: Option<u64>, effect: Local, entry: Option<Entry>) -> Next {
+        let version = entry.map(|entry| entry.version);
+        if version != expect || version == Some(0) {
             return Next::Reply(Ok(Reply::Swapped(false)));
         }
         match self.effects.push_kv(key, effect) {
@@ -118,20 +70,8 @@ impl Attempt {
     }
 
     pub(super) fn kv_scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> Next {
-        let limit = limit.clamp(1, limits::SCAN_MAX);
-        let look = Look::KvScan {
-            prefix: prefix.clone(),
-            after: after.clone(),
-            limit,
-        };
-        self.ask(
-            Pending::KvScan {
-                prefix,
-                after,
-                limit,
-            },
-            Next::Look(look),
-        )
+        let look = Look::KvScan { prefix: prefix.clone(), after: after.clone(), limit };
+        self.ask(Pending::KvScan { prefix, after, limit }, Next::Look(look))
     }
 
     pub(super) fn note(&mut self, now: Timestamp, note: Note) -> Next {
@@ -155,45 +95,25 @@ impl Attempt {
     pub(super) fn publish(&mut self, events: Vec<NewEvent>) -> Next {
         if self.facts.hops >= limits::HOPS_MAX {
             let hops = self.facts.hops;
-            return refuse(
-                Code::Quota,
-                format!("this event is the {hops}th follow-up in a row; a loop is refused"),
-            );
+            return refuse(Code::Quota, format!("this event is the {hops}th follow-up in a row; a loop is refused"));
         }
         let names = events.iter().map(|event| event.topic.clone()).collect();
         self.ask(Pending::Publish(events), Next::Look(Look::Topics(names)))
     }
 
-    pub(super) fn published(
-        &mut self,
-        events: Vec<NewEvent>,
-        topics: Vec<Option<TopicId>>,
-    ) -> Next {
-        assert!(
-            events.len() == topics.len(),
-            "the driver answers one number per topic name"
-        );
-        if let Some((event, _)) = events
-            .iter()
-            .zip(&topics)
-            .find(|(_, topic)| topic.is_none())
-        {
+    pub(super) fn published(&mut self, events: Vec<NewEvent>, topics: Vec<Option<TopicId>>) -> Next {
+        assert!(events.len() == topics.len(), "the driver answers one number per topic name");
+        if let Some((event, _)) = events.iter().zip(&topics).find(|(_, topic)| topic.is_none()) {
             return refuse(
                 Code::UnknownTopic,
-                format!(
-                    "topic `{}` does not exist; create it with `bugle topic create`",
-                    event.topic
-                ),
+                format!("topic `{}` does not exist; create it with `bugle topic create`", event.topic),
             );
         }
         let hops = self.facts.hops + 1;
         let mut ids = Vec::with_capacity(events.len());
         for (mut event, topic) in events.into_iter().zip(topics.into_iter().flatten()) {
             let number = self.effects.next_id();
-            let id = event
-                .id
-                .take()
-                .unwrap_or_else(|| format!("{}.{number}", self.facts.idempotency_key));
+            let id = event.id.take().unwrap_or_else(|| format!("{}.{number}", self.facts.idempotency_key));
             event.id = Some(id.to_string());
             if let Err(error) = self.effects.push_follow_up(topic, event, hops) {
                 return Next::Reply(Err(error));

@@ -40,15 +40,9 @@ pub struct FollowUp {
 /// A buffered kv change; the expiry is counted from the call that made it.
 #[derive(Clone, Debug)]
 pub(super) enum Local {
-    Put {
-        value: Vec<u8>,
-        expires: Option<Timestamp>,
-    },
+    Put { value: Vec<u8>, expires: Option<Timestamp> },
     Delete,
-    Add {
-        delta: i64,
-        expires: Option<Timestamp>,
-    },
+    Add { delta: i64, expires: Option<Timestamp> },
 }
 
 /// A place in the buffered effects.
@@ -59,8 +53,8 @@ pub(super) struct Mark {
     records: usize,
 }
 
-/// Versions that a call sees of its own uncommitted entries have this bit, so they never equal a stored one.
-const LOCAL_VERSION: u64 = 1 << 63;
+/// The version a call sees of its own uncommitted entries; it matches nothing in `swap`.
+const LOCAL_VERSION: u64 = 0;
 
 #[derive(Debug, Default)]
 pub(super) struct Effects {
@@ -74,30 +68,16 @@ pub(super) struct Effects {
 
 impl Effects {
     pub(super) fn mark(&self) -> Mark {
-        Mark {
-            kv: self.kv.len(),
-            follow_ups: self.follow_ups.len(),
-            records: self.records.len(),
-        }
+        Mark { kv: self.kv.len(), follow_ups: self.follow_ups.len(), records: self.records.len() }
     }
 
     /// What was buffered since the mark. Without its reads: the confirm of something that has happened outside can't be undone by a
     /// conflict, so the last writer wins there.
     pub(super) fn since(&self, mark: Mark) -> Transaction {
         Transaction {
-            kv: self
-                .kv
-                .iter()
-                .skip(mark.kv)
-                .map(|(key, local)| (key.clone(), effect(local)))
-                .collect(),
+            kv: self.kv.iter().skip(mark.kv).map(|(key, local)| (key.clone(), effect(local))).collect(),
             reads: Vec::new(),
-            follow_ups: self
-                .follow_ups
-                .iter()
-                .skip(mark.follow_ups)
-                .cloned()
-                .collect(),
+            follow_ups: self.follow_ups.iter().skip(mark.follow_ups).cloned().collect(),
             records: self.records.iter().skip(mark.records).cloned().collect(),
         }
     }
@@ -118,24 +98,12 @@ impl Effects {
     }
 
     pub(super) fn everything(self) -> Transaction {
-        let kv = self
-            .kv
-            .into_iter()
-            .map(|(key, local)| (key, effect(&local)))
-            .collect();
-        Transaction {
-            kv,
-            reads: self.reads,
-            follow_ups: self.follow_ups,
-            records: self.records,
-        }
+        let kv = self.kv.into_iter().map(|(key, local)| (key, effect(&local))).collect();
+        Transaction { kv, reads: self.reads, follow_ups: self.follow_ups, records: self.records }
     }
 
     pub(super) fn records_only(self) -> Transaction {
-        Transaction {
-            records: self.records,
-            ..Transaction::default()
-        }
+        Transaction { records: self.records, ..Transaction::default() }
     }
 
     pub(super) fn push_kv(&mut self, key: String, local: Local) -> Result<(), ImportError> {
@@ -154,29 +122,12 @@ impl Effects {
         Ok(())
     }
 
-    pub(super) fn push_follow_up(
-        &mut self,
-        topic: TopicId,
-        event: NewEvent,
-        hops: u32,
-    ) -> Result<(), ImportError> {
+    pub(super) fn push_follow_up(&mut self, topic: TopicId, event: NewEvent, hops: u32) -> Result<(), ImportError> {
         if self.follow_ups.len() >= limits::FOLLOW_UPS_MAX {
-            return Err(limits::error(
-                Code::Quota,
-                "a call may publish 1024 events; continue from a follow-up event",
-            ));
+            return Err(limits::error(Code::Quota, "a call may publish 256 events; continue from a follow-up event"));
         }
-        let texts: usize = event
-            .attributes
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
-        self.grow(
-            event.data.len()
-                + texts
-                + event.kind.len()
-                + event.key.as_ref().map_or(0, |key| key.len()),
-        )?;
+        let texts: usize = event.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.grow(event.data.len() + texts + event.kind.len() + event.key.as_ref().map_or(0, |key| key.len()))?;
         self.follow_ups.push(FollowUp { topic, event, hops });
         Ok(())
     }
@@ -185,7 +136,7 @@ impl Effects {
         if self.records.len() >= limits::NOTES_MAX {
             return Err(limits::error(
                 Code::Quota,
-                "a call may note 1024 send records; split the work over several events",
+                "a call may note 256 send records; split the work over several events",
             ));
         }
         self.grow(row.business_key.len() + row.recipient.len() + row.detail.len())?;
@@ -212,15 +163,12 @@ impl Effects {
 
     /// The entry of a key if the call's own changes decide it alone.
     pub(super) fn own(&self, key: &str) -> Option<Option<Entry>> {
-        let decided = self
-            .kv
-            .iter()
-            .rposition(|(of, local)| of == key && !matches!(local, Local::Add { .. }))?;
+        let decided = self.kv.iter().rposition(|(of, local)| of == key && !matches!(local, Local::Add { .. }))?;
         let base = match self.kv.get(decided).map(|(_, local)| local) {
             Some(Local::Put { value, .. }) => Some(value.clone()),
             Some(Local::Delete | Local::Add { .. }) | None => None,
         };
-        let version = LOCAL_VERSION | self.kv.len() as u64;
+        let version = LOCAL_VERSION;
         let added = self.added(key, decided + 1);
         match (base, added) {
             (Some(value), None) => Some(Some(Entry { value, version })),
@@ -231,14 +179,10 @@ impl Effects {
 
     /// Sum of the call's `add`s of a key from a place on; `None` if there are none.
     fn added(&self, key: &str, from: usize) -> Option<i64> {
-        let mut deltas = self
-            .kv
-            .iter()
-            .skip(from)
-            .filter_map(|(of, local)| match local {
-                Local::Add { delta, .. } if of == key => Some(*delta),
-                Local::Add { .. } | Local::Put { .. } | Local::Delete => None,
-            });
+        let mut deltas = self.kv.iter().skip(from).filter_map(|(of, local)| match local {
+            Local::Add { delta, .. } if of == key => Some(*delta),
+            Local::Add { .. } | Local::Put { .. } | Local::Delete => None,
+        });
         let first = deltas.next()?;
         Some(deltas.fold(first, i64::saturating_add))
     }
@@ -252,21 +196,13 @@ impl Effects {
 
     fn laid_over(&self, key: &str, row: Option<&KvRow>) -> Option<Entry> {
         match self.added(key, 0) {
-            Some(delta) => Some(sum(
-                row.map(|row| row.value.as_slice()),
-                delta,
-                LOCAL_VERSION | self.kv.len() as u64,
-            )),
-            None => row.map(|row| Entry {
-                value: row.value.clone(),
-                version: row.version,
-            }),
+            Some(delta) => Some(sum(row.map(|row| row.value.as_slice()), delta, LOCAL_VERSION)),
+            None => row.map(|row| Entry { value: row.value.clone(), version: row.version }),
         }
     }
 
     fn remember(&mut self, key: String, version: u64) {
-        if self.reads.len() < limits::KV_READS_MAX && !self.reads.iter().any(|read| read.key == key)
-        {
+        if self.reads.len() < limits::KV_READS_MAX && !self.reads.iter().any(|read| read.key == key) {
             self.reads.push(KvRead { key, version });
         }
     }
@@ -281,11 +217,7 @@ impl Effects {
         rows: Vec<(String, KvRow)>,
     ) -> Vec<(String, Entry)> {
         // A full page says nothing about keys beyond its last one, so own keys there wait for the next page.
-        let page_end = if rows.len() >= limit as usize {
-            rows.last().map(|(key, _)| key.clone())
-        } else {
-            None
-        };
+        let page_end = if rows.len() >= limit as usize { rows.last().map(|(key, _)| key.clone()) } else { None };
         let mut entries = alloc::collections::BTreeMap::new();
         for (key, row) in rows {
             if row.expires.is_some_and(|expires| expires <= now) {
@@ -306,27 +238,7 @@ impl Effects {
                 entries.insert(key, entry);
             }
         }
-        entries
-            .into_iter()
-            .filter_map(|(key, entry)| entry.map(|entry| (key, entry)))
-            .take(limit as usize)
-            .collect()
-    }
-
-    /// Stored records with this call's own notes after them.
-    pub(super) fn records_found(
-        &self,
-        business_key: &str,
-        recipient: &str,
-        mut rows: Vec<RecordRow>,
-    ) -> Vec<RecordRow> {
-        rows.extend(
-            self.records
-                .iter()
-                .filter(|row| row.business_key == business_key && row.recipient == recipient)
-                .cloned(),
-        );
-        rows
+        entries.into_iter().filter_map(|(key, entry)| entry.map(|entry| (key, entry))).take(limit as usize).collect()
     }
 }
 
@@ -337,22 +249,13 @@ pub(super) fn expiry(now: Timestamp, ttl: Option<Millis>) -> Option<Timestamp> {
 
 fn effect(local: &Local) -> KvEffect {
     match local {
-        Local::Put { value, expires } => KvEffect::Put {
-            value: value.clone(),
-            expires: *expires,
-        },
+        Local::Put { value, expires } => KvEffect::Put { value: value.clone(), expires: *expires },
         Local::Delete => KvEffect::Delete,
-        Local::Add { delta, expires } => KvEffect::Add {
-            delta: *delta,
-            expires: *expires,
-        },
+        Local::Add { delta, expires } => KvEffect::Add { delta: *delta, expires: *expires },
     }
 }
 
 fn sum(base: Option<&[u8]>, delta: i64, version: u64) -> Entry {
     let total = base.map_or(0, number).saturating_add(delta);
-    Entry {
-        value: total.to_string().into_bytes(),
-        version,
-    }
+    Entry { value: total.to_string().into_bytes(), version }
 }

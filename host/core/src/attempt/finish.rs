@@ -16,7 +16,7 @@ use crate::time::{Millis, Timestamp};
 pub struct ClaimEnd {
     /// The claim.
     pub claim: ClaimId,
-    /// Free or uncertain.
+    /// How.
     pub fate: ClaimFate,
 }
 
@@ -37,20 +37,11 @@ pub struct Ended {
     pub pause: Option<alloc::string::String>,
 }
 
-/// The guest gave a claim back by itself, so a complete answer frees it; something left unanswered does not.
-pub(super) fn fate_on_release(evidence: Evidence) -> ClaimFate {
-    if evidence.maybe {
-        ClaimFate::Uncertain
-    } else {
-        ClaimFate::Free
-    }
-}
-
 impl Attempt {
     /// The call has ended. An outgoing call that was never reported back counts as maybe sent.
     #[must_use]
     pub fn finish(mut self, now: Timestamp, end: CallEnd) -> Ended {
-        if self.egress_open {
+        for _ in 0..self.egress_open {
             self.egress_end(crate::import::Sent::Maybe);
         }
         let verdict = self.verdict(now, end);
@@ -60,42 +51,22 @@ impl Attempt {
         for open in self.claims.iter().rev() {
             match fate(open.evidence, &verdict) {
                 None => confirms.push(open.id),
-                Some(fate) => releases.push(ClaimEnd {
-                    claim: open.id,
-                    fate,
-                }),
+                Some(fate) => releases.push(ClaimEnd { claim: open.id, fate }),
             }
         }
-        let transaction = if is_acked {
-            self.effects.everything()
-        } else {
-            self.effects.records_only()
-        };
-        Ended {
-            verdict,
-            transaction,
-            confirms,
-            releases,
-            hold: self.hold,
-            pause: self.pause,
-        }
+        let transaction = if is_acked { self.effects.everything() } else { self.effects.records_only() };
+        Ended { verdict, transaction, confirms, releases, hold: self.hold, pause: self.pause }
     }
 
     /// A settlement by import counts only when the call then returns: a trap before that is a failed attempt.
     fn verdict(&mut self, now: Timestamp, end: CallEnd) -> Verdict {
         match end {
-            CallEnd::Returned(returned) => {
-                self.settled.take().unwrap_or_else(|| said(now, returned))
+            CallEnd::Returned(returned) => self.settled.take().unwrap_or_else(|| said(now, returned)),
+            CallEnd::Trapped(reason) => Verdict::Broke(limits::text(format!("the plugin trapped: {reason}"))),
+            CallEnd::TimedOut(reason) => Verdict::Broke(limits::text(format!("the plugin ran out of time: {reason}"))),
+            CallEnd::LimitExceeded(reason) => {
+                Verdict::Broke(limits::text(format!("the plugin went over a limit: {reason}")))
             }
-            CallEnd::Trapped(reason) => {
-                Verdict::Broke(limits::text(format!("the plugin trapped: {reason}")))
-            }
-            CallEnd::TimedOut(reason) => Verdict::Broke(limits::text(format!(
-                "the plugin ran out of time: {reason}"
-            ))),
-            CallEnd::LimitExceeded(reason) => Verdict::Broke(limits::text(format!(
-                "the plugin went over a limit: {reason}"
-            ))),
             CallEnd::NotStarted(reason) => Verdict::NotStarted(limits::text(reason)),
         }
     }
@@ -126,6 +97,6 @@ fn fate(evidence: Evidence, verdict: &Verdict) -> Option<ClaimFate> {
         | Verdict::Defer(_)
         | Verdict::Broke(_)
         | Verdict::Conflict
-        | Verdict::NotStarted(_) => Some(ClaimFate::Free),
+        | Verdict::NotStarted(_) => Some(ClaimFate::Unsent),
     }
 }

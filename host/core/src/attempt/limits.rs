@@ -12,8 +12,10 @@ use crate::time::Millis;
 pub const CLAIMS_MAX: usize = 16;
 /// Business keys, kv keys, recipients: long enough for two URLs, short enough for an index.
 pub const KEY_BYTES_MAX: usize = 512;
-/// One kv value; as large as the largest event.
-pub(super) const VALUE_BYTES_MAX: usize = 256 * 1024;
+/// One kv value.
+pub(super) const VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Data of one follow-up event.
+pub(super) const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// A receipt is an identifier or a small answer, kept for the claim's keep time.
 pub(super) const RECEIPT_BYTES_MAX: usize = 4 * 1024;
 /// Everything buffered by one call; four largest events. Bounds the batch that the ack becomes part of.
@@ -23,11 +25,11 @@ pub(super) const KV_CHANGES_MAX: usize = 1024;
 /// kv entries read in one call; each is validated at the commit.
 pub(super) const KV_READS_MAX: usize = 4096;
 /// Entries of one scan.
-pub(super) const SCAN_MAX: u32 = 1000;
+pub(super) const SCAN_MAX: u32 = 256;
 /// Follow-up events of one call.
-pub(super) const FOLLOW_UPS_MAX: usize = 1024;
+pub(super) const FOLLOW_UPS_MAX: usize = 256;
 /// Send records noted in one call.
-pub(super) const NOTES_MAX: usize = 1024;
+pub(super) const NOTES_MAX: usize = 256;
 /// A chain of follow-ups longer than this is a loop.
 pub(super) const HOPS_MAX: u32 = 16;
 /// Longest keep time of a claim and time to live of a kv entry: 400 days, so that a year of reminders fits.
@@ -38,61 +40,43 @@ pub(super) const HOLD_MAX: Millis = Millis::from_secs(24 * 3600);
 const TEXT_BYTES_MAX: usize = 1024;
 
 pub(super) fn error(code: Code, message: &str) -> ImportError {
-    ImportError {
-        code,
-        message: message.to_string(),
-        retry_after: None,
-    }
+    ImportError { code, message: message.to_string(), retry_after: None }
 }
 
 /// The lease is not ours any more; whatever the guest does now has no effect.
 pub(super) fn lapsed() -> ImportError {
-    error(
-        Code::UnknownTicket,
-        "the lease of this delivery has lapsed; return now",
-    )
+    error(Code::Stale, "the lease of this delivery has lapsed; return now")
 }
 
 /// Cuts a text for people at its bound, on a character.
 pub(super) fn text(mut text: String) -> String {
     if text.len() > TEXT_BYTES_MAX {
-        let end = (0..=TEXT_BYTES_MAX)
-            .rev()
-            .find(|at| text.is_char_boundary(*at))
-            .unwrap_or(0);
+        let end = (0..=TEXT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
     }
     text
 }
 
 pub(super) fn retry(retry: Retry) -> Retry {
-    Retry {
-        reason: text(retry.reason),
-        ..retry
-    }
+    Retry { reason: text(retry.reason), ..retry }
 }
 
 /// Refuses what is over a bound before anything looks at it.
 pub(super) fn check(import: &Import) -> Result<(), ImportError> {
     match import {
         Import::Claim { key, .. } => named("claim key", key),
-        Import::Confirm { receipt, .. } => sized(
-            "receipt",
-            receipt.as_ref().map_or(0, |bytes| bytes.len()),
-            RECEIPT_BYTES_MAX,
-        ),
+        Import::Confirm { receipt, .. } => {
+            sized("receipt", receipt.as_ref().map_or(0, |bytes| bytes.len()), RECEIPT_BYTES_MAX)
+        }
         Import::Note(note) => {
             named("business key", &note.business_key)?;
             named("recipient", &note.recipient)?;
             let texts = note.provider.len() + note.provider_reference.len() + note.detail.len();
             sized("send record", texts, 4 * TEXT_BYTES_MAX)
         }
-        Import::FindRecords {
-            business_key,
-            recipient,
-        } => {
+        Import::FindRecords { business_key, recipient } => {
             named("business key", business_key)?;
-            named("recipient", recipient)
+            recipient.as_ref().map_or(Ok(()), |recipient| named("recipient", recipient))
         }
         Import::KvGet { key } | Import::KvAdd { key, .. } => named("kv key", key),
         Import::KvPut { key, value, .. } => {
@@ -101,19 +85,14 @@ pub(super) fn check(import: &Import) -> Result<(), ImportError> {
         }
         Import::KvSwap { key, value, .. } => {
             named("kv key", key)?;
-            sized(
-                "kv value",
-                value.as_ref().map_or(0, |bytes| bytes.len()),
-                VALUE_BYTES_MAX,
-            )
+            sized("kv value", value.as_ref().map_or(0, |bytes| bytes.len()), VALUE_BYTES_MAX)
         }
-        Import::KvScan { prefix, after, .. } => {
+        Import::KvScan { prefix, after, limit } => {
+            if *limit == 0 || *limit > SCAN_MAX {
+                return Err(error(Code::Invalid, "a scan takes a limit of 1 to 256"));
+            }
             sized("kv prefix", prefix.len(), KEY_BYTES_MAX)?;
-            sized(
-                "kv key",
-                after.as_ref().map_or(0, |key| key.len()),
-                KEY_BYTES_MAX,
-            )
+            sized("kv key", after.as_ref().map_or(0, |key| key.len()), KEY_BYTES_MAX)
         }
         Import::Publish(events) => events.iter().try_for_each(follow_up),
         Import::Ack
@@ -133,26 +112,16 @@ pub(super) fn check(import: &Import) -> Result<(), ImportError> {
 fn follow_up(event: &NewEvent) -> Result<(), ImportError> {
     named("topic", &event.topic)?;
     named("event type", &event.kind)?;
-    sized(
-        "ordering key",
-        event.key.as_ref().map_or(0, |key| key.len()),
-        1024,
-    )?;
-    sized("event data", event.data.len(), VALUE_BYTES_MAX)
+    sized("ordering key", event.key.as_ref().map_or(0, |key| key.len()), 1024)?;
+    sized("event data", event.data.len(), EVENT_BYTES_MAX)
 }
 
 fn named(what: &str, text: &str) -> Result<(), ImportError> {
     if text.is_empty() {
-        return Err(error(
-            Code::Invalid,
-            &format!("{what} is empty; give a name"),
-        ));
+        return Err(error(Code::Invalid, &format!("{what} is empty; give a name")));
     }
     if text.chars().any(char::is_control) {
-        return Err(error(
-            Code::Invalid,
-            &format!("{what} has a control character; use printable text"),
-        ));
+        return Err(error(Code::Invalid, &format!("{what} has a control character; use printable text")));
     }
     sized(what, text.len(), KEY_BYTES_MAX)
 }
@@ -161,8 +130,5 @@ fn sized(what: &str, bytes: usize, max: usize) -> Result<(), ImportError> {
     if bytes <= max {
         return Ok(());
     }
-    Err(error(
-        Code::TooLarge,
-        &format!("{what} has {bytes} bytes, at most {max} are allowed"),
-    ))
+    Err(error(Code::TooLarge, &format!("{what} has {bytes} bytes, at most {max} are allowed")))
 }

@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use super::{Attempt, CallFacts, Ended, Fact, Look, Next, Transaction};
 use crate::code::Code;
 use crate::delivery::{CallEnd, Failure, Fault, Retry, Verdict};
-use crate::ids::{
-    Attempt as Try, BootId, ClaimId, Name, Position, SubscriptionId, Ticket, TopicId,
-};
+use crate::event::Class;
+use crate::ids::{Attempt as Try, BootId, ClaimId, Name, Position, SubscriptionId, Ticket, TopicId};
 use crate::import::{ClaimOutcome, Import, ImportResult, NewEvent, Note, Reply, Sent, Strength};
 use crate::ledger::{ClaimAsk, ClaimFate, KvEffect, Ledger};
 use crate::row::{ClaimState, KvRow, RecordStatus};
@@ -57,27 +56,13 @@ impl Driver {
             let fact = match next {
                 Next::Reply(reply) => return reply,
                 Next::Look(look) => self.look(look),
-                Next::Claim {
-                    key,
-                    strength,
-                    keep,
-                } => {
-                    let ask = ClaimAsk {
-                        scope: Name::from("sms"),
-                        key,
-                        ticket: Ticket(5),
-                        strength,
-                        keep,
-                    };
+                Next::Claim { key, strength, keep } => {
+                    let ask = ClaimAsk { scope: Name::from("sms"), key, ticket: Ticket(5), strength, keep };
                     let (outcome, write) = self.ledger.claim(NOW, ask, None);
                     self.batches.extend(write.map(|(write, _)| vec![write]));
                     Fact::Claimed(outcome)
                 }
-                Next::Confirm {
-                    claim,
-                    receipt,
-                    transaction,
-                } => {
+                Next::Confirm { claim, receipt, transaction } => {
                     let (write, _) = self.ledger.confirm(NOW, claim, receipt).unwrap();
                     self.batches.push(vec![write]);
                     self.committed.push(transaction);
@@ -98,54 +83,34 @@ impl Driver {
     fn look(&self, look: Look) -> Fact {
         match look {
             Look::Kv { key } => Fact::Kv(self.kv.get(&key).cloned()),
-            Look::KvScan {
-                prefix,
-                after,
-                limit,
-            } => {
-                let rows = self.kv.iter().filter(|(key, _)| {
-                    key.starts_with(&prefix) && after.as_ref().is_none_or(|after| *key > after)
-                });
-                Fact::KvRows(
-                    rows.take(limit as usize)
-                        .map(|(key, row)| (key.clone(), row.clone()))
-                        .collect(),
-                )
+            Look::KvScan { prefix, after, limit } => {
+                let rows = self
+                    .kv
+                    .iter()
+                    .filter(|(key, _)| key.starts_with(&prefix) && after.as_ref().is_none_or(|after| *key > after));
+                Fact::KvRows(rows.take(limit as usize).map(|(key, row)| (key.clone(), row.clone())).collect())
             }
             Look::Records { .. } => Fact::Records(vec![]),
-            Look::Topics(names) => Fact::Topics(
-                names
-                    .iter()
-                    .map(|name| (name != "nowhere").then_some(TopicId(9)))
-                    .collect(),
-            ),
+            Look::Topics(names) => {
+                Fact::Topics(names.iter().map(|name| (name != "nowhere").then_some(TopicId(9))).collect())
+            }
         }
     }
 
     fn claim(&mut self, key: &str) -> ClaimId {
-        match self.import(Import::Claim {
-            key: key.to_string(),
-            strength: Strength::Strong,
-            keep: Millis(1000),
-        }) {
+        match self.import(Import::Claim { key: key.to_string(), strength: Strength::Strong, keep: Millis(1000) }) {
             Ok(Reply::Claim(ClaimOutcome::Claimed { claim, .. })) => claim,
             other => panic!("expected a claim, got {other:?}"),
         }
     }
 
     fn put(&mut self, key: &str, value: &str) {
-        let import = Import::KvPut {
-            key: key.to_string(),
-            value: value.as_bytes().to_vec(),
-            ttl: None,
-        };
+        let import = Import::KvPut { key: key.to_string(), value: value.as_bytes().to_vec(), ttl: None };
         assert_eq!(self.import(import), Ok(Reply::Done));
     }
 
     fn get(&mut self, key: &str) -> Option<String> {
-        match self.import(Import::KvGet {
-            key: key.to_string(),
-        }) {
+        match self.import(Import::KvGet { key: key.to_string() }) {
             Ok(Reply::Entry(entry)) => entry.map(|entry| String::from_utf8(entry.value).unwrap()),
             other => panic!("expected an entry, got {other:?}"),
         }
@@ -166,11 +131,7 @@ impl Driver {
 }
 
 fn retry() -> Retry {
-    Retry {
-        after: None,
-        reason: "busy".to_string(),
-        fault: Fault::Channel,
-    }
+    Retry { after: None, reason: "busy".to_string(), fault: Fault::Channel }
 }
 
 fn nack() -> CallEnd {
@@ -200,11 +161,7 @@ fn any_other_verdict_discards_all_but_the_send_records() {
         provider_reference: String::new(),
         detail: String::new(),
     };
-    for end in [
-        nack(),
-        CallEnd::Trapped("boom".to_string()),
-        CallEnd::TimedOut("30 s".to_string()),
-    ] {
+    for end in [nack(), CallEnd::Trapped("boom".to_string()), CallEnd::TimedOut("30 s".to_string())] {
         let mut call = call();
         call.put("a", "1");
         call.import(Import::Note(note.clone())).unwrap();
@@ -218,17 +175,10 @@ fn any_other_verdict_discards_all_but_the_send_records() {
 fn first_settlement_wins_and_the_second_is_told() {
     let mut call = call();
     call.import(Import::Nack(retry())).unwrap();
+    assert_eq!(call.import(Import::Nack(retry())), Ok(Reply::Done));
     assert_eq!(call.code(Import::Ack), Code::Settled);
-    assert_eq!(
-        call.code(Import::KvGet {
-            key: "a".to_string()
-        }),
-        Code::Settled
-    );
-    assert_eq!(
-        call.finish(CallEnd::Returned(Ok(()))).verdict,
-        Verdict::Nack(retry())
-    );
+    assert_eq!(call.code(Import::KvGet { key: "a".to_string() }), Code::Settled);
+    assert_eq!(call.finish(CallEnd::Returned(Ok(()))).verdict, Verdict::Nack(retry()));
 }
 
 #[test]
@@ -248,11 +198,7 @@ fn confirm_commits_what_was_buffered_since_the_claim_and_a_later_trap_does_not_u
     let claim = call.claim("order:7");
     call.put("inside", "2");
     call.send(Sent::Answered);
-    call.import(Import::Confirm {
-        claim,
-        receipt: Some(vec![1]),
-    })
-    .unwrap();
+    call.import(Import::Confirm { claim, receipt: Some(vec![1]) }).unwrap();
     call.put("after", "3");
     assert_eq!(keys(&call.committed[0]), ["inside"]);
     let ended = call.finish(CallEnd::Trapped("boom".to_string()));
@@ -264,9 +210,7 @@ fn confirm_commits_what_was_buffered_since_the_claim_and_a_later_trap_does_not_u
 fn intent_of_a_strong_claim_is_durable_before_the_guest_is_told() {
     let mut call = call();
     call.claim("order:7");
-    assert!(
-        matches!(&call.batches[0][..], [Write::Claim { row: Some(row), .. }] if row.state == ClaimState::Claimed)
-    );
+    assert!(matches!(&call.batches[0][..], [Write::Claim { row: Some(row), .. }] if row.state == ClaimState::Claimed));
 }
 
 /// Evidence of one outgoing call, an end of the call, and what must become of the open claim.
@@ -279,34 +223,22 @@ fn check_fate(sent: Option<Sent>, end: CallEnd, expected: Option<ClaimFate>) {
     let ended = call.finish(end.clone());
     match expected {
         None => assert_eq!(ended.confirms, [claim], "{sent:?} {end:?}"),
-        Some(fate) => assert_eq!(
-            ended.releases.first().map(|end| end.fate),
-            Some(fate),
-            "{sent:?} {end:?}"
-        ),
+        Some(fate) => assert_eq!(ended.releases.first().map(|end| end.fate), Some(fate), "{sent:?} {end:?}"),
     }
 }
 
 #[test]
 fn host_decides_the_fate_of_a_claim_from_what_left_the_machine() {
     let trap = || CallEnd::Trapped("boom".to_string());
-    check_fate(None, nack(), Some(ClaimFate::Free));
-    check_fate(None, trap(), Some(ClaimFate::Free));
-    check_fate(Some(Sent::Nothing), trap(), Some(ClaimFate::Free));
-    check_fate(Some(Sent::Answered), nack(), Some(ClaimFate::Free));
+    check_fate(None, nack(), Some(ClaimFate::Unsent));
+    check_fate(None, trap(), Some(ClaimFate::Unsent));
+    check_fate(Some(Sent::Nothing), trap(), Some(ClaimFate::Unsent));
+    check_fate(Some(Sent::Answered), nack(), Some(ClaimFate::Unsent));
     check_fate(Some(Sent::Answered), trap(), Some(ClaimFate::Uncertain));
     check_fate(Some(Sent::Maybe), nack(), Some(ClaimFate::Uncertain));
-    check_fate(
-        Some(Sent::Maybe),
-        CallEnd::Returned(Ok(())),
-        Some(ClaimFate::Uncertain),
-    );
+    check_fate(Some(Sent::Maybe), CallEnd::Returned(Ok(())), Some(ClaimFate::Uncertain));
     check_fate(Some(Sent::Answered), CallEnd::Returned(Ok(())), None);
-    check_fate(
-        None,
-        CallEnd::Returned(Err(Failure::Unknown("ref".to_string()))),
-        Some(ClaimFate::Uncertain),
-    );
+    check_fate(None, CallEnd::Returned(Err(Failure::Unknown("ref".to_string()))), Some(ClaimFate::Uncertain));
 }
 
 #[test]
@@ -319,14 +251,32 @@ fn call_cut_off_while_sending_leaves_the_claim_uncertain() {
 }
 
 #[test]
-fn release_after_maybe_sent_does_not_free_the_claim() {
+fn release_after_maybe_sent_is_refused_and_keeps_the_claim() {
     let mut call = call();
     let claim = call.claim("order:7");
     call.send(Sent::Maybe);
-    call.import(Import::Release { claim }).unwrap();
-    assert!(
-        matches!(call.batches.last().map(|batch| &batch[..]), Some([Write::Claim { row: Some(row), .. }]) if row.state == ClaimState::Uncertain)
-    );
+    assert_eq!(call.code(Import::Release { claim }), Code::Uncertain);
+    assert_eq!(call.finish(nack()).releases[0].fate, ClaimFate::Uncertain);
+}
+
+#[test]
+fn claiming_and_confirming_again_get_the_same_answers() {
+    let mut call = call();
+    let claim = call.claim("order:7");
+    assert_eq!(call.claim("order:7"), claim);
+    call.import(Import::Confirm { claim, receipt: None }).unwrap();
+    assert_eq!(call.import(Import::Confirm { claim, receipt: None }), Ok(Reply::Done));
+    assert_eq!(call.committed.len(), 1);
+}
+
+#[test]
+fn one_of_several_calls_under_way_without_an_answer_is_enough_to_doubt() {
+    let mut call = call();
+    call.claim("order:7");
+    call.import(Import::EgressStart).unwrap();
+    call.import(Import::EgressStart).unwrap();
+    call.import(Import::EgressEnd(Sent::Answered)).unwrap();
+    assert_eq!(call.finish(nack()).releases[0].fate, ClaimFate::Uncertain);
 }
 
 #[test]
@@ -337,10 +287,7 @@ fn release_discards_what_was_buffered_since_the_claim() {
     call.put("inner", "2");
     call.import(Import::Release { claim }).unwrap();
     assert_eq!(call.get("inner"), None);
-    assert_eq!(
-        keys(&call.finish(CallEnd::Returned(Ok(()))).transaction),
-        ["outer"]
-    );
+    assert_eq!(keys(&call.finish(CallEnd::Returned(Ok(()))).transaction), ["outer"]);
 }
 
 #[test]
@@ -348,78 +295,30 @@ fn foreign_and_outer_claims_are_refused() {
     let mut call = call();
     let outer = call.claim("a");
     call.claim("b");
-    assert_eq!(
-        call.code(Import::Confirm {
-            claim: outer,
-            receipt: None
-        }),
-        Code::Invalid
-    );
-    assert_eq!(
-        call.code(Import::Confirm {
-            claim: ClaimId(999),
-            receipt: None
-        }),
-        Code::UnknownClaim
-    );
-    assert_eq!(
-        call.code(Import::Claim {
-            key: "a".to_string(),
-            strength: Strength::Weak,
-            keep: Millis(1)
-        }),
-        Code::Invalid
-    );
+    assert_eq!(call.code(Import::Confirm { claim: outer, receipt: None }), Code::Invalid);
+    assert_eq!(call.code(Import::Confirm { claim: ClaimId(999), receipt: None }), Code::Stale);
 }
 
 #[test]
 fn call_reads_its_own_kv_changes() {
     let mut call = call();
-    call.kv.insert(
-        "n".to_string(),
-        KvRow {
-            value: b"40".to_vec(),
-            expires: None,
-            version: 3,
-        },
-    );
-    call.import(Import::KvAdd {
-        key: "n".to_string(),
-        delta: 2,
-        ttl: None,
-    })
-    .unwrap();
+    call.kv.insert("n".to_string(), KvRow { value: b"40".to_vec(), expires: None, version: 3 });
+    call.import(Import::KvAdd { key: "n".to_string(), delta: 2, ttl: None }).unwrap();
     assert_eq!(call.get("n").as_deref(), Some("42"));
     call.put("n", "7");
     assert_eq!(call.get("n").as_deref(), Some("7"));
-    call.import(Import::KvSwap {
-        key: "n".to_string(),
-        expect: Some(3),
-        value: None,
-        ttl: None,
-    })
-    .map(|reply| assert_eq!(reply, Reply::Swapped(false)))
-    .unwrap();
+    call.import(Import::KvSwap { key: "n".to_string(), expect: Some(3), value: None, ttl: None })
+        .map(|reply| assert_eq!(reply, Reply::Swapped(false)))
+        .unwrap();
     let ended = call.finish(CallEnd::Returned(Ok(())));
     assert_eq!(ended.transaction.reads.len(), 1);
-    assert!(matches!(
-        ended.transaction.kv[..],
-        [
-            (_, KvEffect::Add { delta: 2, .. }),
-            (_, KvEffect::Put { .. })
-        ]
-    ));
+    assert!(matches!(ended.transaction.kv[..], [(_, KvEffect::Add { delta: 2, .. }), (_, KvEffect::Put { .. })]));
 }
 
 #[test]
 fn swap_of_a_missing_key_needs_no_version() {
     let mut call = call();
-    let swap = |expect| Import::KvSwap {
-        key: "k".to_string(),
-        expect,
-        value: Some(vec![1]),
-        ttl: None,
-    };
+    let swap = |expect| Import::KvSwap { key: "k".to_string(), expect, value: Some(vec![1]), ttl: None };
     assert_eq!(call.import(swap(Some(1))), Ok(Reply::Swapped(false)));
     assert_eq!(call.import(swap(None)), Ok(Reply::Swapped(true)));
 }
@@ -428,43 +327,22 @@ fn swap_of_a_missing_key_needs_no_version() {
 fn scan_shows_own_changes_in_key_order() {
     let mut call = call();
     for key in ["u/1", "u/3", "v/1"] {
-        call.kv.insert(
-            key.to_string(),
-            KvRow {
-                value: b"s".to_vec(),
-                expires: None,
-                version: 1,
-            },
-        );
+        call.kv.insert(key.to_string(), KvRow { value: b"s".to_vec(), expires: None, version: 1 });
     }
     call.put("u/2", "mine");
-    call.import(Import::KvSwap {
-        key: "u/3".to_string(),
-        expect: Some(1),
-        value: None,
-        ttl: None,
-    })
-    .unwrap();
-    let Ok(Reply::Entries(entries)) = call.import(Import::KvScan {
-        prefix: "u/".to_string(),
-        after: None,
-        limit: 10,
-    }) else {
+    call.import(Import::KvSwap { key: "u/3".to_string(), expect: Some(1), value: None, ttl: None }).unwrap();
+    let Ok(Reply::Entries(entries)) = call.import(Import::KvScan { prefix: "u/".to_string(), after: None, limit: 10 })
+    else {
         panic!("a scan gives entries")
     };
-    assert_eq!(
-        entries
-            .iter()
-            .map(|(key, _)| key.as_str())
-            .collect::<Vec<_>>(),
-        ["u/1", "u/2"]
-    );
+    assert_eq!(entries.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["u/1", "u/2"]);
 }
 
 fn follow_up(topic: &str) -> NewEvent {
     NewEvent {
         topic: topic.to_string(),
         kind: "k".to_string(),
+        class: Class::Normal,
         subject: None,
         key: None,
         id: None,
@@ -478,86 +356,42 @@ fn follow_up(topic: &str) -> NewEvent {
 fn follow_ups_get_the_same_ids_on_each_attempt() {
     let ids = || {
         let mut call = call();
-        call.import(Import::Publish(vec![follow_up("t"), follow_up("t")]))
-            .unwrap()
+        call.import(Import::Publish(vec![follow_up("t"), follow_up("t")])).unwrap()
     };
-    assert_eq!(
-        ids(),
-        Reply::Ids(vec!["msg_x.1".to_string(), "msg_x.2".to_string()])
-    );
+    assert_eq!(ids(), Reply::Ids(vec!["msg_x.1".to_string(), "msg_x.2".to_string()]));
     assert_eq!(ids(), ids());
 }
 
 #[test]
 fn follow_up_to_an_unknown_topic_is_refused_at_the_call() {
     let mut call = call();
-    assert_eq!(
-        call.code(Import::Publish(vec![follow_up("t"), follow_up("nowhere")])),
-        Code::UnknownTopic
-    );
-    assert!(
-        call.finish(CallEnd::Returned(Ok(())))
-            .transaction
-            .follow_ups
-            .is_empty()
-    );
+    assert_eq!(call.code(Import::Publish(vec![follow_up("t"), follow_up("nowhere")])), Code::UnknownTopic);
+    assert!(call.finish(CallEnd::Returned(Ok(()))).transaction.follow_ups.is_empty());
 }
 
 #[test]
 fn loop_of_follow_ups_is_refused() {
     let mut call = call();
     call.attempt.facts.hops = super::limits::HOPS_MAX;
-    assert_eq!(
-        call.code(Import::Publish(vec![follow_up("t")])),
-        Code::Quota
-    );
+    assert_eq!(call.code(Import::Publish(vec![follow_up("t")])), Code::Quota);
 }
 
 #[test]
 fn hostile_sizes_are_refused() {
     let mut call = call();
-    assert_eq!(
-        call.code(Import::KvGet {
-            key: "k".repeat(513)
-        }),
-        Code::TooLarge
-    );
-    assert_eq!(
-        call.code(Import::KvGet { key: String::new() }),
-        Code::Invalid
-    );
-    assert_eq!(
-        call.code(Import::KvGet {
-            key: "a\u{1b}[2J".to_string()
-        }),
-        Code::Invalid
-    );
-    let value = vec![0; 250 * 1024];
-    for key in ["a", "b", "c", "d"] {
-        call.import(Import::KvPut {
-            key: key.to_string(),
-            value: value.clone(),
-            ttl: None,
-        })
-        .unwrap();
+    assert_eq!(call.code(Import::KvGet { key: "k".repeat(513) }), Code::TooLarge);
+    assert_eq!(call.code(Import::KvGet { key: String::new() }), Code::Invalid);
+    assert_eq!(call.code(Import::KvGet { key: "a\u{1b}[2J".to_string() }), Code::Invalid);
+    let value = vec![0; 60 * 1024];
+    for n in 0..17 {
+        call.import(Import::KvPut { key: n.to_string(), value: value.clone(), ttl: None }).unwrap();
     }
-    assert_eq!(
-        call.code(Import::KvPut {
-            key: "e".to_string(),
-            value,
-            ttl: None
-        }),
-        Code::TooLarge
-    );
+    assert_eq!(call.code(Import::KvPut { key: "e".to_string(), value, ttl: None }), Code::TooLarge);
     for n in 0..super::CLAIMS_MAX {
         call.claim(&n.to_string());
     }
     assert_eq!(
-        call.code(Import::Claim {
-            key: "x".to_string(),
-            strength: Strength::Weak,
-            keep: Millis(1)
-        }),
+        call.code(Import::Claim { key: "x".to_string(), strength: Strength::Weak, keep: Millis(1) }),
         Code::Quota
     );
 }
@@ -565,5 +399,5 @@ fn hostile_sizes_are_refused() {
 #[test]
 fn lapsed_lease_is_told() {
     let mut call = call();
-    assert_eq!(call.code(Import::Waiting), Code::UnknownTicket);
+    assert_eq!(call.code(Import::Waiting), Code::Stale);
 }

@@ -64,11 +64,7 @@ const VERSIONS_PER_BOOT_BITS: u32 = 40;
 
 impl Recent {
     pub(super) fn new(boot: BootId) -> Recent {
-        Recent {
-            changes: HashMap::new(),
-            order: VecDeque::new(),
-            next_version: (boot.0 << VERSIONS_PER_BOOT_BITS) + 1,
-        }
+        Recent { changes: HashMap::new(), order: VecDeque::new(), next_version: (boot.0 << VERSIONS_PER_BOOT_BITS) + 1 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -80,11 +76,7 @@ impl Recent {
             let Some((of, key)) = self.order.pop_front() else {
                 break;
             };
-            if self
-                .changes
-                .get(&key)
-                .is_some_and(|change| change.step == of)
-            {
+            if self.changes.get(&key).is_some_and(|change| change.step == of) {
                 self.changes.remove(&key);
             }
         }
@@ -94,28 +86,16 @@ impl Recent {
 /// The number an entry stands for under `add`.
 #[must_use]
 pub(crate) fn number(value: &[u8]) -> i64 {
-    core::str::from_utf8(value)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0)
+    core::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 impl Ledger {
     /// The entry as of now: `stored` as looked up under the same lock, with what is on the way laid over it.
     #[must_use]
-    pub fn kv_visible(
-        &self,
-        now: Timestamp,
-        store: &Name,
-        key: &str,
-        stored: Option<KvRow>,
-    ) -> Option<KvRow> {
+    pub fn kv_visible(&self, now: Timestamp, store: &Name, key: &str, stored: Option<KvRow>) -> Option<KvRow> {
         let stored_version = stored.as_ref().map_or(0, |row| row.version);
-        let change = self
-            .recent
-            .changes
-            .get(&(store.clone(), key.to_string()))
-            .filter(|change| change.version > stored_version);
+        let change =
+            self.recent.changes.get(&(store.clone(), key.to_string())).filter(|change| change.version > stored_version);
         let row = match change {
             None => stored,
             Some(change) => change.row.clone(),
@@ -136,19 +116,15 @@ impl Ledger {
         for read in reads {
             let latest = self.kv_visible(now, store, &read.key, stored(&read.key));
             if latest.map_or(0, |row| row.version) != read.version {
-                return Err(KvConflict {
-                    key: read.key.clone(),
-                });
+                return Err(KvConflict { key: read.key.clone() });
             }
         }
         if effects.is_empty() {
             return Ok(None);
         }
         let step = self.step();
-        let writes = effects
-            .into_iter()
-            .map(|(key, effect)| self.kv_write(now, store, key, effect, step, &stored))
-            .collect();
+        let writes =
+            effects.into_iter().map(|(key, effect)| self.kv_write(now, store, key, effect, step, &stored)).collect();
         Ok(Some((writes, step)))
     }
 
@@ -164,38 +140,17 @@ impl Ledger {
         let version = self.recent.next_version;
         self.recent.next_version += 1;
         let row = match effect {
-            KvEffect::Put { value, expires } => Some(KvRow {
-                value,
-                expires,
-                version,
-            }),
+            KvEffect::Put { value, expires } => Some(KvRow { value, expires, version }),
             KvEffect::Delete => None,
             KvEffect::Add { delta, expires } => {
-                let base = self
-                    .kv_visible(now, store, &key, stored(&key))
-                    .map_or(0, |row| number(&row.value));
-                Some(KvRow {
-                    value: base.saturating_add(delta).to_string().into_bytes(),
-                    expires,
-                    version,
-                })
+                let base = self.kv_visible(now, store, &key, stored(&key)).map_or(0, |row| number(&row.value));
+                Some(KvRow { value: base.saturating_add(delta).to_string().into_bytes(), expires, version })
             }
         };
         let id = (store.clone(), key.clone());
-        self.recent.changes.insert(
-            id.clone(),
-            Change {
-                version,
-                step,
-                row: row.clone(),
-            },
-        );
+        self.recent.changes.insert(id.clone(), Change { version, step, row: row.clone() });
         self.recent.order.push_back((step, id));
-        Write::Kv {
-            store: store.clone(),
-            key,
-            row,
-        }
+        Write::Kv { store: store.clone(), key, row }
     }
 }
 

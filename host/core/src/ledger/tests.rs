@@ -47,10 +47,7 @@ fn open_claim_makes_others_wait() {
     let (outcome, write) = ledger.claim(NOW, ask(1, Strength::Strong), None);
     claimed(&outcome);
     assert_eq!(row(&write.unwrap().0).unwrap().state, ClaimState::Claimed);
-    assert!(matches!(
-        ledger.claim(NOW, ask(2, Strength::Strong), None).0,
-        ClaimOutcome::Busy(_)
-    ));
+    assert!(matches!(ledger.claim(NOW, ask(2, Strength::Strong), None).0, ClaimOutcome::Busy(_)));
 }
 
 #[test]
@@ -58,25 +55,16 @@ fn done_claim_answers_with_its_receipt_before_and_after_it_is_durable() {
     let mut ledger = Ledger::new(BootId(1));
     let (claim, _) = claimed(&ledger.claim(NOW, ask(1, Strength::Weak), None).0);
     let (write, step) = ledger.confirm(NOW, claim, Some(vec![7])).unwrap();
-    assert_eq!(
-        ledger.claim(NOW, ask(2, Strength::Weak), None).0,
-        ClaimOutcome::Done(Some(vec![7]))
-    );
+    assert_eq!(ledger.claim(NOW, ask(2, Strength::Weak), None).0, ClaimOutcome::Done(Some(vec![7])));
     ledger.durable(step);
     assert_eq!(ledger.sizes(), (0, 0, 0));
-    assert_eq!(
-        ledger.claim(NOW, ask(2, Strength::Weak), row(&write)).0,
-        ClaimOutcome::Done(Some(vec![7]))
-    );
+    assert_eq!(ledger.claim(NOW, ask(2, Strength::Weak), row(&write)).0, ClaimOutcome::Done(Some(vec![7])));
 }
 
 #[test]
 fn done_mark_ends_with_its_keep_time() {
     let mut ledger = Ledger::new(BootId(1));
-    let stored = ClaimRow {
-        state: ClaimState::Done { receipt: None },
-        expires: NOW,
-    };
+    let stored = ClaimRow { state: ClaimState::Done { receipt: None }, expires: NOW };
     let (_, uncertain) = claimed(&ledger.claim(NOW, ask(1, Strength::Weak), Some(stored)).0);
     assert!(!uncertain);
 }
@@ -84,49 +72,38 @@ fn done_mark_ends_with_its_keep_time() {
 #[test]
 fn intent_found_after_a_crash_is_uncertain() {
     let mut ledger = Ledger::new(BootId(2));
-    let stored = ClaimRow {
-        state: ClaimState::Claimed,
-        expires: NOW.after(Millis(1)),
-    };
+    let stored = ClaimRow { state: ClaimState::Claimed, expires: NOW.after(Millis(1)) };
     let (_, uncertain) = claimed(&ledger.claim(NOW, ask(1, Strength::Strong), Some(stored)).0);
     assert!(uncertain);
 }
 
 #[test]
-fn release_of_an_uncertain_claim_stays_uncertain() {
+fn uncertain_claim_stays_so_until_it_is_confirmed_or_released() {
     let mut ledger = Ledger::new(BootId(2));
-    let stored = ClaimRow {
-        state: ClaimState::Uncertain,
-        expires: NOW.after(Millis(1)),
-    };
+    let stored = ClaimRow { state: ClaimState::Uncertain, expires: NOW.after(Millis(1)) };
     let (claim, _) = claimed(&ledger.claim(NOW, ask(1, Strength::Strong), Some(stored)).0);
-    let (write, _) = ledger
-        .release(NOW, claim, ClaimFate::Free)
-        .unwrap()
-        .unwrap();
+    let (write, _) = ledger.release(NOW, claim, ClaimFate::Unsent).unwrap().unwrap();
     assert_eq!(row(&write).unwrap().state, ClaimState::Uncertain);
+    let (claim, uncertain) = claimed(&ledger.claim(NOW, ask(1, Strength::Strong), None).0);
+    assert!(uncertain);
+    let (write, _) = ledger.release(NOW, claim, ClaimFate::Released).unwrap().unwrap();
+    assert_eq!(row(&write), None);
 }
 
 #[test]
 fn free_release_deletes_the_intent() {
     let mut ledger = Ledger::new(BootId(2));
     let (claim, _) = claimed(&ledger.claim(NOW, ask(1, Strength::Strong), None).0);
-    let (write, _) = ledger
-        .release(NOW, claim, ClaimFate::Free)
-        .unwrap()
-        .unwrap();
+    let (write, _) = ledger.release(NOW, claim, ClaimFate::Unsent).unwrap().unwrap();
     assert_eq!(row(&write), None);
-    assert!(
-        ledger.confirm(NOW, claim, None).is_err(),
-        "a released claim can't be confirmed"
-    );
+    assert!(ledger.confirm(NOW, claim, None).is_err(), "a released claim can't be confirmed");
 }
 
 #[test]
 fn weak_claim_released_free_leaves_no_row() {
     let mut ledger = Ledger::new(BootId(2));
     let (claim, _) = claimed(&ledger.claim(NOW, ask(1, Strength::Weak), None).0);
-    assert_eq!(ledger.release(NOW, claim, ClaimFate::Free).unwrap(), None);
+    assert_eq!(ledger.release(NOW, claim, ClaimFate::Unsent).unwrap(), None);
     assert_eq!(ledger.sizes(), (0, 0, 0));
 }
 
@@ -134,10 +111,7 @@ fn weak_claim_released_free_leaves_no_row() {
 fn weak_claim_that_may_have_sent_is_remembered() {
     let mut ledger = Ledger::new(BootId(2));
     let (claim, _) = claimed(&ledger.claim(NOW, ask(1, Strength::Weak), None).0);
-    let (write, _) = ledger
-        .release(NOW, claim, ClaimFate::Uncertain)
-        .unwrap()
-        .unwrap();
+    let (write, _) = ledger.release(NOW, claim, ClaimFate::Uncertain).unwrap().unwrap();
     assert_eq!(row(&write).unwrap().state, ClaimState::Uncertain);
 }
 
@@ -145,61 +119,18 @@ fn weak_claim_that_may_have_sent_is_remembered() {
 fn stale_read_is_a_conflict() {
     let mut ledger = Ledger::new(BootId(1));
     let store = Name::from("inbox");
-    let put = |value: &str| {
-        vec![(
-            "k".to_string(),
-            KvEffect::Put {
-                value: value.as_bytes().to_vec(),
-                expires: None,
-            },
-        )]
-    };
+    let put = |value: &str| vec![("k".to_string(), KvEffect::Put { value: value.as_bytes().to_vec(), expires: None })];
     let (_, step) = ledger
-        .kv_commit(
-            NOW,
-            &store,
-            &[KvRead {
-                key: "k".to_string(),
-                version: 0,
-            }],
-            put("a"),
-            |_| None,
-        )
+        .kv_commit(NOW, &store, &[KvRead { key: "k".to_string(), version: 0 }], put("a"), |_| None)
         .unwrap()
         .unwrap();
-    let second = ledger.kv_commit(
-        NOW,
-        &store,
-        &[KvRead {
-            key: "k".to_string(),
-            version: 0,
-        }],
-        put("b"),
-        |_| None,
-    );
-    assert_eq!(
-        second.unwrap_err().key,
-        "k",
-        "conflict even before the first is durable"
-    );
+    let second = ledger.kv_commit(NOW, &store, &[KvRead { key: "k".to_string(), version: 0 }], put("b"), |_| None);
+    assert_eq!(second.unwrap_err().key, "k", "conflict even before the first is durable");
     ledger.durable(step);
-    let stored = KvRow {
-        value: b"a".to_vec(),
-        expires: None,
-        version: 9,
-    };
+    let stored = KvRow { value: b"a".to_vec(), expires: None, version: 9 };
     assert!(
         ledger
-            .kv_commit(
-                NOW,
-                &store,
-                &[KvRead {
-                    key: "k".to_string(),
-                    version: 0
-                }],
-                put("b"),
-                |_| Some(stored.clone())
-            )
+            .kv_commit(NOW, &store, &[KvRead { key: "k".to_string(), version: 0 }], put("b"), |_| Some(stored.clone()))
             .is_err()
     );
 }
