@@ -123,6 +123,16 @@ impl Default for RetryPolicy {
     }
 }
 
+/// What happens to a delivery that may have been sent ([`crate::delivery::Verdict::Unknown`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// Like a nack: tried again after a backoff with the same idempotency key, so that the receiver can drop the repeat.
+    #[default]
+    Resend,
+    /// Parked until a person decides; its lane goes on.
+    Park,
+}
+
 /// A subscription: topics + filter + plugin + policy. Its cursor lives in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
@@ -142,6 +152,8 @@ pub struct Subscription {
     pub concurrency: u32,
     /// Retry policy.
     pub retry: RetryPolicy,
+    /// What happens to a delivery that may have been sent. Default resend.
+    pub on_unknown: OnUnknown,
     /// How long an attempt may hold a delivery. Default 60 s; the wall limit of the call is shorter.
     pub lease: Millis,
 }
