@@ -195,24 +195,18 @@ impl Config {
         let Some(path) = file else {
             return Ok((Config::default(), None));
         };
-        let text = std::fs::read_to_string(path).map_err(|source| LoadConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| LoadConfigError::Read { path: path.to_owned(), source })?;
         let config = Config::parse(&path.display().to_string(), &text)?;
         Ok((config, Some(path.to_owned())))
     }
 
     /// Parses and checks the text of a config file.
     pub fn parse(file: &str, text: &str) -> Result<Config, LoadConfigError> {
-        let config: Config = toml::from_str(text)
-            .map_err(|error| LoadConfigError::Syntax(hint::toml_error(file, text, &error)))?;
+        let config: Config =
+            toml::from_str(text).map_err(|error| LoadConfigError::Syntax(hint::toml_error(file, text, &error)))?;
         let problems = config.problems();
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(LoadConfigError::Invalid(problems))
-        }
+        if problems.is_empty() { Ok(config) } else { Err(LoadConfigError::Invalid(problems)) }
     }
 
     /// The config as a file with every field explained.
@@ -222,15 +216,9 @@ impl Config {
         page.field(Config::data_dir_doc(), "data_dir", &self.data_dir);
         page.section("quic", "Where producers connect.");
         self.quic.print(&mut page);
-        page.section(
-            "admin",
-            "Where operators connect: admin API, metrics, health.",
-        );
+        page.section("admin", "Where operators connect: admin API, metrics, health.");
         self.admin.print(&mut page);
-        page.section(
-            "publish",
-            "What producers may send and how long their retries are recognised.",
-        );
+        page.section("publish", "What producers may send and how long their retries are recognised.");
         self.publish.print(&mut page);
         page.section("storage", "The log and the state on disk.");
         self.storage.print(&mut page);

@@ -35,11 +35,7 @@ fn distance(left: &str, right: &str) -> usize {
 /// The known name that is closest to what was typed, if any is close.
 #[must_use]
 pub fn closest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .filter_map(|name| is_close(typed, name).map(|edits| (edits, name)))
-        .min()
-        .map(|(_, name)| name)
+    known.into_iter().filter_map(|name| is_close(typed, name).map(|edits| (edits, name))).min().map(|(_, name)| name)
 }
 
 /// Shortens serde's "unknown field ..., expected one of ..." to the best guess, if there is one.
@@ -99,10 +95,7 @@ mod tests {
     #[test]
     fn an_unknown_field_names_the_one_meant() {
         let said = explain("unknown field `concurency`, expected one of `lease`, `concurrency`");
-        assert_eq!(
-            said,
-            "unknown field `concurency`, did you mean `concurrency`?"
-        );
+        assert_eq!(said, "unknown field `concurency`, did you mean `concurrency`?");
         let kept = explain("unknown field `zebra`, expected `lease`");
         assert_eq!(kept, "unknown field `zebra`, expected `lease`");
         assert_eq!(explain("invalid type: `a`, `a`"), "invalid type: `a`, `a`");

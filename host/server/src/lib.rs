@@ -5,6 +5,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
 pub mod config;
+pub mod definition;
 pub mod hint;
+pub mod name;
 pub mod quantity;
 pub mod token;

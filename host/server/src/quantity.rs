@@ -23,34 +23,18 @@ pub struct Size(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseQuantityError {
     /// Not a duration.
-    #[error(
-        "`{0}` is not a duration; write a whole number and a unit: `500ms`, `30s`, `5m`, `24h`, `7d`"
-    )]
+    #[error("`{0}` is not a duration; write a whole number and a unit: `500ms`, `30s`, `5m`, `24h`, `7d`")]
     Duration(String),
     /// Not a size.
-    #[error(
-        "`{0}` is not a size; write a whole number and a unit: `64B`, `256KiB`, `4MiB`, `16GiB`"
-    )]
+    #[error("`{0}` is not a size; write a whole number and a unit: `64B`, `256KiB`, `4MiB`, `16GiB`")]
     Size(String),
 }
 
 /// Smallest unit first.
-const TIME_UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const TIME_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Smallest unit first.
-const SIZE_UNITS: [(&str, u64); 5] = [
-    ("B", 1),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-];
+const SIZE_UNITS: [(&str, u64); 5] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
@@ -116,9 +100,7 @@ impl FromStr for Size {
     type Err = ParseQuantityError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text, &SIZE_UNITS)
-            .map(Size)
-            .ok_or_else(|| ParseQuantityError::Size(text.to_owned()))
+        parse(text, &SIZE_UNITS).map(Size).ok_or_else(|| ParseQuantityError::Size(text.to_owned()))
     }
 }
 
@@ -183,12 +165,9 @@ mod tests {
 
     #[test]
     fn a_size_prints_as_it_was_meant() {
-        for (text, bytes, printed) in [
-            ("64B", 64, "64B"),
-            ("1024B", 1024, "1KiB"),
-            ("4MiB", 4 << 20, "4MiB"),
-            ("1536MiB", 1536 << 20, "1536MiB"),
-        ] {
+        for (text, bytes, printed) in
+            [("64B", 64, "64B"), ("1024B", 1024, "1KiB"), ("4MiB", 4 << 20, "4MiB"), ("1536MiB", 1536 << 20, "1536MiB")]
+        {
             let size: Size = text.parse().unwrap();
             assert_eq!(size.0, bytes);
             assert_eq!(size.to_string(), printed);
@@ -197,15 +176,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_the_units() {
-        for text in [
-            "",
-            "30",
-            "s",
-            "-1s",
-            "1.5s",
-            "30 parsecs",
-            "99999999999999999999s",
-        ] {
+        for text in ["", "30", "s", "-1s", "1.5s", "30 parsecs", "99999999999999999999s"] {
             let error = text.parse::<Duration>().unwrap_err().to_string();
             assert!(error.contains("`500ms`"), "{text}: {error}");
         }

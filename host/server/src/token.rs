@@ -64,19 +64,13 @@ impl Token {
         let mut bytes = [0u8; TOKEN_BYTES];
         getrandom::fill(&mut bytes).map_err(|_| TokenError::Random)?;
         let token = Token(URL_SAFE_NO_PAD.encode(bytes));
-        write_private(path, &token.0).map_err(|source| TokenError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
+        write_private(path, &token.0).map_err(|source| TokenError::Io { path: path.to_owned(), source })?;
         Ok(token)
     }
 
     /// Reads the token.
     pub fn load(path: &Path) -> Result<Token, TokenError> {
-        let fail = |source| TokenError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let fail = |source| TokenError::Io { path: path.to_owned(), source };
         let mode = fs::metadata(path).map_err(fail)?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             let path = path.to_owned();
@@ -100,21 +94,15 @@ impl Token {
     #[must_use]
     pub fn matches(&self, offered: &[u8]) -> bool {
         let own = self.0.as_bytes();
-        let differing = own
-            .iter()
-            .zip(offered.iter().chain(std::iter::repeat(&0)))
-            .fold(0u8, |seen, (a, b)| seen | (a ^ b));
+        let differing =
+            own.iter().zip(offered.iter().chain(std::iter::repeat(&0))).fold(0u8, |seen, (a, b)| seen | (a ^ b));
         differing == 0 && own.len() == offered.len()
     }
 }
 
 /// Writes a file that only its owner can read, with its name, durably.
 pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     writeln!(file, "{text}")?;
     file.sync_all()
 }
@@ -166,9 +154,6 @@ mod tests {
         assert!(error.to_string().contains("chmod 600"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, " \n").unwrap();
-        assert!(matches!(
-            Token::load(&path).unwrap_err(),
-            TokenError::Empty { .. }
-        ));
+        assert!(matches!(Token::load(&path).unwrap_err(), TokenError::Empty { .. }));
     }
 }

@@ -52,11 +52,7 @@ fn every_field_is_explained_with_its_default() {
 fn a_typo_is_told_with_place_and_hint() {
     check(
         "data_dir = \"x\"\n[quic]\nlisten = \"127.0.0.1:1\"\nlistne = 3\n",
-        &[
-            "bugle.toml:4:1",
-            "unknown field `listne`",
-            "did you mean `listen`?",
-        ],
+        &["bugle.toml:4:1", "unknown field `listne`", "did you mean `listen`?"],
     );
     check("[qiuc]\n", &["bugle.toml:1", "did you mean `quic`?"]);
     check("[quic]\nlisten = 4747\n", &["bugle.toml:2:10"]);
@@ -66,35 +62,20 @@ fn a_typo_is_told_with_place_and_hint() {
 
 #[test]
 fn a_quantity_without_a_unit_is_refused() {
-    check(
-        "[publish]\nid_window = \"30\"\n",
-        &["bugle.toml:2:13", "`30` is not a duration", "`30s`"],
-    );
-    check(
-        "[storage]\ncache = \"4MB\"\n",
-        &["`4MB` is not a size", "`4MiB`"],
-    );
+    check("[publish]\nid_window = \"30\"\n", &["bugle.toml:2:13", "`30` is not a duration", "`30s`"]);
+    check("[storage]\ncache = \"4MB\"\n", &["`4MB` is not a size", "`4MiB`"]);
 }
 
 #[test]
 fn values_that_cannot_work_are_all_told_at_once() {
     check(
         "[quic]\nlisten = \"0.0.0.0:1\"\n[admin]\nlisten = \"0.0.0.0:2\"\n[storage]\ncache = \"1B\"\n",
-        &[
-            "quic.listen",
-            "certificate",
-            "admin.listen",
-            "loopback",
-            "storage.cache: 1B is too small",
-        ],
+        &["quic.listen", "certificate", "admin.listen", "loopback", "storage.cache: 1B is too small"],
     );
     check("[quic]\nkey = \"k.pem\"\n", &["belong together"]);
     check("[publish]\nid_window_ids = 0\n", &["publish.id_window"]);
     check("data_dir = \"\"\n", &["data_dir: name a directory"]);
-    check(
-        "[sandbox]\nguest_threads = 4096\n",
-        &["sandbox.guest_threads"],
-    );
+    check("[sandbox]\nguest_threads = 4096\n", &["sandbox.guest_threads"]);
 }
 
 #[test]

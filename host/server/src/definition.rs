@@ -1,0 +1,285 @@
+//! A subscription as people write it, in TOML or JSON, and its translation to what the core runs.
+//!
+//! The same form is read by the CLI, sent over the admin API and kept in the catalog. Knows nothing of what the plugin does with
+//! its settings, nor of how grants are enforced.
+//!
+//! Invariant: [`Definition::check`] accepted whatever reaches the catalog.
+
+mod filter;
+mod grants;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bugle_core::ids::{Position, SubscriptionId, TopicId};
+use bugle_core::spec;
+use serde::{Deserialize, Serialize};
+
+use crate::hint;
+use crate::name::{self, NameError};
+use crate::quantity::{Duration, Size};
+
+pub use filter::FilterSpec;
+pub use grants::{Grants, MailGrant, SecretSource, Security};
+
+/// A subscription: topics, filter, plugin, policy, settings and grants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Definition {
+    /// Its name: a-z, 0-9, `-`, `_` and `.`, at most 64.
+    pub name: String,
+    /// The topics it covers, at least one.
+    pub topics: Vec<String>,
+    /// The plugin that handles its events.
+    pub plugin: String,
+    /// Which events it wants. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterSpec>,
+    /// `by-key` (default) or `none`.
+    #[serde(default)]
+    pub ordering: OrderingSpec,
+    /// Deliveries in flight at once. Default 32. Large: more memory and more pressure on the receiver.
+    #[serde(default = "default_concurrency")]
+    pub concurrency: u32,
+    /// How long an attempt may hold a delivery. Default 60s. Small: slow receivers get the same event again.
+    #[serde(default = "default_lease")]
+    pub lease: Duration,
+    /// When failed attempts are repeated and when they end.
+    #[serde(default)]
+    pub retry: RetrySpec,
+    /// What happens to a delivery that may have been sent: `resend` (default) with the same idempotency key, or `park`.
+    #[serde(default)]
+    pub on_unknown: OnUnknownSpec,
+    /// Where a new subscription starts: `latest` (default), `earliest`, or a position such as `0-1234`. Ignored once it exists.
+    #[serde(default)]
+    pub start: Start,
+    /// Settings of the plugin, checked against its manifest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, serde_json::Value>,
+    /// What the plugin may do beyond its own deliveries. Default: nothing.
+    #[serde(default)]
+    pub grants: Grants,
+    /// Bounds of each call, tighter than the host's.
+    #[serde(default)]
+    pub limits: LimitsSpec,
+}
+
+fn default_concurrency() -> u32 {
+    32
+}
+
+fn default_lease() -> Duration {
+    Duration::from_secs(60)
+}
+
+/// Whether events of one key run one at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderingSpec {
+    /// By ordering key.
+    #[default]
+    ByKey,
+    /// Every event on its own.
+    None,
+}
+
+/// What happens to a delivery that may have been sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnknownSpec {
+    /// Sent again with the same idempotency key.
+    #[default]
+    Resend,
+    /// Parked for a person.
+    Park,
+}
+
+/// See [`spec::RetryPolicy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrySpec {
+    /// Attempts in all. Default 16.
+    pub attempts_max: u32,
+    /// Bound of the first wait. Default 1s.
+    pub first_backoff: Duration,
+    /// Bound of every wait. Default 1h.
+    pub backoff_max: Duration,
+}
+
+impl Default for RetrySpec {
+    fn default() -> Self {
+        let policy = spec::RetryPolicy::default();
+        RetrySpec {
+            attempts_max: policy.attempts_max,
+            first_backoff: Duration(policy.first_backoff),
+            backoff_max: Duration(policy.backoff_max),
+        }
+    }
+}
+
+/// Bounds of one call; unset ones are the manifest's or the host's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSpec {
+    /// Memory of one instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// CPU time of one attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Duration>,
+    /// Time of one attempt, waiting included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wall: Option<Duration>,
+}
+
+/// Where a new subscription starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// Only events published from now on.
+    #[default]
+    Latest,
+    /// Everything that is kept.
+    Earliest,
+    /// From this position on.
+    At(Position),
+}
+
+impl std::fmt::Display for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Start::Latest => f.write_str("latest"),
+            Start::Earliest => f.write_str("earliest"),
+            Start::At(position) => position.fmt(f),
+        }
+    }
+}
+
+impl std::str::FromStr for Start {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "latest" => Ok(Start::Latest),
+            "earliest" => Ok(Start::Earliest),
+            other => other.parse().map(Start::At).map_err(|_| {
+                format!("`{other}` is not a start; write `latest`, `earliest` or a position such as `0-1234`")
+            }),
+        }
+    }
+}
+
+impl Serialize for Start {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Start {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a definition is not accepted. The caller must change it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DefinitionError {
+    /// Not TOML or JSON of the right shape.
+    #[error("{0}")]
+    Syntax(String),
+    /// A name is not allowed.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A field cannot have this value.
+    #[error("subscription `{name}`: `{field}` {problem}")]
+    Field {
+        /// The subscription.
+        name: String,
+        /// The field.
+        field: &'static str,
+        /// What is wrong and what to write.
+        problem: String,
+    },
+}
+
+/// A concurrency beyond this is a typing mistake: each delivery in flight holds its event in memory.
+const CONCURRENCY_MAX: u32 = 100_000;
+
+/// A lease beyond a day would hide a dead plugin for that long.
+const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+impl Definition {
+    /// Parses a file by its ending: `.json`, else TOML.
+    pub fn parse(file: &Path, text: &str) -> Result<Definition, DefinitionError> {
+        let shown = file.display().to_string();
+        let parsed = if file.extension().is_some_and(|ending| ending == "json") {
+            serde_json::from_str(text).map_err(|error| hint::json_error(&shown, &error))
+        } else {
+            toml::from_str(text).map_err(|error| hint::toml_error(&shown, text, &error))
+        };
+        let definition: Definition = parsed.map_err(DefinitionError::Syntax)?;
+        definition.check()?;
+        Ok(definition)
+    }
+
+    /// Checks everything that can be judged without the host.
+    pub fn check(&self) -> Result<(), DefinitionError> {
+        name::check("subscription", &self.name)?;
+        name::check("plugin", &self.plugin)?;
+        for topic in &self.topics {
+            name::check("topic", topic)?;
+        }
+        let refuse =
+            |field: &'static str, problem: String| DefinitionError::Field { name: self.name.clone(), field, problem };
+        if self.topics.is_empty() {
+            return Err(refuse("topics", "is empty; name at least one topic".to_owned()));
+        }
+        if !(1..=CONCURRENCY_MAX).contains(&self.concurrency) {
+            let problem = format!("must be from 1 to {CONCURRENCY_MAX}");
+            return Err(refuse("concurrency", problem));
+        }
+        if self.retry.attempts_max == 0 {
+            let problem = "is 0, so nothing would ever be sent; use 1 for no retry".to_owned();
+            return Err(refuse("retry.attempts_max", problem));
+        }
+        if self.retry.first_backoff > self.retry.backoff_max {
+            let problem = format!("is longer than `backoff_max` ({})", self.retry.backoff_max);
+            return Err(refuse("retry.first_backoff", problem));
+        }
+        if self.lease < Duration::from_secs(1) || self.lease > LEASE_MAX {
+            return Err(refuse("lease", format!("must be from 1s to {LEASE_MAX}")));
+        }
+        self.filter.as_ref().map_or(Ok(()), FilterSpec::check).map_err(|problem| refuse("filter", problem))?;
+        self.grants.check().map_err(|(field, problem)| refuse(field, problem))
+    }
+
+    /// What the core runs.
+    #[must_use]
+    pub fn to_core(&self, id: SubscriptionId, topics: Vec<TopicId>) -> spec::Subscription {
+        spec::Subscription {
+            id,
+            name: self.name.as_str().into(),
+            topics,
+            filter: self.filter.as_ref().map_or_else(spec::Filter::default, FilterSpec::to_core),
+            plugin: self.plugin.as_str().into(),
+            ordering: match self.ordering {
+                OrderingSpec::ByKey => spec::Ordering::ByKey,
+                OrderingSpec::None => spec::Ordering::None,
+            },
+            concurrency: self.concurrency,
+            retry: spec::RetryPolicy {
+                attempts_max: self.retry.attempts_max,
+                first_backoff: self.retry.first_backoff.0,
+                backoff_max: self.retry.backoff_max.0,
+            },
+            on_unknown: match self.on_unknown {
+                OnUnknownSpec::Resend => spec::OnUnknown::Resend,
+                OnUnknownSpec::Park => spec::OnUnknown::Park,
+            },
+            lease: self.lease.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! Tests of definitions: the written forms, what is refused, and that no secret shows.
+
+use std::path::Path;
+
+use bugle_core::ids::{SubscriptionId, TopicId};
+use bugle_core::spec::{Filter, Ordering};
+
+use super::{Definition, SecretSource, Start};
+
+const FULL: &str = r#"
+name = "orders-webhook"
+topics = ["orders"]
+plugin = "webhook"
+filter = { all = [{ prefix = { type = "order." } }, { not = { exact = { subject = "test" } } }] }
+ordering = "none"
+concurrency = 8
+lease = "90s"
+start = "0-17"
+
+[retry]
+attempts_max = 5
+first_backoff = "200ms"
+backoff_max = "10s"
+
+[config]
+url = "https://api.example.com/hook"
+tries = 3
+
+[grants]
+egress = ["https://api.example.com"]
+publish = ["audit"]
+pause = true
+mail = { host = "127.0.0.1", port = 2525, security = "none", sender = "a@example.com" }
+
+[grants.secrets]
+signing = { value = "whsec_c2VjcmV0" }
+
+[limits]
+memory = "32MiB"
+wall = "20s"
+"#;
+
+fn parse(text: &str) -> Definition {
+    Definition::parse(Path::new("s.toml"), text).unwrap()
+}
+
+fn refused(text: &str) -> String {
+    Definition::parse(Path::new("s.toml"), text).unwrap_err().to_string()
+}
+
+fn check(change: &str, to: &str, wanted: &[&str]) {
+    let text = FULL.replace(change, to);
+    assert_ne!(text, FULL, "{change}");
+    let said = refused(&text);
+    for part in wanted {
+        assert!(said.contains(part), "{to}: {said}");
+    }
+}
+
+#[test]
+fn three_lines_are_a_definition() {
+    let minimal = parse("name = \"a\"\ntopics = [\"t\"]\nplugin = \"p\"\n");
+    assert_eq!(minimal.concurrency, 32);
+    assert_eq!(minimal.start, Start::Latest);
+    let core = minimal.to_core(SubscriptionId(1), vec![TopicId(2)]);
+    assert_eq!(core.filter, Filter::Everything);
+    assert_eq!(core.ordering, Ordering::ByKey);
+    assert_eq!(core.retry.attempts_max, 16);
+    assert_eq!(core.lease.0, 60_000);
+}
+
+#[test]
+fn a_full_definition_survives_json() {
+    let full = parse(FULL);
+    let json = serde_json::to_string(&full).unwrap();
+    let back = Definition::parse(Path::new("s.json"), &json).unwrap();
+    assert_eq!(back, full);
+    let core = full.to_core(SubscriptionId(1), vec![TopicId(2)]);
+    assert_eq!(core.concurrency, 8);
+    assert_eq!(core.filter.depth(), 3);
+}
+
+#[test]
+fn mistakes_are_told_with_a_way_out() {
+    check("concurrency", "concurency", &["s.toml:7:1", "did you mean `concurrency`?"]);
+    check("concurrency = 8", "concurrency = 0", &["`concurrency`", "from 1"]);
+    check("[\"orders\"]", "[]", &["`topics` is empty"]);
+    check("[\"orders\"]", "[\"Orders\"]", &["not a topic name"]);
+    check("attempts_max = 5", "attempts_max = 0", &["use 1 for no retry"]);
+    check("\"200ms\"", "\"20s\"", &["longer than `backoff_max`"]);
+    check("\"90s\"", "\"2d\"", &["from 1s to 1d"]);
+    check("\"0-17\"", "\"newest\"", &["`latest`", "`earliest`"]);
+    check("type =", "Type =", &["`Type`", "CloudEvents attribute"]);
+    check("{ prefix = { type = \"order.\" } }", "{ prefx = {} }", &["did you mean `prefix`?"]);
+    check("egress = [\"https://api.example.com\"]", "egress = [\"api.example.com/x\"]", &["an origin such as"]);
+    check("port = 2525", "port = 0", &["needs a host and a port"]);
+    check("security = \"none\"", "username = \"u\"", &["`username` and `password` together"]);
+}
+
+#[test]
+fn a_filter_may_not_nest_without_end() {
+    let deep = format!("{}{{ exact = {{ id = \"1\" }} }}{}", "{ not = ".repeat(20), " }".repeat(20));
+    let text = format!("name = \"a\"\ntopics = [\"t\"]\nplugin = \"p\"\nfilter = {deep}\n");
+    assert!(refused(&text).contains("deeper than 16"));
+}
+
+#[test]
+fn a_secret_shows_only_its_fingerprint_and_can_be_kept() {
+    let full = parse(FULL);
+    let shown = full.grants.redacted();
+    let text = serde_json::to_string(&shown).unwrap() + &format!("{full:?}");
+    assert!(!text.contains("c2VjcmV0"), "{text}");
+    let mut again = shown.clone();
+    again.resolve_secrets(Some(&full.grants)).unwrap();
+    assert_eq!(again, full.grants);
+    let mut foreign = shown;
+    assert!(foreign.resolve_secrets(None).unwrap_err().contains("signing"));
+}
+
+#[test]
+fn env_and_file_are_read_where_the_person_is() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("key"), "abc\n").unwrap();
+    let source = SecretSource::File("key".into());
+    assert_eq!(source.read(dir.path()).unwrap().value(), Some("abc"));
+    let missing = SecretSource::Env("BUGLE_TEST_NOT_SET".into());
+    assert!(missing.read(dir.path()).unwrap_err().contains("BUGLE_TEST_NOT_SET"));
+    let mut grants = super::Grants::default();
+    grants.secrets.insert("x".into(), missing);
+    assert!(grants.resolve_secrets(None).unwrap_err().contains("must be sent as its value"));
+}
