@@ -37,8 +37,7 @@ impl Config {
     where
         T: FromStr<Err: Display>,
     {
-        self.get(name)?
-            .ok_or_else(|| HostError::invalid(format!("config `{name}` is not set")))
+        self.get(name)?.ok_or_else(|| HostError::invalid(format!("config `{name}` is not set")))
     }
 
     /// The setting, or this value.
@@ -60,12 +59,9 @@ impl Config {
         let Some(text) = host::config::get(name) else {
             return Ok(None);
         };
-        parse_duration(&text).map(Some).ok_or_else(|| {
-            bad(
-                name,
-                &format_args!("`{text}` is not a duration like 500ms, 30s, 5m, 12h or 30d"),
-            )
-        })
+        parse_duration(&text)
+            .map(Some)
+            .ok_or_else(|| bad(name, &format_args!("`{text}` is not a duration like 500ms, 30s, 5m, 12h or 30d")))
     }
 
     /// A list or table, decoded from JSON.
@@ -76,9 +72,7 @@ impl Config {
         let Some(text) = host::config::get(name) else {
             return Ok(None);
         };
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| bad(name, &error))
+        serde_json::from_str(&text).map(Some).map_err(|error| bad(name, &error))
     }
 }
 
@@ -97,11 +91,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         "d" => 86_400_000,
         _ => return None,
     };
-    number
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(scale)
-        .map(Duration::from_millis)
+    number.parse::<u64>().ok()?.checked_mul(scale).map(Duration::from_millis)
 }
 
 #[cfg(test)]
@@ -111,59 +101,26 @@ mod tests {
 
     #[test]
     fn settings_are_typed_and_errors_name_them() {
-        let host = Host::new()
-            .config("limit", "7")
-            .config("wait", "30s")
-            .config("tags", r#"["a","b"]"#);
+        let host = Host::new().config("limit", "7").config("wait", "30s").config("tags", r#"["a","b"]"#);
         host.within(|| {
             let config = Config::default();
             assert_eq!(config.require::<u32>("limit"), Ok(7));
             assert_eq!(config.get::<u32>("other"), Ok(None));
             assert_eq!(config.get_or("other", 3), Ok(3));
             assert_eq!(config.duration("wait"), Ok(Some(Duration::from_secs(30))));
-            assert_eq!(
-                config.structured::<Vec<String>>("tags"),
-                Ok(Some(vec!["a".into(), "b".into()]))
-            );
-            assert_eq!(
-                config.require::<String>("url").unwrap_err().message,
-                "config `url` is not set"
-            );
-            assert!(
-                config
-                    .get::<u32>("wait")
-                    .unwrap_err()
-                    .message
-                    .starts_with("config `wait`: ")
-            );
-            assert!(
-                config
-                    .duration("limit")
-                    .unwrap_err()
-                    .message
-                    .contains("is not a duration")
-            );
+            assert_eq!(config.structured::<Vec<String>>("tags"), Ok(Some(vec!["a".into(), "b".into()])));
+            assert_eq!(config.require::<String>("url").unwrap_err().message, "config `url` is not set");
+            assert!(config.get::<u32>("wait").unwrap_err().message.starts_with("config `wait`: "));
+            assert!(config.duration("limit").unwrap_err().message.contains("is not a duration"));
         });
     }
 
     #[test]
     fn durations_need_a_known_unit_and_no_overflow() {
-        for text in [
-            "",
-            "s",
-            "5",
-            "5 s",
-            "-5s",
-            "5w",
-            "99999999999999999999s",
-            "18446744073709551615d",
-        ] {
+        for text in ["", "s", "5", "5 s", "-5s", "5w", "99999999999999999999s", "18446744073709551615d"] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
         assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
-        assert_eq!(
-            parse_duration("30d"),
-            Some(Duration::from_secs(30 * 86_400))
-        );
+        assert_eq!(parse_duration("30d"), Some(Duration::from_secs(30 * 86_400)));
     }
 }

@@ -77,10 +77,7 @@ impl Cx {
     /// # Errors
     /// The host's.
     pub fn extend(&self, by: Duration) -> Result<Duration, HostError> {
-        Ok(Duration::from_millis(host::ack::extend(
-            self.ticket,
-            millis(by),
-        )?))
+        Ok(Duration::from_millis(host::ack::extend(self.ticket, millis(by))?))
     }
 
     /// Anything else the host knows of this delivery; names in `wit/ack.wit`.
@@ -102,14 +99,8 @@ impl Cx {
     /// # Errors
     /// The failure that the effect returned; `defer` while another delivery holds the key; `unknown`
     /// if an earlier attempt may have done it.
-    pub fn once<R: Serialize>(
-        &self,
-        key: &str,
-        effect: impl FnOnce() -> Result<R, Failure>,
-    ) -> Outcome {
-        self.claim::<serde_json::Value>(key)
-            .run(|| Ok(serde_json::to_value(effect()?).unwrap_or_default()))
-            .map(drop)
+    pub fn once<R: Serialize>(&self, key: &str, effect: impl FnOnce() -> Result<R, Failure>) -> Outcome {
+        self.claim::<serde_json::Value>(key).run(|| Ok(serde_json::to_value(effect()?).unwrap_or_default())).map(drop)
     }
 
     /// Do an effect once per key, with choices.
@@ -182,11 +173,7 @@ impl Cx {
     ///
     /// # Errors
     /// The host's.
-    pub fn find_records(
-        &self,
-        business_key: &str,
-        recipient: Option<&str>,
-    ) -> Result<Vec<SendRecord>, HostError> {
+    pub fn find_records(&self, business_key: &str, recipient: Option<&str>) -> Result<Vec<SendRecord>, HostError> {
         Ok(host::records::find(business_key, recipient)?)
     }
 
@@ -195,11 +182,7 @@ impl Cx {
     /// # Errors
     /// `denied`, `not-found`, or `invalid` if a `whsec_` secret does not decode.
     pub fn sign(&self, secret: &str, algorithm: Mac, data: &[u8]) -> Result<Vec<u8>, HostError> {
-        let algorithm = match algorithm {
-            Mac::HmacSha256 => "hmac-sha256",
-            Mac::HmacSha512 => "hmac-sha512",
-        };
-        Ok(host::secrets::sign(secret, algorithm, data)?)
+        crate::sign(secret, algorithm, data)
     }
 
     /// A secret itself; prefer [`Cx::sign`] or a header binding in the manifest.
@@ -214,4 +197,16 @@ impl Cx {
     pub fn config(&self) -> Config {
         Config::default()
     }
+}
+
+/// As [`Cx::sign`], for a config check, which has no delivery.
+///
+/// # Errors
+/// As [`Cx::sign`].
+pub fn sign(secret: &str, algorithm: Mac, data: &[u8]) -> Result<Vec<u8>, HostError> {
+    let algorithm = match algorithm {
+        Mac::HmacSha256 => "hmac-sha256",
+        Mac::HmacSha512 => "hmac-sha512",
+    };
+    Ok(host::secrets::sign(secret, algorithm, data)?)
 }

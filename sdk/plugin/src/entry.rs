@@ -25,9 +25,7 @@ where
 ///
 /// # Errors
 /// The text of whatever the check says.
-pub fn check<E: std::fmt::Display>(
-    check: impl FnOnce(&Config) -> Result<(), E>,
-) -> Result<(), String> {
+pub fn check<E: std::fmt::Display>(check: impl FnOnce(&Config) -> Result<(), E>) -> Result<(), String> {
     check(&Config::default()).map_err(|error| error.to_string())
 }
 

@@ -86,10 +86,7 @@ impl From<String> for Code {
             Code::Unsupported,
             Code::Unavailable,
         ];
-        KNOWN
-            .into_iter()
-            .find(|known| known.as_str() == code)
-            .unwrap_or(Self::Other(code))
+        KNOWN.into_iter().find(|known| known.as_str() == code).unwrap_or(Self::Other(code))
     }
 }
 
@@ -106,11 +103,7 @@ pub struct HostError {
 
 impl HostError {
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self {
-            code: Code::Invalid,
-            message: message.into(),
-            retry_after: None,
-        }
+        Self { code: Code::Invalid, message: message.into(), retry_after: None }
     }
 }
 
@@ -134,11 +127,7 @@ impl From<wit::types::Error> for HostError {
 
 impl From<HostError> for Failure {
     fn from(error: HostError) -> Self {
-        let again = |fault| Self::Retry {
-            after: error.retry_after,
-            reason: error.to_string(),
-            fault,
-        };
+        let again = |fault| Self::Retry { after: error.retry_after, reason: error.to_string(), fault };
         match &error.code {
             Code::Invalid | Code::TooLarge | Code::Refused => Self::Reject(error.to_string()),
             Code::MaybeSent | Code::Uncertain => {
@@ -146,12 +135,9 @@ impl From<HostError> for Failure {
                 Self::Unknown(String::new())
             }
             Code::Quota | Code::Stale | Code::Settled | Code::Expired => again(Fault::Event),
-            Code::Denied
-            | Code::NotSent
-            | Code::NotFound
-            | Code::Unsupported
-            | Code::Unavailable
-            | Code::Other(_) => again(Fault::Channel),
+            Code::Denied | Code::NotSent | Code::NotFound | Code::Unsupported | Code::Unavailable | Code::Other(_) => {
+                again(Fault::Channel)
+            }
         }
     }
 }
@@ -161,12 +147,7 @@ mod tests {
     use super::*;
 
     fn verdict(code: &str) -> Failure {
-        HostError {
-            code: Code::from(code.to_owned()),
-            message: "m".into(),
-            retry_after: None,
-        }
-        .into()
+        HostError { code: Code::from(code.to_owned()), message: "m".into(), retry_after: None }.into()
     }
 
     #[test]
@@ -181,16 +162,7 @@ mod tests {
     #[test]
     fn what_was_not_sent_is_retried_and_what_can_never_work_is_rejected() {
         for code in ["not-sent", "denied", "unavailable", "a-code-of-later"] {
-            assert!(
-                matches!(
-                    verdict(code),
-                    Failure::Retry {
-                        fault: Fault::Channel,
-                        ..
-                    }
-                ),
-                "{code}"
-            );
+            assert!(matches!(verdict(code), Failure::Retry { fault: Fault::Channel, .. }), "{code}");
         }
         for code in ["invalid", "too-large", "refused"] {
             assert!(matches!(verdict(code), Failure::Reject(_)), "{code}");

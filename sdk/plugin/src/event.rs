@@ -22,17 +22,9 @@ pub struct Event<T> {
 
 impl<T: DeserializeOwned + 'static> Event<T> {
     pub(crate) fn decode(raw: types::Event, business_key: String) -> Result<Self, String> {
-        let body = decode(&raw.data).map_err(|error| {
-            format!(
-                "data of event `{}` is not what this plugin expects: {error}",
-                raw.id
-            )
-        })?;
-        Ok(Self {
-            raw,
-            business_key,
-            body,
-        })
+        let body = decode(&raw.data)
+            .map_err(|error| format!("data of event `{}` is not what this plugin expects: {error}", raw.id))?;
+        Ok(Self { raw, business_key, body })
     }
 }
 
@@ -84,8 +76,7 @@ impl<T> Event<T> {
 
     /// CloudEvents `time` as the producer wrote it, or else when the event was stored, as RFC 3339.
     pub fn time_text(&self) -> String {
-        self.extension("time")
-            .map_or_else(|| date::rfc3339(self.raw.time), str::to_owned)
+        self.extension("time").map_or_else(|| date::rfc3339(self.raw.time), str::to_owned)
     }
 
     /// CloudEvents `datacontenttype`.
@@ -110,16 +101,11 @@ impl<T> Event<T> {
 
     /// The attributes that have no method of their own, sorted by name.
     pub fn extensions(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.raw
-            .attributes
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.raw.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     fn extension(&self, name: &str) -> Option<&str> {
-        self.extensions()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value)
+        self.extensions().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
     /// The data as it came.
@@ -157,9 +143,7 @@ fn decode<T: DeserializeOwned + 'static>(data: &[u8]) -> serde_json::Result<T> {
 
 fn same_type<A: 'static, B: 'static>(value: A) -> Option<B> {
     let mut value = Some(value);
-    (&mut value as &mut dyn Any)
-        .downcast_mut::<Option<B>>()
-        .and_then(Option::take)
+    (&mut value as &mut dyn Any).downcast_mut::<Option<B>>().and_then(Option::take)
 }
 
 #[cfg(test)]
@@ -182,10 +166,7 @@ mod tests {
 
     #[test]
     fn fields_of_the_body_and_attributes_are_at_hand() {
-        let event = mock::event("1")
-            .kind("sms.wanted")
-            .attribute("traceparent", "00-1")
-            .json(&json!({"to": "+49"}));
+        let event = mock::event("1").kind("sms.wanted").attribute("traceparent", "00-1").json(&json!({"to": "+49"}));
         Host::new().deliver(sms, event).expect_ack();
     }
 
@@ -193,13 +174,8 @@ mod tests {
     fn data_that_does_not_decode_is_rejected_with_the_reason() {
         for data in [&b"{}"[..], b"", b"\xff", b"[1"] {
             let verdict = Host::new().deliver(sms, mock::event("7").data(data));
-            let Err(Failure::Reject(reason)) = verdict.settled() else {
-                panic!("{data:?} was accepted")
-            };
-            assert!(
-                reason.starts_with("data of event `7` is not what this plugin expects: "),
-                "{reason}"
-            );
+            let Err(Failure::Reject(reason)) = verdict.settled() else { panic!("{data:?} was accepted") };
+            assert!(reason.starts_with("data of event `7` is not what this plugin expects: "), "{reason}");
         }
     }
 
@@ -213,11 +189,7 @@ mod tests {
             assert_eq!(event.data(), b"\xff{");
             Ok(())
         }
-        Host::new()
-            .deliver(bytes, mock::event("1").data(b"\xff{"))
-            .expect_ack();
-        Host::new()
-            .deliver(nothing, mock::event("1").data(b"\xff{"))
-            .expect_ack();
+        Host::new().deliver(bytes, mock::event("1").data(b"\xff{")).expect_ack();
+        Host::new().deliver(nothing, mock::event("1").data(b"\xff{")).expect_ack();
     }
 }

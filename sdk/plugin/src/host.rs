@@ -4,9 +4,7 @@
 //! file of the SDK needs to know on which target it runs.
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use crate::mock::imports::{
-    ack, config, dedup, http, kv, log, mail, ordering, publish, records, secrets,
-};
+pub(crate) use crate::mock::imports::{ack, config, dedup, http, kv, log, mail, ordering, publish, records, secrets};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use crate::raw::bugle::plugin::{
     ack, config, dedup, http, kv, log, mail, ordering, publish, records, secrets,
@@ -18,9 +16,7 @@ use std::time::Duration;
 /// Wall time in milliseconds since 1970; virtual in the mock.
 #[cfg(target_arch = "wasm32")]
 pub(crate) fn now() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, millis)
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, millis)
 }
 
 /// Wall time in milliseconds since 1970; virtual in the mock.

@@ -59,8 +59,7 @@ impl<'a> Request<'a> {
 
     /// A text body.
     pub fn text(self, text: impl Into<String>) -> Self {
-        self.body(text.into().into_bytes())
-            .content_type("text/plain; charset=utf-8")
+        self.body(text.into().into_bytes()).content_type("text/plain; charset=utf-8")
     }
 
     /// Any body.
@@ -70,14 +69,8 @@ impl<'a> Request<'a> {
 
     fn content_type(self, value: &str) -> Self {
         self.set(|parts| {
-            if !parts
-                .headers
-                .iter()
-                .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
-            {
-                parts
-                    .headers
-                    .push(("content-type".to_owned(), value.to_owned()));
+            if !parts.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+                parts.headers.push(("content-type".to_owned(), value.to_owned()));
             }
         })
     }
@@ -102,17 +95,12 @@ impl<'a> Request<'a> {
 }
 
 /// Send up to 16 requests at once; one answer each, in the same order.
-pub fn send_all<'a>(
-    requests: impl IntoIterator<Item = Request<'a>>,
-) -> Vec<Result<Response, HostError>> {
+pub fn send_all<'a>(requests: impl IntoIterator<Item = Request<'a>>) -> Vec<Result<Response, HostError>> {
     let requests: Vec<_> = requests.into_iter().collect();
     let Some(ticket) = requests.first().map(|request| request.cx.ticket()) else {
         return Vec::new();
     };
-    let ready: Vec<_> = requests
-        .iter()
-        .filter_map(|request| request.parts.clone().ok())
-        .collect();
+    let ready: Vec<_> = requests.iter().filter_map(|request| request.parts.clone().ok()).collect();
     let mut answers = host::http::send_all(ticket, &ready).into_iter();
     let next = |request: Request<'a>| {
         request.parts?;
@@ -161,17 +149,12 @@ impl Response {
 
     /// The first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.headers().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// All headers, names in lower case.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The body.
@@ -189,10 +172,8 @@ impl Response {
     /// # Errors
     /// It is not JSON or not a `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ReplyError> {
-        serde_json::from_slice(&self.0.body).map_err(|error| ReplyError {
-            status: self.0.status,
-            message: error.to_string(),
-        })
+        serde_json::from_slice(&self.0.body)
+            .map_err(|error| ReplyError { status: self.0.status, message: error.to_string() })
     }
 
     /// `Retry-After` as a time from now, from seconds or an HTTP date (a past one is zero); at most 30 days.
@@ -204,10 +185,7 @@ impl Response {
             Duration::from_secs(value.parse().unwrap_or(u64::MAX))
         } else {
             // The receiver's own clock, if it says so, makes its date right even when our clocks differ.
-            let now = self
-                .header("date")
-                .and_then(date::parse_http)
-                .unwrap_or_else(host::now);
+            let now = self.header("date").and_then(date::parse_http).unwrap_or_else(host::now);
             Duration::from_millis(date::parse_http(value)?.saturating_sub(now))
         };
         Some(wait.min(LONGEST))
@@ -216,11 +194,7 @@ impl Response {
 
 impl std::fmt::Display for ReplyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "answer with status {} has an unexpected body: {}",
-            self.status, self.message
-        )
+        write!(f, "answer with status {} has an unexpected body: {}", self.status, self.message)
     }
 }
 
@@ -232,11 +206,7 @@ impl From<ReplyError> for Failure {
             crate::warn!("{error}");
             return Self::Unknown(String::new());
         }
-        Self::Retry {
-            after: None,
-            reason: error.to_string(),
-            fault: Fault::Channel,
-        }
+        Self::Retry { after: None, reason: error.to_string(), fault: Fault::Channel }
     }
 }
 

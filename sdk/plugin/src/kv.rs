@@ -40,29 +40,15 @@ impl<'a> Kv<'a> {
         };
         serde_json::from_slice(&entry.value)
             .map(Some)
-            .map_err(|error| {
-                HostError::invalid(format!(
-                    "kv `{key}` is not what this plugin stores now: {error}"
-                ))
-            })
+            .map_err(|error| HostError::invalid(format!("kv `{key}` is not what this plugin stores now: {error}")))
     }
 
     /// Set; with a `ttl` it is gone that long after the commit.
     ///
     /// # Errors
     /// The host's.
-    pub fn put(
-        &self,
-        key: &str,
-        value: &[u8],
-        ttl: impl Into<Option<Duration>>,
-    ) -> Result<(), HostError> {
-        Ok(host::kv::put(
-            self.cx.ticket(),
-            key,
-            value,
-            ttl.into().map(millis),
-        )?)
+    pub fn put(&self, key: &str, value: &[u8], ttl: impl Into<Option<Duration>>) -> Result<(), HostError> {
+        Ok(host::kv::put(self.cx.ticket(), key, value, ttl.into().map(millis))?)
     }
 
     /// Set to JSON.
@@ -75,9 +61,8 @@ impl<'a> Kv<'a> {
         value: &T,
         ttl: impl Into<Option<Duration>>,
     ) -> Result<(), HostError> {
-        let value = serde_json::to_vec(value).map_err(|error| {
-            HostError::invalid(format!("value for kv `{key}` is not JSON: {error}"))
-        })?;
+        let value = serde_json::to_vec(value)
+            .map_err(|error| HostError::invalid(format!("value for kv `{key}` is not JSON: {error}")))?;
         self.put(key, &value, ttl)
     }
 
@@ -92,13 +77,7 @@ impl<'a> Kv<'a> {
         value: Option<&[u8]>,
         ttl: impl Into<Option<Duration>>,
     ) -> Result<bool, HostError> {
-        Ok(host::kv::swap(
-            self.cx.ticket(),
-            key,
-            expect,
-            value,
-            ttl.into().map(millis),
-        )?)
+        Ok(host::kv::swap(self.cx.ticket(), key, expect, value, ttl.into().map(millis))?)
     }
 
     /// Delete.
@@ -113,30 +92,15 @@ impl<'a> Kv<'a> {
     ///
     /// # Errors
     /// The host's.
-    pub fn add(
-        &self,
-        key: &str,
-        delta: i64,
-        ttl: impl Into<Option<Duration>>,
-    ) -> Result<(), HostError> {
-        Ok(host::kv::add(
-            self.cx.ticket(),
-            key,
-            delta,
-            ttl.into().map(millis),
-        )?)
+    pub fn add(&self, key: &str, delta: i64, ttl: impl Into<Option<Duration>>) -> Result<(), HostError> {
+        Ok(host::kv::add(self.cx.ticket(), key, delta, ttl.into().map(millis))?)
     }
 
     /// One page of the keys that start with `prefix`, after the key `after`; an empty page is the end.
     ///
     /// # Errors
     /// The host's.
-    pub fn scan(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<Item>, HostError> {
+    pub fn scan(&self, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Item>, HostError> {
         Ok(host::kv::scan(self.cx.ticket(), prefix, after, limit)?)
     }
 }

@@ -49,7 +49,7 @@ mod verdict;
 
 pub use bugle_plugin_macros::channel;
 pub use config::Config;
-pub use cx::{Cx, Mac};
+pub use cx::{Cx, Mac, sign};
 pub use entry::{check, handle, no_check};
 pub use error::{Code, HostError};
 pub use event::Event;
@@ -66,8 +66,8 @@ pub use verdict::{Failure, Fault, Outcome, defer, reject, retry, unknown};
 pub mod prelude {
     pub use crate::template::Template;
     pub use crate::{
-        Config, Cx, Event, Failure, Fault, Found, HostError, Mac, Outcome, channel, debug, defer,
-        error, info, reject, retry, trace, unknown, warn,
+        Config, Cx, Event, Failure, Fault, Found, HostError, Mac, Outcome, channel, debug, defer, error, info, reject,
+        retry, trace, unknown, warn,
     };
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::{Value, json};

@@ -77,9 +77,6 @@ mod tests {
             crate::info!("sent {id}");
             crate::warn!(status = 503, to = "a@b"; "slow {}", id);
         });
-        assert_eq!(
-            host.logs(),
-            ["info sent 7", "warn slow 7 status=503 to=a@b"]
-        );
+        assert_eq!(host.logs(), ["info sent 7", "warn slow 7 status=503 to=a@b"]);
     }
 }

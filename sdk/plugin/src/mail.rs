@@ -65,9 +65,7 @@ impl<'a> Mail<'a> {
 
     /// Subject; line breaks become spaces, since it is one line.
     pub fn subject(self, subject: &str) -> Self {
-        self.set(|message| {
-            message.subject = subject.split_whitespace().collect::<Vec<_>>().join(" ")
-        })
+        self.set(|message| message.subject = subject.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
     /// Plain text.

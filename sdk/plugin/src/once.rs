@@ -44,21 +44,13 @@ enum Uncertain<'a, R> {
 
 impl<R> std::fmt::Debug for Claim<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Claim")
-            .field("key", &self.key)
-            .finish_non_exhaustive()
+        f.debug_struct("Claim").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
 impl<'a, R: Serialize + DeserializeOwned> Claim<'a, R> {
     pub(crate) fn new(cx: &'a Cx, key: &str) -> Self {
-        Self {
-            cx,
-            key: key.to_owned(),
-            strength: Strength::Strong,
-            keep: None,
-            uncertain: Uncertain::GiveUp,
-        }
+        Self { cx, key: key.to_owned(), strength: Strength::Strong, keep: None, uncertain: Uncertain::GiveUp }
     }
 
     /// A window in memory instead of a claim on disk: cheaper, may be forgotten by a crash of the host.
@@ -91,13 +83,8 @@ impl<'a, R: Serialize + DeserializeOwned> Claim<'a, R> {
     /// The failure that `effect` returned; `defer` while another delivery holds the key; `unknown` if
     /// the effect may have happened, in this attempt or an earlier one.
     pub fn run(self, effect: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
-        let outcome = dedup::claim(
-            self.cx.ticket(),
-            &self.key,
-            self.strength,
-            self.keep.map(millis),
-        )
-        .map_err(HostError::from)?;
+        let outcome =
+            dedup::claim(self.cx.ticket(), &self.key, self.strength, self.keep.map(millis)).map_err(HostError::from)?;
         let claim = match outcome {
             Outcome::Done(receipt) => return read(receipt.as_deref()),
             Outcome::Busy(time) => return Err(Failure::Defer(Duration::from_millis(time))),
@@ -145,9 +132,7 @@ fn still_uncertain(failure: Failure) -> Failure {
 }
 
 fn confirm<R: Serialize>(id: u64, receipt: R) -> Result<R, Failure> {
-    let text = serde_json::to_vec(&receipt)
-        .ok()
-        .filter(|text| text != b"null");
+    let text = serde_json::to_vec(&receipt).ok().filter(|text| text != b"null");
     let confirmed = match dedup::confirm(id, text.as_deref()) {
         Err(error) if Code::from(error.code.clone()) == Code::TooLarge && text.is_some() => {
             crate::warn!("receipt not kept: {}", error.message);
@@ -167,11 +152,7 @@ fn confirm<R: Serialize>(id: u64, receipt: R) -> Result<R, Failure> {
 /// Free the key; if the host knows better, the failure becomes `unknown`.
 fn release(id: u64, failure: Failure) -> Failure {
     match dedup::release(id).map_err(HostError::from) {
-        Err(HostError {
-            code: Code::Uncertain,
-            message,
-            ..
-        }) => {
+        Err(HostError { code: Code::Uncertain, message, .. }) => {
             crate::warn!("claim kept: {message}");
             Failure::Unknown(String::new())
         }
@@ -186,9 +167,7 @@ fn release(id: u64, failure: Failure) -> Failure {
 
 fn read<R: DeserializeOwned>(receipt: Option<&[u8]>) -> Result<R, Failure> {
     serde_json::from_slice(receipt.unwrap_or(b"null")).map_err(|error| {
-        Failure::Reject(format!(
-            "done before, but its receipt is not what this plugin stores now: {error}"
-        ))
+        Failure::Reject(format!("done before, but its receipt is not what this plugin stores now: {error}"))
     })
 }
 

@@ -31,10 +31,7 @@ impl<'a> Publish<'a> {
             attributes: Vec::new(),
             data: Vec::new(),
         };
-        Self {
-            cx,
-            event: Ok(event),
-        }
+        Self { cx, event: Ok(event) }
     }
 
     fn set(mut self, change: impl FnOnce(&mut wit::types::NewEvent)) -> Self {
@@ -84,9 +81,7 @@ impl<'a> Publish<'a> {
         match serde_json::to_vec(value) {
             Ok(data) => self.data("application/json", data),
             Err(error) => {
-                self.event = Err(HostError::invalid(format!(
-                    "event data is not JSON: {error}"
-                )));
+                self.event = Err(HostError::invalid(format!("event data is not JSON: {error}")));
                 self
             }
         }
@@ -106,9 +101,7 @@ impl<'a> Publish<'a> {
     /// `denied`, `invalid`, `too-large` and the like.
     pub fn send(self) -> Result<String, HostError> {
         let ids = host::publish::publish(self.cx.ticket(), &[self.event?])?;
-        ids.into_iter()
-            .next()
-            .ok_or_else(|| HostError::invalid("the host returned no id"))
+        ids.into_iter().next().ok_or_else(|| HostError::invalid("the host returned no id"))
     }
 }
 

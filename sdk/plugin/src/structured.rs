@@ -11,8 +11,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 pub(crate) fn to_json(event: &types::Event, time: &str) -> Vec<u8> {
-    serde_json::to_vec(&Structured { event, time })
-        .expect("strings, and JSON that was checked, always serialise")
+    serde_json::to_vec(&Structured { event, time }).expect("strings, and JSON that was checked, always serialise")
 }
 
 struct Structured<'a> {
@@ -29,11 +28,8 @@ impl Serialize for Structured<'_> {
         map.serialize_entry("source", &event.source)?;
         map.serialize_entry("type", &event.kind)?;
         map.serialize_entry("time", self.time)?;
-        let optional = [
-            ("subject", &event.subject),
-            ("partitionkey", &event.key),
-            ("datacontenttype", &event.content_type),
-        ];
+        let optional =
+            [("subject", &event.subject), ("partitionkey", &event.key), ("datacontenttype", &event.content_type)];
         for (name, value) in optional {
             if let Some(value) = value {
                 map.serialize_entry(name, value)?;
@@ -54,16 +50,9 @@ impl Serialize for Structured<'_> {
 /// The data if it is JSON by its content type (none means JSON) and in fact.
 fn json_data(event: &types::Event) -> Option<&RawValue> {
     let media = event.content_type.as_deref().unwrap_or("application/json");
-    let media = media
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_json = media.ends_with("/json") || media.ends_with("+json");
-    is_json
-        .then(|| serde_json::from_slice(&event.data).ok())
-        .flatten()
+    is_json.then(|| serde_json::from_slice(&event.data).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -77,10 +66,7 @@ mod tests {
 
     #[test]
     fn json_data_is_copied_letter_by_letter() {
-        let event = mock::event("1")
-            .data(br#"{"b":1.0,"a":100000000000000000001}"#)
-            .key("k")
-            .attribute("z", "y");
+        let event = mock::event("1").data(br#"{"b":1.0,"a":100000000000000000001}"#).key("k").attribute("z", "y");
         assert_eq!(
             structured(event),
             r#"{"specversion":"1.0","id":"1","source":"/mock","type":"mock.event","time":"2026-11-01T00:00:00Z","partitionkey":"k","datacontenttype":"application/json","z":"y","data":{"b":1.0,"a":100000000000000000001}}"#

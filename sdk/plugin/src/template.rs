@@ -27,10 +27,7 @@ pub struct TemplateError(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
-    Slot {
-        path: Vec<String>,
-        filters: Vec<Filter>,
-    },
+    Slot { path: Vec<String>, filters: Vec<Filter> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,11 +53,9 @@ impl Template {
     fn render_with(&self, event: &Event<Value>, finish: impl Fn(String) -> String) -> String {
         let part = |part: &Part| match part {
             Part::Text(text) => text.clone(),
-            Part::Slot { path, filters } => finish(
-                filters
-                    .iter()
-                    .fold(look_up(event, path), |text, filter| filter.apply(text)),
-            ),
+            Part::Slot { path, filters } => {
+                finish(filters.iter().fold(look_up(event, path), |text, filter| filter.apply(text)))
+            }
         };
         self.parts.iter().map(part).collect()
     }
@@ -73,9 +68,9 @@ impl FromStr for Template {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("{{") {
-            let (slot, after) = after.split_once("}}").ok_or_else(|| {
-                TemplateError(format!("`{{{{` without `}}}}` near `{{{{{}`", head(after)))
-            })?;
+            let (slot, after) = after
+                .split_once("}}")
+                .ok_or_else(|| TemplateError(format!("`{{{{` without `}}}}` near `{{{{{}`", head(after))))?;
             parts.push(Part::Text(before.to_owned()));
             parts.push(parse_slot(slot)?);
             rest = after;
@@ -108,21 +103,12 @@ impl Filter {
 
 fn parse_slot(slot: &str) -> Result<Part, TemplateError> {
     let mut pieces = split_outside_quotes(slot).into_iter();
-    let path: Vec<String> = pieces
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .split('.')
-        .map(|step| step.trim().to_owned())
-        .collect();
+    let path: Vec<String> =
+        pieces.next().unwrap_or_default().trim().split('.').map(|step| step.trim().to_owned()).collect();
     if path.iter().any(String::is_empty) {
-        return Err(TemplateError(format!(
-            "`{{{{{slot}}}}}` has an empty path or an empty step in it"
-        )));
+        return Err(TemplateError(format!("`{{{{{slot}}}}}` has an empty path or an empty step in it")));
     }
-    let filters = pieces
-        .map(|piece| parse_filter(piece.trim()))
-        .collect::<Result<_, _>>()?;
+    let filters = pieces.map(|piece| parse_filter(piece.trim())).collect::<Result<_, _>>()?;
     Ok(Part::Slot { path, filters })
 }
 
@@ -166,12 +152,10 @@ fn split_outside_quotes(text: &str) -> Vec<&str> {
 fn look_up(event: &Event<Value>, path: &[String]) -> String {
     let (first, rest) = path.split_first().expect("a parsed path has a step");
     if first == "data" {
-        let found = rest
-            .iter()
-            .try_fold(event.body(), |value, name| match value {
-                Value::Array(items) => items.get(name.parse::<usize>().ok()?),
-                other => other.get(name),
-            });
+        let found = rest.iter().try_fold(event.body(), |value, name| match value {
+            Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+            other => other.get(name),
+        });
         return found.map(show).unwrap_or_default();
     }
     match (first.as_str(), rest) {
@@ -228,39 +212,25 @@ mod tests {
 
     #[test]
     fn paths_reach_attributes_and_json() {
-        assert_eq!(
-            render("{{id}} {{type}} {{ tenant }} {{topic}}"),
-            "e-1 push acme mock"
-        );
-        assert_eq!(
-            render("{{data.repo.name}} {{data.commits.0.n}} {{data.flag}}"),
-            "a<b> 7 true"
-        );
+        assert_eq!(render("{{id}} {{type}} {{ tenant }} {{topic}}"), "e-1 push acme mock");
+        assert_eq!(render("{{data.repo.name}} {{data.commits.0.n}} {{data.flag}}"), "a<b> 7 true");
         assert_eq!(render("{{data.repo}}"), r#"{"name":"a<b>"}"#);
         assert_eq!(render("no slots, } and { stay"), "no slots, } and { stay");
     }
 
     #[test]
     fn what_is_missing_is_empty_or_the_default() {
-        assert_eq!(
-            render("[{{data.none}}{{data.x.y.z}}{{data.commits.9}}{{nothing}}{{id.x}}]"),
-            "[]"
-        );
+        assert_eq!(render("[{{data.none}}{{data.x.y.z}}{{data.commits.9}}{{nothing}}{{id.x}}]"), "[]");
         assert_eq!(render(r#"{{data.x | default: "a | b" | upper}}"#), "A | B");
         assert_eq!(render(r#"{{type | default: "x" | truncate: "2"}}"#), "pu");
     }
 
     #[test]
     fn html_escapes_values_but_not_the_template() {
-        let delivery = mock::event("1")
-            .json(&json!({ "n": "<&\"'>" }))
-            .into_delivery();
+        let delivery = mock::event("1").json(&json!({ "n": "<&\"'>" })).into_delivery();
         let event = Event::decode(delivery.event, String::new()).unwrap();
         let template: Template = "<b>{{data.n}}</b>".parse().unwrap();
-        assert_eq!(
-            template.render_html(&event),
-            "<b>&lt;&amp;&quot;&#39;&gt;</b>"
-        );
+        assert_eq!(template.render_html(&event), "<b>&lt;&amp;&quot;&#39;&gt;</b>");
     }
 
     #[test]

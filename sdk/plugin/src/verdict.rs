@@ -40,11 +40,7 @@ pub enum Fault {
 impl From<Failure> for wit::types::Failure {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Retry {
-                after,
-                reason,
-                fault,
-            } => Self::Retry(wit::types::Retry {
+            Failure::Retry { after, reason, fault } => Self::Retry(wit::types::Retry {
                 after: after.map(millis),
                 reason,
                 fault: match fault {
@@ -63,15 +59,8 @@ impl From<Failure> for wit::types::Failure {
 ///
 /// # Errors
 /// Always: that is the verdict.
-pub fn retry<T>(
-    after: impl Into<Option<Duration>>,
-    reason: impl Into<String>,
-) -> Result<T, Failure> {
-    Err(Failure::Retry {
-        after: after.into(),
-        reason: reason.into(),
-        fault: Fault::Channel,
-    })
+pub fn retry<T>(after: impl Into<Option<Duration>>, reason: impl Into<String>) -> Result<T, Failure> {
+    Err(Failure::Retry { after: after.into(), reason: reason.into(), fault: Fault::Channel })
 }
 
 /// Give up: dead letter.

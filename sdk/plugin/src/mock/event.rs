@@ -30,11 +30,7 @@ pub fn event(id: &str) -> EventBuilder {
         attributes: Vec::new(),
         data: Vec::new(),
     };
-    EventBuilder {
-        event,
-        business_key: None,
-        priority: "normal".to_owned(),
-    }
+    EventBuilder { event, business_key: None, priority: "normal".to_owned() }
 }
 
 impl EventBuilder {
@@ -79,9 +75,7 @@ impl EventBuilder {
     /// Before 1970.
     #[must_use]
     pub fn time(self, time: std::time::SystemTime) -> Self {
-        let since = time
-            .duration_since(UNIX_EPOCH)
-            .expect("events of tests are not older than 1970");
+        let since = time.duration_since(UNIX_EPOCH).expect("events of tests are not older than 1970");
         self.set(|event| event.time = crate::host::millis(since))
     }
 
@@ -130,9 +124,7 @@ impl EventBuilder {
     pub(crate) fn into_delivery(self) -> types::Delivery {
         /// Enough for any test; time moves only when a test says so.
         const WALL: Duration = Duration::from_secs(30);
-        let business_key = self
-            .business_key
-            .unwrap_or_else(|| format!("{}#{}", self.event.source, self.event.id));
+        let business_key = self.business_key.unwrap_or_else(|| format!("{}#{}", self.event.source, self.event.id));
         types::Delivery {
             ticket: 0,
             attempt: 1,

@@ -2,10 +2,7 @@
 //!
 //! One module per WIT interface. Each checks ticket and grant first, like the host.
 
-#![allow(
-    clippy::missing_errors_doc,
-    reason = "errors are those of the contract"
-)]
+#![allow(clippy::missing_errors_doc, reason = "errors are those of the contract")]
 
 use super::current;
 
@@ -50,12 +47,7 @@ pub(crate) mod dedup {
 
     const DAY: u64 = 86_400_000;
 
-    pub(crate) fn claim(
-        ticket: u64,
-        key: &str,
-        strength: Strength,
-        keep: Option<u64>,
-    ) -> Result<Outcome, Error> {
+    pub(crate) fn claim(ticket: u64, key: &str, strength: Strength, keep: Option<u64>) -> Result<Outcome, Error> {
         let keep = keep.unwrap_or(match strength {
             Strength::Strong => 30 * DAY,
             Strength::Weak => 10 * 60_000,
@@ -66,10 +58,7 @@ pub(crate) mod dedup {
             }
             let live = state.working(ticket)?;
             if let Some(open) = live.open.iter().find(|open| open.key == key) {
-                return Ok(Outcome::Claimed(OpenClaim {
-                    id: open.id,
-                    uncertain: open.uncertain,
-                }));
+                return Ok(Outcome::Claimed(OpenClaim { id: open.id, uncertain: open.uncertain }));
             }
             let uncertain = match state.claims.get(key) {
                 Some(Slot::Held) => return Ok(Outcome::Busy(1_000)),
@@ -92,13 +81,7 @@ pub(crate) mod dedup {
             let (open, writes, events) = state.close_claim(id)?;
             state.commit(writes, events);
             let until = state.now.saturating_add(open.keep);
-            state.claims.insert(
-                open.key,
-                Slot::Done {
-                    receipt: receipt.map(<[u8]>::to_vec),
-                    until,
-                },
-            );
+            state.claims.insert(open.key, Slot::Done { receipt: receipt.map(<[u8]>::to_vec), until });
             Ok(())
         })
     }
@@ -108,10 +91,7 @@ pub(crate) mod dedup {
             let (open, _, _) = state.close_claim(id)?;
             if open.maybe_sent {
                 state.claims.insert(open.key, Slot::Uncertain);
-                return Err(error(
-                    "uncertain",
-                    "a request left without a complete answer",
-                ));
+                return Err(error("uncertain", "a request left without a complete answer"));
             }
             state.claims.remove(&open.key);
             Ok(())
@@ -131,10 +111,7 @@ pub(crate) mod ordering {
     pub(crate) fn hold(ticket: u64, time: u64) -> Result<(), Error> {
         current(|state| match &state.working(ticket)?.delivery.event.key {
             Some(_) if time <= 86_400_000 => Ok(()),
-            _ => Err(error(
-                "invalid",
-                "hold needs an ordering key and at most 24 hours",
-            )),
+            _ => Err(error("invalid", "hold needs an ordering key and at most 24 hours")),
         })
     }
 }
@@ -148,21 +125,15 @@ pub(crate) mod records {
         current(|state| {
             let live = state.working(ticket)?;
             let mut note = note.clone();
-            note.business_key
-                .get_or_insert_with(|| live.delivery.business_key.clone());
+            note.business_key.get_or_insert_with(|| live.delivery.business_key.clone());
             let event = live.delivery.event.id.clone();
-            state
-                .notes
-                .retain(|(id, old)| *id != event || old.recipient != note.recipient);
+            state.notes.retain(|(id, old)| *id != event || old.recipient != note.recipient);
             state.notes.push((event, note));
             Ok(())
         })
     }
 
-    pub(crate) fn find(
-        business_key: &str,
-        recipient: Option<&str>,
-    ) -> Result<Vec<SendRecord>, Error> {
+    pub(crate) fn find(business_key: &str, recipient: Option<&str>) -> Result<Vec<SendRecord>, Error> {
         current(|state| {
             let running = state.live.as_ref().map(|live| &live.delivery.event.id);
             let matches = state.notes.iter().rev().filter(|(event, note)| {
@@ -194,20 +165,14 @@ pub(crate) mod kv {
     const GRANT: &str = "`kv = true` to [grants]";
 
     fn entry(stored: &Stored) -> Entry {
-        Entry {
-            value: stored.value.clone(),
-            version: stored.version,
-        }
+        Entry { value: stored.value.clone(), version: stored.version }
     }
 
     fn write(ticket: u64, key: &str, write: impl FnOnce(String) -> Write) -> Result<(), Error> {
         current(|state| {
             state.granted("kv", GRANT)?;
             if key.is_empty() || key.len() > 512 || key.chars().any(char::is_control) {
-                return Err(error(
-                    "invalid",
-                    "a kv key has 1 to 512 bytes and no control characters",
-                ));
+                return Err(error("invalid", "a kv key has 1 to 512 bytes and no control characters"));
             }
             state.working(ticket)?.writes.push(write(key.to_owned()));
             Ok(())
@@ -223,11 +188,7 @@ pub(crate) mod kv {
     }
 
     pub(crate) fn put(ticket: u64, key: &str, value: &[u8], ttl: Option<u64>) -> Result<(), Error> {
-        write(ticket, key, |key| Write::Put {
-            key,
-            value: value.to_vec(),
-            ttl,
-        })
+        write(ticket, key, |key| Write::Put { key, value: value.to_vec(), ttl })
     }
 
     pub(crate) fn delete(ticket: u64, key: &str) -> Result<(), Error> {
@@ -256,12 +217,7 @@ pub(crate) mod kv {
         Ok(true)
     }
 
-    pub(crate) fn scan(
-        ticket: u64,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<Item>, Error> {
+    pub(crate) fn scan(ticket: u64, prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<Item>, Error> {
         current(|state| {
             state.granted("kv", GRANT)?;
             state.working(ticket)?;
@@ -269,13 +225,10 @@ pub(crate) mod kv {
                 return Err(error("invalid", "a scan's limit is 1 to 256"));
             }
             let seen = state.seen();
-            let matches = seen.iter().filter(|(key, _)| {
-                key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after)
-            });
-            let item = |(key, stored): (&String, &Stored)| Item {
-                key: key.clone(),
-                entry: entry(stored),
-            };
+            let matches = seen
+                .iter()
+                .filter(|(key, _)| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after));
+            let item = |(key, stored): (&String, &Stored)| Item { key: key.clone(), entry: entry(stored) };
             Ok(matches.take(limit as usize).map(item).collect())
         })
     }
@@ -292,10 +245,7 @@ pub(crate) mod publish {
             let mut ids = Vec::new();
             for event in events {
                 let derived = format!("{}/{}", live.delivery.idempotency_key, live.events.len());
-                let event = NewEvent {
-                    id: event.id.clone().or(Some(derived)),
-                    ..event.clone()
-                };
+                let event = NewEvent { id: event.id.clone().or(Some(derived)), ..event.clone() };
                 ids.extend(event.id.clone());
                 live.events.push(event);
             }
@@ -316,15 +266,11 @@ pub(crate) mod http {
             let live = state.working(ticket)?;
             let mut request = request.clone();
             if let Some(name) = request.idempotency_header.take() {
-                request
-                    .headers
-                    .push((name, live.delivery.idempotency_key.clone()));
+                request.headers.push((name, live.delivery.idempotency_key.clone()));
             }
             let what = format!("{} {}", request.method, request.url);
             let Some(reply) = state.replies.pop_front() else {
-                panic!(
-                    "no answer is scripted for `{what}`: call `host.reply(...)` before `deliver`"
-                );
+                panic!("no answer is scripted for `{what}`: call `host.reply(...)` before `deliver`");
             };
             match &reply.0 {
                 Answer::Error(error) if error.code != "maybe-sent" => {}
@@ -344,10 +290,7 @@ pub(crate) mod http {
     }
 
     pub(crate) fn send_all(ticket: u64, requests: &[Request]) -> Vec<Result<Response, Error>> {
-        requests
-            .iter()
-            .map(|request| send(ticket, request))
-            .collect()
+        requests.iter().map(|request| send(ticket, request)).collect()
     }
 }
 
@@ -362,17 +305,11 @@ pub(crate) mod mail {
         let (answer, left) = current(|state| {
             state.granted("mail", "`mail = true` to [grants]")?;
             let live = state.working(ticket)?;
-            let left = message
-                .message_id
-                .clone()
-                .unwrap_or_else(|| live.delivery.idempotency_key.clone());
+            let left = message.message_id.clone().unwrap_or_else(|| live.delivery.idempotency_key.clone());
             if message.to.len() + message.cc.len() + message.bcc.len() == 0 {
                 return Err(error("invalid", "a mail needs a recipient"));
             }
-            let reply = state
-                .mail_replies
-                .pop_front()
-                .unwrap_or_else(|| MailReply::accepted("250 ok"));
+            let reply = state.mail_replies.pop_front().unwrap_or_else(|| MailReply::accepted("250 ok"));
             match &reply.0 {
                 Answer::Error(error) if error.code != "maybe-sent" => {}
                 Answer::Error(_) | Answer::Crash => {
@@ -384,10 +321,7 @@ pub(crate) mod mail {
             Ok((reply.0, left))
         })?;
         match answer {
-            Answer::Complete(reply) => Ok(Accepted {
-                message_id: format!("{left}@mock"),
-                reply,
-            }),
+            Answer::Complete(reply) => Ok(Accepted { message_id: format!("{left}@mock"), reply }),
             Answer::Error(error) => Err(error),
             Answer::Crash => std::panic::resume_unwind(Box::new(Crash)),
         }
@@ -417,12 +351,7 @@ pub(crate) mod secrets {
                         .strip_suffix(b"=")
                         .map_or(text, |text| text.strip_suffix(b"=").unwrap_or(text)),
                 )
-                .map_err(|_| {
-                    error(
-                        "invalid",
-                        format!("secret `{name}` is not base64 after `whsec_`"),
-                    )
-                })?,
+                .map_err(|_| error("invalid", format!("secret `{name}` is not base64 after `whsec_`")))?,
             None => secret,
         };
         let any_length = "HMAC takes a key of any length";
@@ -468,10 +397,7 @@ pub(crate) mod log {
             Level::Warn => "warn",
             Level::Error => "error",
         };
-        let fields: String = fields
-            .iter()
-            .map(|(name, value)| format!(" {name}={value}"))
-            .collect();
+        let fields: String = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
         current(|state| state.logs.push(format!("{level} {message}{fields}")));
     }
 }

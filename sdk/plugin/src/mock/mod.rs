@@ -67,19 +67,13 @@ impl Host {
 
     /// A setting of the subscription, as text.
     pub fn config(self, name: &str, value: &str) -> Self {
-        self.state
-            .borrow_mut()
-            .config
-            .insert(name.to_owned(), value.to_owned());
+        self.state.borrow_mut().config.insert(name.to_owned(), value.to_owned());
         self
     }
 
     /// A secret.
     pub fn secret(self, name: &str, value: &str) -> Self {
-        self.state
-            .borrow_mut()
-            .secrets
-            .insert(name.to_owned(), value.as_bytes().to_vec());
+        self.state.borrow_mut().secrets.insert(name.to_owned(), value.as_bytes().to_vec());
         self
     }
 
@@ -91,10 +85,7 @@ impl Host {
 
     /// What [`Cx::attribute`] answers; `uncertain` sets the operator's policy.
     pub fn attribute(self, name: &str, value: &str) -> Self {
-        self.state
-            .borrow_mut()
-            .attributes
-            .insert(name.to_owned(), value.to_owned());
+        self.state.borrow_mut().attributes.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -112,10 +103,7 @@ impl Host {
 
     /// Make another delivery hold this claim.
     pub fn hold_claim(&self, key: &str) -> &Self {
-        self.state
-            .borrow_mut()
-            .claims
-            .insert(key.to_owned(), state::Slot::Held);
+        self.state.borrow_mut().claims.insert(key.to_owned(), state::Slot::Held);
         self
     }
 
@@ -133,8 +121,8 @@ impl Host {
         let delivery = self.state.borrow_mut().start(event.into_delivery());
         let run = || {
             let cx = Cx::new(&delivery);
-            let event = Event::decode(delivery.event.clone(), delivery.business_key.clone())
-                .map_err(Failure::Reject)?;
+            let event =
+                Event::decode(delivery.event.clone(), delivery.business_key.clone()).map_err(Failure::Reject)?;
             channel(&cx, event)
         };
         let returned = self.within(|| catch_unwind(AssertUnwindSafe(run)));
@@ -174,12 +162,7 @@ impl Host {
 
     /// Notes that were kept.
     pub fn notes(&self) -> Vec<KeptNote> {
-        self.state
-            .borrow()
-            .notes
-            .iter()
-            .map(|(_, note)| note.clone())
-            .collect()
+        self.state.borrow().notes.iter().map(|(_, note)| note.clone()).collect()
     }
 
     /// Log lines: level, text, fields.
@@ -194,20 +177,14 @@ impl Host {
 
     /// A committed kv value as text.
     pub fn kv(&self, key: &str) -> Option<String> {
-        self.kv_all()
-            .into_iter()
-            .find(|(known, _)| known == key)
-            .map(|(_, value)| value)
+        self.kv_all().into_iter().find(|(known, _)| known == key).map(|(_, value)| value)
     }
 
     /// All committed kv entries as text, in key order.
     pub fn kv_all(&self) -> Vec<(String, String)> {
         let state = self.state.borrow();
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-        state
-            .committed()
-            .map(|(key, entry)| (key.clone(), text(&entry.value)))
-            .collect()
+        state.committed().map(|(key, entry)| (key.clone(), text(&entry.value))).collect()
     }
 }
 
@@ -239,9 +216,7 @@ impl Verdict {
 /// The state of the host whose delivery runs on this thread.
 fn current<R>(read: impl FnOnce(&mut State) -> R) -> R {
     CURRENT.with_borrow(|current| {
-        let state = current
-            .as_ref()
-            .expect("host calls work inside `mock::Host::deliver` or `within` only");
+        let state = current.as_ref().expect("host calls work inside `mock::Host::deliver` or `within` only");
         read(&mut state.borrow_mut())
     })
 }

@@ -24,21 +24,13 @@ pub(super) enum Answer<T> {
 pub(super) struct Crash;
 
 fn error(code: &str, message: &str) -> wit::types::Error {
-    wit::types::Error {
-        code: code.to_owned(),
-        message: message.to_owned(),
-        retry_after: None,
-    }
+    wit::types::Error { code: code.to_owned(), message: message.to_owned(), retry_after: None }
 }
 
 impl Reply {
     /// A complete answer without a body.
     pub fn status(status: u16) -> Self {
-        Self(Answer::Complete(wit::http::Response {
-            status,
-            headers: Vec::new(),
-            body: Vec::new(),
-        }))
+        Self(Answer::Complete(wit::http::Response { status, headers: Vec::new(), body: Vec::new() }))
     }
 
     fn set(mut self, change: impl FnOnce(&mut wit::http::Response)) -> Self {
@@ -51,11 +43,7 @@ impl Reply {
     /// Add a header.
     #[must_use]
     pub fn header(self, name: &str, value: &str) -> Self {
-        self.set(|response| {
-            response
-                .headers
-                .push((name.to_ascii_lowercase(), value.to_owned()))
-        })
+        self.set(|response| response.headers.push((name.to_ascii_lowercase(), value.to_owned())))
     }
 
     /// A body.
@@ -81,10 +69,7 @@ impl Reply {
 
     /// The request left and no complete answer came.
     pub fn maybe_sent() -> Self {
-        Self(Answer::Error(error(
-            "maybe-sent",
-            "connection closed before a complete answer",
-        )))
+        Self(Answer::Error(error("maybe-sent", "connection closed before a complete answer")))
     }
 
     /// Any other error.

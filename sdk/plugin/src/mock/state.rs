@@ -64,10 +64,7 @@ pub(super) struct Open {
 pub(super) enum Slot {
     Held,
     Uncertain,
-    Done {
-        receipt: Option<Vec<u8>>,
-        until: u64,
-    },
+    Done { receipt: Option<Vec<u8>>, until: u64 },
 }
 
 #[derive(Debug, Clone)]
@@ -79,19 +76,9 @@ pub(super) struct Stored {
 
 #[derive(Debug, Clone)]
 pub(super) enum Write {
-    Put {
-        key: String,
-        value: Vec<u8>,
-        ttl: Option<u64>,
-    },
-    Delete {
-        key: String,
-    },
-    Add {
-        key: String,
-        delta: i64,
-        ttl: Option<u64>,
-    },
+    Put { key: String, value: Vec<u8>, ttl: Option<u64> },
+    Delete { key: String },
+    Add { key: String, delta: i64, ttl: Option<u64> },
 }
 
 impl Default for State {
@@ -120,11 +107,7 @@ impl Default for State {
 }
 
 pub(super) fn error(code: &str, message: impl Into<String>) -> Error {
-    Error {
-        code: code.to_owned(),
-        message: message.into(),
-        retry_after: None,
-    }
+    Error { code: code.to_owned(), message: message.into(), retry_after: None }
 }
 
 impl State {
@@ -162,19 +145,13 @@ impl State {
 
     /// The running delivery, if the ticket is its own.
     pub(super) fn known(&mut self, ticket: u64) -> Result<&mut Live, Error> {
-        let live = self
-            .live
-            .as_mut()
-            .filter(|live| live.delivery.ticket == ticket);
+        let live = self.live.as_mut().filter(|live| live.delivery.ticket == ticket);
         live.ok_or_else(|| error("stale", format!("ticket {ticket} is not live in this call")))
     }
 
     pub(super) fn granted(&self, what: &str, line: &str) -> Result<(), Error> {
         if self.denied.contains(what) {
-            return Err(error(
-                "denied",
-                format!("denied: {what} - add {line} in plugin.toml"),
-            ));
+            return Err(error("denied", format!("denied: {what} - add {line} in plugin.toml")));
         }
         Ok(())
     }
@@ -188,10 +165,7 @@ impl State {
 
     /// End the attempt with what the handler returned.
     pub(super) fn finish(&mut self, returned: Outcome) -> Verdict {
-        let mut live = self
-            .live
-            .take()
-            .expect("an attempt that ends has been started");
+        let mut live = self.live.take().expect("an attempt that ends has been started");
         let verdict = live.verdict.take().unwrap_or(returned);
         let unknown = matches!(verdict, Err(Failure::Unknown(_)));
         self.close_claims(&live, unknown);
@@ -207,10 +181,7 @@ impl State {
 
     /// End the attempt as a crash: whatever was open may have been sent.
     pub(super) fn crash(&mut self) -> Verdict {
-        let live = self
-            .live
-            .take()
-            .expect("an attempt that crashes has been started");
+        let live = self.live.take().expect("an attempt that crashes has been started");
         self.close_claims(&live, false);
         Verdict::Crashed
     }
@@ -223,47 +194,22 @@ impl State {
         }
     }
 
-    pub(super) fn open_claim(
-        &mut self,
-        ticket: u64,
-        key: &str,
-        uncertain: bool,
-        keep: u64,
-    ) -> Result<u64, Error> {
+    pub(super) fn open_claim(&mut self, ticket: u64, key: &str, uncertain: bool, keep: u64) -> Result<u64, Error> {
         let id = self.next();
         let live = self.working(ticket)?;
         let (writes_from, events_from) = (live.writes.len(), live.events.len());
-        live.open.push(Open {
-            id,
-            key: key.to_owned(),
-            uncertain,
-            maybe_sent: false,
-            keep,
-            writes_from,
-            events_from,
-        });
+        live.open.push(Open { id, key: key.to_owned(), uncertain, maybe_sent: false, keep, writes_from, events_from });
         Ok(id)
     }
 
     /// Take an open claim out of the delivery, with what was buffered since it opened.
-    pub(super) fn close_claim(
-        &mut self,
-        id: u64,
-    ) -> Result<(Open, Vec<Write>, Vec<NewEvent>), Error> {
+    pub(super) fn close_claim(&mut self, id: u64) -> Result<(Open, Vec<Write>, Vec<NewEvent>), Error> {
         let unknown = || error("stale", format!("claim {id} is not open in this call"));
         let live = self.live.as_mut().ok_or_else(unknown)?;
-        let place = live
-            .open
-            .iter()
-            .position(|open| open.id == id)
-            .ok_or_else(unknown)?;
+        let place = live.open.iter().position(|open| open.id == id).ok_or_else(unknown)?;
         let open = live.open.remove(place);
-        let writes = live
-            .writes
-            .split_off(open.writes_from.min(live.writes.len()));
-        let events = live
-            .events
-            .split_off(open.events_from.min(live.events.len()));
+        let writes = live.writes.split_off(open.writes_from.min(live.writes.len()));
+        let events = live.events.split_off(open.events_from.min(live.events.len()));
         Ok((open, writes, events))
     }
 
@@ -277,22 +223,13 @@ impl State {
 
     /// Committed entries that have not expired.
     pub(super) fn committed(&self) -> impl Iterator<Item = (&String, &Stored)> {
-        self.kv
-            .iter()
-            .filter(|(_, stored)| stored.expires > self.now)
+        self.kv.iter().filter(|(_, stored)| stored.expires > self.now)
     }
 
     /// The store as the running delivery sees it: its own writes on top, as version 0.
     pub(super) fn seen(&self) -> BTreeMap<String, Stored> {
-        let mut seen: BTreeMap<_, _> = self
-            .committed()
-            .map(|(key, stored)| (key.clone(), stored.clone()))
-            .collect();
-        for write in self
-            .live
-            .iter()
-            .flat_map(|live| live.writes.iter().cloned())
-        {
+        let mut seen: BTreeMap<_, _> = self.committed().map(|(key, stored)| (key.clone(), stored.clone())).collect();
+        for write in self.live.iter().flat_map(|live| live.writes.iter().cloned()) {
             apply(&mut seen, write, self.now, 0);
         }
         seen
@@ -303,14 +240,7 @@ fn apply(kv: &mut BTreeMap<String, Stored>, write: Write, now: u64, version: u64
     let expires = |ttl: Option<u64>| ttl.map_or(u64::MAX, |ttl| now.saturating_add(ttl));
     match write {
         Write::Put { key, value, ttl } => {
-            kv.insert(
-                key,
-                Stored {
-                    value,
-                    version,
-                    expires: expires(ttl),
-                },
-            );
+            kv.insert(key, Stored { value, version, expires: expires(ttl) });
         }
         Write::Delete { key } => {
             kv.remove(&key);
@@ -318,18 +248,8 @@ fn apply(kv: &mut BTreeMap<String, Stored>, write: Write, now: u64, version: u64
         Write::Add { key, delta, ttl } => {
             let stored = kv.get(&key).filter(|stored| stored.expires > now);
             let text = stored.and_then(|stored| std::str::from_utf8(&stored.value).ok());
-            let sum = text
-                .and_then(|text| text.parse::<i64>().ok())
-                .unwrap_or(0)
-                .saturating_add(delta);
-            kv.insert(
-                key,
-                Stored {
-                    value: sum.to_string().into_bytes(),
-                    version,
-                    expires: expires(ttl),
-                },
-            );
+            let sum = text.and_then(|text| text.parse::<i64>().ok()).unwrap_or(0).saturating_add(delta);
+            kv.insert(key, Stored { value: sum.to_string().into_bytes(), version, expires: expires(ttl) });
         }
     }
 }

@@ -15,10 +15,7 @@ fn send(cx: &Cx, _: Event<()>) -> Outcome {
 }
 
 fn resend(cx: &Cx, _: Event<()>) -> Outcome {
-    cx.claim("k")
-        .resend_uncertain()
-        .run(|| Ok(cx.post("https://x.example/").send()?.status()))
-        .map(drop)
+    cx.claim("k").resend_uncertain().run(|| Ok(cx.post("https://x.example/").send()?.status())).map(drop)
 }
 
 #[test]
@@ -33,9 +30,7 @@ fn a_confirmed_effect_is_not_done_again() {
 #[test]
 fn a_done_claim_gives_back_the_stored_receipt() {
     fn receipt(cx: &Cx, _: Event<()>) -> Outcome {
-        let reference: String = cx
-            .claim("k")
-            .run(|| Ok(cx.get("https://x.example/").send()?.text().into_owned()))?;
+        let reference: String = cx.claim("k").run(|| Ok(cx.get("https://x.example/").send()?.text().into_owned()))?;
         cx.note("someone", "sent").reference(reference).save()?;
         Ok(())
     }
@@ -43,38 +38,19 @@ fn a_done_claim_gives_back_the_stored_receipt() {
     host.reply(Reply::status(200).body("ref-1"));
     host.deliver(receipt, mock::event("1")).expect_ack();
     host.deliver(receipt, mock::event("2")).expect_ack();
-    let references: Vec<_> = host
-        .notes()
-        .into_iter()
-        .map(|note| note.provider_ref)
-        .collect();
-    assert_eq!(
-        references,
-        [Some("ref-1".to_owned()), Some("ref-1".to_owned())]
-    );
+    let references: Vec<_> = host.notes().into_iter().map(|note| note.provider_ref).collect();
+    assert_eq!(references, [Some("ref-1".to_owned()), Some("ref-1".to_owned())]);
     assert_eq!(host.requests().len(), 1);
 }
 
 #[test]
 fn a_complete_refusal_frees_the_claim() {
     let host = Host::new();
-    host.reply(Reply::status(503).header("retry-after", "7"))
-        .reply(Reply::not_sent())
-        .reply(Reply::status(200));
-    assert_eq!(
-        host.deliver(send, mock::event("1")).settled(),
-        retry(Duration::from_secs(7), "busy")
-    );
-    assert!(matches!(
-        host.deliver(send, mock::event("1")).settled(),
-        Err(Failure::Retry { .. })
-    ));
+    host.reply(Reply::status(503).header("retry-after", "7")).reply(Reply::not_sent()).reply(Reply::status(200));
+    assert_eq!(host.deliver(send, mock::event("1")).settled(), retry(Duration::from_secs(7), "busy"));
+    assert!(matches!(host.deliver(send, mock::event("1")).settled(), Err(Failure::Retry { .. })));
     host.deliver(send, mock::event("1")).expect_ack();
-    assert_eq!(
-        host.requests().len(),
-        2,
-        "the one that was not sent left nothing"
-    );
+    assert_eq!(host.requests().len(), 2, "the one that was not sent left nothing");
 }
 
 #[test]
@@ -96,14 +72,8 @@ fn a_guest_that_calls_maybe_sent_a_retry_is_overruled() {
     }
     let host = Host::new();
     host.reply(Reply::maybe_sent());
-    assert_eq!(
-        host.deliver(careless, mock::event("1")).settled(),
-        unknown("")
-    );
-    assert_eq!(
-        host.deliver(careless, mock::event("1")).settled(),
-        unknown("")
-    );
+    assert_eq!(host.deliver(careless, mock::event("1")).settled(), unknown(""));
+    assert_eq!(host.deliver(careless, mock::event("1")).settled(), unknown(""));
 }
 
 #[test]
@@ -115,10 +85,7 @@ fn a_crash_leaves_the_claim_uncertain() {
 
     let host = Host::new();
     host.reply(Reply::crash()).reply(Reply::status(200));
-    assert_eq!(
-        host.deliver(resend, mock::event("1")),
-        mock::Verdict::Crashed
-    );
+    assert_eq!(host.deliver(resend, mock::event("1")), mock::Verdict::Crashed);
     host.deliver(resend, mock::event("1")).expect_ack();
     assert_eq!(host.requests().len(), 2);
 }
@@ -127,14 +94,8 @@ fn a_crash_leaves_the_claim_uncertain() {
 fn the_operators_policy_goes_before_the_plugins() {
     let host = Host::new().attribute("uncertain", "park");
     host.reply(Reply::crash());
-    assert_eq!(
-        host.deliver(resend, mock::event("1")),
-        mock::Verdict::Crashed
-    );
-    assert_eq!(
-        host.deliver(resend, mock::event("1")).settled(),
-        unknown("")
-    );
+    assert_eq!(host.deliver(resend, mock::event("1")), mock::Verdict::Crashed);
+    assert_eq!(host.deliver(resend, mock::event("1")).settled(), unknown(""));
 
     let host = Host::new().attribute("uncertain", "resend");
     host.reply(Reply::crash()).reply(Reply::status(200));
@@ -146,13 +107,11 @@ fn the_operators_policy_goes_before_the_plugins() {
 fn reconcile_asks_before_it_sends_again() {
     fn asking(cx: &Cx, _: Event<()>) -> Outcome {
         cx.claim("k")
-            .reconcile(
-                || match cx.get("https://x.example/status").send()?.status() {
-                    200 => Ok(Found::Done(1)),
-                    404 => Ok(Found::NotDone),
-                    _ => Ok(Found::Unclear),
-                },
-            )
+            .reconcile(|| match cx.get("https://x.example/status").send()?.status() {
+                200 => Ok(Found::Done(1)),
+                404 => Ok(Found::NotDone),
+                _ => Ok(Found::Unclear),
+            })
             .run(|| {
                 cx.post("https://x.example/").send()?;
                 Ok(2)
@@ -162,67 +121,38 @@ fn reconcile_asks_before_it_sends_again() {
     let crashed = || {
         let host = Host::new();
         host.reply(Reply::crash());
-        assert_eq!(
-            host.deliver(asking, mock::event("1")),
-            mock::Verdict::Crashed
-        );
+        assert_eq!(host.deliver(asking, mock::event("1")), mock::Verdict::Crashed);
         host
     };
     let host = crashed();
     host.reply(Reply::status(200));
     host.deliver(asking, mock::event("1")).expect_ack();
-    assert_eq!(
-        host.requests().last().unwrap().method,
-        "GET",
-        "done: not sent again"
-    );
+    assert_eq!(host.requests().last().unwrap().method, "GET", "done: not sent again");
 
     let host = crashed();
     host.reply(Reply::status(404)).reply(Reply::status(200));
     host.deliver(asking, mock::event("1")).expect_ack();
-    assert_eq!(
-        host.requests().last().unwrap().method,
-        "POST",
-        "not done: sent"
-    );
+    assert_eq!(host.requests().last().unwrap().method, "POST", "not done: sent");
 
     let host = crashed();
-    host.reply(Reply::status(500))
-        .reply(Reply::maybe_sent())
-        .reply(Reply::status(200));
-    assert_eq!(
-        host.deliver(asking, mock::event("1")).settled(),
-        unknown("")
-    );
-    assert!(matches!(
-        host.deliver(asking, mock::event("1")).settled(),
-        Err(Failure::Retry { .. })
-    ));
+    host.reply(Reply::status(500)).reply(Reply::maybe_sent()).reply(Reply::status(200));
+    assert_eq!(host.deliver(asking, mock::event("1")).settled(), unknown(""));
+    assert!(matches!(host.deliver(asking, mock::event("1")).settled(), Err(Failure::Retry { .. })));
     host.deliver(asking, mock::event("1")).expect_ack();
-    assert_eq!(
-        host.requests().len(),
-        4,
-        "a failed question is asked again; nothing was sent blindly"
-    );
+    assert_eq!(host.requests().len(), 4, "a failed question is asked again; nothing was sent blindly");
 }
 
 #[test]
 fn a_held_claim_waits_without_cost() {
     let host = Host::new();
     host.hold_claim("mock-1");
-    assert_eq!(
-        host.deliver(send, mock::event("1")).settled(),
-        defer(Duration::from_secs(1))
-    );
+    assert_eq!(host.deliver(send, mock::event("1")).settled(), defer(Duration::from_secs(1)));
 }
 
 #[test]
 fn a_claim_is_forgotten_after_its_time() {
     fn weak(cx: &Cx, _: Event<()>) -> Outcome {
-        cx.claim("k")
-            .weak()
-            .keep(Duration::from_secs(60))
-            .run(|| Ok(cx.get("https://x.example/").send()?.status()))?;
+        cx.claim("k").weak().keep(Duration::from_secs(60)).run(|| Ok(cx.get("https://x.example/").send()?.status()))?;
         Ok(())
     }
     let host = Host::new();
@@ -245,11 +175,7 @@ fn confirm_commits_what_the_effect_buffered_whatever_the_verdict() {
         retry(None, "later trouble")
     }
     let host = Host::new();
-    assert!(
-        host.deliver(then_fails, mock::event("1"))
-            .settled()
-            .is_err()
-    );
+    assert!(host.deliver(then_fails, mock::event("1")).settled().is_err());
     assert_eq!(host.kv_all(), [("inside".to_owned(), "1".to_owned())]);
 }
 
@@ -277,10 +203,6 @@ fn a_receipt_that_is_too_large_is_dropped_but_the_effect_stays_done() {
     let host = Host::new();
     host.deliver(large, mock::event("1")).expect_ack();
     host.deliver(large, mock::event("1")).expect_ack();
-    assert!(
-        host.logs()[0].starts_with("warn receipt not kept"),
-        "{:?}",
-        host.logs()
-    );
+    assert!(host.logs()[0].starts_with("warn receipt not kept"), "{:?}", host.logs());
     assert_eq!(host.logs().len(), 1, "the second time nothing ran");
 }
