@@ -2,12 +2,12 @@
 //!
 //! A measurement, not a test: it prints and asserts nothing. The budget is 0.2 us for walk and duplicate check together.
 
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+
 use std::hint::black_box;
 use std::time::Instant;
 
-use bugle_wire::{
-    AttributeValue, EventView, EventWriter, Frame, PublishBody, PublishHead, Timestamp,
-};
+use bugle_wire::{AttributeValue, EventView, EventWriter, Frame, PublishBody, PublishHead, Timestamp};
 use bytes::BytesMut;
 
 const ROUNDS: u32 = 5;
@@ -27,12 +27,7 @@ fn main() {
         body.push(&event);
     }
     let mut frame = BytesMut::new();
-    PublishHead {
-        stream: 1,
-        sequence: 1,
-        retry: false,
-    }
-    .encode(body.bytes_len(), &mut frame);
+    PublishHead { stream: 1, sequence: 1, retry: false }.encode(body.bytes_len(), &mut frame);
     frame.extend_from_slice(&body.finish());
     let frame = frame.split_off(4).freeze();
     println!("event {} bytes, frame {} bytes", event.len(), frame.len());
@@ -50,9 +45,6 @@ fn main() {
                 }
             }
         }
-        println!(
-            "walk {walk:?} per event, frame {:?} per event",
-            start.elapsed() / (BATCHES * EVENTS)
-        );
+        println!("walk {walk:?} per event, frame {:?} per event", start.elapsed() / (BATCHES * EVENTS));
     }
 }

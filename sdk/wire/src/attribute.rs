@@ -57,9 +57,7 @@ pub struct Attributes<'a> {
 
 impl<'a> Attributes<'a> {
     pub(crate) fn new(event: &'a [u8]) -> Self {
-        Self {
-            event: Walk::new(event),
-        }
+        Self { event: Walk::new(event) }
     }
 }
 
@@ -121,36 +119,26 @@ pub(crate) fn parse_entry(entry: &[u8]) -> Result<Attribute<'_>, EntryError> {
 }
 
 fn check_name(name: &[u8]) -> Result<&str, EventError> {
-    let allowed = name.iter().fold(true, |allowed, byte| {
-        allowed & (byte.is_ascii_lowercase() | byte.is_ascii_digit())
-    });
+    let allowed = name.iter().fold(true, |allowed, byte| allowed & (byte.is_ascii_lowercase() | byte.is_ascii_digit()));
     let fits = (1..=ATTRIBUTE_NAME_BYTES_MAX).contains(&name.len());
     let text = core::str::from_utf8(name).ok().filter(|_| allowed && fits);
-    text.ok_or_else(|| EventError::Name {
-        name: printable(name),
-    })
+    text.ok_or_else(|| EventError::Name { name: printable(name) })
 }
 
 fn parse_value<'a>(name: &str, value: &'a [u8]) -> Result<AttributeValue<'a>, EntryError> {
     let mut walk = Walk::new(value);
-    let field = walk.field()?.ok_or_else(|| EventError::Text {
-        attribute: name.into(),
-    })?;
+    let field = walk.field()?.ok_or_else(|| EventError::Text { attribute: name.into() })?;
     if walk.remaining() > 0 {
         return Err(EntryError::Malformed);
     }
     Ok(match field {
         (1, Field::Varint(flag)) if flag <= 1 => AttributeValue::Boolean(flag == 1),
-        (2, Field::Varint(bits)) => {
-            AttributeValue::Integer(integer(bits).ok_or(EntryError::Malformed)?)
-        }
+        (2, Field::Varint(bits)) => AttributeValue::Integer(integer(bits).ok_or(EntryError::Malformed)?),
         (3, Field::Bytes(bytes)) => AttributeValue::String(check_text(name, bytes)?),
         (4, Field::Bytes(bytes)) => AttributeValue::Bytes(check_len(name, bytes)?),
         (5, Field::Bytes(bytes)) => AttributeValue::Uri(check_text(name, bytes)?),
         (6, Field::Bytes(bytes)) => AttributeValue::UriRef(check_text(name, bytes)?),
-        (7, Field::Bytes(bytes)) => {
-            AttributeValue::Timestamp(parse_timestamp(bytes)?.ok_or(EntryError::Malformed)?)
-        }
+        (7, Field::Bytes(bytes)) => AttributeValue::Timestamp(parse_timestamp(bytes)?.ok_or(EntryError::Malformed)?),
         _ => return Err(EntryError::Malformed),
     })
 }
@@ -175,10 +163,7 @@ fn parse_timestamp(bytes: &[u8]) -> Result<Option<Timestamp>, Malformed> {
 
 fn check_len<'a>(name: &str, value: &'a [u8]) -> Result<&'a [u8], EventError> {
     if value.len() > ATTRIBUTE_BYTES_MAX {
-        return Err(EventError::TooLong {
-            attribute: name.into(),
-            bytes: value.len(),
-        });
+        return Err(EventError::TooLong { attribute: name.into(), bytes: value.len() });
     }
     Ok(value)
 }
@@ -189,9 +174,7 @@ pub(crate) fn check_text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, Eve
     check_len(name, value)?;
     let text = core::str::from_utf8(value).unwrap_or_default();
     if text.is_empty() || has_control(text) {
-        return Err(EventError::Text {
-            attribute: name.into(),
-        });
+        return Err(EventError::Text { attribute: name.into() });
     }
     Ok(text)
 }
@@ -200,8 +183,6 @@ pub(crate) fn check_text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, Eve
 /// branchless pass.
 #[inline]
 fn has_control(text: &str) -> bool {
-    let plain = text
-        .bytes()
-        .fold(true, |plain, byte| plain & (byte.wrapping_sub(0x20) < 0x5f));
+    let plain = text.bytes().fold(true, |plain, byte| plain & (byte.wrapping_sub(0x20) < 0x5f));
     !plain && text.chars().any(char::is_control)
 }

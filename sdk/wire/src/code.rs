@@ -93,10 +93,7 @@ impl Code {
     /// The code with this text, if it is listed.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|code| code.known_text() == Some(text))
+        Self::ALL.iter().copied().find(|code| code.known_text() == Some(text))
     }
 }
 

@@ -8,9 +8,7 @@
 
 use core::ops::Range;
 
-use crate::attribute::{
-    Attribute, AttributeValue, Attributes, EntryError, check_text, parse_entry,
-};
+use crate::attribute::{Attribute, AttributeValue, Attributes, EntryError, check_text, parse_entry};
 use crate::event_error::{EventError, printable};
 use crate::limits::{ATTRIBUTES_MAX, EVENT_BYTES_MAX};
 use crate::timestamp::Timestamp;
@@ -188,35 +186,13 @@ impl<'a> Parts<'a> {
         match name {
             "subject" => once(&mut self.subject, "subject", text("subject", value)?),
             "time" => once(&mut self.time, "time", instant("time", value)?),
-            "datacontenttype" => once(
-                &mut self.data_content_type,
-                "datacontenttype",
-                text("datacontenttype", value)?,
-            ),
-            "partitionkey" => once(
-                &mut self.partition_key,
-                "partitionkey",
-                text("partitionkey", value)?,
-            ),
-            "expirytime" => once(
-                &mut self.expiry_time,
-                "expirytime",
-                instant("expirytime", value)?,
-            ),
-            "delivertime" => once(
-                &mut self.deliver_time,
-                "delivertime",
-                instant("delivertime", value)?,
-            ),
-            "traceparent" => once(
-                &mut self.trace_parent,
-                "traceparent",
-                text("traceparent", value)?,
-            ),
+            "datacontenttype" => once(&mut self.data_content_type, "datacontenttype", text("datacontenttype", value)?),
+            "partitionkey" => once(&mut self.partition_key, "partitionkey", text("partitionkey", value)?),
+            "expirytime" => once(&mut self.expiry_time, "expirytime", instant("expirytime", value)?),
+            "delivertime" => once(&mut self.deliver_time, "delivertime", instant("delivertime", value)?),
+            "traceparent" => once(&mut self.trace_parent, "traceparent", text("traceparent", value)?),
             "priority" => once(&mut self.priority, "priority", priority(value)?),
-            "id" | "source" | "type" | "specversion" | "data" => {
-                Err(EventError::Name { name: name.into() })
-            }
+            "id" | "source" | "type" | "specversion" | "data" => Err(EventError::Name { name: name.into() }),
             _ => {
                 self.extensions += 1;
                 Ok(())
@@ -225,13 +201,10 @@ impl<'a> Parts<'a> {
     }
 
     fn finish(self, bytes: &'a [u8]) -> Result<EventView<'a>, EventError> {
-        let require =
-            |part: Option<&'a str>, attribute| part.ok_or(EventError::Missing { attribute });
+        let require = |part: Option<&'a str>, attribute| part.ok_or(EventError::Missing { attribute });
         let spec_version = require(self.spec_version, "specversion")?;
         if spec_version != "1.0" {
-            return Err(EventError::SpecVersion {
-                found: printable(spec_version.as_bytes()),
-            });
+            return Err(EventError::SpecVersion { found: printable(spec_version.as_bytes()) });
         }
         Ok(EventView {
             bytes,
@@ -253,11 +226,7 @@ impl<'a> Parts<'a> {
 }
 
 #[inline]
-fn required<'a>(
-    slot: &mut Option<&'a str>,
-    attribute: &'static str,
-    bytes: &'a [u8],
-) -> Result<(), EventError> {
+fn required<'a>(slot: &mut Option<&'a str>, attribute: &'static str, bytes: &'a [u8]) -> Result<(), EventError> {
     if bytes.is_empty() {
         return Err(EventError::Missing { attribute });
     }
@@ -267,18 +236,13 @@ fn required<'a>(
 #[inline]
 fn once<T>(slot: &mut Option<T>, attribute: &'static str, value: T) -> Result<(), EventError> {
     if slot.replace(value).is_some() {
-        return Err(EventError::Twice {
-            attribute: attribute.into(),
-        });
+        return Err(EventError::Twice { attribute: attribute.into() });
     }
     Ok(())
 }
 
 fn text<'a>(attribute: &'static str, value: AttributeValue<'a>) -> Result<&'a str, EventError> {
-    value.text().ok_or(EventError::Value {
-        attribute,
-        expected: "text",
-    })
+    value.text().ok_or(EventError::Value { attribute, expected: "text" })
 }
 
 fn instant(attribute: &'static str, value: AttributeValue<'_>) -> Result<Timestamp, EventError> {
@@ -292,10 +256,7 @@ fn instant(attribute: &'static str, value: AttributeValue<'_>) -> Result<Timesta
         | AttributeValue::Uri(_)
         | AttributeValue::UriRef(_) => None,
     };
-    parsed.ok_or(EventError::Value {
-        attribute,
-        expected,
-    })
+    parsed.ok_or(EventError::Value { attribute, expected })
 }
 
 fn priority(value: AttributeValue<'_>) -> Result<Priority, EventError> {
@@ -303,10 +264,7 @@ fn priority(value: AttributeValue<'_>) -> Result<Priority, EventError> {
         AttributeValue::String("critical") => Ok(Priority::Critical),
         AttributeValue::String("normal") => Ok(Priority::Normal),
         AttributeValue::String("low") => Ok(Priority::Low),
-        _ => Err(EventError::Value {
-            attribute: "priority",
-            expected: "`critical`, `normal` or `low`",
-        }),
+        _ => Err(EventError::Value { attribute: "priority", expected: "`critical`, `normal` or `low`" }),
     }
 }
 
@@ -321,10 +279,7 @@ fn parse_any(bytes: &[u8]) -> Result<Data<'_>, EntryError> {
         }
     }
     // An absent value is an empty message; it still has a place, so that `range_of` finds it.
-    Ok(Data::Proto {
-        type_url,
-        value: value.or_else(|| bytes.get(..0)).unwrap_or_default(),
-    })
+    Ok(Data::Proto { type_url, value: value.or_else(|| bytes.get(..0)).unwrap_or_default() })
 }
 
 /// Refuses an extension attribute that is given twice. Quadratic, bounded by [`ATTRIBUTES_MAX`].
@@ -334,14 +289,9 @@ fn check_extensions_once(bytes: &[u8]) -> Result<(), EventError> {
     for (attribute, slot) in Attributes::new(bytes).zip(0..) {
         let (seen, rest) = names.split_at_checked(slot).unwrap_or_default();
         if seen.contains(&attribute.name) {
-            return Err(EventError::Twice {
-                attribute: attribute.name.into(),
-            });
+            return Err(EventError::Twice { attribute: attribute.name.into() });
         }
-        debug_assert!(
-            !rest.is_empty(),
-            "the walk counted at most ATTRIBUTES_MAX attributes"
-        );
+        debug_assert!(!rest.is_empty(), "the walk counted at most ATTRIBUTES_MAX attributes");
         if let Some(name) = names.get_mut(slot) {
             *name = attribute.name;
         }

@@ -34,9 +34,7 @@ pub enum EventError {
         attribute: &'static str,
     },
     /// An attribute over its size limit.
-    #[error(
-        "attribute `{attribute}` has {bytes} bytes and at most {ATTRIBUTE_BYTES_MAX} are allowed"
-    )]
+    #[error("attribute `{attribute}` has {bytes} bytes and at most {ATTRIBUTE_BYTES_MAX} are allowed")]
     TooLong {
         /// Its name.
         attribute: String,

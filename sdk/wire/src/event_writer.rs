@@ -24,9 +24,7 @@ impl EventWriter {
     /// Starts an event with its required attributes.
     #[must_use]
     pub fn new(id: &str, source: &str, kind: &str) -> Self {
-        let mut writer = Self {
-            buffer: BytesMut::with_capacity(256),
-        };
+        let mut writer = Self { buffer: BytesMut::with_capacity(256) };
         writer.bytes(1, id.as_bytes());
         writer.bytes(2, source.as_bytes());
         writer.bytes(3, b"1.0");
@@ -68,10 +66,7 @@ impl EventWriter {
 
     /// Sets a protobuf payload.
     pub fn proto_data(&mut self, type_url: &str, value: &[u8]) {
-        self.head(
-            8,
-            delimited_len(type_url.len()) + delimited_len(value.len()),
-        );
+        self.head(8, delimited_len(type_url.len()) + delimited_len(value.len()));
         self.bytes(1, type_url.as_bytes());
         self.bytes(2, value);
     }

@@ -12,13 +12,10 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 
 use crate::code::Code;
 use crate::limits::{
-    ATTRIBUTE_BYTES_MAX, BATCH_EVENTS_MAX, NAME_BYTES_MAX, TOKEN_BYTES_MAX, TOPIC_BYTES_MAX,
-    VERSIONS_MAX,
+    ATTRIBUTE_BYTES_MAX, BATCH_EVENTS_MAX, NAME_BYTES_MAX, TOKEN_BYTES_MAX, TOPIC_BYTES_MAX, VERSIONS_MAX,
 };
 use crate::publish::{self, Publish, PublishBody, PublishHead};
-use crate::schema::{
-    Abandon, Abandoned, Error, GoAway, Hello, Query, QueryResult, Receipts, Refused, Welcome,
-};
+use crate::schema::{Abandon, Abandoned, Error, GoAway, Hello, Query, QueryResult, Receipts, Refused, Welcome};
 use crate::walk::{Field, Walk};
 
 /// Everything that can be sent. `Hello`, `Publish`, `Query` and `Abandon` come from clients, the others from hosts.
@@ -103,18 +100,10 @@ impl Frame {
     /// See [`FrameError`].
     pub fn decode_from_client(frame: &Bytes) -> Result<Self, FrameError> {
         match only_message(frame)? {
-            (1, message) => decode::<Hello>("hello", message)
-                .and_then(check_hello)
-                .map(Self::Hello),
-            (publish::FRAME_NUMBER, message) => {
-                Publish::decode(frame.slice_ref(message)).map(Self::Publish)
-            }
-            (6, message) => decode::<Query>("query", message)
-                .and_then(check_query)
-                .map(Self::Query),
-            (10, message) => decode::<Abandon>("abandon", message)
-                .and_then(check_abandon)
-                .map(Self::Abandon),
+            (1, message) => decode::<Hello>("hello", message).and_then(check_hello).map(Self::Hello),
+            (publish::FRAME_NUMBER, message) => Publish::decode(frame.slice_ref(message)).map(Self::Publish),
+            (6, message) => decode::<Query>("query", message).and_then(check_query).map(Self::Query),
+            (10, message) => decode::<Abandon>("abandon", message).and_then(check_abandon).map(Self::Abandon),
             (number, _) => Err(FrameError::Unexpected { number }),
         }
     }
@@ -196,33 +185,19 @@ fn encode_publish(publish: &Publish, out: &mut BytesMut) {
     for event in publish.events() {
         body.push(&event);
     }
-    let head = PublishHead {
-        stream: publish.stream,
-        sequence: publish.sequence,
-        retry: publish.retry,
-    };
+    let head = PublishHead { stream: publish.stream, sequence: publish.sequence, retry: publish.retry };
     head.encode(body.bytes_len(), out);
     out.put_slice(&body.finish());
 }
 
-fn bounded(
-    kind: &'static str,
-    field: &'static str,
-    text: &str,
-    max: usize,
-) -> Result<(), FrameError> {
+fn bounded(kind: &'static str, field: &'static str, text: &str, max: usize) -> Result<(), FrameError> {
     if text.len() > max {
         return Err(FrameError::Text { kind, field, max });
     }
     Ok(())
 }
 
-fn needed(
-    kind: &'static str,
-    field: &'static str,
-    text: &str,
-    max: usize,
-) -> Result<(), FrameError> {
+fn needed(kind: &'static str, field: &'static str, text: &str, max: usize) -> Result<(), FrameError> {
     if text.is_empty() {
         return Err(FrameError::Text { kind, field, max });
     }
@@ -231,11 +206,7 @@ fn needed(
 
 fn check_hello(hello: Hello) -> Result<Hello, FrameError> {
     if hello.versions.len() > VERSIONS_MAX {
-        return Err(FrameError::Text {
-            kind: "hello",
-            field: "versions",
-            max: VERSIONS_MAX,
-        });
+        return Err(FrameError::Text { kind: "hello", field: "versions", max: VERSIONS_MAX });
     }
     needed("hello", "producer", &hello.producer, NAME_BYTES_MAX)?;
     bounded("hello", "client", &hello.client, NAME_BYTES_MAX)?;

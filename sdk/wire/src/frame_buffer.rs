@@ -26,10 +26,7 @@ impl FrameBuffer {
     /// A buffer that refuses frames over `frame_bytes_max`.
     #[must_use]
     pub fn new(frame_bytes_max: usize) -> Self {
-        Self {
-            received: BytesMut::new(),
-            frame_bytes_max,
-        }
+        Self { received: BytesMut::new(), frame_bytes_max }
     }
 
     /// Changes the limit, for instance once a session is authenticated.
@@ -63,10 +60,7 @@ impl FrameBuffer {
             return Err(FrameError::Empty);
         }
         if len > self.frame_bytes_max {
-            return Err(FrameError::TooLong {
-                bytes: len,
-                max: self.frame_bytes_max,
-            });
+            return Err(FrameError::TooLong { bytes: len, max: self.frame_bytes_max });
         }
         if self.received.len() - LENGTH_BYTES < len {
             return Ok(None);
@@ -108,10 +102,7 @@ mod tests {
     fn a_length_beyond_the_limit_is_refused_before_its_bytes_come() {
         let mut buffer = FrameBuffer::new(16);
         buffer.extend(&[0, 0, 0, 17]);
-        assert_eq!(
-            buffer.next_frame(),
-            Err(FrameError::TooLong { bytes: 17, max: 16 })
-        );
+        assert_eq!(buffer.next_frame(), Err(FrameError::TooLong { bytes: 17, max: 16 }));
         let mut buffer = FrameBuffer::new(16);
         buffer.extend(&[0, 0, 0, 0]);
         assert_eq!(buffer.next_frame(), Err(FrameError::Empty));

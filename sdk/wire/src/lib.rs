@@ -6,8 +6,8 @@
 //! The invariant: any bytes give a value or a typed error with a stable code, never a panic, and never an
 //! allocation larger than a small multiple of the bytes that were really received.
 //!
-//! Reading: [`FrameBuffer`] cuts a byte stream into frames, [`Frame::decode`] turns one into a value,
-//! [`EventView::parse`] walks one event without copying. Writing: [`Frame::encode`], [`PublishBody`], [`EventWriter`].
+//! Reading: [`FrameBuffer`] cuts a byte stream into frames, [`Frame::decode_from_client`] and
+//! [`Frame::decode_from_host`] turn one into a value, [`EventView::parse`] walks one event without copying. Writing: [`Frame::encode`], [`PublishBody`], [`EventWriter`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 

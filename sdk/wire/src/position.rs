@@ -59,31 +59,12 @@ mod tests {
             let position = Position { slot, offset };
             assert_eq!(position.to_string().parse(), Ok(position));
         }
-        assert_eq!(
-            "0-1234".parse(),
-            Ok(Position {
-                slot: 0,
-                offset: 1234
-            })
-        );
+        assert_eq!("0-1234".parse(), Ok(Position { slot: 0, offset: 1234 }));
     }
 
     #[test]
     fn refuses_every_other_text() {
-        for text in [
-            "",
-            "-",
-            "0",
-            "0-",
-            "-1",
-            "0--1",
-            "+0-1",
-            "00-1",
-            "0-01",
-            "0 -1",
-            "4294967296-0",
-            "0-1-2",
-        ] {
+        for text in ["", "-", "0", "0-", "-1", "0--1", "+0-1", "00-1", "0-01", "0 -1", "4294967296-0", "0-1-2"] {
             assert_eq!(text.parse::<Position>(), Err(ParsePositionError), "{text}");
         }
     }

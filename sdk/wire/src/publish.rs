@@ -39,20 +39,15 @@ pub struct Publish {
 
 impl Publish {
     pub(crate) fn decode(message: Bytes) -> Result<Self, FrameError> {
-        let (mut stream, mut sequence, mut retry, mut topic, mut event_count) =
-            (0, 0, 0, "", 0_usize);
+        let (mut stream, mut sequence, mut retry, mut topic, mut event_count) = (0, 0, 0, "", 0_usize);
         let mut walk = Walk::new(&message);
-        while let Some(field) = walk
-            .field()
-            .map_err(|_| FrameError::Malformed { kind: KIND })?
-        {
+        while let Some(field) = walk.field().map_err(|_| FrameError::Malformed { kind: KIND })? {
             match field {
                 (1, Field::Varint(number)) => stream = number,
                 (2, Field::Varint(number)) => sequence = number,
                 (3, Field::Varint(flag)) => retry = flag,
                 (4, Field::Bytes(text)) => {
-                    topic = core::str::from_utf8(text)
-                        .map_err(|_| FrameError::Malformed { kind: KIND })?;
+                    topic = core::str::from_utf8(text).map_err(|_| FrameError::Malformed { kind: KIND })?;
                 }
                 (5, Field::Bytes(_)) => event_count += 1,
                 (1..=5, _) => return Err(FrameError::Malformed { kind: KIND }),
@@ -63,11 +58,7 @@ impl Publish {
             return Err(FrameError::EventCount { count: event_count });
         }
         if !(1..=TOPIC_BYTES_MAX).contains(&topic.len()) {
-            return Err(FrameError::Text {
-                kind: KIND,
-                field: "topic",
-                max: TOPIC_BYTES_MAX,
-            });
+            return Err(FrameError::Text { kind: KIND, field: "topic", max: TOPIC_BYTES_MAX });
         }
         Ok(Self {
             stream: u32::try_from(stream).map_err(|_| FrameError::Malformed { kind: KIND })?,
@@ -83,13 +74,8 @@ impl Publish {
     /// Name of the topic.
     #[must_use]
     pub fn topic(&self) -> &str {
-        let bytes = self
-            .message
-            .get(self.topic_start..)
-            .and_then(|from| from.get(..self.topic_len));
-        bytes
-            .and_then(|bytes| core::str::from_utf8(bytes).ok())
-            .unwrap_or_default()
+        let bytes = self.message.get(self.topic_start..).and_then(|from| from.get(..self.topic_len));
+        bytes.and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
     /// How many events there are.
@@ -107,10 +93,7 @@ impl Publish {
     /// The events in batch order, each a slice of the received frame.
     #[must_use]
     pub fn events(&self) -> PublishEvents<'_> {
-        PublishEvents {
-            message: &self.message,
-            walk: Walk::new(&self.message),
-        }
+        PublishEvents { message: &self.message, walk: Walk::new(&self.message) }
     }
 }
 
@@ -147,11 +130,7 @@ pub struct PublishHead {
 impl PublishHead {
     /// Writes everything of the frame that comes before a body of `body_len` bytes.
     pub fn encode(&self, body_len: usize, out: &mut BytesMut) {
-        let head_len = 1
-            + encoded_len_varint(u64::from(self.stream))
-            + 1
-            + encoded_len_varint(self.sequence)
-            + 2;
+        let head_len = 1 + encoded_len_varint(u64::from(self.stream)) + 1 + encoded_len_varint(self.sequence) + 2;
         let message_len = head_len + body_len;
         let frame_len = 1 + encoded_len_varint(message_len as u64) + message_len;
         out.put_u32(u32::try_from(frame_len).unwrap_or(u32::MAX));
@@ -180,10 +159,7 @@ impl PublishBody {
         buffer.put_u8(TOPIC);
         encode_varint(topic.len() as u64, &mut buffer);
         buffer.put_slice(topic.as_bytes());
-        Self {
-            buffer,
-            event_count: 0,
-        }
+        Self { buffer, event_count: 0 }
     }
 
     /// Adds an encoded event and gives its index in the batch.

@@ -153,10 +153,7 @@ impl Duplicate {
     /// Position of the first copy.
     #[must_use]
     pub fn position(&self) -> Position {
-        Position {
-            slot: self.slot,
-            offset: self.offset,
-        }
+        Position { slot: self.slot, offset: self.offset }
     }
 }
 

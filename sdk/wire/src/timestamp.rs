@@ -59,15 +59,8 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = date_of(self.seconds.div_euclid(SECONDS_PER_DAY));
         let second_of_day = self.seconds.rem_euclid(SECONDS_PER_DAY);
-        let (hour, minute, second) = (
-            second_of_day / 3600,
-            second_of_day / 60 % 60,
-            second_of_day % 60,
-        );
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
-        )?;
+        let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
         match self.nanos {
             0 => {}
             nanos if nanos % 1_000_000 == 0 => write!(f, ".{:03}", nanos / 1_000_000)?,
@@ -112,10 +105,7 @@ fn parse(text: &[u8]) -> Option<Timestamp> {
     let offset_seconds = reader.offset()?;
     let second_of_day = hour * 3600 + minute * 60 + second.min(59);
     let seconds = day_number(year, month, day) * SECONDS_PER_DAY + second_of_day - offset_seconds;
-    reader
-        .rest
-        .is_empty()
-        .then(|| Timestamp::new(seconds, nanos))?
+    reader.rest.is_empty().then(|| Timestamp::new(seconds, nanos))?
 }
 
 struct Reader<'a> {
@@ -126,10 +116,7 @@ impl Reader<'_> {
     fn number(&mut self, digits: usize) -> Option<i64> {
         let (taken, rest) = self.rest.split_at_checked(digits)?;
         self.rest = rest;
-        taken.iter().try_fold(0, |value, byte| {
-            byte.is_ascii_digit()
-                .then(|| value * 10 + i64::from(byte - b'0'))
-        })
+        taken.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0')))
     }
 
     fn one_of(&mut self, allowed: &[u8]) -> Option<u8> {
@@ -144,10 +131,7 @@ impl Reader<'_> {
             return Some(0);
         };
         let (mut nanos, mut unit, mut count) = (0_u32, 100_000_000_u32, 0_usize);
-        while let Some((byte, rest)) = digits
-            .split_first()
-            .filter(|(byte, _)| byte.is_ascii_digit())
-        {
+        while let Some((byte, rest)) = digits.split_first().filter(|(byte, _)| byte.is_ascii_digit()) {
             nanos += u32::from(byte - b'0') * unit;
             unit /= 10;
             count += 1;
@@ -184,8 +168,7 @@ fn day_number(year: i64, month: i64, day: i64) -> i64 {
     let year = if month > 2 { year } else { year - 1 };
     let month_from_march = (month + 9) % 12;
     let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year
-        - 719_468
+    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
 }
 
 /// Year, month and day of a number of days since 1970-01-01; the inverse of [`day_number`].
@@ -193,16 +176,11 @@ fn date_of(day_number: i64) -> (i64, i64, i64) {
     let days = day_number + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -215,11 +193,7 @@ mod tests {
     #[test]
     fn parses_rfc_3339() {
         let check = |text: &str, unix_ms: i64| {
-            assert_eq!(
-                text.parse::<Timestamp>().map(Timestamp::unix_ms),
-                Ok(unix_ms),
-                "{text}"
-            );
+            assert_eq!(text.parse::<Timestamp>().map(Timestamp::unix_ms), Ok(unix_ms), "{text}");
         };
         check("1970-01-01T00:00:00Z", 0);
         check("2026-11-21T10:15:00Z", 1_795_256_100_000);
@@ -246,11 +220,7 @@ mod tests {
             "9999-12-31T23:59:59-01:00",
             "+026-11-21T10:15:00Z",
         ] {
-            assert_eq!(
-                text.parse::<Timestamp>(),
-                Err(ParseTimestampError),
-                "{text}"
-            );
+            assert_eq!(text.parse::<Timestamp>(), Err(ParseTimestampError), "{text}");
         }
     }
 

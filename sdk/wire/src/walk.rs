@@ -108,10 +108,7 @@ mod tests {
 
     #[test]
     fn walks_each_wire_type() {
-        let bytes = [
-            0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x19, 0, 0, 0, 0, 0, 0, 0, 0, 0x25, 0, 0, 0,
-            0,
-        ];
+        let bytes = [0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x19, 0, 0, 0, 0, 0, 0, 0, 0, 0x25, 0, 0, 0, 0];
         let mut walk = Walk::new(&bytes);
         assert_eq!(walk.field(), Ok(Some((1, Field::Varint(150)))));
         assert_eq!(walk.field(), Ok(Some((2, Field::Bytes(b"hi")))));
@@ -123,27 +120,18 @@ mod tests {
     #[test]
     fn refuses_what_is_not_protobuf() {
         let bad: [&[u8]; 7] = [
-            &[0x00, 0x00], // field number 0
-            &[0x0b],       // group
-            &[0x08],       // varint missing
-            &[0x08, 0x80], // varint cut
-            &[
-                0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02,
-            ], // over 64 bits
-            &[
-                0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
-            ], // eleven bytes
-            &[0x12, 0x05, b'h'], // longer than the rest
+            &[0x00, 0x00],                                                             // field number 0
+            &[0x0b],                                                                   // group
+            &[0x08],                                                                   // varint missing
+            &[0x08, 0x80],                                                             // varint cut
+            &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02],       // over 64 bits
+            &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], // eleven bytes
+            &[0x12, 0x05, b'h'],                                                       // longer than the rest
         ];
         for bytes in bad {
             assert_eq!(Walk::new(bytes).field(), Err(Malformed), "{bytes:02x?}");
         }
-        let largest = [
-            0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
-        ];
-        assert_eq!(
-            Walk::new(&largest).field(),
-            Ok(Some((1, Field::Varint(u64::MAX))))
-        );
+        let largest = [0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+        assert_eq!(Walk::new(&largest).field(), Ok(Some((1, Field::Varint(u64::MAX)))));
     }
 }

@@ -106,11 +106,7 @@ proptest! {
 
 #[test]
 fn a_frame_full_of_empty_events_is_refused_without_building_them() {
-    let head = PublishHead {
-        stream: 1,
-        sequence: 1,
-        retry: false,
-    };
+    let head = PublishHead { stream: 1, sequence: 1, retry: false };
     let mut bytes = publish_bytes(head, "t", &vec![Vec::new(); limits::BATCH_EVENTS_MAX + 1]);
     let error = Frame::decode_from_client(&bytes.split_off(4).freeze()).unwrap_err();
     assert_eq!(error.code().to_string(), "invalid-batch");
@@ -123,38 +119,12 @@ fn long_texts_in_client_frames_are_refused() {
         assert_eq!(error.code().to_string(), "invalid", "{error}");
     };
     let long = |max: usize| "x".repeat(max + 1);
-    let hello = Hello {
-        producer: "p".into(),
-        ..Default::default()
-    };
-    check(Frame::Hello(Hello {
-        producer: long(limits::NAME_BYTES_MAX),
-        ..Default::default()
-    }));
-    check(Frame::Hello(Hello {
-        token: long(limits::TOKEN_BYTES_MAX),
-        ..hello.clone()
-    }));
-    check(Frame::Hello(Hello {
-        versions: vec![1; limits::VERSIONS_MAX + 1],
-        ..hello
-    }));
-    let query = Query {
-        request: 1,
-        topic: "t".into(),
-        source: "s".into(),
-        id: "i".into(),
-    };
-    check(Frame::Query(Query {
-        topic: long(limits::TOPIC_BYTES_MAX),
-        ..query.clone()
-    }));
-    check(Frame::Query(Query {
-        id: String::new(),
-        ..query
-    }));
-    check(Frame::Abandon(Abandon {
-        topic: "t".into(),
-        ..Default::default()
-    }));
+    let hello = Hello { producer: "p".into(), ..Default::default() };
+    check(Frame::Hello(Hello { producer: long(limits::NAME_BYTES_MAX), ..Default::default() }));
+    check(Frame::Hello(Hello { token: long(limits::TOKEN_BYTES_MAX), ..hello.clone() }));
+    check(Frame::Hello(Hello { versions: vec![1; limits::VERSIONS_MAX + 1], ..hello }));
+    let query = Query { request: 1, topic: "t".into(), source: "s".into(), id: "i".into() };
+    check(Frame::Query(Query { topic: long(limits::TOPIC_BYTES_MAX), ..query.clone() }));
+    check(Frame::Query(Query { id: String::new(), ..query }));
+    check(Frame::Abandon(Abandon { topic: "t".into(), ..Default::default() }));
 }

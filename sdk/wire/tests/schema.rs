@@ -23,20 +23,16 @@ fn fields_of(proto: &str) -> Fields {
     let mut open: Vec<String> = Vec::new();
     for line in proto.lines() {
         let line = line.split("//").next().unwrap().trim();
-        let words: Vec<&str> = line
-            .split([' ', '=', ';'])
-            .filter(|word| !word.is_empty())
-            .collect();
+        let words: Vec<&str> = line.split([' ', '=', ';']).filter(|word| !word.is_empty()).collect();
         match words.as_slice() {
             [kind @ ("message" | "enum"), name, "{"] => open.push(format!("{kind} {name}")),
             ["oneof", _, "{"] => open.push(open.last().unwrap().clone()),
             ["}"] => drop(open.pop()),
             ["reserved", ..] => {}
             [label @ .., kind, name, number] => {
-                let (Some(message), Ok(number)) = (
-                    open.last().and_then(|name| name.strip_prefix("message ")),
-                    number.parse(),
-                ) else {
+                let (Some(message), Ok(number)) =
+                    (open.last().and_then(|name| name.strip_prefix("message ")), number.parse())
+                else {
                     continue;
                 };
                 let packed = label.contains(&"repeated") || line.starts_with("map<");
@@ -44,10 +40,7 @@ fn fields_of(proto: &str) -> Fields {
                     "bool" | "int32" | "uint32" | "uint64" | "QueryStatus" if !packed => 0,
                     _ => 2,
                 };
-                fields.insert(
-                    (message.to_owned(), (*name).to_owned()),
-                    (number, wire_type),
-                );
+                fields.insert((message.to_owned(), (*name).to_owned()), (number, wire_type));
             }
             _ => {}
         }
@@ -59,10 +52,7 @@ fn fields_of(proto: &str) -> Fields {
 fn first_tag(bytes: &[u8]) -> (u32, u32) {
     let mut bytes = bytes;
     let tag = prost::encoding::decode_varint(&mut bytes).unwrap();
-    (
-        u32::try_from(tag >> 3).unwrap(),
-        u32::try_from(tag & 7).unwrap(),
-    )
+    (u32::try_from(tag >> 3).unwrap(), u32::try_from(tag & 7).unwrap())
 }
 
 macro_rules! check {
@@ -85,14 +75,7 @@ fn message_fields_agree_with_the_proto_text() {
     let text = || "x".to_owned();
     check!(
         fields,
-        Hello {
-            versions: vec![1],
-            client: text(),
-            producer: text(),
-            group: text(),
-            epoch: Some(1),
-            token: text()
-        }
+        Hello { versions: vec![1], client: text(), producer: text(), group: text(), epoch: Some(1), token: text() }
     );
     check!(
         fields,
@@ -105,37 +88,10 @@ fn message_fields_agree_with_the_proto_text() {
             streams: vec![StreamPosition::default()],
         }
     );
-    check!(
-        fields,
-        Limits {
-            frame_bytes: 1,
-            event_bytes: 1,
-            credit_bytes: 1,
-            batch_events: 1,
-            streams: 1
-        }
-    );
-    check!(
-        fields,
-        StreamPosition {
-            stream: 1,
-            sequence: 1
-        }
-    );
-    check!(
-        fields,
-        Refused {
-            code: 1,
-            detail: text(),
-            retry_after_ms: Some(1)
-        }
-    );
-    check!(
-        fields,
-        Receipts {
-            receipts: vec![Receipt::default()]
-        }
-    );
+    check!(fields, Limits { frame_bytes: 1, event_bytes: 1, credit_bytes: 1, batch_events: 1, streams: 1 });
+    check!(fields, StreamPosition { stream: 1, sequence: 1 });
+    check!(fields, Refused { code: 1, detail: text(), retry_after_ms: Some(1) });
+    check!(fields, Receipts { receipts: vec![Receipt::default()] });
     check!(
         fields,
         Receipt {
@@ -149,78 +105,14 @@ fn message_fields_agree_with_the_proto_text() {
             refused: Some(Refusal::default()),
         }
     );
-    check!(
-        fields,
-        Duplicate {
-            index: 1,
-            slot: 1,
-            offset: 1
-        }
-    );
-    check!(
-        fields,
-        Refusal {
-            index: 1,
-            code: 1,
-            retry_after_ms: Some(1),
-            detail: text()
-        }
-    );
-    check!(
-        fields,
-        Query {
-            request: 1,
-            topic: text(),
-            source: text(),
-            id: text()
-        }
-    );
-    check!(
-        fields,
-        QueryResult {
-            request: 1,
-            status: 1,
-            slot: 1,
-            offset: 1,
-            refused: Some(Refusal::default())
-        }
-    );
-    check!(
-        fields,
-        GoAway {
-            code: 1,
-            detail: text(),
-            grace_ms: 1
-        }
-    );
-    check!(
-        fields,
-        Error {
-            code: 1,
-            detail: text(),
-            stream: 1,
-            sequence: 1
-        }
-    );
-    check!(
-        fields,
-        Abandon {
-            stream: 1,
-            topic: text(),
-            source: text(),
-            id: text()
-        }
-    );
-    check!(
-        fields,
-        Abandoned {
-            stream: 1,
-            topic: text(),
-            source: text(),
-            id: text(),
-            freed: true
-        }
-    );
+    check!(fields, Duplicate { index: 1, slot: 1, offset: 1 });
+    check!(fields, Refusal { index: 1, code: 1, retry_after_ms: Some(1), detail: text() });
+    check!(fields, Query { request: 1, topic: text(), source: text(), id: text() });
+    check!(fields, QueryResult { request: 1, status: 1, slot: 1, offset: 1, refused: Some(Refusal::default()) });
+    check!(fields, GoAway { code: 1, detail: text(), grace_ms: 1 });
+    check!(fields, Error { code: 1, detail: text(), stream: 1, sequence: 1 });
+    check!(fields, Abandon { stream: 1, topic: text(), source: text(), id: text() });
+    check!(fields, Abandoned { stream: 1, topic: text(), source: text(), id: text(), freed: true });
     assert_eq!(fields, Fields::new(), "every published field is checked");
 }
 
@@ -250,12 +142,7 @@ fn publish_bytes() -> BytesMut {
     let mut body = PublishBody::new("t", 0);
     body.push(b"e");
     let mut out = BytesMut::new();
-    PublishHead {
-        stream: 1,
-        sequence: 2,
-        retry: true,
-    }
-    .encode(body.bytes_len(), &mut out);
+    PublishHead { stream: 1, sequence: 2, retry: true }.encode(body.bytes_len(), &mut out);
     out.extend_from_slice(&body.finish());
     out
 }
@@ -283,56 +170,26 @@ fn publish_agrees_with_the_proto_text() {
     let mut fields = fields_of(BUGLE);
     fields.retain(|(message, _), _| message == "Publish");
     let e = vec![b"e".to_vec()];
-    check!(
-        fields,
-        "Publish",
-        Published {
-            stream: 1,
-            sequence: 1,
-            retry: true,
-            topic: "t".into(),
-            events: e.clone()
-        }
-    );
+    check!(fields, "Publish", Published { stream: 1, sequence: 1, retry: true, topic: "t".into(), events: e.clone() });
     assert_eq!(fields, Fields::new());
     // Four bytes of length, tag and length of the message.
     let read = Published::decode(&publish_bytes()[6..]).unwrap();
-    assert_eq!(
-        read,
-        Published {
-            stream: 1,
-            sequence: 2,
-            retry: true,
-            topic: "t".into(),
-            events: e
-        }
-    );
+    assert_eq!(read, Published { stream: 1, sequence: 2, retry: true, topic: "t".into(), events: e });
 }
 
 #[test]
 fn written_events_agree_with_the_cloudevents_text() {
     let fields = fields_of(CLOUDEVENTS);
-    let number = |message: &str, field: &str| {
-        fields
-            .get(&(message.to_owned(), field.to_owned()))
-            .copied()
-            .unwrap()
-    };
+    let number = |message: &str, field: &str| fields.get(&(message.to_owned(), field.to_owned())).copied().unwrap();
     assert_eq!(fields.len(), 16);
     for (order, field) in ["id", "source", "spec_version", "type"].iter().enumerate() {
-        assert_eq!(
-            number("CloudEvent", field),
-            (u32::try_from(order + 1).unwrap(), 2)
-        );
+        assert_eq!(number("CloudEvent", field), (u32::try_from(order + 1).unwrap(), 2));
     }
     let plain = EventWriter::new("i", "s", "t").finish().len();
     let check_data = |field: &str, write: &dyn Fn(&mut EventWriter)| {
         let mut writer = EventWriter::new("i", "s", "t");
         write(&mut writer);
-        assert_eq!(
-            first_tag(&writer.finish()[plain..]),
-            number("CloudEvent", field)
-        );
+        assert_eq!(first_tag(&writer.finish()[plain..]), number("CloudEvent", field));
     };
     check_data("binary_data", &|writer| writer.binary_data(b"x"));
     check_data("text_data", &|writer| writer.text_data("x"));
@@ -350,15 +207,8 @@ fn written_events_agree_with_the_cloudevents_text() {
         let mut writer = EventWriter::new("i", "s", "t");
         writer.attribute("n", value);
         let bytes = writer.finish();
-        assert_eq!(
-            first_tag(&bytes[plain..]),
-            number("CloudEvent", "attributes")
-        );
+        assert_eq!(first_tag(&bytes[plain..]), number("CloudEvent", "attributes"));
         // Tag and length of the entry, the name in three bytes, tag and length of the value.
-        assert_eq!(
-            first_tag(&bytes[plain + 7..]),
-            number("CloudEventAttributeValue", field),
-            "{field}"
-        );
+        assert_eq!(first_tag(&bytes[plain + 7..]), number("CloudEventAttributeValue", field), "{field}");
     }
 }

@@ -31,27 +31,18 @@ fn every_attribute_with_a_meaning_is_found() {
     let mut writer = writer();
     writer.attribute("subject", AttributeValue::String("order/7"));
     writer.attribute("time", AttributeValue::Timestamp(at));
-    writer.attribute(
-        "datacontenttype",
-        AttributeValue::String("application/json"),
-    );
+    writer.attribute("datacontenttype", AttributeValue::String("application/json"));
     writer.attribute("partitionkey", AttributeValue::String("user-42"));
     writer.attribute("expirytime", AttributeValue::String("2026-11-21T10:15:00Z"));
     writer.attribute("delivertime", AttributeValue::Timestamp(at));
-    writer.attribute(
-        "traceparent",
-        AttributeValue::String("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-    );
+    writer.attribute("traceparent", AttributeValue::String("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
     writer.attribute("priority", AttributeValue::String("critical"));
     writer.attribute("tenant", AttributeValue::Integer(-7));
     writer.attribute("urgent", AttributeValue::Boolean(true));
     writer.text_data("{\"amount\":12}");
     let bytes = writer.finish();
     let view = EventView::parse(&bytes).unwrap();
-    assert_eq!(
-        (view.id, view.source),
-        ("order-7", "https://shop.example/orders")
-    );
+    assert_eq!((view.id, view.source), ("order-7", "https://shop.example/orders"));
     assert_eq!((view.kind, view.spec_version), ("order.paid", "1.0"));
     assert_eq!(view.subject, Some("order/7"));
     assert_eq!(view.time, Some(at));
@@ -62,24 +53,9 @@ fn every_attribute_with_a_meaning_is_found() {
     assert!(view.trace_parent.unwrap().starts_with("00-0af7"));
     assert_eq!(view.priority, Priority::Critical);
     assert_eq!(view.data, Data::Text("{\"amount\":12}"));
-    assert_eq!(
-        bytes
-            .get(view.range_of(view.data.bytes()).unwrap())
-            .unwrap(),
-        b"{\"amount\":12}"
-    );
-    let extensions: Vec<_> = view
-        .attributes()
-        .skip(8)
-        .map(|attribute| (attribute.name, attribute.value))
-        .collect();
-    assert_eq!(
-        extensions,
-        [
-            ("tenant", AttributeValue::Integer(-7)),
-            ("urgent", AttributeValue::Boolean(true))
-        ]
-    );
+    assert_eq!(bytes.get(view.range_of(view.data.bytes()).unwrap()).unwrap(), b"{\"amount\":12}");
+    let extensions: Vec<_> = view.attributes().skip(8).map(|attribute| (attribute.name, attribute.value)).collect();
+    assert_eq!(extensions, [("tenant", AttributeValue::Integer(-7)), ("urgent", AttributeValue::Boolean(true))]);
 }
 
 #[test]
@@ -98,33 +74,18 @@ fn payload_of_each_form_is_a_range_of_the_bytes() {
         write(&mut writer);
         let bytes = writer.finish();
         let view = EventView::parse(&bytes).unwrap();
-        assert_eq!(
-            bytes
-                .get(view.range_of(view.data.bytes()).unwrap())
-                .unwrap(),
-            payload
-        );
+        assert_eq!(bytes.get(view.range_of(view.data.bytes()).unwrap()).unwrap(), payload);
     };
     check(&|writer| writer.binary_data(b"\x00\xff"), b"\x00\xff");
     check(&|writer| writer.text_data("text"), b"text");
-    check(
-        &|writer| writer.proto_data("type.example/Order", b"\x08\x01"),
-        b"\x08\x01",
-    );
+    check(&|writer| writer.proto_data("type.example/Order", b"\x08\x01"), b"\x08\x01");
     check(&|writer| writer.binary_data(b""), b"");
 }
 
 #[test]
 fn required_attributes_must_be_there_and_not_empty() {
-    for (id, source, kind, missing) in [
-        ("", "s", "t", "id"),
-        ("i", "", "t", "source"),
-        ("i", "s", "", "type"),
-    ] {
-        let error = refused(
-            &EventWriter::new(id, source, kind).finish(),
-            Code::MISSING_ATTRIBUTE,
-        );
+    for (id, source, kind, missing) in [("", "s", "t", "id"), ("i", "", "t", "source"), ("i", "s", "", "type")] {
+        let error = refused(&EventWriter::new(id, source, kind).finish(), Code::MISSING_ATTRIBUTE);
         assert_eq!(error, EventError::Missing { attribute: missing });
     }
     refused(b"", Code::MISSING_ATTRIBUTE);
@@ -137,18 +98,9 @@ fn sizes_are_bounded() {
     let longest = "x".repeat(ATTRIBUTE_BYTES_MAX);
     let over = "x".repeat(ATTRIBUTE_BYTES_MAX + 1);
     assert_eq!(with("subject", AttributeValue::String(&longest)), Ok(()));
-    let expected = EventError::TooLong {
-        attribute: "subject".into(),
-        bytes: ATTRIBUTE_BYTES_MAX + 1,
-    };
-    assert_eq!(
-        with("subject", AttributeValue::String(&over)),
-        Err(expected)
-    );
-    refused(
-        &EventWriter::new(&over, "s", "t").finish(),
-        Code::INVALID_ATTRIBUTE,
-    );
+    let expected = EventError::TooLong { attribute: "subject".into(), bytes: ATTRIBUTE_BYTES_MAX + 1 };
+    assert_eq!(with("subject", AttributeValue::String(&over)), Err(expected));
+    refused(&EventWriter::new(&over, "s", "t").finish(), Code::INVALID_ATTRIBUTE);
     let mut writer = writer();
     writer.binary_data(&vec![0; EVENT_BYTES_MAX]);
     refused(&writer.finish(), Code::EVENT_TOO_LARGE);
@@ -159,44 +111,22 @@ fn text_must_be_printable() {
     for text in ["", "line\nbreak", "nul\0", "delete\x7f", "c1 \u{85}"] {
         assert_eq!(
             with("subject", AttributeValue::String(text)),
-            Err(EventError::Text {
-                attribute: "subject".into()
-            })
+            Err(EventError::Text { attribute: "subject".into() })
         );
     }
-    assert_eq!(
-        with("subject", AttributeValue::String("Grüße, 世界")),
-        Ok(())
-    );
-    refused(
-        b"\x0a\x02\xc3\x28\x12\x01s\x1a\x031.0\x22\x01t",
-        Code::INVALID_ATTRIBUTE,
-    );
+    assert_eq!(with("subject", AttributeValue::String("Grüße, 世界")), Ok(()));
+    refused(b"\x0a\x02\xc3\x28\x12\x01s\x1a\x031.0\x22\x01t", Code::INVALID_ATTRIBUTE);
 }
 
 #[test]
 fn attribute_names_are_lower_case_letters_and_digits() {
-    for name in [
-        "",
-        "Upper",
-        "with-dash",
-        "with space",
-        "é",
-        "id",
-        "type",
-        "data",
-        "specversion",
-        &"x".repeat(65),
-    ] {
+    for name in ["", "Upper", "with-dash", "with space", "é", "id", "type", "data", "specversion", &"x".repeat(65)] {
         let error = with(name, AttributeValue::String("v")).unwrap_err();
         assert!(matches!(error, EventError::Name { .. }), "{name}: {error}");
         assert_eq!(error.code(), Code::INVALID_ATTRIBUTE);
     }
     let error = with("\u{1b}[2J", AttributeValue::String("v")).unwrap_err();
-    assert!(
-        !error.to_string().contains('\u{1b}'),
-        "control characters never reach a log"
-    );
+    assert!(!error.to_string().contains('\u{1b}'), "control characters never reach a log");
 }
 
 #[test]
@@ -209,16 +139,10 @@ fn meanings_have_their_kind() {
         ("priority", AttributeValue::String("urgent")),
         ("priority", AttributeValue::Integer(1)),
     ] {
-        assert!(
-            matches!(with(name, value), Err(EventError::Value { .. })),
-            "{name}"
-        );
+        assert!(matches!(with(name, value), Err(EventError::Value { .. })), "{name}");
     }
     assert_eq!(with("priority", AttributeValue::String("low")), Ok(()));
-    refused(
-        b"\x0a\x01i\x12\x01s\x1a\x030.3\x22\x01t",
-        Code::INVALID_ATTRIBUTE,
-    );
+    refused(b"\x0a\x01i\x12\x01s\x1a\x030.3\x22\x01t", Code::INVALID_ATTRIBUTE);
 }
 
 #[test]
@@ -230,12 +154,7 @@ fn nothing_may_be_given_twice() {
         EventView::parse(&writer.finish()).map(|_| ())
     };
     for name in ["subject", "tenant"] {
-        assert_eq!(
-            twice(name),
-            Err(EventError::Twice {
-                attribute: name.into()
-            })
-        );
+        assert_eq!(twice(name), Err(EventError::Twice { attribute: name.into() }));
     }
     let mut two_payloads = writer();
     two_payloads.text_data("a");
@@ -260,30 +179,12 @@ fn the_number_of_attributes_is_bounded() {
 
 #[test]
 fn bytes_that_are_not_an_event_say_where() {
-    assert_eq!(
-        refused(b"\xff\xff", Code::MALFORMED_EVENT),
-        EventError::Malformed { at: 0, len: 2 }
-    );
-    assert_eq!(
-        refused(b"\x0a\x01i\x10\x01", Code::MALFORMED_EVENT),
-        EventError::Malformed { at: 3, len: 5 }
-    );
+    assert_eq!(refused(b"\xff\xff", Code::MALFORMED_EVENT), EventError::Malformed { at: 0, len: 2 });
+    assert_eq!(refused(b"\x0a\x01i\x10\x01", Code::MALFORMED_EVENT), EventError::Malformed { at: 3, len: 5 });
     // An attribute value with two kinds at once, a boolean of 2, an integer beyond 32 bits.
-    for value in [
-        &b"\x08\x01\x10\x01"[..],
-        b"\x08\x02",
-        b"\x10\xff\xff\xff\xff\x7f",
-    ] {
+    for value in [&b"\x08\x01\x10\x01"[..], b"\x08\x02", b"\x10\xff\xff\xff\xff\x7f"] {
         let entry_len = u8::try_from(5 + value.len()).unwrap();
-        let head = [
-            0x2a,
-            entry_len,
-            0x0a,
-            1,
-            b'x',
-            0x12,
-            u8::try_from(value.len()).unwrap(),
-        ];
+        let head = [0x2a, entry_len, 0x0a, 1, b'x', 0x12, u8::try_from(value.len()).unwrap()];
         let bytes = [&writer().finish()[..], &head, value].concat();
         refused(&bytes, Code::MALFORMED_EVENT);
     }
