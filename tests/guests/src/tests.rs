@@ -1,0 +1,100 @@
+//! What a component must have for a host to take it: manifest, exports, known imports, a sane size.
+
+use super::*;
+use std::collections::BTreeSet;
+use wasmparser::{Encoding, Parser, Payload};
+
+/// Names of a component's imports and exports, and the manifest in it, wherever it lies.
+#[derive(Default)]
+struct Found {
+    imports: BTreeSet<String>,
+    exports: BTreeSet<String>,
+    manifest: Option<String>,
+    is_component: bool,
+}
+
+fn read(path: &Path) -> Result<Found, wasmparser::BinaryReaderError> {
+    let bytes = std::fs::read(path).unwrap();
+    let mut found = Found::default();
+    let mut depth = 0;
+    for payload in Parser::new(0).parse_all(&bytes) {
+        match payload? {
+            Payload::Version { encoding, .. } if depth == 0 => found.is_component = encoding == Encoding::Component,
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth -= i32::from(depth > 0),
+            Payload::ComponentImportSection(imports) if depth == 0 => {
+                for import in imports {
+                    found.imports.insert(import?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(exports) if depth == 0 => {
+                for export in exports {
+                    found.exports.insert(export?.name.name.to_owned());
+                }
+            }
+            Payload::CustomSection(section) if section.name() == "bugle:plugin" => {
+                assert!(found.manifest.is_none(), "two manifests in {}", path.display());
+                found.manifest = Some(String::from_utf8(section.data().to_vec()).unwrap());
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn every_guest_is_there() {
+    for (name, path) in all() {
+        assert!(path.is_file(), "{name}: {}", path.display());
+    }
+}
+
+#[test]
+fn each_plugin_carries_its_manifest_and_exports_the_contract() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let plugins = [
+        (webhook(), "plugins/webhook"),
+        (email(), "plugins/email"),
+        (inbox(), "plugins/inbox"),
+        (probe(), "tests/zoo/probe"),
+        (start_trap(), "tests/zoo/start-trap"),
+        (unknown_import(), "tests/zoo/unknown-import"),
+    ];
+    for (wasm, source) in plugins {
+        let found = read(&wasm).unwrap();
+        let manifest = std::fs::read_to_string(root.join(source).join("plugin.toml")).unwrap();
+        assert_eq!(found.manifest.as_deref(), Some(manifest.as_str()), "{source}");
+        let exports: Vec<_> = found.exports.iter().map(String::as_str).collect();
+        assert_eq!(exports, ["bugle:plugin/handler@0.1.0", "bugle:plugin/lifecycle@0.1.0"], "{source}");
+    }
+}
+
+#[test]
+fn plugins_import_nothing_but_the_contract_and_plain_wasi() {
+    let known = |name: &str| {
+        ["bugle:plugin/", "wasi:cli/", "wasi:clocks/", "wasi:io/", "wasi:random/"].iter().any(|known| name.starts_with(known))
+    };
+    for wasm in [webhook(), email(), inbox(), probe(), start_trap()] {
+        let unknown: Vec<_> = read(&wasm).unwrap().imports.into_iter().filter(|name| !known(name)).collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", wasm.display());
+    }
+    assert!(read(&unknown_import()).unwrap().imports.contains("evil:thing/door@1.0.0"));
+}
+
+#[test]
+fn plugins_that_ship_stay_small() {
+    for wasm in [webhook(), email(), inbox()] {
+        let bytes = std::fs::metadata(&wasm).unwrap().len();
+        assert!(bytes < 256 * 1024, "{} has {bytes} bytes", wasm.display());
+    }
+}
+
+#[test]
+fn what_should_be_no_component_is_none() {
+    assert!(!read(&core_module()).unwrap().is_component);
+    assert!(read(&truncated()).is_err());
+    assert!(read(&not_wasm()).is_err());
+    for component in [no_exports(), wrong_handler(), small_start_trap(), small_unknown_import(), many_memories()] {
+        assert!(read(&component).unwrap().is_component, "{}", component.display());
+    }
+}
