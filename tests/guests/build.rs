@@ -10,13 +10,12 @@ use std::{env, fs};
 const TARGET: &str = "wasm32-wasip2";
 
 /// What of each workspace ends up where: folder, members, libraries.
-const WORKSPACES: [(&str, &[&str]); 2] = [
-    ("plugins", &["email", "inbox", "webhook"]),
-    ("tests/zoo", &["probe", "start-trap", "unknown-import"]),
-];
+const WORKSPACES: [(&str, &[&str]); 2] =
+    [("plugins", &["email", "inbox", "webhook"]), ("tests/zoo", &["probe", "start-trap", "unknown-import"])];
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the crate lies in the repository");
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the crate lies in the repository");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     // OUT_DIR is <target directory>/<profile>/build/<package>/out.
     let target_directory = out.ancestors().nth(4).expect("cargo's layout of OUT_DIR").join("guests");
@@ -27,7 +26,8 @@ fn main() {
         for member in members {
             let name = format!("{}.wasm", member.replace('-', "_"));
             let built = target_directory.join(TARGET).join("release").join(&name);
-            fs::copy(&built, out.join(&name)).unwrap_or_else(|error| panic!("could not copy {}: {error}", built.display()));
+            fs::copy(&built, out.join(&name))
+                .unwrap_or_else(|error| panic!("could not copy {}: {error}", built.display()));
         }
     }
     for shared in ["wit", "sdk/plugin", "sdk/plugin-macros"] {
@@ -65,7 +65,8 @@ fn build(workspace: &Path, target_directory: &Path) {
         }
     }
     cargo.env("CARGO_TARGET_DIR", target_directory);
-    let output = cargo.output().unwrap_or_else(|error| panic!("could not start cargo in {}: {error}", workspace.display()));
+    let output =
+        cargo.output().unwrap_or_else(|error| panic!("could not start cargo in {}: {error}", workspace.display()));
     assert!(
         output.status.success(),
         "the guests in {} do not build:\n{}",

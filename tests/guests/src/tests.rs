@@ -72,7 +72,9 @@ fn each_plugin_carries_its_manifest_and_exports_the_contract() {
 #[test]
 fn plugins_import_nothing_but_the_contract_and_plain_wasi() {
     let known = |name: &str| {
-        ["bugle:plugin/", "wasi:cli/", "wasi:clocks/", "wasi:io/", "wasi:random/"].iter().any(|known| name.starts_with(known))
+        ["bugle:plugin/", "wasi:cli/", "wasi:clocks/", "wasi:io/", "wasi:random/"]
+            .iter()
+            .any(|known| name.starts_with(known))
     };
     for wasm in [webhook(), email(), inbox(), probe(), start_trap()] {
         let unknown: Vec<_> = read(&wasm).unwrap().imports.into_iter().filter(|name| !known(name)).collect();
