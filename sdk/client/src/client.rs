@@ -168,11 +168,11 @@ impl Client {
     }
 
     /// Gives up an event that was refused, so that later events of its key are accepted again; the alternative is to
-    /// publish it again. Says whether events of its key were being refused because of it.
+    /// publish it again. Returns once the host has taken it.
     ///
     /// # Errors
     /// See [`QueryError`].
-    pub async fn abandon(&self, topic: &str, event: &Event) -> Result<bool, QueryError> {
+    pub async fn abandon(&self, topic: &str, event: &Event) -> Result<(), QueryError> {
         let shared = &self.handle.shared;
         let view = event.view();
         let at = shared.queue().stream_of(event);

@@ -57,7 +57,7 @@ mod tls;
 mod transport;
 
 pub use batch::PendingReceipt;
-pub use bugle_wire::{Code, EventError, EventView, Position, Timestamp};
+pub use bugle_wire::{AttributeValue, Code, Data, EventError, EventView, Position, Priority, Timestamp};
 pub use builder::ClientBuilder;
 pub use client::{Client, QueryError};
 pub use connect::ConnectError;

@@ -16,7 +16,7 @@ pub(crate) struct Requests {
     next_number: u64,
     is_ended: bool,
     queries: Vec<Waiting<Query, QueryResult>>,
-    abandons: Vec<Waiting<Abandon, bool>>,
+    abandons: Vec<Waiting<Abandon, ()>>,
 }
 
 #[derive(Debug)]
@@ -40,14 +40,14 @@ impl Requests {
         Some(receiver)
     }
 
-    /// Gives a refused event up; the answer says whether its key was free only because of that.
+    /// Gives a refused event up; the answer says that the host has taken it.
     pub(crate) fn abandon(
         &mut self,
         stream: u32,
         topic: &str,
         source: &str,
         id: &str,
-    ) -> Option<oneshot::Receiver<bool>> {
+    ) -> Option<oneshot::Receiver<()>> {
         self.abandons.retain(|waiting| !waiting.answer.is_closed());
         if self.is_ended || self.abandons.len() >= REQUESTS_MAX {
             return None;
@@ -98,7 +98,7 @@ impl Requests {
         let at = self.abandons.iter().position(|waiting| waiting.written && same(&waiting.question));
         if let Some(waiting) = at.map(|at| self.abandons.remove(at)) {
             // The caller may have stopped waiting.
-            let _ = waiting.answer.send(answer.freed);
+            let _ = waiting.answer.send(());
         }
     }
 

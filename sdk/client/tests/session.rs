@@ -278,10 +278,10 @@ async fn a_refused_event_can_be_given_up() {
         let Frame::Abandon(abandon) = peer.on_stream(0).await else { panic!("an abandonment is sent") };
         assert_eq!((abandon.stream, &*abandon.topic, &*abandon.id), (1, "orders", "a"));
         let (stream, topic, source, id) = (abandon.stream, abandon.topic, abandon.source, abandon.id);
-        peer.send(Frame::Abandoned(Abandoned { stream, topic, source, id, freed: true })).await;
+        peer.send(Frame::Abandoned(Abandoned { stream, topic, source, id })).await;
     };
-    let (freed, ()) = tokio::join!(client.abandon("orders", &refused), serve);
-    assert_eq!(freed, Ok(true));
+    let (taken, ()) = tokio::join!(client.abandon("orders", &refused), serve);
+    assert_eq!(taken, Ok(()));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Cuts a byte stream into frames: four bytes of length, big-endian, then that many bytes.
 //!
-//! Does no reading itself and knows nothing of what is in a frame. Feed it with [`FrameBuffer::space`] (a reader writes
-//! straight into it) or [`FrameBuffer::extend`], then take frames until there is none.
+//! Does no reading itself and knows nothing of what is in a frame. Feed it with [`FrameBuffer::extend`], then take frames
+//! until there is none.
 //!
 //! The invariant: memory follows the bytes received, not the length announced, and a frame handed out is a slice of
 //! the buffer, not a copy.
@@ -10,8 +10,10 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::frame::FrameError;
 
-/// Room made for one read: the size of frames clients aim at.
-const READ_BYTES: usize = 64 * 1024;
+/// Smallest block: a few small frames.
+const BLOCK_BYTES_MIN: usize = 4 * 1024;
+/// Largest block made ahead: two frames of the size clients aim at.
+const BLOCK_BYTES_MAX: usize = 128 * 1024;
 
 const LENGTH_BYTES: usize = 4;
 
@@ -20,13 +22,14 @@ const LENGTH_BYTES: usize = 4;
 pub struct FrameBuffer {
     received: BytesMut,
     frame_bytes_max: usize,
+    last_frame_bytes: usize,
 }
 
 impl FrameBuffer {
     /// A buffer that refuses frames over `frame_bytes_max`.
     #[must_use]
     pub fn new(frame_bytes_max: usize) -> Self {
-        Self { received: BytesMut::new(), frame_bytes_max }
+        Self { received: BytesMut::new(), frame_bytes_max, last_frame_bytes: 0 }
     }
 
     /// Changes the limit, for instance once a session is authenticated.
@@ -34,16 +37,14 @@ impl FrameBuffer {
         self.frame_bytes_max = frame_bytes_max;
     }
 
-    /// The buffer with room for at least one read; append received bytes to it and change nothing else.
-    pub fn space(&mut self) -> &mut BytesMut {
-        if self.received.capacity() - self.received.len() < READ_BYTES / 4 {
-            self.received.reserve(READ_BYTES);
-        }
-        &mut self.received
-    }
-
-    /// Appends received bytes.
+    /// Appends received bytes. New blocks have room for two frames like the last one, so that a busy stream copies
+    /// little and an idle one holds little.
     pub fn extend(&mut self, bytes: &[u8]) {
+        let spare = self.received.capacity() - self.received.len();
+        if spare < bytes.len() {
+            let block = (2 * self.last_frame_bytes).clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
+            self.received.reserve(bytes.len().max(block));
+        }
         self.received.extend_from_slice(bytes);
     }
 
@@ -65,6 +66,7 @@ impl FrameBuffer {
         if self.received.len() - LENGTH_BYTES < len {
             return Ok(None);
         }
+        self.last_frame_bytes = len;
         self.received.advance(LENGTH_BYTES);
         Ok(Some(self.received.split_to(len).freeze()))
     }
@@ -78,7 +80,7 @@ impl FrameBuffer {
 
 #[cfg(test)]
 mod tests {
-    use super::FrameBuffer;
+    use super::{BLOCK_BYTES_MIN, FrameBuffer};
     use crate::frame::FrameError;
 
     #[test]
@@ -111,17 +113,17 @@ mod tests {
     #[test]
     fn memory_follows_received_bytes_not_the_announced_length() {
         let mut buffer = FrameBuffer::new(1024 * 1024);
-        buffer.space().extend_from_slice(&[0, 0x10, 0, 0, 1]);
+        buffer.extend(&[0, 0x10, 0, 0, 1]);
         assert_eq!(buffer.next_frame(), Ok(None));
         assert!(buffer.is_inside_frame());
-        assert!(buffer.space().capacity() <= 128 * 1024);
+        assert!(buffer.received.capacity() <= BLOCK_BYTES_MIN);
     }
 
     #[test]
     fn a_frame_is_a_slice_of_what_was_received() {
         let mut buffer = FrameBuffer::new(16);
         buffer.extend(&[0, 0, 0, 2, 7, 8]);
-        let place = buffer.space()[4..].as_ptr();
+        let place = buffer.received[4..].as_ptr();
         let frame = buffer.next_frame().unwrap().unwrap();
         assert_eq!(frame.as_ptr(), place);
     }

@@ -7,7 +7,7 @@
 //! allocation larger than a small multiple of the bytes that were really received.
 //!
 //! Reading: [`FrameBuffer`] cuts a byte stream into frames, [`Frame::decode_from_client`] and
-//! [`Frame::decode_from_host`] turn one into a value, [`EventView::parse`] walks one event without copying. Writing: [`Frame::encode`], [`PublishBody`], [`EventWriter`].
+//! [`Frame::decode_from_host`] turn one into a value, [`EventView::parse`] walks one event without copying.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 

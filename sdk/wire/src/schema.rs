@@ -279,7 +279,7 @@ pub struct Abandon {
     pub id: String,
 }
 
-/// Answer to [`Abandon`].
+/// The host has taken an [`Abandon`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Abandoned {
     /// As asked.
@@ -294,7 +294,4 @@ pub struct Abandoned {
     /// As asked.
     #[prost(string, tag = "4")]
     pub id: String,
-    /// Whether this event held its key.
-    #[prost(bool, tag = "5")]
-    pub freed: bool,
 }

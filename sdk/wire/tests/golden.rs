@@ -91,7 +91,7 @@ fn good() -> Vec<(&'static str, Frame)> {
     let (topic, source, id) = key();
     let abandon = Abandon { stream: 1, topic, source, id };
     let (topic, source, id) = key();
-    let abandoned = Abandoned { stream: 1, topic, source, id, freed: true };
+    let abandoned = Abandoned { stream: 1, topic, source, id };
     let hello = Hello {
         versions: vec![1],
         client: "bugle-client/0.1.0".to_owned(),

@@ -112,7 +112,7 @@ fn message_fields_agree_with_the_proto_text() {
     check!(fields, GoAway { code: 1, detail: text(), grace_ms: 1 });
     check!(fields, Error { code: 1, detail: text(), stream: 1, sequence: 1 });
     check!(fields, Abandon { stream: 1, topic: text(), source: text(), id: text() });
-    check!(fields, Abandoned { stream: 1, topic: text(), source: text(), id: text(), freed: true });
+    check!(fields, Abandoned { stream: 1, topic: text(), source: text(), id: text() });
     assert_eq!(fields, Fields::new(), "every published field is checked");
 }
 
