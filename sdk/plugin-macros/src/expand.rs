@@ -11,8 +11,8 @@ const SHAPE: &str = "a channel is `fn name(cx: &Cx, event: Event<T>) -> Outcome`
 
 /// Path of the plugin's manifest, or what to do about its absence.
 pub(crate) fn find_manifest() -> std::result::Result<String, String> {
-    let directory = std::env::var("CARGO_MANIFEST_DIR")
-        .map_err(|_| "`#[channel]` needs to be built by cargo".to_owned())?;
+    let directory =
+        std::env::var("CARGO_MANIFEST_DIR").map_err(|_| "`#[channel]` needs to be built by cargo".to_owned())?;
     manifest_in(&PathBuf::from(directory))
 }
 
@@ -21,7 +21,8 @@ pub(crate) fn manifest_in(directory: &Path) -> std::result::Result<String, Strin
     if path.is_file() {
         return Ok(path.to_string_lossy().into_owned());
     }
-    Err("there is no `plugin.toml` beside Cargo.toml; the least is three lines: name, version and contract = \"0.1\"".to_owned())
+    Err("there is no `plugin.toml` beside Cargo.toml; the least is three lines: name, version and contract = \"0.1\""
+        .to_owned())
 }
 
 pub(crate) fn channel(
@@ -30,12 +31,8 @@ pub(crate) fn channel(
     manifest: std::result::Result<String, String>,
 ) -> Result<TokenStream> {
     let check = parse_check(arguments)?;
-    let function: ItemFn = syn::parse2(item).map_err(|error| {
-        Error::new(
-            error.span(),
-            format!("`#[channel]` stands on a function: {SHAPE}"),
-        )
-    })?;
+    let function: ItemFn = syn::parse2(item)
+        .map_err(|error| Error::new(error.span(), format!("`#[channel]` stands on a function: {SHAPE}")))?;
     check_shape(&function)?;
     let manifest = manifest.map_err(|text| Error::new(Span::call_site(), text))?;
     let name = &function.sig.ident;
@@ -90,12 +87,7 @@ fn parse_check(arguments: TokenStream) -> Result<Option<syn::Path>> {
     };
     syn::parse::Parser::parse2(parse, arguments)
         .map(Some)
-        .map_err(|error| {
-            Error::new(
-                error.span(),
-                "the only argument is `#[channel(check = function)]`",
-            )
-        })
+        .map_err(|error| Error::new(error.span(), "the only argument is `#[channel(check = function)]`"))
 }
 
 fn check_shape(function: &ItemFn) -> Result<()> {
@@ -103,10 +95,7 @@ fn check_shape(function: &ItemFn) -> Result<()> {
     let wrong = |span: Span, what: &str| Err(Error::new(span, format!("{what}; {SHAPE}")));
     let name = signature.ident.span();
     if signature.asyncness.is_some() {
-        return wrong(
-            name,
-            "a channel is not `async`: the host runs many calls at once by itself",
-        );
+        return wrong(name, "a channel is not `async`: the host runs many calls at once by itself");
     }
     if !signature.generics.params.is_empty() {
         return wrong(name, "a channel has no generic parameters");
@@ -145,27 +134,15 @@ mod tests {
     use super::*;
 
     fn error(arguments: TokenStream, item: TokenStream) -> String {
-        channel(arguments, item, Ok("plugin.toml".into()))
-            .unwrap_err()
-            .to_string()
+        channel(arguments, item, Ok("plugin.toml".into())).unwrap_err().to_string()
     }
 
     #[test]
     fn a_good_channel_keeps_its_function_and_embeds_the_manifest() {
-        let item =
-            quote! { fn sms(cx: &Cx, event: bugle_plugin::Event<Sms>) -> Outcome { Ok(()) } };
-        let text = channel(
-            quote!(check = crate::ok),
-            item.clone(),
-            Ok("/x/plugin.toml".into()),
-        )
-        .unwrap()
-        .to_string();
+        let item = quote! { fn sms(cx: &Cx, event: bugle_plugin::Event<Sms>) -> Outcome { Ok(()) } };
+        let text = channel(quote!(check = crate::ok), item.clone(), Ok("/x/plugin.toml".into())).unwrap().to_string();
         assert!(text.starts_with(&item.to_string()), "{text}");
-        assert!(
-            text.contains("link_section = \"bugle:plugin\"") && text.contains("/x/plugin.toml"),
-            "{text}"
-        );
+        assert!(text.contains("link_section = \"bugle:plugin\"") && text.contains("/x/plugin.toml"), "{text}");
         assert!(text.contains("check (crate :: ok)"), "{text}");
     }
 
@@ -173,61 +150,26 @@ mod tests {
     fn each_wrong_shape_is_told_what_to_write() {
         let cases = [
             (quote! { struct Sms; }, "stands on a function"),
-            (
-                quote! { async fn f(cx: &Cx, e: Event<T>) -> Outcome {} },
-                "not `async`",
-            ),
-            (
-                quote! { fn f<T>(cx: &Cx, e: Event<T>) -> Outcome {} },
-                "no generic parameters",
-            ),
-            (
-                quote! { unsafe fn f(cx: &Cx, e: Event<T>) -> Outcome {} },
-                "plain function",
-            ),
-            (
-                quote! { fn f(e: Event<T>) -> Outcome {} },
-                "exactly two arguments",
-            ),
-            (
-                quote! { fn f(&self, e: Event<T>) -> Outcome {} },
-                "exactly two arguments",
-            ),
-            (
-                quote! { fn f(cx: Cx, e: Event<T>) -> Outcome {} },
-                "first argument is not `&Cx`",
-            ),
-            (
-                quote! { fn f(cx: &mut Cx, e: Event<T>) -> Outcome {} },
-                "first argument is not `&Cx`",
-            ),
-            (
-                quote! { fn f(cx: &Cx, e: Sms) -> Outcome {} },
-                "second argument is not `Event<T>`",
-            ),
-            (
-                quote! { fn f(cx: &Cx, e: Event<T>) {} },
-                "returns its verdict",
-            ),
+            (quote! { async fn f(cx: &Cx, e: Event<T>) -> Outcome {} }, "not `async`"),
+            (quote! { fn f<T>(cx: &Cx, e: Event<T>) -> Outcome {} }, "no generic parameters"),
+            (quote! { unsafe fn f(cx: &Cx, e: Event<T>) -> Outcome {} }, "plain function"),
+            (quote! { fn f(e: Event<T>) -> Outcome {} }, "exactly two arguments"),
+            (quote! { fn f(&self, e: Event<T>) -> Outcome {} }, "exactly two arguments"),
+            (quote! { fn f(cx: Cx, e: Event<T>) -> Outcome {} }, "first argument is not `&Cx`"),
+            (quote! { fn f(cx: &mut Cx, e: Event<T>) -> Outcome {} }, "first argument is not `&Cx`"),
+            (quote! { fn f(cx: &Cx, e: Sms) -> Outcome {} }, "second argument is not `Event<T>`"),
+            (quote! { fn f(cx: &Cx, e: Event<T>) {} }, "returns its verdict"),
         ];
         for (item, expected) in cases {
             let text = error(TokenStream::new(), item.clone());
-            assert!(
-                text.contains(expected) && text.contains(SHAPE),
-                "{item}: {text}"
-            );
+            assert!(text.contains(expected) && text.contains(SHAPE), "{item}: {text}");
         }
     }
 
     #[test]
     fn only_check_is_taken_as_argument() {
         let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
-        for arguments in [
-            quote!(chek = f),
-            quote!(check),
-            quote!(check = 7),
-            quote!(check = f, more),
-        ] {
+        for arguments in [quote!(chek = f), quote!(check), quote!(check = 7), quote!(check = f, more)] {
             let text = error(arguments, item.clone());
             assert_eq!(text, "the only argument is `#[channel(check = function)]`");
         }
@@ -236,16 +178,9 @@ mod tests {
     #[test]
     fn a_missing_manifest_says_what_to_write() {
         let nowhere = manifest_in(Path::new("/nowhere"));
-        assert!(
-            nowhere
-                .clone()
-                .unwrap_err()
-                .contains("no `plugin.toml` beside Cargo.toml")
-        );
+        assert!(nowhere.clone().unwrap_err().contains("no `plugin.toml` beside Cargo.toml"));
         let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
-        let text = channel(TokenStream::new(), item, nowhere)
-            .unwrap_err()
-            .to_string();
+        let text = channel(TokenStream::new(), item, nowhere).unwrap_err().to_string();
         assert!(text.contains("contract = \"0.1\""));
     }
 }

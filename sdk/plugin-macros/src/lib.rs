@@ -16,7 +16,5 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn channel(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let manifest = expand::find_manifest();
-    expand::channel(arguments.into(), item.into(), manifest)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    expand::channel(arguments.into(), item.into(), manifest).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -102,19 +102,25 @@ impl<'a, R: Serialize + DeserializeOwned> Claim<'a, R> {
         }
     }
 
-    /// The receipt if the effect is known to be done; none if it may run (again). The operator's word goes first.
+    /// The receipt if the effect is known to be done; none if it may run (again). `park` is final; else a look at the
+    /// provider is better than any policy; then the operator's word goes before the author's.
     fn settle_uncertain(self) -> Result<Option<R>, Failure> {
         let policy = self.cx.attribute("uncertain");
-        match (policy.as_deref(), self.uncertain) {
-            (Some("park"), _) => Err(Failure::Unknown(String::new())),
-            (Some("resend"), _) => Ok(None),
-            (_, Uncertain::Ask(ask)) => match ask().map_err(still_uncertain)? {
-                Found::Done(receipt) => Ok(Some(receipt)),
-                Found::NotDone => Ok(None),
-                Found::Unclear => Err(Failure::Unknown(String::new())),
-            },
-            (Some("ask"), _) | (_, Uncertain::GiveUp) => Err(Failure::Unknown(String::new())),
-            (_, Uncertain::Resend) => Ok(None),
+        let may_resend = match policy.as_deref() {
+            Some("park") => return Err(Failure::Unknown(String::new())),
+            Some("resend") => true,
+            Some("ask") => false,
+            _ => matches!(self.uncertain, Uncertain::Resend),
+        };
+        let found = match self.uncertain {
+            Uncertain::Ask(ask) => ask().map_err(still_uncertain)?,
+            Uncertain::Resend | Uncertain::GiveUp => Found::Unclear,
+        };
+        match found {
+            Found::Done(receipt) => Ok(Some(receipt)),
+            Found::NotDone => Ok(None),
+            Found::Unclear if may_resend => Ok(None),
+            Found::Unclear => Err(Failure::Unknown(String::new())),
         }
     }
 }

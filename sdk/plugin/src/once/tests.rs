@@ -143,6 +143,21 @@ fn reconcile_asks_before_it_sends_again() {
 }
 
 #[test]
+fn an_unclear_answer_falls_back_to_the_operators_policy() {
+    fn unclear(cx: &Cx, _: Event<()>) -> Outcome {
+        let claim = cx.claim("k").reconcile(|| Ok(Found::Unclear));
+        claim.run(|| Ok(cx.post("https://x.example/").send()?.status())).map(drop)
+    }
+    for (policy, sent) in [("resend", 2), ("ask", 1), ("park", 1)] {
+        let host = Host::new().attribute("uncertain", policy);
+        host.reply(Reply::crash()).reply(Reply::status(200));
+        assert_eq!(host.deliver(unclear, mock::event("1")), mock::Verdict::Crashed);
+        assert_eq!(host.deliver(unclear, mock::event("1")).settled().is_ok(), sent == 2, "{policy}");
+        assert_eq!(host.requests().len(), sent, "{policy}");
+    }
+}
+
+#[test]
 fn a_held_claim_waits_without_cost() {
     let host = Host::new();
     host.hold_claim("mock-1");
