@@ -6,7 +6,9 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # The tests' mail and webhook receivers run under this Python; tests/setup.sh makes it.
 export BUGLE_TEST_PYTHON ?= $(CARGO_TARGET_DIR)/python/bin/python3
 
-# Guests are small and run hot: they are built optimised, unlike everything else.
+# Guests are small and run hot: they are built optimised, unlike everything else, and once for people and for the tests
+# (tests/guests/build.rs uses the same folder).
+GUESTS := $(CARGO_TARGET_DIR)/guests
 PLUGINS := --manifest-path plugins/Cargo.toml
 
 ifneq ($(MAKE_TERMOUT),)
@@ -43,7 +45,8 @@ bench: build ## measure ingest, end to end and single calls on this machine
 
 plugins: setup ## build the plugins as WebAssembly components
 	$(call say,building the plugins)
-	@$(CARGO) build $(PLUGINS) --workspace --target wasm32-wasip2 --release
+	@CARGO_TARGET_DIR=$(GUESTS) $(CARGO) build $(PLUGINS) --workspace --locked --target wasm32-wasip2 --release
+	$(call say,they are in $(GUESTS)/wasm32-wasip2/release)
 
 lint: setup ## formatting, clippy and rustdoc, with warnings as errors
 	$(call say,checking the formatting)

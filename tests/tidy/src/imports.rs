@@ -20,23 +20,15 @@ struct Border {
 }
 
 const fn border(folder: &'static str, imports: &'static [&'static str]) -> Border {
-    Border {
-        folder,
-        imports,
-        test_imports: &[],
-    }
+    Border { folder, imports, test_imports: &[] }
 }
 
-const BORDERS: [Border; 18] = [
+const BORDERS: [Border; 20] = [
     border("host/core", &[]),
     border("host/store", &["bugle-core"]),
     border("host/egress", &["bugle-core"]),
     border("host/sandbox", &["bugle-core", "bugle-egress"]),
-    Border {
-        folder: "host/ingress",
-        imports: &["bugle-core", "bugle-wire"],
-        test_imports: &["bugle-client"],
-    },
+    Border { folder: "host/ingress", imports: &["bugle-core", "bugle-wire"], test_imports: &["bugle-client"] },
     border("host/broker", &["bugle-core", "bugle-store"]),
     Border {
         folder: "host/server",
@@ -56,21 +48,19 @@ const BORDERS: [Border; 18] = [
     border("sdk/client", &["bugle-wire"]),
     border("sdk/outbox", &["bugle-client"]),
     border("sdk/plugin", &["bugle-plugin-macros"]),
-    Border {
-        folder: "sdk/plugin-macros",
-        imports: &[],
-        test_imports: &["bugle-plugin"],
-    },
+    Border { folder: "sdk/plugin-macros", imports: &[], test_imports: &["bugle-plugin"] },
     border("tests/checker", &[]),
     border("tests/tidy", &[]),
+    border("tests/guests", &[]),
+    border("tests/harness", &["bugle", "bugle-checker", "bugle-client"]),
     border("tests/sim", &["bugle-core"]),
-    border(
-        "tests/e2e",
-        &["bugle", "bugle-checker", "bugle-client", "bugle-wire"],
-    ),
-    border("tests/bench", &["bugle", "bugle-checker", "bugle-client"]),
-    border("tests/demo", &["bugle", "bugle-checker", "bugle-client"]),
+    border("tests/e2e", &WHOLE_HOST),
+    border("tests/bench", &WHOLE_HOST),
+    border("tests/demo", &WHOLE_HOST),
 ];
+
+/// Programs that run the real host and look at it from the outside.
+const WHOLE_HOST: [&str; 6] = ["bugle", "bugle-checker", "bugle-client", "bugle-guests", "bugle-harness", "bugle-wire"];
 
 /// Heavy crates and the folders that may name them. Each costs minutes of build time or a wide door, so it has one home.
 const HOMES: [(&str, &[&str]); 14] = [
@@ -82,20 +72,11 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("hyper", &["host/egress"]),
     ("hyper-rustls", &["host/egress"]),
     ("lettre", &["host/egress"]),
-    (
-        "rustls",
-        &[
-            "host/egress",
-            "host/ingress",
-            "host/server",
-            "sdk/client",
-            "tests/",
-        ],
-    ),
+    ("rustls", &["host/egress", "host/ingress", "host/server", "sdk/client", "tests/"]),
     ("axum", &["host/server", "tests/"]),
     ("clap", &["host/server", "tests/"]),
     ("sqlx", &["sdk/outbox"]),
-    ("wit-bindgen", &["sdk/plugin", "tests/zoo"]),
+    ("wit-bindgen", &["sdk/plugin", "tests/zoo/"]),
     (
         "tokio",
         &[
@@ -131,14 +112,9 @@ pub fn problems(path: &Path, manifest: &str) -> Vec<Finding> {
 }
 
 fn our_own(path: &Path, folder: &str, manifest: &Table) -> Vec<Finding> {
-    let guest = Border {
-        folder: "plugins",
-        imports: &["bugle-plugin"],
-        test_imports: &[],
-    };
-    let is_guest = ["plugins", "tests/zoo", "sdk/plugin/examples"]
-        .iter()
-        .any(|guests| Path::new(folder).starts_with(guests));
+    let guest = Border { folder: "plugins", imports: &["bugle-plugin"], test_imports: &[] };
+    let is_guest =
+        ["plugins", "tests/zoo", "sdk/plugin/examples"].iter().any(|guests| Path::new(folder).starts_with(guests));
     let known = BORDERS.iter().find(|border| border.folder == folder);
     let Some(border) = known.or(is_guest.then_some(&guest)) else {
         let what = "is not in the table of tests/tidy/src/imports.rs: add its line there and in docs/architecture.md";
@@ -147,12 +123,10 @@ fn our_own(path: &Path, folder: &str, manifest: &Table) -> Vec<Finding> {
     let mut found = Vec::new();
     for (name, in_tests) in imports(manifest) {
         let is_ours = name == "bugle" || name.starts_with("bugle-");
-        let is_allowed = border.imports.contains(&name.as_str())
-            || (in_tests && border.test_imports.contains(&name.as_str()));
+        let is_allowed =
+            border.imports.contains(&name.as_str()) || (in_tests && border.test_imports.contains(&name.as_str()));
         if is_ours && !is_allowed {
-            let what = format!(
-                "`{folder}` may not import `{name}`: see the table in docs/architecture.md"
-            );
+            let what = format!("`{folder}` may not import `{name}`: see the table in docs/architecture.md");
             found.push(Finding::new(path, 0, what));
         }
     }
@@ -160,11 +134,8 @@ fn our_own(path: &Path, folder: &str, manifest: &Table) -> Vec<Finding> {
 }
 
 fn third_party(path: &Path, folder: &str, manifest: &Table) -> Vec<Finding> {
-    let lives_in = |homes: &[&str]| {
-        homes
-            .iter()
-            .any(|home| folder == *home || (home.ends_with('/') && folder.starts_with(home)))
-    };
+    let lives_in =
+        |homes: &[&str]| homes.iter().any(|home| folder == *home || (home.ends_with('/') && folder.starts_with(home)));
     let mut found = Vec::new();
     for (name, in_tests) in imports(manifest) {
         let home = HOMES.iter().find(|(heavy, _)| *heavy == name);
@@ -172,10 +143,7 @@ fn third_party(path: &Path, folder: &str, manifest: &Table) -> Vec<Finding> {
             && !lives_in(homes)
             && !(in_tests && name == "tokio")
         {
-            let what = format!(
-                "`{folder}` may not import `{name}`, which lives in {}",
-                homes.join(", ")
-            );
+            let what = format!("`{folder}` may not import `{name}`, which lives in {}", homes.join(", "));
             found.push(Finding::new(path, 0, what));
         }
         if name == "anyhow" && !in_tests && !lives_in(&ANYHOW_HOMES) {
@@ -190,12 +158,7 @@ fn third_party(path: &Path, folder: &str, manifest: &Table) -> Vec<Finding> {
 fn imports(manifest: &Table) -> Vec<(String, bool)> {
     let mut found = Vec::new();
     collect(manifest, &mut found);
-    for per_target in manifest
-        .get("target")
-        .and_then(Value::as_table)
-        .into_iter()
-        .flat_map(Table::values)
-    {
+    for per_target in manifest.get("target").and_then(Value::as_table).into_iter().flat_map(Table::values) {
         if let Some(table) = per_target.as_table() {
             collect(table, &mut found);
         }
@@ -204,17 +167,8 @@ fn imports(manifest: &Table) -> Vec<(String, bool)> {
 }
 
 fn collect(table: &Table, found: &mut Vec<(String, bool)>) {
-    for (section, in_tests) in [
-        ("dependencies", false),
-        ("build-dependencies", false),
-        ("dev-dependencies", true),
-    ] {
-        for (key, value) in table
-            .get(section)
-            .and_then(Value::as_table)
-            .into_iter()
-            .flatten()
-        {
+    for (section, in_tests) in [("dependencies", false), ("build-dependencies", false), ("dev-dependencies", true)] {
+        for (key, value) in table.get(section).and_then(Value::as_table).into_iter().flatten() {
             // A renamed dependency counts under its real name.
             let renamed = value.get("package").and_then(Value::as_str);
             found.push((renamed.unwrap_or(key).to_owned(), in_tests));
@@ -225,13 +179,8 @@ fn collect(table: &Table, found: &mut Vec<(String, bool)>) {
 /// The core must be `no_std`, or a clock could be named in it.
 pub fn core_problems(path: &Path, code: &str) -> Option<Finding> {
     let is_fenced = code.contains("#![no_std]");
-    (!is_fenced).then(|| {
-        Finding::new(
-            path,
-            0,
-            "the core is `#![no_std]`: a clock, file or thread cannot be named in it",
-        )
-    })
+    (!is_fenced)
+        .then(|| Finding::new(path, 0, "the core is `#![no_std]`: a clock, file or thread cannot be named in it"))
 }
 
 #[cfg(test)]
@@ -249,94 +198,34 @@ mod tests {
 
     #[test]
     fn imports_in_the_table_pass() {
-        check(
-            "host/store",
-            "[dependencies]\nbugle-core.workspace = true\nrocksdb.workspace = true",
-            &[],
-        );
-        check(
-            "plugins/webhook",
-            "[dependencies]\nbugle-plugin = { path = \"x\" }\nserde = \"1\"",
-            &[],
-        );
-        check(
-            "host/ingress",
-            "[dev-dependencies]\nbugle-client.workspace = true",
-            &[],
-        );
+        check("host/store", "[dependencies]\nbugle-core.workspace = true\nrocksdb.workspace = true", &[]);
+        check("plugins/webhook", "[dependencies]\nbugle-plugin = { path = \"x\" }\nserde = \"1\"", &[]);
+        check("host/ingress", "[dev-dependencies]\nbugle-client.workspace = true", &[]);
     }
 
     #[test]
     fn wrong_imports_of_ours_are_caught() {
-        check(
-            "host/core",
-            "[dependencies]\nbugle-store.workspace = true",
-            &["may not import `bugle-store`"],
-        );
-        check(
-            "host/store",
-            "[build-dependencies]\nbugle-wire.workspace = true",
-            &["bugle-wire"],
-        );
-        check(
-            "sdk/plugin",
-            "[dev-dependencies]\nbugle.workspace = true",
-            &["`bugle`"],
-        );
-        check(
-            "tests/checker",
-            "[dependencies]\nbugle-core.workspace = true",
-            &["bugle-core"],
-        );
-        check(
-            "plugins/email",
-            "[dependencies]\nbugle-core = { path = \"x\" }",
-            &["bugle-core"],
-        );
-        check(
-            "host/ingress",
-            "[dependencies]\nbugle-client.workspace = true",
-            &["bugle-client"],
-        );
+        check("host/core", "[dependencies]\nbugle-store.workspace = true", &["may not import `bugle-store`"]);
+        check("host/store", "[build-dependencies]\nbugle-wire.workspace = true", &["bugle-wire"]);
+        check("sdk/plugin", "[dev-dependencies]\nbugle.workspace = true", &["`bugle`"]);
+        check("tests/checker", "[dependencies]\nbugle-core.workspace = true", &["bugle-core"]);
+        check("plugins/email", "[dependencies]\nbugle-core = { path = \"x\" }", &["bugle-core"]);
+        check("host/ingress", "[dependencies]\nbugle-client.workspace = true", &["bugle-client"]);
     }
 
     #[test]
     fn heavy_crates_stay_at_home() {
-        check(
-            "host/broker",
-            "[dependencies]\nrocksdb.workspace = true",
-            &["which lives in host/store"],
-        );
-        check(
-            "host/core",
-            "[dev-dependencies]\nwasmtime = \"48\"",
-            &["wasmtime"],
-        );
-        check(
-            "sdk/wire",
-            "[dependencies]\ntokio.workspace = true",
-            &["tokio"],
-        );
-        check(
-            "host/store",
-            "[dependencies]\nanyhow.workspace = true",
-            &["names its errors"],
-        );
+        check("host/broker", "[dependencies]\nrocksdb.workspace = true", &["which lives in host/store"]);
+        check("host/core", "[dev-dependencies]\nwasmtime = \"48\"", &["wasmtime"]);
+        check("sdk/wire", "[dependencies]\ntokio.workspace = true", &["tokio"]);
+        check("host/store", "[dependencies]\nanyhow.workspace = true", &["names its errors"]);
         check("tests/bench", "[dependencies]\nclap.workspace = true", &[]);
     }
 
     #[test]
     fn renamed_and_conditional_dependencies_do_not_escape() {
-        check(
-            "host/core",
-            "[dependencies]\ndisk = { package = \"rocksdb\", version = \"1\" }",
-            &["rocksdb"],
-        );
-        check(
-            "host/core",
-            "[target.'cfg(unix)'.dependencies]\nbugle-store = \"1\"",
-            &["bugle-store"],
-        );
+        check("host/core", "[dependencies]\ndisk = { package = \"rocksdb\", version = \"1\" }", &["rocksdb"]);
+        check("host/core", "[target.'cfg(unix)'.dependencies]\nbugle-store = \"1\"", &["bugle-store"]);
     }
 
     #[test]

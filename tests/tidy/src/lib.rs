@@ -5,10 +5,7 @@
 //! runs every rule on the repository, the unit tests beside each rule show that a bad sample is caught.
 //!
 //! Invariant: a problem fails the test and names file, line and what to do; a note is printed and fails nothing.
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, reason = "a panic is how a test fails")
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -34,11 +31,7 @@ pub struct Finding {
 impl Finding {
     /// A finding at `line` of `path`.
     pub fn new(path: &Path, line: usize, what: impl Into<String>) -> Self {
-        Self {
-            path: path.to_path_buf(),
-            line,
-            what: what.into(),
-        }
+        Self { path: path.to_path_buf(), line, what: what.into() }
     }
 }
 

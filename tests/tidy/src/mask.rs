@@ -24,10 +24,7 @@ impl Mask {
     /// Takes `source` apart.
     pub fn new(source: &str) -> Self {
         let text = source.as_bytes();
-        let mut mask = Self {
-            code: String::with_capacity(text.len()),
-            comments: String::with_capacity(text.len()),
-        };
+        let mut mask = Self { code: String::with_capacity(text.len()), comments: String::with_capacity(text.len()) };
         let mut at = 0;
         while at < text.len() {
             let (part, len) = next_part(text, at);
@@ -41,16 +38,10 @@ impl Mask {
 
     /// Bytes outside of ASCII become spaces, so that one byte of the source stays one byte of the mask.
     fn push(&mut self, part: Part, byte: u8) {
-        let shown = if byte.is_ascii() {
-            char::from(byte)
-        } else {
-            ' '
-        };
+        let shown = if byte.is_ascii() { char::from(byte) } else { ' ' };
         let blank = if byte == b'\n' { '\n' } else { ' ' };
-        self.code
-            .push(if part == Part::Code { shown } else { blank });
-        self.comments
-            .push(if part == Part::Comment { shown } else { blank });
+        self.code.push(if part == Part::Code { shown } else { blank });
+        self.comments.push(if part == Part::Comment { shown } else { blank });
     }
 }
 
@@ -79,9 +70,7 @@ fn is_word(byte: u8) -> bool {
 }
 
 fn until(rest: &[u8], end: u8) -> usize {
-    rest.iter()
-        .position(|byte| *byte == end)
-        .unwrap_or(rest.len())
+    rest.iter().position(|byte| *byte == end).unwrap_or(rest.len())
 }
 
 fn block_comment(rest: &[u8]) -> usize {
@@ -170,11 +159,7 @@ mod tests {
     #[test]
     fn comments_end_where_they_should() {
         check("a // b\nc", "a     \nc", "  // b\n ");
-        check(
-            "a /* { /* b */ } */ c",
-            "a                   c",
-            "  /* { /* b */ } */  ",
-        );
+        check("a /* { /* b */ } */ c", "a                   c", "  /* { /* b */ } */  ");
         check("a /* open", "a        ", "  /* open");
     }
 

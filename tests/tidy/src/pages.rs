@@ -40,13 +40,7 @@ fn missing_parts(path: &Path, text: &str) -> Vec<Finding> {
     DECISION_PARTS
         .iter()
         .filter(|part| !headings.iter().any(|heading| heading == *part))
-        .map(|part| {
-            Finding::new(
-                path,
-                0,
-                format!("a decision page needs the heading `{part}`"),
-            )
-        })
+        .map(|part| Finding::new(path, 0, format!("a decision page needs the heading `{part}`")))
         .collect()
 }
 
@@ -106,21 +100,13 @@ mod tests {
 
     #[test]
     fn links_that_lead_somewhere_pass() {
-        check(
-            "docs/b.md",
-            "[a](a.md) [r](../README.md#top) [w](https://x.y/z) [t](#top)",
-            &[],
-        );
+        check("docs/b.md", "[a](a.md) [r](../README.md#top) [w](https://x.y/z) [t](#top)", &[]);
         check("docs/b.md", "`[x](none.md)`\n```\n[x](none.md)\n```\n", &[]);
     }
 
     #[test]
     fn dead_links_are_caught() {
-        check(
-            "docs/b.md",
-            "x\n[a](none.md) [b](a.md)",
-            &["b.md:2: the link `none.md`"],
-        );
+        check("docs/b.md", "x\n[a](none.md) [b](a.md)", &["b.md:2: the link `none.md`"]);
         check("b.md", "[a](../README.md)", &["leads nowhere"]);
         check("b.md", "[a](/README.md)", &["leads nowhere"]);
     }

@@ -17,18 +17,13 @@ pub const FILE_LINES_AIM: usize = 300;
 pub const FUNCTION_LINES_MAX: usize = 70;
 
 /// If it has no name, it has no purpose yet.
-const NAMES_FORBIDDEN: [&str; 8] = [
-    "utils", "util", "common", "helpers", "helper", "types", "manager", "misc",
-];
+const NAMES_FORBIDDEN: [&str; 8] = ["utils", "util", "common", "helpers", "helper", "types", "manager", "misc"];
 
 /// Macros and attributes that stand for work not done.
 const UNFINISHED: [(&str, &str); 3] = [
     ("todo!", "unfinished code is not committed"),
     ("unimplemented!", "unfinished code is not committed"),
-    (
-        "#[ignore",
-        "a test that is skipped proves nothing; fix or delete it",
-    ),
+    ("#[ignore", "a test that is skipped proves nothing; fix or delete it"),
 ];
 
 /// Everything wrong with the Rust file `path` whose text is `source`.
@@ -85,8 +80,7 @@ fn name(path: &Path) -> Option<Finding> {
         _ => stem,
     };
     NAMES_FORBIDDEN.contains(&module).then(|| {
-        let what =
-            format!("a module called `{module}` has no purpose: name it for the one thing it does");
+        let what = format!("a module called `{module}` has no purpose: name it for the one thing it does");
         Finding::new(path, 0, what)
     })
 }
@@ -106,19 +100,12 @@ fn functions(code: &str) -> Vec<Function> {
             continue;
         }
         let rest = code[at + 3..].trim_start();
-        let name: String = rest
-            .chars()
-            .take_while(|next| next.is_alphanumeric() || *next == '_')
-            .collect();
+        let name: String = rest.chars().take_while(|next| next.is_alphanumeric() || *next == '_').collect();
         if name.is_empty() {
             continue;
         }
         if let Some(end) = body_end(&code[at..]) {
-            found.push(Function {
-                name,
-                line: line_of(code, at),
-                lines: code[at..at + end].matches('\n').count() + 1,
-            });
+            found.push(Function { name, line: line_of(code, at), lines: code[at..at + end].matches('\n').count() + 1 });
         }
     }
     found
@@ -169,11 +156,7 @@ mod tests {
     #[test]
     fn good_file_passes() {
         check("src/lane.rs", &long_function(70), &[]);
-        check(
-            "src/main.rs",
-            "//! A.\n// todo! fn ignore\nconst A: &str = \"todo!()\";\n",
-            &[],
-        );
+        check("src/main.rs", "//! A.\n// todo! fn ignore\nconst A: &str = \"todo!()\";\n", &[]);
     }
 
     #[test]
@@ -184,11 +167,7 @@ mod tests {
 
     #[test]
     fn long_function_is_caught_at_its_line() {
-        check(
-            "a.rs",
-            &long_function(71),
-            &["a.rs:2: function `a` has 71 lines"],
-        );
+        check("a.rs", &long_function(71), &["a.rs:2: function `a` has 71 lines"]);
     }
 
     #[test]
@@ -203,11 +182,7 @@ mod tests {
     #[test]
     fn unfinished_code_is_caught() {
         check("a.rs", "//! A.\nfn f() { todo!() }\n", &["a.rs:2: `todo!`"]);
-        check(
-            "a.rs",
-            "//! A.\n#[ignore = \"slow\"]\nfn f() {}\n",
-            &["a.rs:2: `#[ignore`"],
-        );
+        check("a.rs", "//! A.\n#[ignore = \"slow\"]\nfn f() {}\n", &["a.rs:2: `#[ignore`"]);
         let marked = format!("//! A.\n\n// {}ME: later\n", "FIX");
         check("a.rs", &marked, &["a.rs:3: `FIX"]);
     }

@@ -48,11 +48,7 @@ fn from_git(root: &Path) -> Option<Vec<PathBuf>> {
         .output()
         .ok()?;
     let names = String::from_utf8(list.stdout).ok()?;
-    let found: Vec<PathBuf> = names
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(PathBuf::from)
-        .collect();
+    let found: Vec<PathBuf> = names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect();
     (list.status.success() && !found.is_empty()).then_some(found)
 }
 

@@ -9,11 +9,7 @@ use std::path::Path;
 use crate::Finding;
 
 /// Folders that exist on the machine of one person only.
-const MACHINE_PATHS: [&str; 3] = [
-    concat!("/wo", "rk/"),
-    concat!("/ro", "ot/"),
-    concat!("/ho", "me/me/"),
-];
+const MACHINE_PATHS: [&str; 3] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/me/")];
 
 /// Everything wrong with the words of the text file `path`.
 pub fn problems(path: &Path, text: &str) -> Vec<Finding> {
@@ -24,17 +20,10 @@ pub fn problems(path: &Path, text: &str) -> Vec<Finding> {
     for (number, line) in text.lines().enumerate() {
         for machine_path in MACHINE_PATHS {
             // Behind a name it is a folder of ours: `our/work/` is fine.
-            let starts_a_path = |at: usize| {
-                !line[..at]
-                    .ends_with(|before: char| before.is_alphanumeric() || "._-}".contains(before))
-            };
-            if line
-                .match_indices(machine_path)
-                .any(|(at, _)| starts_a_path(at))
-            {
-                let what = format!(
-                    "`{machine_path}` is a path of one machine: use a relative or a temporary one"
-                );
+            let starts_a_path =
+                |at: usize| !line[..at].ends_with(|before: char| before.is_alphanumeric() || "._-}".contains(before));
+            if line.match_indices(machine_path).any(|(at, _)| starts_a_path(at)) {
+                let what = format!("`{machine_path}` is a path of one machine: use a relative or a temporary one");
                 found.push(Finding::new(path, number + 1, what));
             }
         }
@@ -57,10 +46,7 @@ mod tests {
 
     #[test]
     fn machine_paths_are_caught_where_they_stand() {
-        let text = format!(
-            "fine\nsee {}x and \"{}y\"\n",
-            MACHINE_PATHS[0], MACHINE_PATHS[1]
-        );
+        let text = format!("fine\nsee {}x and \"{}y\"\n", MACHINE_PATHS[0], MACHINE_PATHS[1]);
         check("docs/a.md", &text, &[2, 2]);
         check("tests/data/a.jsonl", &text, &[]);
     }

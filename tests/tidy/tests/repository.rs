@@ -3,11 +3,7 @@
 //! It decides nothing: the rules and their own tests are in `src`.
 //!
 //! Invariant: it fails when it finds nothing to check, so that a wrong folder cannot pass for a tidy one.
-#![allow(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a panic is how a test fails"
-)]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a panic is how a test fails")]
 
 use std::path::{Path, PathBuf};
 
@@ -33,51 +29,32 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 
 #[track_caller]
 fn none(problems: &[Finding]) {
-    let list: Vec<String> = problems
-        .iter()
-        .map(|problem| format!("  {problem}"))
-        .collect();
-    assert!(
-        problems.is_empty(),
-        "{} problems:\n{}",
-        list.len(),
-        list.join("\n")
-    );
+    let list: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
+    assert!(problems.is_empty(), "{} problems:\n{}", list.len(), list.join("\n"));
 }
 
 #[test]
 fn rust_files_keep_the_house_style() {
     let files = texts(|path| has_extension(path, "rs"));
-    for note in files
-        .iter()
-        .filter_map(|(path, text)| source::notes(path, text))
-    {
+    for note in files.iter().filter_map(|(path, text)| source::notes(path, text)) {
         println!("note: {note}");
     }
-    let problems: Vec<_> = files
-        .iter()
-        .flat_map(|(path, text)| source::problems(path, text))
-        .collect();
+    let problems: Vec<_> = files.iter().flat_map(|(path, text)| source::problems(path, text)).collect();
     none(&problems);
 }
 
 #[test]
 fn crates_import_only_what_they_may() {
     let manifests = texts(|path| path.ends_with("Cargo.toml"));
-    let problems: Vec<_> = manifests
-        .iter()
-        .flat_map(|(path, text)| imports::problems(path, text))
-        .collect();
+    let problems: Vec<_> = manifests.iter().flat_map(|(path, text)| imports::problems(path, text)).collect();
     none(&problems);
 }
 
 #[test]
 fn core_cannot_name_a_clock() {
     let core = texts(|path| path == Path::new("host/core/src/lib.rs"));
-    let problems: Vec<_> = core
-        .iter()
-        .filter_map(|(path, text)| imports::core_problems(path, &Mask::new(text).code))
-        .collect();
+    let problems: Vec<_> =
+        core.iter().filter_map(|(path, text)| imports::core_problems(path, &Mask::new(text).code)).collect();
     none(&problems);
 }
 
@@ -86,18 +63,12 @@ fn pages_link_to_what_exists_and_decisions_tell_their_price() {
     let root = tree::root();
     let files = texts(|path| has_extension(path, "md"));
     let exists = |path: &Path| root.join(path).exists();
-    let problems: Vec<_> = files
-        .iter()
-        .flat_map(|(path, text)| pages::problems(path, text, exists))
-        .collect();
+    let problems: Vec<_> = files.iter().flat_map(|(path, text)| pages::problems(path, text, exists)).collect();
     none(&problems);
 }
 
 #[test]
 fn no_file_names_a_path_of_one_machine() {
-    let problems: Vec<_> = texts(|_| true)
-        .iter()
-        .flat_map(|(path, text)| words::problems(path, text))
-        .collect();
+    let problems: Vec<_> = texts(|_| true).iter().flat_map(|(path, text)| words::problems(path, text)).collect();
     none(&problems);
 }
