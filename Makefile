@@ -1,5 +1,5 @@
 # One word for each thing a person does here. Cargo does the building; this file only puts the steps in order.
-# Output goes to $CARGO_TARGET_DIR when that is set, else to ./target.
+# `make demo ARGS="--seed 7"` and `make bench ARGS=...` pass options on. Output goes to $CARGO_TARGET_DIR when that is set, else to ./target.
 
 CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
@@ -29,11 +29,11 @@ help: ## show this list
 
 demo: build ## publish real events through the bus, kill it half-way, check that nothing is lost
 	$(call say,running the demo)
-	@$(CARGO) run --quiet --package bugle-demo
+	@$(CARGO_TARGET_DIR)/debug/bugle-demo $(ARGS)
 
-test: build ## build everything and run every test
-	$(call say,building the tests)
-	@$(CARGO) test --workspace --no-run
+test: plugins ## build everything and run every test
+	$(call say,building the host and the tests (the first time takes several minutes))
+	@$(CARGO) build --workspace --bins --tests
 	$(call say,running the tests of the host and the SDK)
 	@$(CARGO) test --workspace
 	$(call say,running the tests of the plugins)
@@ -41,7 +41,7 @@ test: build ## build everything and run every test
 
 bench: build ## measure ingest, end to end and single calls on this machine
 	$(call say,running the benchmarks)
-	@$(CARGO) run --quiet --package bugle-bench
+	@$(CARGO_TARGET_DIR)/debug/bugle-bench $(ARGS)
 
 plugins: setup ## build the plugins as WebAssembly components
 	$(call say,building the plugins)
@@ -80,8 +80,8 @@ clean: ## delete everything that was built
 setup: ## check this machine and install what is missing
 	@tests/setup.sh
 
-# The same packages in one go for the demo, the tests and the benchmarks: cargo unifies features over what it is asked to
-# build, so asking for single packages would compile their dependencies again.
+# Always the whole workspace: cargo unifies features over the packages it is asked for, so asking for single ones would
+# compile their dependencies again.
 build: plugins
 	$(call say,building the host (the first time takes several minutes))
 	@$(CARGO) build --workspace --bins
