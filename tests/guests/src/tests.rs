@@ -91,6 +91,32 @@ fn plugins_that_ship_stay_small() {
     }
 }
 
+/// The commands of the guide, as typed, in a folder beside a `bugle` that is this repository.
+#[test]
+fn the_first_plugin_of_the_guide_passes_its_test_and_builds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+    let guide = std::fs::read_to_string(root.join("docs/plugin-guide.md")).unwrap();
+    let start = guide.find("mkdir -p sms/src").unwrap();
+    let commands = guide[start..].split("\n```\n").next().unwrap();
+    let desk = guest("guide");
+    std::fs::create_dir_all(desk.join("sms")).unwrap();
+    std::os::unix::fs::symlink(&root, desk.join("bugle")).ok();
+    // The pinned versions of the other plugins, so that nothing needs to be looked up.
+    std::fs::copy(root.join("plugins/Cargo.lock"), desk.join("sms/Cargo.lock")).unwrap();
+    let target = guest("").ancestors().nth(4).unwrap().join("guests");
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-e", "-c", commands]).current_dir(&desk).env("CARGO_TARGET_DIR", &target);
+    for name in ["CARGO", "RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"] {
+        shell.env_remove(name);
+    }
+    let output = shell.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("1 passed"), "{text}");
+    let found = read(&target.join("wasm32-wasip2/release/sms.wasm")).unwrap();
+    assert!(found.manifest.is_some_and(|manifest| manifest.starts_with("name = \"sms\"")));
+}
+
 #[test]
 fn what_should_be_no_component_is_none() {
     assert!(!read(&core_module()).unwrap().is_component);
