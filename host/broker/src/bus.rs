@@ -1,0 +1,169 @@
+//! The handle to a running bus: what ingress, the admin API and the plugins' host ask of it. Cheap to clone.
+//!
+//! Order of use: [`Bus::start`] with an opened store and the decoded catalog, then anything, then [`Bus::shutdown`]. Watch
+//! [`Bus::failed`]: once it has a reason, the process must exit (guarantees G11).
+//!
+//! Knows nothing of frames, HTTP, WebAssembly or the form of catalog rows; those are the server's.
+
+mod count;
+mod kv;
+mod look;
+mod producers;
+mod recover;
+mod shutdown;
+mod status;
+mod subscriptions;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bugle_core::ids::Name;
+use bugle_core::spec;
+use bugle_core::step::{CatalogKind, Write};
+use bugle_core::time::Timestamp;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::call::Port;
+use crate::counters::CommitCounters;
+use crate::invoke::Invoke;
+use crate::queue::{Committed, Done, Item, Stopped, Writes};
+use crate::shared::Shared;
+
+pub use count::Count;
+pub use kv::{KvSwap, KvWriteError};
+pub use recover::{Parts, StartError};
+pub use status::{SubscriptionStatus, Throughput};
+pub use subscriptions::{Applied, ApplySubscription, StartAt, SubscriptionError};
+pub use topics::CreateTopicError;
+
+/// Settings of the broker.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Memory of the tail ring, in bytes. Default 128 MiB. Small: slow subscriptions read the disk sooner.
+    pub ring_bytes_max: usize,
+    /// Where random choices (jitter of retries) start. Default: from the operating system.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            ring_bytes_max: 128 << 20,
+            seed: RandomState::new().hash_one(0),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Bus {
+    inside: Arc<Inside>,
+}
+
+struct Inside {
+    shared: Arc<Shared>,
+    invoke: Arc<dyn Invoke>,
+    runtime: tokio::runtime::Handle,
+    options: Options,
+    running: RwLock<BTreeMap<Name, Running>>,
+    /// Held while a definition changes, so that two operators cannot create the same name.
+    definitions: tokio::sync::Mutex<()>,
+    committer: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// A subscription and its worker.
+struct Running {
+    spec: spec::Subscription,
+    port: Arc<Port>,
+    worker: JoinHandle<()>,
+}
+
+impl Bus {
+    /// Has the reason once the store failed.
+    #[must_use]
+    pub fn failed(&self) -> watch::Receiver<Option<String>> {
+        self.inside.shared.failed.subscribe()
+    }
+
+    /// The accepted time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inside.shared.clock.now()
+    }
+
+    /// What the committer did so far.
+    #[must_use]
+    pub fn commits(&self) -> &CommitCounters {
+        &self.inside.shared.counters
+    }
+
+    /// Writes or deletes a definition the broker does not know (plugin, component, audit row, ...), with other such rows in
+    /// the same batch. Returns when it is durable.
+    pub async fn define(
+        &self,
+        kind: CatalogKind,
+        key: String,
+        value: Option<Vec<u8>>,
+        also: Vec<Definition>,
+    ) -> Result<(), Stopped> {
+        let mut writes = vec![Write::Catalog { kind, key, value }];
+        writes.extend(also.into_iter().map(Definition::into_write));
+        self.inside.commit(writes).await?;
+        Ok(())
+    }
+}
+
+/// A catalog row to write in the batch of another change: an audit row, for instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// What kind.
+    pub kind: CatalogKind,
+    /// Its name or number.
+    pub key: String,
+    /// Definition, or delete.
+    pub value: Option<Vec<u8>>,
+}
+
+impl Definition {
+    fn into_write(self) -> Write {
+        Write::Catalog {
+            kind: self.kind,
+            key: self.key,
+            value: self.value,
+        }
+    }
+}
+
+impl Inside {
+    /// Commits rows and waits until they are durable.
+    async fn commit(&self, writes: Vec<Write>) -> Result<Committed, Stopped> {
+        self.commit_item(Writes {
+            writes,
+            ..Writes::default()
+        })
+        .await
+    }
+
+    async fn commit_item(&self, mut writes: Writes) -> Result<Committed, Stopped> {
+        let (done, durable) = oneshot::channel();
+        writes.done = Done::Caller(done);
+        self.shared.queue.push(Item::Writes(writes))?;
+        durable.await.map_err(|_| Stopped)
+    }
+
+    fn port(&self, name: &str) -> Option<Arc<Port>> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        running.get(name).map(|running| Arc::clone(&running.port))
+    }
+
+    fn ports(&self) -> Vec<Arc<Port>> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        running
+            .values()
+            .map(|running| Arc::clone(&running.port))
+            .collect()
+    }
+}

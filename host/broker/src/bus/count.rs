@@ -1,0 +1,76 @@
+//! How many events a subscription would get: asked before one is created anywhere but at the latest event.
+
+use std::sync::Arc;
+
+use bugle_core::ids::Offset;
+use bugle_core::spec::Subscription;
+
+use super::{Bus, StartAt};
+use crate::reads::ReadError;
+
+/// Events looked at in one go; between two the thread is given back.
+const PAGE_EVENTS: usize = 4_096;
+/// See [`PAGE_EVENTS`].
+const PAGE_BYTES: usize = 1 << 20;
+/// A count ends here: whoever is about to deliver more than a million needs no exact figure.
+const LOOKED_AT_MAX: u64 = 1_000_000;
+
+/// The answer to [`Bus::count`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Events that would be delivered, as far as was looked.
+    pub events: u64,
+    /// Whether the count stopped before the end of the log, so that there may be more.
+    pub is_cut: bool,
+}
+
+impl Bus {
+    /// How many events of the log a subscription that starts there would get.
+    pub async fn count(&self, spec: &Subscription, start: StartAt) -> Result<Count, ReadError> {
+        let end = self.end();
+        let mut from = match start {
+            StartAt::Latest => end,
+            StartAt::Earliest => Offset(0),
+            StartAt::Offset(offset) => offset,
+        };
+        let mut count = Count { events: 0, is_cut: false };
+        let mut looked_at = 0;
+        while from < end {
+            if looked_at >= LOOKED_AT_MAX {
+                count.is_cut = true;
+                break;
+            }
+            let events = self.read(from, PAGE_EVENTS, PAGE_BYTES).await?;
+            let Some(last) = events.last() else {
+                break;
+            };
+            from = last.position.offset.next();
+            looked_at += events.len() as u64;
+            let wanted = events.iter().filter(|stored| {
+                stored.position.offset < end
+                    && spec.topics.contains(&stored.topic)
+                    && spec.filter.matches(&stored.event)
+            });
+            count.events += wanted.count() as u64;
+        }
+        Ok(count)
+    }
+
+    /// Events of the log, all topics, from an offset on: from memory if they are there, else from the store.
+    pub async fn read(
+        &self,
+        from: Offset,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<bugle_core::event::StoredEvent>, ReadError> {
+        let store = Arc::clone(&self.inside.shared.store);
+        let read = move || store.events(from, events_max, bytes_max);
+        Ok(self.inside.shared.blocking.run(read).await?)
+    }
+
+    /// The offset after the last committed event.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.inside.shared.ring.end()
+    }
+}

@@ -1,0 +1,85 @@
+//! Creating topics. Their rows are the server's; their numbers are given here and never reused.
+
+use bugle_core::ids::{Name, TopicId};
+use bugle_core::spec::Topic;
+use bugle_core::step::{CatalogKind, Write};
+
+use super::{Bus, Definition};
+use crate::queue::{Stopped, Writes};
+use crate::reads::ReadError;
+
+/// Key of the row that holds the number of the next topic, in decimal.
+const NEXT_TOPIC: &str = "next-topic";
+
+/// Why a topic was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateTopicError {
+    /// The caller: it is there.
+    #[error("topic `{}` exists already", .0.name)]
+    Exists(Topic),
+    /// The operator: the disk.
+    #[error("could not read the number of the next topic")]
+    Read(#[source] ReadError),
+    /// The host stops.
+    #[error("could not create the topic")]
+    Stopped(#[source] Stopped),
+}
+
+impl Bus {
+    /// Every topic, by name.
+    #[must_use]
+    pub fn topics(&self) -> Vec<Topic> {
+        self.inside.shared.topics.all()
+    }
+
+    /// The number of a topic.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<TopicId> {
+        self.inside.shared.topics.number(name)
+    }
+
+    /// Creates a topic; returns when it is durable. `row` makes the catalog row from the numbered topic.
+    pub async fn create_topic(
+        &self,
+        name: Name,
+        row: impl FnOnce(&Topic) -> Vec<u8>,
+        also: Vec<Definition>,
+    ) -> Result<Topic, CreateTopicError> {
+        let _one_at_a_time = self.inside.definitions.lock().await;
+        if let Some(id) = self.topic(&name) {
+            return Err(CreateTopicError::Exists(Topic { id, name }));
+        }
+        let (number, counter) = self.inside.next_number(NEXT_TOPIC).map_err(CreateTopicError::Read)?;
+        let topic = Topic { id: TopicId(number), name };
+        let mut writes = vec![
+            counter,
+            Write::Catalog { kind: CatalogKind::Topic, key: topic.name.to_string(), value: Some(row(&topic)) },
+        ];
+        writes.extend(also.into_iter().map(Definition::into_write));
+        self.inside
+            .commit_item(Writes { writes, topic: Some(topic.clone()), ..Writes::default() })
+            .await
+            .map_err(CreateTopicError::Stopped)?;
+        self.inside.shared.topics.add(&topic);
+        Ok(topic)
+    }
+}
+
+impl super::Inside {
+    /// The next number of a counter and the row that uses it up.
+    pub(super) fn next_number(&self, counter: &str) -> Result<(u32, Write), ReadError> {
+        let next = self
+            .shared
+            .store
+            .catalog(CatalogKind::Counter, counter)?
+            .and_then(|row| String::from_utf8(row).ok())
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(1_u32);
+        let row = Write::Catalog {
+            kind: CatalogKind::Counter,
+            key: counter.to_owned(),
+            value: Some((next + 1).to_string().into_bytes()),
+        };
+        Ok((next, row))
+    }
+}

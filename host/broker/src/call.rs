@@ -1,0 +1,319 @@
+//! One started attempt, in the hands of whoever runs the plugin: the delivery, its host imports, its end.
+//!
+//! It drives [`bugle_core::attempt`]: looks up what that asks for, commits what it wants durable, and sends the end to the
+//! subscription's worker. It decides nothing itself. A call that uses no import costs one message.
+//!
+//! Use: [`Call::delivery`], any number of [`Call::import`], then [`Call::finish`] once. Dropped without it, the attempt counts
+//! as never started and the delivery is run again at no cost.
+
+use std::sync::Arc;
+
+use bugle_core::attempt::{Attempt, CallFacts, Fact, Look, Next, Transaction};
+use bugle_core::code::Code;
+use bugle_core::delivery::{CallEnd, Delivery, Verdict};
+use bugle_core::ids::{ClaimId, Name, Position, SubscriptionId, Ticket};
+use bugle_core::import::{ClaimOutcome, Import, ImportError, ImportResult, Strength};
+use bugle_core::ledger::{ClaimAsk, KvEffect, Ledger, LedgerStep};
+use bugle_core::step::Write;
+use bugle_core::time::Millis;
+use tokio::sync::oneshot;
+
+use crate::counters::WorkerCounters;
+use crate::invoke::{FollowUp, HOPS_ATTRIBUTE};
+use crate::queue::{Done, Stopped};
+use crate::reads::ReadError;
+use crate::shared::Shared;
+use crate::worker::{Effects, Ended, Inbox, Message};
+
+/// What the calls of a subscription share with its worker.
+pub(crate) struct Port {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) subscription: SubscriptionId,
+    pub(crate) name: Name,
+    pub(crate) counters: WorkerCounters,
+}
+
+/// See the module.
+pub struct Call {
+    port: Arc<Port>,
+    /// `None` once the end was sent.
+    delivery: Option<Delivery>,
+    /// Begun by the first import.
+    attempt: Option<Attempt>,
+    /// Set while a claim is being opened, so that a call stopped there leaves none behind.
+    is_claiming: bool,
+}
+
+impl Call {
+    pub(crate) fn new(port: Arc<Port>, delivery: Delivery) -> Call {
+        Call { port, delivery: Some(delivery), attempt: None, is_claiming: false }
+    }
+
+    /// What to hand to the plugin.
+    #[must_use]
+    pub fn delivery(&self) -> &Delivery {
+        self.delivery.as_ref().expect("the delivery is taken only by `finish` and `drop`, after which there is no call")
+    }
+
+    /// One host import of the plugin. A future dropped half-way means that the plugin was stopped: finish the call then.
+    pub async fn import(&mut self, import: Import) -> ImportResult {
+        if let Import::Publish(events) = &import {
+            self.check_encoding(events)?;
+        }
+        let now = self.port.shared.clock.now();
+        let mut next = self.begun().handle(now, import);
+        loop {
+            let fact = match next {
+                Next::Reply(result) => return result,
+                Next::Look(look) => self.look(look).await,
+                Next::Claim { key, strength, keep } => self.claim(key, strength, keep).await,
+                Next::Confirm { claim, receipt, transaction } => self.confirm(claim, receipt, transaction).await,
+                Next::Release(end) => {
+                    let now = self.port.shared.clock.now();
+                    let pushed = self.port.shared.ledger_step(Done::Nobody, |ledger| {
+                        let step = ledger.release(now, end.claim, end.fate).unwrap_or(None);
+                        ((), one(step))
+                    });
+                    pushed.map_or_else(failed, |()| Fact::Released)
+                }
+                Next::Extend(by) => self.extend(by).await,
+                Next::Waiting => self.waiting().await,
+            };
+            let now = self.port.shared.clock.now();
+            next = self.begun().fact(now, fact);
+            self.is_claiming = false;
+        }
+    }
+
+    /// The call has ended. One message to the worker; never blocks.
+    pub fn finish(mut self, end: CallEnd) {
+        self.send_end(end);
+    }
+
+    fn begun(&mut self) -> &mut Attempt {
+        let Call { port, delivery, attempt, .. } = self;
+        attempt.get_or_insert_with(|| {
+            let delivery = delivery.as_ref().expect("imports come before the end of the call");
+            Attempt::begin(facts(port, delivery))
+        })
+    }
+
+    fn ticket(&self) -> Ticket {
+        self.delivery().ticket
+    }
+
+    fn position(&self) -> Position {
+        self.delivery().event.position
+    }
+
+    async fn look(&self, look: Look) -> Fact {
+        let shared = &self.port.shared;
+        let found = match look {
+            Look::Kv { key } => shared.kv_visible(&self.port.name, &key).map(Fact::Kv),
+            Look::KvScan { prefix, after, limit } => {
+                shared.kv_scan(self.port.name.clone(), prefix, after, limit).await.map(Fact::KvRows)
+            }
+            Look::Records { business_key, recipient } => {
+                shared.records(self.port.subscription, business_key, recipient).await.map(Fact::Records)
+            }
+            Look::Topics(names) => Ok(Fact::Topics(shared.topics.numbers(&names))),
+        };
+        found.unwrap_or_else(|error| Fact::Failed(error.into_import()))
+    }
+
+    async fn claim(&mut self, key: String, strength: Strength, keep: Millis) -> Fact {
+        let shared = &self.port.shared;
+        let now = shared.clock.now();
+        let ask = ClaimAsk { scope: self.port.name.clone(), key, ticket: self.ticket(), strength, keep };
+        let (done, durable) = oneshot::channel();
+        self.is_claiming = true;
+        // The row is read under the ledger's lock: read before, it could be older than what the ledger has forgotten since.
+        let opened = shared.ledger_step(Done::Caller(done), |ledger| match shared.store.claim(&ask.scope, &ask.key) {
+            Err(error) => (Err(ReadError::from(error)), None),
+            Ok(stored) => {
+                let (outcome, write) = ledger.claim(now, ask, stored);
+                let must_wait = write.is_some();
+                (Ok((outcome, must_wait)), one(write))
+            }
+        });
+        match opened {
+            Err(stopped) => failed(stopped),
+            Ok(Err(error)) => Fact::Failed(error.into_import()),
+            Ok(Ok((outcome, false))) => Fact::Claimed(outcome),
+            Ok(Ok((outcome, true))) => match durable.await {
+                Ok(_) => Fact::Claimed(outcome),
+                Err(_) => failed(Stopped),
+            },
+        }
+    }
+
+    async fn confirm(&mut self, claim: ClaimId, receipt: Option<Vec<u8>>, transaction: Transaction) -> Fact {
+        let shared = &self.port.shared;
+        let now = shared.clock.now();
+        let (kv, mut rows) = match self.plain_rows(transaction) {
+            Ok((transaction, follow_ups, records)) => (transaction.kv, [follow_ups, records].concat()),
+            Err(error) => return Fact::Failed(invalid(error)),
+        };
+        let (done, durable) = oneshot::channel();
+        let store = &self.port.name;
+        let confirmed = shared.ledger_step(Done::Caller(done), |ledger| match ledger.confirm(now, claim, receipt) {
+            Err(not_open) => (Err(not_open.to_string()), None),
+            Ok((write, step)) => {
+                rows.push(write);
+                let step = kv_rows(shared, ledger, store, kv, &mut rows).unwrap_or(step);
+                (Ok(()), Some((rows, step)))
+            }
+        });
+        match confirmed {
+            Err(stopped) => failed(stopped),
+            Ok(Err(message)) => Fact::Failed(ImportError { code: Code::UnknownClaim, message, retry_after: None }),
+            Ok(Ok(())) => match durable.await {
+                Ok(_) => Fact::Confirmed,
+                Err(_) => failed(Stopped),
+            },
+        }
+    }
+
+    async fn extend(&self, by: Millis) -> Fact {
+        let (reply, answer) = oneshot::channel();
+        let ticket = self.ticket();
+        self.port.inbox.push(Message::Extend { ticket, by, reply });
+        Fact::Extended(answer.await.unwrap_or(None))
+    }
+
+    async fn waiting(&self) -> Fact {
+        let (reply, answer) = oneshot::channel();
+        let ticket = self.ticket();
+        self.port.inbox.push(Message::Waiting { ticket, reply });
+        Fact::Waiting(answer.await.unwrap_or(None))
+    }
+
+    /// Tells the guest at once what is wrong with a follow-up, not when its effects are committed.
+    fn check_encoding(&self, events: &[bugle_core::import::NewEvent]) -> Result<(), ImportError> {
+        let shared = &self.port.shared;
+        for event in events {
+            (shared.encode)(FollowUp { event, hops: 1, subscription: &self.port.name, now: shared.clock.now() })
+                .map_err(invalid)?;
+        }
+        Ok(())
+    }
+
+    /// Follow-ups and records of a transaction as rows; what is left of it is the ledger's.
+    fn plain_rows(&self, mut transaction: Transaction) -> Result<(Transaction, Vec<Write>, Vec<Write>), String> {
+        let shared = &self.port.shared;
+        let now = shared.clock.now();
+        let follow_ups = std::mem::take(&mut transaction.follow_ups)
+            .into_iter()
+            .map(|follow_up| {
+                let event = (shared.encode)(FollowUp {
+                    event: &follow_up.event,
+                    hops: follow_up.hops,
+                    subscription: &self.port.name,
+                    now,
+                })?;
+                Ok(Write::Append { topic: follow_up.topic, event })
+            })
+            .collect::<Result<Vec<Write>, String>>()?;
+        let records = std::mem::take(&mut transaction.records)
+            .into_iter()
+            .map(|row| Write::Record { subscription: self.port.subscription, position: self.position(), row })
+            .collect();
+        Ok((transaction, follow_ups, records))
+    }
+
+    fn send_end(&mut self, end: CallEnd) {
+        let attempt = match (self.attempt.take(), &end) {
+            (None, CallEnd::Returned(Ok(()))) => None,
+            (Some(attempt), _) => Some(attempt),
+            (None, _) => Some(Attempt::begin(facts(&self.port, self.delivery()))),
+        };
+        let ended = attempt.map(|attempt| attempt.finish(self.port.shared.clock.now(), end));
+        let (verdict, hold, pause, effects) = match ended {
+            None => (Verdict::Ack, None, None, None),
+            Some(ended) => {
+                let (transaction, confirms, releases) = (ended.transaction, ended.confirms, ended.releases);
+                let (kv, writes, records, verdict) = match self.plain_rows(transaction) {
+                    Ok((kv, writes, records)) => (kv, writes, records, ended.verdict),
+                    // Every follow-up was encoded once when it was given, so only a bug of the encoder leads here.
+                    Err(error) => (
+                        Transaction::default(),
+                        Vec::new(),
+                        Vec::new(),
+                        Verdict::Broke(format!("a follow-up event could not be encoded: {error}")),
+                    ),
+                };
+                let effects = Effects { kv, writes, records, confirms, releases, has_stray_claim: self.is_claiming };
+                let is_empty = !effects.need_ledger() && effects.writes.is_empty() && effects.records.is_empty();
+                let effects = (!is_empty).then(|| Box::new(effects));
+                (verdict, ended.hold, ended.pause, effects)
+            }
+        };
+        if let Some(delivery) = self.delivery.take() {
+            self.port.inbox.push(Message::Ended(Ended {
+                ticket: delivery.ticket,
+                event: delivery.event,
+                verdict,
+                hold,
+                pause,
+                effects,
+            }));
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if self.delivery.is_none() {
+            return;
+        }
+        self.send_end(if self.attempt.is_none() {
+            CallEnd::NotStarted("the call was dropped before the plugin ran".to_owned())
+        } else {
+            CallEnd::Trapped("the call was dropped while the plugin ran".to_owned())
+        });
+    }
+}
+
+fn facts(port: &Port, delivery: &Delivery) -> CallFacts {
+    let event = &delivery.event.event;
+    CallFacts {
+        ticket: delivery.ticket,
+        attempt: delivery.attempt,
+        subscription: port.subscription,
+        position: delivery.event.position,
+        event_id: event.id().to_owned(),
+        idempotency_key: delivery.idempotency_key.clone(),
+        claim_scope: port.name.clone(),
+        kv_store: port.name.clone(),
+        hops: event.attribute(HOPS_ATTRIBUTE).and_then(|hops| hops.parse().ok()).unwrap_or(0),
+    }
+}
+
+/// Turns kv changes that depend on no read into rows.
+fn kv_rows(
+    shared: &Shared,
+    ledger: &mut Ledger,
+    store: &Name,
+    kv: Vec<(String, KvEffect)>,
+    rows: &mut Vec<Write>,
+) -> Option<LedgerStep> {
+    let stored = |key: &str| shared.stored_kv(store, key);
+    let (writes, step) = ledger
+        .kv_commit(shared.clock.now(), store, &[], kv, stored)
+        .expect("a transaction without reads meets no conflict")?;
+    rows.extend(writes);
+    Some(step)
+}
+
+fn one(step: Option<(Write, LedgerStep)>) -> Option<(Vec<Write>, LedgerStep)> {
+    step.map(|(write, step)| (vec![write], step))
+}
+
+fn failed(_: Stopped) -> Fact {
+    Fact::Failed(ImportError { code: Code::StorageFailed, message: Stopped.to_string(), retry_after: None })
+}
+
+fn invalid(message: String) -> ImportError {
+    ImportError { code: Code::Invalid, message, retry_after: None }
+}

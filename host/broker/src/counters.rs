@@ -1,0 +1,78 @@
+//! What the broker counts, for metrics and status. Plain atomics: written on the hot path, read by anyone.
+//!
+//! Knows nothing of how they are shown.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::histogram::Histogram;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds.
+    pub fn add(&self, by: u64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// The sum so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the committer did since the start of the process. Each commit is one sync.
+#[derive(Debug, Default)]
+pub struct CommitCounters {
+    /// Synced batches.
+    pub commits: Counter,
+    /// Bytes of those batches.
+    pub bytes: Counter,
+    /// Rows in them.
+    pub rows: Counter,
+    /// Events stored.
+    pub events: Counter,
+    /// Events found to be duplicates.
+    pub duplicates: Counter,
+    /// Events and whole batches refused.
+    pub refused: Counter,
+    /// Batches refused because the disk is nearly full.
+    pub disk_full: Counter,
+    /// Microseconds inside the store's commit.
+    pub commit_us: Counter,
+    /// Ids looked up on disk or in the ring to judge duplicates.
+    pub lookups: Counter,
+}
+
+/// What one subscription's worker did since it started.
+#[derive(Debug, Default)]
+pub struct WorkerCounters {
+    /// Attempts handed to the plugin.
+    pub attempts: Counter,
+    /// Deliveries acked, durably.
+    pub acked: Counter,
+    /// Attempts that asked for another try.
+    pub nacked: Counter,
+    /// Deliveries rejected by the plugin.
+    pub rejected: Counter,
+    /// Attempts put off at no cost.
+    pub deferred: Counter,
+    /// Attempts that may have been sent.
+    pub unknown: Counter,
+    /// Attempts in which the plugin broke.
+    pub broke: Counter,
+    /// Attempts run again because two transactions met.
+    pub conflicts: Counter,
+    /// Attempts that never started.
+    pub not_started: Counter,
+    /// Leases that ran out.
+    pub lapsed: Counter,
+    /// Steps committed.
+    pub steps: Counter,
+    /// Events read from the store, because the ring did not hold them any more.
+    pub store_reads: Counter,
+    /// Publish to settled, by receipt time, in ms; acks only.
+    pub settle_ms: Histogram,
+}

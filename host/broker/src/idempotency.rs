@@ -1,0 +1,90 @@
+//! The idempotency key that goes out with each external call of a delivery, and the text form of its 128 bits.
+//!
+//! It depends only on (store incarnation, subscription, position, key generation), so it is the same on each attempt, after a
+//! crash, after a restart and under a new plugin revision; another store, subscription, event or an edited replay (a new
+//! generation) gets another one. A keyed 128-bit hash: two deliveries of one store share a key with a chance of about
+//! n^2 / 2^129.
+
+use std::hash::Hasher;
+
+use bugle_core::ids::{Position, SubscriptionId};
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+/// Digits of Crockford's base 32: no I, L, O, U.
+const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// 128 bits at 5 bits each.
+const DIGITS_LEN: usize = 26;
+
+/// The maker of keys of one store.
+#[derive(Clone, Copy, Debug)]
+pub struct IdempotencyKeys {
+    incarnation: [u8; 16],
+}
+
+impl IdempotencyKeys {
+    /// Keys of the store with this incarnation.
+    #[must_use]
+    pub fn new(incarnation: [u8; 16]) -> IdempotencyKeys {
+        IdempotencyKeys { incarnation }
+    }
+
+    /// The key of a delivery, such as `msg_3Z9VQ0M2K7S1T8B4XH6C5D0EFG`.
+    #[must_use]
+    pub fn key(&self, subscription: SubscriptionId, position: Position, generation: u32) -> String {
+        let mut hasher = SipHasher24::new_with_key(&self.incarnation);
+        hasher.write_u32(subscription.0);
+        hasher.write_u16(position.slot.0);
+        hasher.write_u64(position.offset.0);
+        hasher.write_u32(generation);
+        text(hasher.finish128().as_u128())
+    }
+}
+
+fn text(mut bits: u128) -> String {
+    let mut digits = [0_u8; DIGITS_LEN];
+    for digit in digits.iter_mut().rev() {
+        let low = (bits & 31) as usize;
+        *digit = DIGITS.get(low).copied().unwrap_or(b'0');
+        bits >>= 5;
+    }
+    let mut key = String::with_capacity(4 + DIGITS_LEN);
+    key.push_str("msg_");
+    key.extend(digits.iter().map(|&digit| char::from(digit)));
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bugle_core::ids::{Offset, Slot};
+    use std::collections::BTreeSet;
+
+    fn at(offset: u64) -> Position {
+        Position { slot: Slot(0), offset: Offset(offset) }
+    }
+
+    /// The value is pinned: a change would give every delivery in flight at an upgrade a new key, so a repeat.
+    #[test]
+    fn the_key_of_a_delivery_never_changes() {
+        let keys = IdempotencyKeys::new([7; 16]);
+        let key = keys.key(SubscriptionId(1), at(42), 0);
+        assert_eq!(key, keys.key(SubscriptionId(1), at(42), 0));
+        assert_eq!(key.len(), 30);
+        assert_eq!(key, PINNED);
+    }
+
+    const PINNED: &str = "msg_77JCKPQQPQA16EYGS20ARH9Z55";
+
+    #[test]
+    fn each_part_makes_another_key() {
+        let keys = IdempotencyKeys::new([7; 16]);
+        let other = IdempotencyKeys::new([8; 16]);
+        let mut seen = BTreeSet::new();
+        for offset in 0..1000 {
+            assert!(seen.insert(keys.key(SubscriptionId(1), at(offset), 0)));
+            assert!(seen.insert(keys.key(SubscriptionId(2), at(offset), 0)));
+            assert!(seen.insert(keys.key(SubscriptionId(1), at(offset), 1)));
+            assert!(seen.insert(other.key(SubscriptionId(1), at(offset), 0)));
+        }
+    }
+}

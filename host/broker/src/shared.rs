@@ -1,0 +1,77 @@
+//! What committer, workers, calls and the bus handle share. A bag of parts, each with its own rules; no decision here.
+//!
+//! Invariant: ledger writes are queued under the ledger's lock. Lock order: ledger, then queue.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bugle_core::ids::{Name, Offset, TopicId};
+use bugle_core::ledger::{Ledger, LedgerStep};
+use bugle_core::step::Write;
+use bugle_store::Store;
+use tokio::sync::watch;
+
+use crate::blocking::Blocking;
+use crate::clock::Clock;
+use crate::counters::CommitCounters;
+use crate::idempotency::IdempotencyKeys;
+use crate::invoke::EncodeEvent;
+use crate::queue::{Done, Item, Queue, Stopped, Writes};
+use crate::ring::Ring;
+use crate::topics::Topics;
+use crate::worker::Inbox;
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<Store>,
+    pub(crate) ring: Ring,
+    pub(crate) queue: Queue,
+    pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) clock: Clock,
+    pub(crate) keys: IdempotencyKeys,
+    pub(crate) encode: EncodeEvent,
+    pub(crate) topics: Topics,
+    pub(crate) counters: CommitCounters,
+    pub(crate) blocking: Blocking,
+    /// Inboxes of all workers, to wake at new events.
+    pub(crate) readers: RwLock<Vec<Arc<Inbox>>>,
+    /// Why the host must stop, once it must.
+    pub(crate) failed: watch::Sender<Option<String>>,
+    /// The committer's thread is over.
+    pub(crate) has_ended: AtomicBool,
+    /// Publishing is refused for lack of disk.
+    pub(crate) is_disk_full: AtomicBool,
+}
+
+impl Shared {
+    /// Runs one step of the ledger and queues its rows before anybody else's step.
+    pub(crate) fn ledger_step<T>(
+        &self,
+        done: Done,
+        step: impl FnOnce(&mut Ledger) -> (T, Option<(Vec<Write>, LedgerStep)>),
+    ) -> Result<T, Stopped> {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let (value, rows) = step(&mut ledger);
+        if let Some((writes, step)) = rows {
+            self.queue.push(Item::Writes(Writes { writes, ledger: Some(step), done, ..Writes::default() }))?;
+        }
+        Ok(value)
+    }
+
+    /// Wakes the workers that wait for these events.
+    pub(crate) fn wake_readers(&self, topics: &[TopicId], end: Offset) {
+        let readers = self.readers.read().unwrap_or_else(PoisonError::into_inner);
+        for reader in readers.iter() {
+            reader.offer(topics, end);
+        }
+    }
+
+    /// The store failed: nothing is confirmed any more, and whoever waits learns that the outcome is unknown.
+    pub(crate) fn fail(&self, reason: &str) {
+        tracing::error!(error = reason, "the store failed; the host must stop and be started again");
+        self.queue.fail();
+        self.failed.send_replace(Some(reason.to_owned()));
+        self.has_ended.store(true, Ordering::Release);
+    }
+}

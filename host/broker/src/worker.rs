@@ -1,0 +1,269 @@
+//! The worker of one subscription: it feeds the machine, commits its steps and runs their actions. It decides nothing.
+//!
+//! One task, one inbox. It handles everything that has come in, then submits one step; while a few steps are on their way to
+//! the disk, further inputs gather into the next one. Payloads come from the ring, from a small window of chunks read for a
+//! laggard, or from the store.
+//!
+//! Invariant: `actions` of a step run after its writes are durable, and steps with a ledger part enter the committer's queue
+//! in the ledger's order.
+
+mod inbox;
+mod payloads;
+mod read;
+mod settle;
+mod step;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bugle_core::delivery::Delivery;
+use bugle_core::ids::{Name, Offset, Ticket};
+use bugle_core::step::{Action, Invocation, Step};
+use bugle_core::subscription::{Input, Machine};
+use bugle_core::time::Timestamp;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::call::{Call, Port};
+use crate::invoke::Invoke;
+pub(crate) use inbox::{Effects, Ended, Inbox, Message, Operator};
+use payloads::Payloads;
+use read::Reading;
+
+/// Steps of one subscription that may be on their way to the disk. Two keep the committer busy; more only split what could be
+/// one cursor row.
+const STEPS_IN_FLIGHT_MAX: u64 = 2;
+
+/// See the module.
+pub(crate) struct Worker {
+    port: Arc<Port>,
+    plugin: Name,
+    invoke: Arc<dyn Invoke>,
+    machine: Machine,
+    messages: Vec<Message>,
+    /// The step that gathers.
+    step: Step,
+    /// Bytes of rows in it that calls brought.
+    step_bytes: usize,
+    /// Ends whose commit has a part in the ledger: they wait until a step may be submitted.
+    held: Vec<Ended>,
+    /// What is to be done once the gathering step is durable.
+    after: After,
+    /// Submitted and not durable yet, oldest first.
+    submitted: VecDeque<After>,
+    completed: u64,
+    payloads: Payloads,
+    reading: Reading,
+    /// Attempts whose event must be fetched from the store first.
+    fetching: HashMap<Ticket, Invocation>,
+    /// Those of them that were not asked for yet.
+    unfetched: Vec<Invocation>,
+    /// Calls to hand over at the end of this round.
+    calls: Vec<Call>,
+    /// Calls handed over that have not ended.
+    calls_out: usize,
+    /// Somebody waits for the last call to end; no call is started any more.
+    draining: Option<Vec<oneshot::Sender<()>>>,
+    is_stopping: bool,
+    alarm: Alarm,
+}
+
+/// What follows a durable step.
+#[derive(Default)]
+struct After {
+    actions: Vec<Action>,
+    /// Receipt times of the events acked in it.
+    acked: Vec<Timestamp>,
+    replies: Vec<oneshot::Sender<()>>,
+}
+
+impl After {
+    fn is_empty(&self) -> bool {
+        self.actions.is_empty() && self.acked.is_empty() && self.replies.is_empty()
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(port: Arc<Port>, plugin: Name, invoke: Arc<dyn Invoke>, machine: Machine) -> Worker {
+        Worker {
+            port,
+            plugin,
+            invoke,
+            machine,
+            messages: Vec::new(),
+            step: Step::default(),
+            step_bytes: 0,
+            held: Vec::new(),
+            after: After::default(),
+            submitted: VecDeque::new(),
+            completed: 0,
+            payloads: Payloads::default(),
+            reading: Reading::Idle,
+            fetching: HashMap::new(),
+            unfetched: Vec::new(),
+            calls: Vec::new(),
+            calls_out: 0,
+            draining: None,
+            is_stopping: false,
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub(crate) async fn run(mut self) {
+        self.tick();
+        loop {
+            self.port.inbox.take(&mut self.messages);
+            self.complete_steps();
+            self.handle_messages();
+            self.tick_if_due();
+            self.read_at_tail();
+            self.run_immediate();
+            self.submit();
+            self.run_immediate();
+            self.fetch_all();
+            self.hand_over();
+            self.answer_drain();
+            if self.is_stopping {
+                return;
+            }
+            self.rest().await;
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.port.shared.clock.now()
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        let now = self.now();
+        self.machine.handle(now, input, &mut self.step);
+    }
+
+    fn tick(&mut self) {
+        self.handle(Input::Tick);
+    }
+
+    fn tick_if_due(&mut self) {
+        let now = self.now();
+        if self.machine.next_wakeup().is_some_and(|at| at <= now) {
+            self.tick();
+        }
+    }
+
+    /// Runs what needs no disk; reads from the ring bring more of it.
+    fn run_immediate(&mut self) {
+        while !self.step.immediate.is_empty() {
+            for action in std::mem::take(&mut self.step.immediate) {
+                self.perform(action);
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Read { from, events_max } => self.read(from, events_max as usize),
+            Action::Invoke(invocation) => self.start(invocation),
+            Action::Cancel { ticket } => {
+                self.fetching.remove(&ticket);
+                self.port.counters.lapsed.add(1);
+                tracing::debug!(subscription = %self.port.name, ticket = ticket.0, "a lease ran out before its call ended");
+            }
+            Action::Paused { reason } => {
+                tracing::warn!(subscription = %self.port.name, %reason, "the subscription is paused; resume it when the cause is gone");
+            }
+        }
+    }
+
+    /// Makes a call of an attempt, or has its event fetched first.
+    fn start(&mut self, invocation: Invocation) {
+        if self.draining.is_some() {
+            return;
+        }
+        let offset = invocation.position.offset;
+        match self.payloads.event(&self.port.shared.ring, offset) {
+            Some(event) => self.call(&invocation, event),
+            None => self.fetch(invocation),
+        }
+    }
+
+    fn call(&mut self, invocation: &Invocation, event: bugle_core::event::StoredEvent) {
+        let keys = &self.port.shared.keys;
+        let delivery = Delivery {
+            ticket: invocation.ticket,
+            event,
+            attempt: invocation.attempt,
+            idempotency_key: keys.key(self.port.subscription, invocation.position, 0),
+            deadline: invocation.deadline,
+        };
+        self.port.counters.attempts.add(1);
+        self.calls_out += 1;
+        self.calls.push(Call::new(Arc::clone(&self.port), delivery));
+    }
+
+    fn hand_over(&mut self) {
+        if !self.calls.is_empty() {
+            let calls = std::mem::take(&mut self.calls);
+            self.invoke.invoke(&self.port.name, &self.plugin, calls);
+        }
+    }
+
+    fn answer_drain(&mut self) {
+        let is_idle =
+            self.calls_out == 0 && self.submitted.is_empty() && self.held.is_empty() && self.step.writes.is_empty();
+        if let (true, Some(waiting)) = (is_idle, &mut self.draining) {
+            for reply in waiting.drain(..) {
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    /// Waits for a message, a durable step, events at the tail or the machine's next timer.
+    async fn rest(&mut self) {
+        let now = self.now();
+        self.alarm.set(self.machine.next_wakeup(), now);
+        tokio::select! {
+            biased;
+            () = self.port.inbox.woken() => {}
+            () = self.alarm.rings() => {}
+        }
+        // Others on this thread get their turn even when there is always something to do.
+        tokio::task::yield_now().await;
+    }
+
+    fn floor(&self) -> Offset {
+        self.machine.status().floor
+    }
+}
+
+/// The timer of the machine's next wake-up. Kept armed when the wake-up moves to a later time, since it does so with nearly
+/// every event; it then rings once in vain.
+#[derive(Default)]
+struct Alarm {
+    at: Option<Instant>,
+}
+
+impl Alarm {
+    fn set(&mut self, wakeup: Option<Timestamp>, now: Timestamp) {
+        let Some(wakeup) = wakeup else {
+            return;
+        };
+        let at = Instant::now() + Duration::from_millis(wakeup.since(now).0.max(1));
+        if self.at.is_none_or(|armed| at < armed || armed <= Instant::now()) {
+            self.at = Some(at);
+        }
+    }
+
+    /// Cancel safe.
+    async fn rings(&mut self) {
+        match self.at {
+            None => std::future::pending().await,
+            Some(at) => {
+                tokio::time::sleep_until(at).await;
+                self.at = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What a subscription's worker is told, and how it is woken: one inbox, one wake-up for any number of messages.
+//!
+//! Bounded without a limit of its own: each live call sends at most one end and has at most one request open, each outstanding
+//! read one answer, and operators wait for theirs. Knows nothing of what the worker does with a message.
+//!
+//! Invariant: a message pushed before `wake` is seen by the worker's next `take`.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bugle_core::attempt::{ClaimEnd, Transaction};
+use bugle_core::delivery::Verdict;
+use bugle_core::event::StoredEvent;
+use bugle_core::ids::{ClaimId, Offset, Ticket, TopicId};
+use bugle_core::spec;
+use bugle_core::step::Write;
+use bugle_core::subscription::Status;
+use bugle_core::time::Millis;
+use tokio::sync::{Notify, oneshot};
+
+use crate::ring::Chunk;
+
+/// A worker that waits at the tail is woken for events of topics it does not cover only when this many have passed: its cursor
+/// must move on, or it would hold the log and fall out of the ring.
+const FOREIGN_OFFSETS_MAX: u64 = 16_384;
+
+/// The end of a call.
+pub(crate) struct Ended {
+    pub(crate) ticket: Ticket,
+    pub(crate) event: StoredEvent,
+    pub(crate) verdict: Verdict,
+    pub(crate) hold: Option<Millis>,
+    pub(crate) pause: Option<String>,
+    /// `None` for a call that left nothing to commit but its verdict, which is most of them.
+    pub(crate) effects: Option<Box<Effects>>,
+}
+
+/// What a call leaves to commit with its settlement.
+pub(crate) struct Effects {
+    /// kv changes and reads; its follow-ups and records are in `writes` already.
+    pub(crate) kv: Transaction,
+    /// Rows that need no ledger, kept on an ack only.
+    pub(crate) writes: Vec<Write>,
+    /// Send records, kept on every verdict.
+    pub(crate) records: Vec<Write>,
+    pub(crate) confirms: Vec<ClaimId>,
+    pub(crate) releases: Vec<ClaimEnd>,
+    /// The call was stopped while it opened a claim: give back whatever the ledger still holds for the ticket.
+    pub(crate) has_stray_claim: bool,
+}
+
+impl Effects {
+    /// Whether the ledger has a part in it, so that it must be committed in the ledger's order.
+    pub(crate) fn need_ledger(&self) -> bool {
+        !self.kv.kv.is_empty()
+            || !self.kv.reads.is_empty()
+            || !self.confirms.is_empty()
+            || !self.releases.is_empty()
+            || self.has_stray_claim
+    }
+}
+
+/// Something for the worker.
+pub(crate) enum Message {
+    Ended(Ended),
+    Extend {
+        ticket: Ticket,
+        by: Millis,
+        reply: oneshot::Sender<Option<Millis>>,
+    },
+    Waiting {
+        ticket: Ticket,
+        reply: oneshot::Sender<Option<u32>>,
+    },
+    /// A read of the store came back.
+    Read(Arc<Chunk>, Offset),
+    /// Single events came back; one that the store has no more is left out.
+    Fetched(Vec<Ticket>, Vec<StoredEvent>),
+    /// A read of the store failed; say it and stop.
+    ReadFailed(String),
+    Operator(Operator, oneshot::Sender<()>),
+    Status(oneshot::Sender<Status>),
+    /// Start no more calls; answer when none is in flight and everything is committed.
+    Drain(oneshot::Sender<()>),
+    /// End now.
+    Stop,
+}
+
+/// What an operator asks of a subscription; answered when it is durable.
+pub(crate) enum Operator {
+    Pause { by: String, reason: String },
+    Resume,
+    Reconfigure(Box<spec::Subscription>),
+}
+
+/// See the module.
+pub(crate) struct Inbox {
+    messages: Mutex<Vec<Message>>,
+    wake: Notify,
+    /// Steps of this worker that are durable.
+    committed: AtomicU64,
+    tail: Mutex<Tail>,
+    is_at_tail: AtomicBool,
+}
+
+/// Where the worker waits for new events, and which.
+struct Tail {
+    from: Offset,
+    topics: Vec<TopicId>,
+}
+
+impl Inbox {
+    pub(crate) fn new(topics: Vec<TopicId>) -> Inbox {
+        Inbox {
+            messages: Mutex::default(),
+            wake: Notify::new(),
+            committed: AtomicU64::new(0),
+            tail: Mutex::new(Tail { from: Offset(0), topics }),
+            is_at_tail: AtomicBool::new(false),
+        }
+    }
+
+    /// Adds a message and wakes the worker.
+    pub(crate) fn push(&self, message: Message) {
+        let mut messages = self.lock();
+        messages.push(message);
+        let is_first = messages.len() == 1;
+        drop(messages);
+        // The others ride on the wake-up of the first: the worker takes all of them.
+        if is_first {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Moves all messages to the end of `into`.
+    pub(crate) fn take(&self, into: &mut Vec<Message>) {
+        into.append(&mut self.lock());
+    }
+
+    /// Waits for a reason to look again. Cancel safe: a wake-up is kept for the next call.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// A step of this worker is durable.
+    pub(crate) fn step_done(&self) {
+        self.committed.fetch_add(1, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Steps durable so far.
+    pub(crate) fn steps_done(&self) -> u64 {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    /// The worker has read up to `from` and wants to be woken by events of its topics. It must look at the ring once more
+    /// after this call.
+    pub(crate) fn wait_at(&self, from: Offset) {
+        self.tail().from = from;
+        self.is_at_tail.store(true, Ordering::SeqCst);
+    }
+
+    /// The topics changed.
+    pub(crate) fn cover(&self, topics: Vec<TopicId>) {
+        self.tail().topics = topics;
+    }
+
+    /// Events were committed, up to `end`, of these topics.
+    pub(crate) fn offer(&self, topics: &[TopicId], end: Offset) {
+        if !self.is_at_tail.load(Ordering::SeqCst) {
+            return;
+        }
+        let tail = self.tail();
+        let wanted = topics.iter().any(|topic| tail.topics.contains(topic))
+            || end.0.saturating_sub(tail.from.0) > FOREIGN_OFFSETS_MAX;
+        if wanted && end > tail.from {
+            self.is_at_tail.store(false, Ordering::SeqCst);
+            self.wake.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Message>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn is_woken(inbox: &Inbox) -> bool {
+        let woken = inbox.woken();
+        tokio::pin!(woken);
+        std::future::poll_fn(|context| std::task::Poll::Ready(woken.as_mut().poll(context).is_ready())).await
+    }
+
+    #[tokio::test]
+    async fn wakes_at_the_tail_only_for_its_topics() {
+        let inbox = Inbox::new(vec![TopicId(1)]);
+        inbox.offer(&[TopicId(1)], Offset(5));
+        assert!(!is_woken(&inbox).await, "it does not wait at the tail");
+        inbox.wait_at(Offset(5));
+        inbox.offer(&[TopicId(2)], Offset(9));
+        assert!(!is_woken(&inbox).await);
+        inbox.offer(&[TopicId(2), TopicId(1)], Offset(9));
+        assert!(is_woken(&inbox).await);
+        inbox.offer(&[TopicId(1)], Offset(10));
+        assert!(!is_woken(&inbox).await, "one wake-up until it waits again");
+    }
+
+    #[tokio::test]
+    async fn foreign_events_wake_it_at_last_so_that_the_cursor_moves() {
+        let inbox = Inbox::new(vec![TopicId(1)]);
+        inbox.wait_at(Offset(0));
+        inbox.offer(&[TopicId(2)], Offset(FOREIGN_OFFSETS_MAX));
+        assert!(!is_woken(&inbox).await);
+        inbox.offer(&[TopicId(2)], Offset(FOREIGN_OFFSETS_MAX + 1));
+        assert!(is_woken(&inbox).await);
+    }
+
+    #[tokio::test]
+    async fn many_messages_are_one_wake_up() {
+        let inbox = Inbox::new(Vec::new());
+        inbox.push(Message::Stop);
+        inbox.push(Message::Stop);
+        assert!(is_woken(&inbox).await);
+        let mut messages = Vec::new();
+        inbox.take(&mut messages);
+        assert_eq!(messages.len(), 2);
+        assert!(!is_woken(&inbox).await);
+    }
+}

@@ -1,0 +1,138 @@
+//! Getting events to the machine: from the ring while it holds them, else from the store by a helper that may block.
+//!
+//! Invariant: one read is under way at a time, and its answer covers the log without a gap from the asked offset on.
+
+use std::sync::Arc;
+
+use bugle_core::ids::Offset;
+use bugle_core::step::Invocation;
+use bugle_core::subscription::Input;
+
+use super::{Message, Worker};
+use crate::ring::{Chunk, Read};
+
+/// One read of the store: large enough to make the seek cheap, a quarter of the window of payloads.
+const STORE_READ_BYTES_MAX: usize = 1 << 20;
+/// Single events fetched at once.
+const FETCH_EVENTS_MAX: usize = 64;
+
+/// The machine's latest read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// It was answered.
+    Idle,
+    /// It waits for events to be committed.
+    AtTail { from: Offset, events_max: usize },
+    /// The store is being read.
+    Store { from: Offset },
+}
+
+impl Worker {
+    pub(super) fn read(&mut self, from: Offset, events_max: usize) {
+        match self.port.shared.ring.read(from, 1) {
+            Read::Hit(chunks) => {
+                self.payloads.caught_up(self.floor());
+                if let Some(chunk) = chunks.first() {
+                    self.feed(chunk, from, events_max, None);
+                }
+            }
+            Read::Behind { ring } => self.read_store(from, events_max, ring),
+            Read::AtTail => {
+                self.reading = Reading::AtTail { from, events_max };
+                self.port.inbox.wait_at(from);
+                // Events may have come in between the look and the wait.
+                if from < self.port.shared.ring.end() {
+                    self.read_at_tail();
+                }
+            }
+        }
+    }
+
+    /// Looks again if the last read found nothing.
+    pub(super) fn read_at_tail(&mut self) {
+        if let Reading::AtTail { from, events_max } = self.reading
+            && from < self.port.shared.ring.end()
+        {
+            self.reading = Reading::Idle;
+            self.read(from, events_max);
+        }
+    }
+
+    /// Hands events to the machine. `end`: what the read covers, if that is more than its events.
+    fn feed(&mut self, chunk: &Chunk, from: Offset, events_max: usize, end: Option<Offset>) {
+        self.reading = Reading::Idle;
+        let all = chunk.tail(from);
+        let events = all.get(..events_max.max(1)).unwrap_or(all);
+        let last = events.last().map(|event| event.position.offset.next());
+        let next = if events.len() == all.len() { end.or(last) } else { last };
+        if let Some(next) = next {
+            self.handle(Input::Events { events, next });
+        }
+    }
+
+    /// `ring`: first offset the ring holds; the store has everything before it.
+    fn read_store(&mut self, from: Offset, events_max: usize, ring: Offset) {
+        self.reading = Reading::Store { from };
+        self.port.counters.store_reads.add(1);
+        let port = Arc::clone(&self.port);
+        let shared = Arc::clone(&port.shared);
+        shared.clone().spawn_blocking_read(async move {
+            let store = Arc::clone(&shared.store);
+            let read = shared.blocking.run(move || store.events(from, events_max, STORE_READ_BYTES_MAX)).await;
+            port.inbox.push(match read {
+                Ok(events) => {
+                    let chunk = Arc::new(Chunk::new(events));
+                    // Nothing there: the log was trimmed up to the ring.
+                    let next = chunk.end().unwrap_or(ring);
+                    Message::Read(chunk, next)
+                }
+                Err(error) => Message::ReadFailed(error.to_string()),
+            });
+        });
+    }
+
+    pub(super) fn store_read(&mut self, chunk: Arc<Chunk>, next: Offset) {
+        let Reading::Store { from } = self.reading else {
+            return;
+        };
+        self.payloads.keep(Arc::clone(&chunk), self.floor());
+        self.feed(&chunk, from, usize::MAX, Some(next));
+    }
+
+    /// The log could not be read: the subscription must not go on past the place. An operator has to look.
+    pub(super) fn read_failed(&mut self, reason: &str) {
+        tracing::error!(subscription = %self.port.name, error = reason, "could not read the log; the subscription is paused");
+        self.handle(Input::Pause { by: "host".to_owned(), reason: format!("could not read the log: {reason}") });
+    }
+
+    /// Has the event of an attempt fetched; the attempts of a round are fetched together.
+    pub(super) fn fetch(&mut self, invocation: Invocation) {
+        self.fetching.insert(invocation.ticket, invocation.clone());
+        self.unfetched.push(invocation);
+    }
+
+    pub(super) fn fetch_all(&mut self) {
+        while !self.unfetched.is_empty() {
+            let many = self.unfetched.len().min(FETCH_EVENTS_MAX);
+            let wanted: Vec<Invocation> = self.unfetched.drain(..many).collect();
+            self.port.counters.store_reads.add(1);
+            let port = Arc::clone(&self.port);
+            let shared = Arc::clone(&port.shared);
+            shared.clone().spawn_blocking_read(async move {
+                let store = Arc::clone(&shared.store);
+                let (wanted, events) = shared
+                    .blocking
+                    .run(move || {
+                        let events: Result<Vec<_>, _> =
+                            wanted.iter().filter_map(|want| store.event(want.position).transpose()).collect();
+                        (wanted, events)
+                    })
+                    .await;
+                port.inbox.push(match events {
+                    Ok(events) => Message::Fetched(wanted.iter().map(|want| want.ticket).collect(), events),
+                    Err(error) => Message::ReadFailed(error.to_string()),
+                });
+            });
+        }
+    }
+}

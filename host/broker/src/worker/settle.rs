@@ -1,0 +1,212 @@
+//! What the worker does with each message, and how the end of a call reaches the machine.
+//!
+//! Invariant: effects of a call whose lease has lapsed are dropped, all but the fate of its claims, which nobody else can
+//! settle.
+
+use bugle_core::delivery::Verdict;
+use bugle_core::ids::Ticket;
+use bugle_core::ledger::{ClaimFate, Ledger, LedgerStep};
+use bugle_core::step::Write;
+use bugle_core::subscription::Input;
+
+use super::{Effects, Ended, Message, Operator, Worker};
+
+/// Rows that calls may bring into one step while earlier steps are on their way: more ends wait. Two largest transactions.
+const STEP_BYTES_MAX: usize = 2 << 20;
+
+impl Worker {
+    pub(super) fn handle_messages(&mut self) {
+        let mut messages = std::mem::take(&mut self.messages);
+        for message in messages.drain(..) {
+            match message {
+                Message::Ended(ended) => self.ended(ended),
+                Message::Extend { ticket, by, reply } => {
+                    let now = self.now();
+                    // A caller that is gone needs no answer, here and below.
+                    let _ = reply.send(self.machine.extend(now, ticket, by));
+                }
+                Message::Waiting { ticket, reply } => {
+                    let _ = reply.send(self.machine.waiting_behind(ticket));
+                }
+                Message::Read(chunk, next) => self.store_read(chunk, next),
+                Message::Fetched(tickets, events) => self.fetched(&tickets, events),
+                Message::ReadFailed(reason) => self.read_failed(&reason),
+                Message::Operator(operator, reply) => {
+                    self.operator(operator);
+                    self.after.replies.push(reply);
+                }
+                Message::Status(reply) => {
+                    let _ = reply.send(self.machine.status());
+                }
+                Message::Drain(reply) => self.draining.get_or_insert_default().push(reply),
+                Message::Stop => self.is_stopping = true,
+            }
+        }
+        self.messages = messages;
+    }
+
+    fn operator(&mut self, operator: Operator) {
+        match operator {
+            Operator::Pause { by, reason } => self.handle(Input::Pause { by, reason }),
+            Operator::Resume => self.handle(Input::Resume),
+            Operator::Reconfigure(spec) => {
+                self.plugin = spec.plugin.clone();
+                self.port.inbox.cover(spec.topics.clone());
+                self.handle(Input::Reconfigure(*spec));
+            }
+        }
+    }
+
+    fn fetched(&mut self, tickets: &[Ticket], events: Vec<bugle_core::event::StoredEvent>) {
+        for ticket in tickets {
+            let Some(invocation) = self.fetching.remove(ticket) else {
+                continue;
+            };
+            if !self.machine.is_live(*ticket) || self.draining.is_some() {
+                continue;
+            }
+            let found = events.iter().find(|event| event.position == invocation.position);
+            match found {
+                Some(event) => self.call(&invocation, event.clone()),
+                None => {
+                    tracing::error!(subscription = %self.port.name, position = %invocation.position, "an unsettled event is not in the log any more");
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        self.calls_out = self.calls_out.saturating_sub(1);
+        let must_wait =
+            self.step_bytes > STEP_BYTES_MAX || ended.effects.as_ref().is_some_and(|effects| effects.need_ledger());
+        if must_wait {
+            self.held.push(ended);
+        } else {
+            self.settle(ended, None);
+        }
+    }
+
+    /// Hands the end of a call to the machine; with the ledger if its effects need it.
+    pub(super) fn settle(&mut self, mut ended: Ended, ledger: Option<&mut Ledger>) -> Option<LedgerStep> {
+        let is_live = self.machine.is_live(ended.ticket);
+        let mut rows = Vec::new();
+        let mut step = None;
+        if let Some(effects) = ended.effects.take() {
+            let mut effects = *effects;
+            if is_live {
+                rows.append(&mut effects.records);
+            }
+            if let Some(ledger) = ledger {
+                step = self.settle_ledger(ledger, &mut ended, &mut effects, is_live, &mut rows);
+            }
+            if is_live && ended.verdict == Verdict::Ack {
+                rows.append(&mut effects.writes);
+            }
+        }
+        self.step_bytes += rows.iter().map(cost).sum::<usize>();
+        if is_live {
+            self.count(&ended);
+        } else {
+            // What is left are the fates of its claims; the machine drops the rest of a stale end.
+            self.step.writes.append(&mut rows);
+        }
+        self.handle(Input::Finished {
+            ticket: ended.ticket,
+            event: ended.event,
+            verdict: ended.verdict,
+            writes: rows,
+            hold: ended.hold,
+            pause: ended.pause,
+        });
+        step
+    }
+
+    /// The ledger's part: validates kv reads, which can turn the verdict into a conflict, and settles every claim.
+    fn settle_ledger(
+        &mut self,
+        ledger: &mut Ledger,
+        ended: &mut Ended,
+        effects: &mut Effects,
+        is_live: bool,
+        rows: &mut Vec<Write>,
+    ) -> Option<LedgerStep> {
+        let now = self.now();
+        let mut last = None;
+        if is_live {
+            let kv = std::mem::take(&mut effects.kv.kv);
+            let store = &self.port.name;
+            let stored = |key: &str| self.port.shared.stored_kv(store, key);
+            match ledger.kv_commit(now, store, &effects.kv.reads, kv, stored) {
+                Ok(None) => {}
+                Ok(Some((writes, step))) => {
+                    rows.extend(writes);
+                    last = Some(step);
+                }
+                Err(_conflict) => ended.verdict = Verdict::Conflict,
+            }
+        }
+        let is_acked = is_live && ended.verdict == Verdict::Ack;
+        let mut add = |settled: Option<(Write, LedgerStep)>| {
+            if let Some((write, step)) = settled {
+                rows.push(write);
+                last = Some(step);
+            }
+        };
+        for claim in effects.confirms.drain(..) {
+            // A claim that is not open any more was settled by an import whose answer the guest never got.
+            if is_acked {
+                add(ledger.confirm(now, claim, None).ok());
+            } else {
+                add(ledger.release(now, claim, ClaimFate::Uncertain).unwrap_or(None));
+            }
+        }
+        for end in effects.releases.drain(..) {
+            add(ledger.release(now, end.claim, end.fate).unwrap_or(None));
+        }
+        if effects.has_stray_claim {
+            for claim in ledger.open_claims(ended.ticket) {
+                add(ledger.release(now, claim, ClaimFate::Free).unwrap_or(None));
+            }
+        }
+        last
+    }
+
+    fn count(&mut self, ended: &Ended) {
+        let counters = &self.port.counters;
+        match &ended.verdict {
+            Verdict::Ack => {
+                counters.acked.add(1);
+                self.after.acked.push(ended.event.received);
+            }
+            Verdict::Nack(_) => counters.nacked.add(1),
+            Verdict::Reject(_) => counters.rejected.add(1),
+            Verdict::Defer(_) => counters.deferred.add(1),
+            Verdict::Unknown(_) => counters.unknown.add(1),
+            Verdict::Broke(_) => counters.broke.add(1),
+            Verdict::Conflict => counters.conflicts.add(1),
+            Verdict::NotStarted(_) => counters.not_started.add(1),
+        }
+    }
+}
+
+/// Bytes a row of a call adds to a step, roughly.
+fn cost(write: &Write) -> usize {
+    const ROW_OVERHEAD_BYTES: usize = 128;
+    let bytes = match write {
+        Write::Append { event, .. } => event.bytes().len(),
+        Write::Kv { row, key, .. } => key.len() + row.as_ref().map_or(0, |row| row.value.len()),
+        Write::Record { row, .. } => row.detail.len(),
+        Write::Claim { key, .. } => key.len(),
+        Write::Event(_)
+        | Write::ProducerSequence { .. }
+        | Write::Cursor { .. }
+        | Write::Chunk { .. }
+        | Write::Waiting { .. }
+        | Write::Hold { .. }
+        | Write::Dead { .. }
+        | Write::Unknown { .. }
+        | Write::Catalog { .. }
+        | Write::Paused { .. } => 0,
+    };
+    ROW_OVERHEAD_BYTES + bytes
+}

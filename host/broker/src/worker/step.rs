@@ -1,0 +1,105 @@
+//! Submitting steps to the committer and running what follows when they are durable.
+//!
+//! Invariant: steps become durable in the order in which they were submitted, so a count of them is enough.
+
+use std::sync::{Arc, PoisonError};
+
+use bugle_core::ledger::LedgerStep;
+
+use super::{After, STEPS_IN_FLIGHT_MAX, Worker};
+use crate::queue::{Done, Item, Writes};
+
+impl Worker {
+    /// Submits what has gathered, unless enough steps are on their way.
+    pub(super) fn submit(&mut self) {
+        if self.submitted.len() as u64 >= STEPS_IN_FLIGHT_MAX {
+            return;
+        }
+        let shared = Arc::clone(&self.port.shared);
+        if self.held.is_empty() {
+            self.machine.seal(&mut self.step);
+            let writes = self.gathered(None);
+            self.enqueue(writes);
+        } else {
+            let mut ledger = shared.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = None;
+            for ended in std::mem::take(&mut self.held) {
+                last = self.settle(ended, Some(&mut ledger)).max(last);
+            }
+            self.machine.seal(&mut self.step);
+            let writes = self.gathered(last);
+            // Still under the lock: the order of ledger steps is the order of commits.
+            self.enqueue(writes);
+        }
+    }
+
+    /// The gathering step without its immediate actions.
+    fn gathered(&mut self, ledger: Option<LedgerStep>) -> Option<Writes> {
+        self.step_bytes = 0;
+        self.after.actions.append(&mut self.step.actions);
+        let writes = std::mem::take(&mut self.step.writes);
+        (!writes.is_empty()).then(|| Writes {
+            writes,
+            ledger,
+            done: Done::Worker(Arc::clone(&self.port.inbox)),
+            ..Writes::default()
+        })
+    }
+
+    fn enqueue(&mut self, writes: Option<Writes>) {
+        match writes {
+            Some(writes) => {
+                let after = std::mem::take(&mut self.after);
+                if self.port.shared.queue.push(Item::Writes(writes)).is_err() {
+                    // The committer stopped: what follows would tell of something that is not durable.
+                    self.is_stopping = true;
+                    return;
+                }
+                self.submitted.push_back(after);
+            }
+            // Nothing to write: what follows waits for the steps before it, if there are any.
+            None if self.after.is_empty() => {}
+            None => match self.submitted.back_mut() {
+                Some(last) => last.join(std::mem::take(&mut self.after)),
+                None => {
+                    let after = std::mem::take(&mut self.after);
+                    self.follow(after);
+                }
+            },
+        }
+    }
+
+    /// Runs what follows the steps that became durable.
+    pub(super) fn complete_steps(&mut self) {
+        let done = self.port.inbox.steps_done();
+        while self.completed < done {
+            self.completed += 1;
+            self.port.counters.steps.add(1);
+            if let Some(after) = self.submitted.pop_front() {
+                self.follow(after);
+            }
+        }
+    }
+
+    fn follow(&mut self, after: After) {
+        let now = self.now();
+        for received in after.acked {
+            self.port.counters.settle_ms.count(now.since(received));
+        }
+        for action in after.actions {
+            self.perform(action);
+        }
+        for reply in after.replies {
+            // An operator that stopped waiting needs no answer.
+            let _ = reply.send(());
+        }
+    }
+}
+
+impl After {
+    fn join(&mut self, mut later: After) {
+        self.actions.append(&mut later.actions);
+        self.acked.append(&mut later.acked);
+        self.replies.append(&mut later.replies);
+    }
+}
