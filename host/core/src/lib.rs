@@ -6,15 +6,13 @@
 //!
 //! Invariant: a driver first commits the writes of a step, durably, and only then runs its actions.
 #![no_std]
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, reason = "a panic is how a test fails")
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
 
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod admission;
 pub mod attempt;
 pub mod code;
 pub mod delivery;

@@ -181,9 +181,7 @@ impl RecordStatus {
     /// The status of a word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<RecordStatus> {
-        RecordStatus::ALL
-            .into_iter()
-            .find(|status| status.word() == word)
+        RecordStatus::ALL.into_iter().find(|status| status.word() == word)
     }
 }
 
@@ -226,4 +224,30 @@ pub struct PausedRow {
 pub struct HoldRow {
     /// The lane opens again then.
     pub until: Timestamp,
+}
+
+/// One id of a sealed part of the publish-id window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IdEntry {
+    /// Keyed hash of topic, source and id: finds candidates, proves nothing.
+    pub hash: u64,
+    /// The event that has it.
+    pub offset: Offset,
+}
+
+/// A sealed block of the publish-id window: all its chunks are written, the ids are not rebuilt from the log any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdBlockRow {
+    /// The first event whose id is in the block.
+    pub first: Offset,
+    /// One past the last.
+    pub end: Offset,
+    /// How many ids it has.
+    pub ids: u32,
+    /// Into how many chunks, by hash, they are divided.
+    pub chunks: u32,
+    /// When its first event was received.
+    pub oldest: Timestamp,
+    /// When its last event was received.
+    pub newest: Timestamp,
 }

@@ -7,12 +7,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::event::{Class, Event, StoredEvent};
-use crate::ids::{
-    Attempt, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket,
-    TopicId,
-};
+use crate::ids::{Attempt, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket, TopicId};
 use crate::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, KvRow, PausedRow, RecordRow, UnknownRow,
+    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, RecordRow, UnknownRow,
     WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
@@ -133,6 +130,24 @@ pub enum Write {
         key: String,
         /// Definition, or delete.
         value: Option<Vec<u8>>,
+    },
+    /// A part of a block of the publish-id window that is being sealed; counts only once the block's row is there.
+    IdChunk {
+        /// The block.
+        block: u64,
+        /// Which part: the ids are divided evenly by hash.
+        chunk: u32,
+        /// First event of the block.
+        first: Offset,
+        /// Sorted by hash.
+        ids: Vec<IdEntry>,
+    },
+    /// The last row of a sealed block; `None` drops the block with its chunks.
+    IdBlock {
+        /// The block.
+        block: u64,
+        /// Row, or delete.
+        row: Option<IdBlockRow>,
     },
     /// Pause mark of a subscription; `None` resumes it.
     Paused {

@@ -1,0 +1,101 @@
+//! How admission comes back after a restart: sealed blocks from their rows, newer ids from the log, sequences when asked for.
+//!
+//! Calls in their order: [`Recovery::new`], for each sealed block, oldest first, [`Recovery::block`] and then
+//! [`Recovery::chunk`] for each of its chunks, [`Recovery::event`] for each event from [`Recovery::replay_from`] on,
+//! [`Recovery::finish`]. Knows nothing of how they are read.
+//!
+//! Invariant: what comes out behaves as if there had been no restart, except that results of batches are forgotten.
+
+use alloc::vec::Vec;
+
+use hashbrown::HashMap;
+
+use super::Admission;
+use super::group::Group;
+use super::ids::{IdWindow, WindowSize};
+use super::life::Lives;
+use crate::event::StoredEvent;
+use crate::ids::{BootId, Offset, Slot};
+use crate::row::{IdBlockRow, IdEntry};
+use crate::spec::Topic;
+
+/// What the driver knows before anything else.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The slot.
+    pub slot: Slot,
+    /// Key of the hash, made when the store was created: with another one no sealed block would be of use.
+    pub seed: [u8; 16],
+    /// This life of the process.
+    pub boot: BootId,
+    /// Where the log ended at this and earlier boots; forgetting old ones makes more retries of their lives too old.
+    pub boots: Vec<(BootId, Offset)>,
+    /// Offset of the next event.
+    pub next: Offset,
+    /// First offset that is still in the log.
+    pub floor: Offset,
+    /// Every topic.
+    pub topics: Vec<Topic>,
+    /// How far the id window reaches.
+    pub window: WindowSize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Recovery {
+    admission: Admission,
+    floor: Offset,
+}
+
+impl Recovery {
+    /// Begins.
+    #[must_use]
+    pub fn new(facts: Facts) -> Recovery {
+        let (low, high) = facts.seed.split_at(8);
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let mut admission = Admission {
+            slot: facts.slot,
+            seed: (number(low), number(high)),
+            next: facts.next,
+            topics: HashMap::new(),
+            window: IdWindow::new(facts.window),
+            sessions: HashMap::new(),
+            lives: Lives::new(facts.boot, &facts.boots),
+            group: Group::new(facts.next),
+        };
+        facts.topics.into_iter().for_each(|topic| admission.add_topic(topic));
+        Recovery { admission, floor: facts.floor }
+    }
+
+    /// A sealed block.
+    pub fn block(&mut self, number: u64, row: IdBlockRow) {
+        self.admission.window.load_block(number, row);
+    }
+
+    /// A chunk of the block.
+    pub fn chunk(&mut self, number: u64, ids: &[IdEntry]) {
+        self.admission.window.load_ids(number, ids);
+    }
+
+    /// From which offset on the log has to be read.
+    #[must_use]
+    pub fn replay_from(&self) -> Offset {
+        self.admission.window.unsealed_from().max(self.floor)
+    }
+
+    /// An event of the log at or after that offset, in order.
+    pub fn event(&mut self, event: &StoredEvent) {
+        let hash = self.admission.hash(event.topic, event.event.source(), event.event.id());
+        if event.position.offset == self.floor {
+            // Ids below the log's start went with their events.
+            self.admission.window.trimmed(self.floor, event.received);
+        }
+        self.admission.window.add(hash, event.position.offset, event.received);
+    }
+
+    /// Everything was read.
+    #[must_use]
+    pub fn finish(self) -> Admission {
+        self.admission
+    }
+}
