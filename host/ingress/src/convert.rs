@@ -1,0 +1,125 @@
+//! Wire types to core types and back; the only place where the two meet.
+//!
+//! Decides nothing: an event that fails the envelope's checks keeps its place in the batch as a refusal, with the code of
+//! the check. Attributes that are not text (numbers, booleans, times other than `time`) stay in the bytes but have no
+//! place in the core's index.
+//!
+//! The invariant: an event's bytes go into the core untouched, as a slice of what was received.
+
+use bugle_core::code::Code;
+use bugle_core::event::{Class, Event, Index, Span};
+use bugle_core::ids::{Name, Position, Sequence, SessionId, StreamId};
+use bugle_core::publish::{BatchOutcome, BatchResult, PublishBatch, Refusal, Try};
+use bugle_core::time::Timestamp;
+use bugle_wire::{EventError, EventView, Priority, Publish, limits, schema};
+use bytes::Bytes;
+
+/// Text of all refusals in one receipt together, so that a receipt always fits a frame.
+const RECEIPT_DETAIL_BYTES_MAX: usize = 512 * 1024;
+
+/// A publish frame as the core takes it.
+pub(crate) fn batch(session: SessionId, topic: Name, publish: &Publish) -> PublishBatch {
+    PublishBatch {
+        session,
+        stream: StreamId(publish.stream),
+        sequence: Sequence(publish.sequence),
+        attempt: if publish.retry { Try::Retry } else { Try::First },
+        topic,
+        events: publish.events().map(event).collect(),
+    }
+}
+
+fn event(bytes: Bytes) -> Result<Event, Refusal> {
+    let index = match EventView::parse(&bytes) {
+        Ok(view) => index(&view),
+        Err(error) => return Err(refused(&error)),
+    };
+    // The view checked every text, and spans are its own slices: what `Event::new` would check again.
+    Ok(Event::from_verified(bytes, index))
+}
+
+fn refused(error: &EventError) -> Refusal {
+    let code = Code::from_number(error.code().number()).unwrap_or(Code::MalformedEvent);
+    Refusal { code, retry_after: None, detail: error.to_string() }
+}
+
+fn index(view: &EventView<'_>) -> Index {
+    let text = |text: &str| span(view, text.as_bytes());
+    Index {
+        id: text(view.id),
+        source: text(view.source),
+        kind: text(view.kind),
+        subject: view.subject.map(text),
+        key: view.partition_key.map(text),
+        content_type: view.data_content_type.map(text),
+        data: span(view, view.data.bytes()),
+        // The core counts from 1970 and has no earlier times.
+        time: view.time.and_then(|time| u64::try_from(time.unix_ms()).ok()).map(Timestamp),
+        class: match view.priority {
+            Priority::Critical => Class::Critical,
+            Priority::Normal => Class::Normal,
+            Priority::Low => Class::Low,
+        },
+        others: view
+            .attributes()
+            .filter(|attribute| !has_field(attribute.name))
+            .filter_map(|attribute| Some((text(attribute.name), text(attribute.value.text()?))))
+            .collect(),
+    }
+}
+
+/// Whether an attribute has a field of its own in the index.
+fn has_field(name: &str) -> bool {
+    matches!(name, "subject" | "partitionkey" | "datacontenttype" | "time" | "priority")
+}
+
+/// Where a part of the event lies; a part that is not there, such as an absent payload, is empty at the start.
+fn span(view: &EventView<'_>, part: &[u8]) -> Span {
+    let range = view.range_of(part).unwrap_or_default();
+    let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+    Span { start: number(range.start), len: number(range.len()) }
+}
+
+/// A result as the client gets it.
+pub(crate) fn receipt(result: BatchResult) -> schema::Receipt {
+    let mut receipt =
+        schema::Receipt { stream: result.stream.0, sequence: result.sequence.0, ..schema::Receipt::default() };
+    match result.outcome {
+        BatchOutcome::Stored { first, stored, duplicates, refused } => {
+            if let Some(first) = first {
+                (receipt.slot, receipt.first_offset) = place(first);
+            }
+            receipt.count = stored;
+            receipt.duplicates = duplicates.into_iter().map(duplicate).collect();
+            let detail_bytes_max = RECEIPT_DETAIL_BYTES_MAX / refused.len().max(1);
+            let refusals = refused.into_iter().map(|(index, refused)| refusal(index, refused, detail_bytes_max));
+            receipt.refusals = refusals.collect();
+        }
+        BatchOutcome::Refused(refused) => receipt.refused = Some(refusal(0, refused, limits::DETAIL_BYTES_MAX)),
+    }
+    receipt
+}
+
+fn duplicate((index, position): (u32, Position)) -> schema::Duplicate {
+    let (slot, offset) = place(position);
+    schema::Duplicate { index, slot, offset }
+}
+
+fn refusal(index: u32, refusal: Refusal, detail_bytes_max: usize) -> schema::Refusal {
+    let mut detail = refusal.detail;
+    detail.truncate(detail.floor_char_boundary(detail_bytes_max.min(limits::DETAIL_BYTES_MAX)));
+    schema::Refusal {
+        index,
+        code: refusal.code.number(),
+        retry_after_ms: refusal.retry_after.map(|after| after.0),
+        detail,
+    }
+}
+
+/// Slot and offset for the wire.
+pub(crate) fn place(position: Position) -> (u32, u64) {
+    (u32::from(position.slot.0), position.offset.0)
+}
+
+#[cfg(test)]
+mod tests;
