@@ -4,14 +4,11 @@
 
 use bugle_plugin::prelude::*;
 
+/// What a component runs at instantiation, if a module exports it under this name.
 #[cfg(target_arch = "wasm32")]
-#[allow(unsafe_code, reason = "a constructor is the only code that runs at instantiation")]
-#[unsafe(link_section = ".init_array")]
-#[used]
-static AT_START: extern "C" fn() = trap;
-
-#[cfg(target_arch = "wasm32")]
-extern "C" fn trap() {
+#[allow(unsafe_code, reason = "the name must be exactly this one")]
+#[unsafe(no_mangle)]
+pub extern "C" fn _initialize() {
     std::process::abort();
 }
 
