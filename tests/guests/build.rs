@@ -11,7 +11,7 @@ const TARGET: &str = "wasm32-wasip2";
 
 /// What of each workspace ends up where: folder, members, libraries.
 const WORKSPACES: [(&str, &[&str]); 2] =
-    [("plugins", &["email", "inbox", "webhook"]), ("tests/zoo", &["probe", "start-trap", "unknown-import"])];
+    [("plugins", &["email", "inbox", "webhook"]), ("tests/zoo", &["noop", "probe", "start-trap", "unknown-import"])];
 
 fn main() {
     let root =

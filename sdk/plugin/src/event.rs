@@ -5,7 +5,7 @@
 use crate::host::wit::types;
 use crate::{date, structured};
 use serde::de::DeserializeOwned;
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::ops::Deref;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -135,12 +135,14 @@ impl<T> Deref for Event<T> {
 
 /// Decode JSON, but hand `Vec<u8>` the bytes and `()` nothing: the one place that looks at which type it is.
 fn decode<T: DeserializeOwned + 'static>(data: &[u8]) -> serde_json::Result<T> {
-    if let Some(bytes) = same_type(data.to_vec()).or_else(|| same_type(())) {
-        return Ok(bytes);
+    let special = if TypeId::of::<T>() == TypeId::of::<Vec<u8>>() { same_type(data.to_vec()) } else { same_type(()) };
+    match special {
+        Some(body) => Ok(body),
+        None => serde_json::from_slice(if data.is_empty() { b"null" } else { data }),
     }
-    serde_json::from_slice(if data.is_empty() { b"null" } else { data })
 }
 
+/// The value itself if `B` is `A`.
 fn same_type<A: 'static, B: 'static>(value: A) -> Option<B> {
     let mut value = Some(value);
     (&mut value as &mut dyn Any).downcast_mut::<Option<B>>().and_then(Option::take)

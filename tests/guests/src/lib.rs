@@ -31,6 +31,8 @@ guests! {
     inbox = "inbox.wasm";
     /// Does what the event's type says; see tests/zoo/README.md.
     probe = "probe.wasm";
+    /// Acks every event without a look at it: the floor of what a call costs.
+    noop = "noop.wasm";
     /// A right channel whose module traps while it is instantiated.
     start_trap = "start_trap.wasm";
     /// A right channel that also imports `evil:thing/door@1.0.0`.

@@ -56,6 +56,7 @@ fn each_plugin_carries_its_manifest_and_exports_the_contract() {
         (webhook(), "plugins/webhook"),
         (email(), "plugins/email"),
         (inbox(), "plugins/inbox"),
+        (noop(), "tests/zoo/noop"),
         (probe(), "tests/zoo/probe"),
         (start_trap(), "tests/zoo/start-trap"),
         (unknown_import(), "tests/zoo/unknown-import"),
@@ -76,7 +77,7 @@ fn plugins_import_nothing_but_the_contract_and_plain_wasi() {
             .iter()
             .any(|known| name.starts_with(known))
     };
-    for wasm in [webhook(), email(), inbox(), probe(), start_trap()] {
+    for wasm in [webhook(), email(), inbox(), noop(), probe(), start_trap()] {
         let unknown: Vec<_> = read(&wasm).unwrap().imports.into_iter().filter(|name| !known(name)).collect();
         assert!(unknown.is_empty(), "{}: {unknown:?}", wasm.display());
     }
