@@ -29,7 +29,8 @@ pub(crate) fn batch(session: SessionId, topic: Name, publish: &Publish) -> Publi
     }
 }
 
-fn event(bytes: Bytes) -> Result<Event, Refusal> {
+/// Checks an encoded event and makes its index, as for one that came in a frame: for follow-up events, which the host encodes.
+pub fn event(bytes: Bytes) -> Result<Event, Refusal> {
     let index = match EventView::parse(&bytes) {
         Ok(view) => index(&view),
         Err(error) => return Err(refused(&error)),
