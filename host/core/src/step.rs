@@ -178,7 +178,8 @@ pub enum CatalogKind {
 /// What the driver of a subscription does for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Read events of the log from here on and hand them in as `Input::Events`.
+    /// Read events of the log from here on and hand them in as `Input::Events`, with this `from`, as soon as there is at least one
+    /// offset to tell of. It replaces an earlier read that was not answered yet.
     Read {
         /// First wanted offset.
         from: Offset,

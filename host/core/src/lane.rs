@@ -1,0 +1,326 @@
+//! The lanes of a subscription: one queue per (ordering key, class), at most one of its deliveries under way.
+//!
+//! A lane is found by its key without copying it, and slots of lanes that ended are used again with their buffers. A queue
+//! holds offsets only, and is bounded: beyond that a lane remembers just where the rest begins ([`Overflow`]) and is refilled
+//! by reading that part of the log again. Knows nothing of verdicts, tickets or timers.
+//!
+//! Invariant: the head of a queue is the only one of its lane that may be handed to a plugin, and offsets in it only grow.
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::hash::Hasher;
+use hashbrown::HashTable;
+use siphasher::sip::SipHasher13;
+
+use crate::event::Class;
+use crate::ids::Offset;
+use crate::time::Timestamp;
+
+/// A queue longer than this gives its memory back when its lane ends.
+const QUEUE_KEPT_MAX: usize = 16;
+
+/// Index of a lane's slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LaneId(u32);
+
+/// What the lane's head does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LaneState {
+    /// The slot is not in use.
+    Free,
+    /// Nothing is queued.
+    Idle,
+    /// `ordering.hold`: nothing starts before then.
+    Closed {
+        /// It opens then.
+        until: Timestamp,
+    },
+    /// The head is in the ready queue.
+    Ready,
+    /// The head is with the plugin.
+    InFlight,
+    /// The head waits for its next attempt.
+    Waiting,
+}
+
+/// The part of a lane that did not fit its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overflow {
+    /// Every event of the lane from here on that was read is unsettled and not queued.
+    pub(crate) from: Offset,
+    /// The rescan that cannot refill the lane any more, since it passed some of its events.
+    pub(crate) missed_by: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    key: String,
+    class: Class,
+    hash: u64,
+    pub(crate) state: LaneState,
+    /// Unsettled offsets in order; the head is the one that is ready, in flight or waiting.
+    queue: VecDeque<Offset>,
+    pub(crate) overflow: Option<Overflow>,
+    /// The seal that wrote the latest settlement of this lane, zero if there was none since the slot was taken.
+    pub(crate) settled_in: u64,
+}
+
+impl Lane {
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(crate) fn class(&self) -> Class {
+        self.class
+    }
+
+    pub(crate) fn head(&self) -> Option<Offset> {
+        self.queue.front().copied()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+/// What became of an offset that joined a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// It is the head of an open lane.
+    Head,
+    /// Something of the lane is before it, or the lane is closed.
+    Behind,
+    /// The queue is full: it will be read again.
+    Overflowed,
+}
+
+/// All lanes of a subscription.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    table: HashTable<LaneId>,
+    slots: Vec<Lane>,
+    free: Vec<LaneId>,
+    /// Lanes with an overflow.
+    overflowed: Vec<LaneId>,
+    /// Lanes that ended, with the seal that wrote their last settlement, oldest first.
+    ended: VecDeque<(u64, LaneId)>,
+    /// Offsets in all queues.
+    queued: usize,
+    queue_max: usize,
+    hash_keys: (u64, u64),
+}
+
+impl Lanes {
+    pub(crate) fn new(seed: u64, queue_max: usize) -> Lanes {
+        Lanes {
+            table: HashTable::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            overflowed: Vec::new(),
+            ended: VecDeque::new(),
+            queued: 0,
+            queue_max,
+            hash_keys: (seed, !seed),
+        }
+    }
+
+    /// Offsets in all queues.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Lanes that hold something or are closed.
+    pub(crate) fn busy(&self) -> usize {
+        self.slots.len() - self.free.len() - self.ended.len().min(self.slots.len() - self.free.len())
+    }
+
+    pub(crate) fn get(&self, id: LaneId) -> &Lane {
+        &self.slots[id.0 as usize]
+    }
+
+    pub(crate) fn get_mut(&mut self, id: LaneId) -> &mut Lane {
+        &mut self.slots[id.0 as usize]
+    }
+
+    fn hash(&self, key: &str, class: Class) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.hash_keys.0, self.hash_keys.1);
+        hasher.write_u8(class.code());
+        hasher.write(key.as_bytes());
+        hasher.finish()
+    }
+
+    fn find_hashed(&self, hash: u64, key: &str, class: Class) -> Option<LaneId> {
+        let is_it = |id: &LaneId| {
+            let lane = self.get(*id);
+            lane.class == class && lane.key == key
+        };
+        self.table.find(hash, is_it).copied()
+    }
+
+    /// The lane of a key, if it has one.
+    pub(crate) fn find(&self, key: &str, class: Class) -> Option<LaneId> {
+        self.find_hashed(self.hash(key, class), key, class)
+    }
+
+    /// The lane of a key, made if need be.
+    pub(crate) fn open(&mut self, key: &str, class: Class) -> LaneId {
+        let hash = self.hash(key, class);
+        if let Some(id) = self.find_hashed(hash, key, class) {
+            return id;
+        }
+        let id = self.take_slot();
+        let lane = self.get_mut(id);
+        lane.key.push_str(key);
+        lane.class = class;
+        lane.hash = hash;
+        lane.state = LaneState::Idle;
+        let slots = &self.slots;
+        self.table.insert_unique(hash, id, |id| slots[id.0 as usize].hash);
+        id
+    }
+
+    fn take_slot(&mut self) -> LaneId {
+        if let Some(id) = self.free.pop() {
+            return id;
+        }
+        let id = LaneId(u32::try_from(self.slots.len()).expect("lanes are bounded far below 2^32"));
+        self.slots.push(Lane {
+            key: String::new(),
+            class: Class::default(),
+            hash: 0,
+            state: LaneState::Free,
+            queue: VecDeque::new(),
+            overflow: None,
+            settled_in: 0,
+        });
+        id
+    }
+
+    /// Queues an offset behind what the lane has; a fresh overflow counts as passed by the rescan `pass`.
+    pub(crate) fn join(&mut self, id: LaneId, offset: Offset, pass: u64) -> Joined {
+        let queue_max = self.queue_max;
+        let lane = &mut self.slots[id.0 as usize];
+        if lane.overflow.is_some() {
+            return Joined::Overflowed;
+        }
+        if lane.queue.len() >= queue_max {
+            lane.overflow = Some(Overflow { from: offset, missed_by: pass });
+            self.overflowed.push(id);
+            return Joined::Overflowed;
+        }
+        self.push(id, offset)
+    }
+
+    /// Queues an offset that a rescan found.
+    pub(crate) fn rejoin(&mut self, id: LaneId, offset: Offset) -> Option<Joined> {
+        let queue_max = self.queue_max;
+        let lane = &mut self.slots[id.0 as usize];
+        let overflow = lane.overflow.as_mut()?;
+        if lane.queue.len() >= queue_max {
+            overflow.from = offset;
+            return Some(Joined::Overflowed);
+        }
+        overflow.from = offset.next();
+        Some(self.push(id, offset))
+    }
+
+    fn push(&mut self, id: LaneId, offset: Offset) -> Joined {
+        let lane = &mut self.slots[id.0 as usize];
+        lane.queue.push_back(offset);
+        self.queued += 1;
+        if lane.state == LaneState::Idle { Joined::Head } else { Joined::Behind }
+    }
+
+    /// Takes the head out: it was settled.
+    pub(crate) fn pop(&mut self, id: LaneId) -> Option<Offset> {
+        let head = self.slots[id.0 as usize].queue.pop_front();
+        self.queued -= usize::from(head.is_some());
+        head
+    }
+
+    /// Puts the head behind everything else of its lane, which no lane ever does: for the seeded bug of that name.
+    pub(crate) fn rotate(&mut self, id: LaneId) {
+        let queue = &mut self.slots[id.0 as usize].queue;
+        if let Some(head) = queue.pop_front() {
+            queue.push_back(head);
+        }
+    }
+
+    /// Remembers that a lane has nothing left, so that [`Lanes::forget_ended`] can let go of it.
+    pub(crate) fn end(&mut self, id: LaneId) {
+        let lane = self.get(id);
+        if lane.state == LaneState::Idle && lane.queue.is_empty() && lane.overflow.is_none() {
+            self.ended.push_back((lane.settled_in, id));
+        }
+    }
+
+    /// Frees the lanes that ended in the seal `through` or before and are still idle. Until then a lane is kept so that its key's
+    /// next event knows of a settlement that may not be durable yet.
+    pub(crate) fn forget_ended(&mut self, through: u64) {
+        while let Some(&(sealed, id)) = self.ended.front()
+            && sealed <= through
+        {
+            self.ended.pop_front();
+            let lane = self.get(id);
+            let is_over = lane.state == LaneState::Idle && lane.queue.is_empty() && lane.overflow.is_none();
+            if is_over && lane.settled_in == sealed {
+                self.forget(id);
+            }
+        }
+    }
+
+    fn forget(&mut self, id: LaneId) {
+        let hash = self.get(id).hash;
+        if let Ok(entry) = self.table.find_entry(hash, |other| *other == id) {
+            entry.remove();
+        }
+        let lane = self.get_mut(id);
+        lane.key.clear();
+        if lane.queue.capacity() > QUEUE_KEPT_MAX {
+            lane.queue = VecDeque::new();
+        }
+        lane.state = LaneState::Free;
+        lane.settled_in = 0;
+        self.free.push(id);
+    }
+
+    /// Lanes in use, in no particular order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Lane> {
+        self.slots.iter().filter(|lane| lane.state != LaneState::Free)
+    }
+
+    /// Lanes with an overflow.
+    pub(crate) fn overflowed(&self) -> &[LaneId] {
+        &self.overflowed
+    }
+
+    /// Whether a lane with an overflow has room enough to be worth a rescan.
+    pub(crate) fn is_hungry(&self, id: LaneId) -> bool {
+        let lane = self.get(id);
+        lane.overflow.is_some() && lane.queue.len() <= self.queue_max / 2
+    }
+
+    /// Whether the lane's queue is full.
+    pub(crate) fn is_full(&self, id: LaneId) -> bool {
+        self.get(id).queue.len() >= self.queue_max
+    }
+
+    /// Ends the overflow of every lane of which the rescan `pass` read all of it.
+    pub(crate) fn clear_overflows(&mut self, pass: u64) {
+        let all = core::mem::take(&mut self.overflowed);
+        for id in all {
+            let lane = self.get_mut(id);
+            if lane.overflow.is_some_and(|overflow| overflow.missed_by == pass) {
+                self.overflowed.push(id);
+            } else {
+                lane.overflow = None;
+                self.end(id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

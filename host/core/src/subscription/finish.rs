@@ -1,0 +1,248 @@
+//! What the end of a call does to its delivery: settled, waiting, or again.
+//!
+//! Every row a verdict explains goes into the same step as the rows the call brought. Invariant: a ticket that is not live has
+//! no effect but on a counter.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::Machine;
+use super::leases::Lease;
+use super::start::Item;
+use super::waits::{Wait, cut};
+use crate::delivery::Verdict;
+use crate::event::StoredEvent;
+use crate::ids::{Offset, Ticket};
+use crate::lane::{LaneId, LaneState};
+use crate::row::{DeadRow, HoldRow, UnknownRow};
+use crate::seeded::{Bug, is_planted};
+use crate::step::{Step, Write};
+use crate::time::{Millis, Timestamp};
+
+/// Cause of a dead letter that the plugin rejected.
+const REJECTED: &str = "rejected";
+/// Cause of a dead letter that used up its attempts.
+const ATTEMPTS_EXHAUSTED: &str = "attempts-exhausted";
+/// Longest wait a guest or its provider can ask for: a longer one is a mistake that would hide the event for ever.
+const AFTER_MAX: Millis = Millis::from_secs(7 * 24 * 3600);
+/// Longest `ordering.hold`, for the same reason.
+const HOLD_MAX: Millis = Millis::from_secs(7 * 24 * 3600);
+
+/// The end of a call whose ticket was live.
+pub(super) struct End {
+    lease: Lease,
+    event: StoredEvent,
+    hold: Option<Millis>,
+}
+
+impl Machine {
+    /// Takes the ended call's lease and rows; nothing if its ticket is not live or not for this event.
+    pub(super) fn admit_end(
+        &mut self,
+        ticket: Ticket,
+        event: StoredEvent,
+        mut writes: Vec<Write>,
+        hold: Option<Millis>,
+        step: &mut Step,
+    ) -> Option<End> {
+        let is_its_own = self.leases.get(ticket).is_some_and(|lease| self.position(lease.offset) == event.position);
+        let Some(lease) = is_its_own.then(|| self.leases.end(ticket)).flatten() else {
+            self.stale_ends += 1;
+            if is_planted(Bug::StaleLeaseAccepted) {
+                self.cursor.settle(event.position.offset);
+                step.writes.append(&mut writes);
+            }
+            return None;
+        };
+        step.writes.append(&mut writes);
+        Some(End { lease, event, hold })
+    }
+
+    /// Does what the verdict says.
+    pub(super) fn end(&mut self, now: Timestamp, end: End, verdict: Verdict, step: &mut Step) {
+        let End { lease, event, hold } = end;
+        match verdict {
+            Verdict::Ack => {
+                if is_planted(Bug::CumulativeAck) {
+                    self.cursor.skip(self.cursor.floor(), lease.offset);
+                }
+                let wait = self.waits.remove(lease.offset);
+                self.settle(now, lease.offset, lease.lane, wait, hold, step);
+            }
+            Verdict::Nack(retry) => self.fail(now, &lease, Some(event), retry.after, retry.reason, step),
+            // Budgets by evidence will tell the plugin's fault from the event's here.
+            Verdict::Broke(reason) => self.fail(now, &lease, Some(event), None, reason, step),
+            Verdict::Reject(reason) => {
+                let wait = self.tried(now, &lease, reason);
+                self.bury(now, event, wait, REJECTED, hold, step);
+            }
+            Verdict::Defer(until) => {
+                let wait = self.wait_of(&lease);
+                self.wait_until(lease.offset, wait, until, step);
+            }
+            Verdict::Unknown(reference) => {
+                let wait = self.waits.remove(lease.offset);
+                step.writes.push(Write::Unknown {
+                    subscription: self.spec.id,
+                    position: event.position,
+                    row: UnknownRow { event, reference: cut(reference), attempts: lease.attempt.0, at: now },
+                });
+                self.settle(now, lease.offset, lease.lane, wait, hold, step);
+            }
+            Verdict::Conflict => self.run_again(&lease),
+            Verdict::NotStarted(_) => self.refuse(now, &lease),
+        }
+    }
+
+    /// The lease of an attempt ran out: that attempt failed, whatever its call still does.
+    pub(super) fn lapse(&mut self, now: Timestamp, lease: &Lease, step: &mut Step) {
+        self.fail(now, lease, None, None, "lease lapsed".into(), step);
+    }
+
+    fn wait_of(&mut self, lease: &Lease) -> Wait {
+        self.waits.remove(lease.offset).unwrap_or_else(|| Wait::new(lease.lane, lease.class))
+    }
+
+    /// The delivery with one more attempt spent.
+    fn tried(&mut self, now: Timestamp, lease: &Lease, reason: String) -> Wait {
+        let mut wait = self.wait_of(lease);
+        wait.row.spent = lease.attempt.0;
+        wait.refusals = 0;
+        wait.note(lease.attempt, now, reason);
+        wait
+    }
+
+    /// An attempt failed. Without its event a delivery that used up its attempts is due at once and buried when the event was
+    /// read.
+    fn fail(
+        &mut self,
+        now: Timestamp,
+        lease: &Lease,
+        event: Option<StoredEvent>,
+        after: Option<Millis>,
+        reason: String,
+        step: &mut Step,
+    ) {
+        let policy = self.spec.retry;
+        let wait = self.tried(now, lease, reason);
+        let spent = wait.row.spent;
+        match event {
+            Some(event) if spent >= policy.attempts_max => {
+                self.bury(now, event, wait, ATTEMPTS_EXHAUSTED, None, step);
+            }
+            None if spent >= policy.attempts_max => self.wait_until(lease.offset, wait, now, step),
+            Some(_) | None => {
+                let backoff = self.jitter.after_failure(&policy, lease.offset, spent);
+                let after = after.unwrap_or_default().min(AFTER_MAX);
+                self.wait_until(lease.offset, wait, now.after(backoff.max(after)), step);
+            }
+        }
+    }
+
+    /// Writes the waiting row of a delivery and has it tried again then.
+    fn wait_until(&mut self, offset: Offset, mut wait: Wait, due: Timestamp, step: &mut Step) {
+        wait.row.due = due;
+        wait.is_stored = true;
+        step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: Some(wait.row.clone()) });
+        let lane = wait.lane;
+        self.waits.insert(offset, wait);
+        if let Some(id) = lane {
+            if is_planted(Bug::RetryToTheTail) && self.lanes.get(id).len() > 1 {
+                self.lanes.rotate(id);
+                self.proceed(id);
+                return;
+            }
+            self.lanes.get_mut(id).state = LaneState::Waiting;
+        }
+        self.waits.alarm_retry(offset, due);
+    }
+
+    /// Gives a delivery up: the dead letter and the settlement are one batch.
+    fn bury(
+        &mut self,
+        now: Timestamp,
+        event: StoredEvent,
+        wait: Wait,
+        cause: &str,
+        hold: Option<Millis>,
+        step: &mut Step,
+    ) {
+        let position = event.position;
+        let row = DeadRow {
+            event,
+            cause: cause.into(),
+            reason: wait.row.notes.last().map_or_else(String::new, |note| note.reason.clone()),
+            attempts: wait.row.spent,
+            notes: wait.row.notes.clone(),
+            at: now,
+        };
+        let dead = Write::Dead { subscription: self.spec.id, position, row };
+        if is_planted(Bug::DeadLetterAfterAck) {
+            self.held_back[0].push(dead);
+        } else {
+            step.writes.push(dead);
+        }
+        self.settle(now, position.offset, wait.lane, Some(wait), hold, step);
+    }
+
+    /// Buries a waiting delivery that has no attempt left, now that its event was read.
+    pub(super) fn bury_doomed(&mut self, now: Timestamp, event: &StoredEvent, step: &mut Step) {
+        let Some(wait) = self.waits.remove(event.position.offset) else { return };
+        self.bury(now, event.clone(), wait, ATTEMPTS_EXHAUSTED, None, step);
+    }
+
+    /// Settles a delivery and goes on with its lane.
+    fn settle(
+        &mut self,
+        now: Timestamp,
+        offset: Offset,
+        lane: Option<LaneId>,
+        wait: Option<Wait>,
+        hold: Option<Millis>,
+        step: &mut Step,
+    ) {
+        self.cursor.settle(offset);
+        if wait.is_some_and(|wait| wait.is_stored) {
+            step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
+        }
+        let Some(id) = lane else { return };
+        self.lanes.pop(id);
+        self.reads.is_hungry |= self.lanes.is_hungry(id);
+        // The seal that will write this settlement.
+        let seal = self.seals + 1;
+        let lane = self.lanes.get_mut(id);
+        lane.settled_in = seal;
+        if let Some(hold) = hold.filter(|hold| hold.0 > 0) {
+            let until = now.after(hold.min(HOLD_MAX));
+            step.writes.push(Write::Hold {
+                subscription: self.spec.id,
+                key: lane.key().into(),
+                class: lane.class(),
+                row: Some(HoldRow { until }),
+            });
+            self.close(id, until);
+        } else {
+            self.proceed(id);
+        }
+    }
+
+    /// Starts the same attempt again: its commit found that others had changed what it read.
+    fn run_again(&mut self, lease: &Lease) {
+        if let Some(id) = lease.lane {
+            self.lanes.get_mut(id).state = LaneState::Ready;
+        }
+        self.ready.push_first(lease.class, Item { offset: lease.offset, lane: lease.lane });
+    }
+
+    /// The call never ran: the same attempt again, soon. No row: after a restart it is simply ready.
+    fn refuse(&mut self, now: Timestamp, lease: &Lease) {
+        let mut wait = self.wait_of(lease);
+        wait.refusals = wait.refusals.saturating_add(1);
+        let backoff = self.jitter.after_refusal(lease.offset, wait.refusals);
+        self.waits.insert(lease.offset, wait);
+        if let Some(id) = lease.lane {
+            self.lanes.get_mut(id).state = LaneState::Waiting;
+        }
+        self.waits.alarm_retry(lease.offset, now.after(backoff));
+    }
+}

@@ -1,0 +1,142 @@
+//! The leases of a subscription: which deliveries are with the plugin, under which ticket and until when.
+//!
+//! A ticket is a running number and a slot, hidden under a mask of the machine's own, so it is never given twice and one of
+//! another subscription does not fit. Knows nothing of lanes and verdicts. Invariant: a ticket is live from its grant until its
+//! one end, or until its time ran out.
+
+use alloc::vec::Vec;
+use core::hash::Hasher;
+use siphasher::sip::SipHasher13;
+
+use crate::event::Class;
+use crate::ids::{Attempt, Offset, Slot, SubscriptionId, Ticket};
+use crate::lane::LaneId;
+use crate::time::{Millis, Timestamp};
+
+/// Low bits of a ticket that say which slot it is in.
+const INDEX_BITS: u32 = 16;
+
+/// Deliveries in flight at once: what the index can tell apart.
+pub(crate) const LEASES_MAX: usize = 1 << INDEX_BITS;
+
+/// A delivery may be held this many times its first lease in all, so that a guest cannot hold it for ever.
+const LEASES_IN_ALL_MAX: u64 = 10;
+
+/// One delivery with the plugin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    pub(crate) ticket: Ticket,
+    pub(crate) offset: Offset,
+    pub(crate) lane: Option<LaneId>,
+    pub(crate) class: Class,
+    pub(crate) attempt: Attempt,
+    until: Timestamp,
+    until_max: Timestamp,
+}
+
+/// What a lease is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant {
+    pub(crate) offset: Offset,
+    pub(crate) lane: Option<LaneId>,
+    pub(crate) class: Class,
+    pub(crate) attempt: Attempt,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    slots: Vec<Option<Lease>>,
+    free: Vec<usize>,
+    live: usize,
+    granted: u64,
+    mask: u64,
+    /// No lease runs out before then. Kept when leases end, so it can be early: then the check finds the real time.
+    check: Option<Timestamp>,
+}
+
+impl Leases {
+    pub(crate) fn new(seed: u64, subscription: SubscriptionId, slot: Slot) -> Leases {
+        let mut hasher = SipHasher13::new_with_keys(seed, u64::from(subscription.0));
+        hasher.write_u16(slot.0);
+        Leases { slots: Vec::new(), free: Vec::new(), live: 0, granted: 0, mask: hasher.finish(), check: None }
+    }
+
+    /// Deliveries in flight.
+    pub(crate) fn len(&self) -> usize {
+        self.live
+    }
+
+    /// The earliest time at which a lease can have run out.
+    pub(crate) fn next_check(&self) -> Option<Timestamp> {
+        if self.live == 0 { None } else { self.check }
+    }
+
+    /// Leases a delivery from `now` on; fewer than [`LEASES_MAX`] are live.
+    pub(crate) fn grant(&mut self, now: Timestamp, lease: Millis, grant: Grant) -> Ticket {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.granted += 1;
+        let ticket = Ticket((self.granted << INDEX_BITS | index as u64) ^ self.mask);
+        let until = now.after(lease);
+        self.check = Some(match self.check {
+            Some(check) if self.live > 0 => check.min(until),
+            Some(_) | None => until,
+        });
+        self.live += 1;
+        self.slots[index] = Some(Lease {
+            ticket,
+            offset: grant.offset,
+            lane: grant.lane,
+            class: grant.class,
+            attempt: grant.attempt,
+            until,
+            until_max: now.after(Millis(lease.0.saturating_mul(LEASES_IN_ALL_MAX))),
+        });
+        ticket
+    }
+
+    fn index(&self, ticket: Ticket) -> usize {
+        ((ticket.0 ^ self.mask) % LEASES_MAX as u64) as usize
+    }
+
+    /// The lease of a live ticket.
+    pub(crate) fn get(&self, ticket: Ticket) -> Option<&Lease> {
+        self.slots.get(self.index(ticket))?.as_ref().filter(|lease| lease.ticket == ticket)
+    }
+
+    /// Ends the lease of a live ticket.
+    pub(crate) fn end(&mut self, ticket: Ticket) -> Option<Lease> {
+        let lease = *self.get(ticket)?;
+        let index = self.index(ticket);
+        self.slots[index] = None;
+        self.free.push(index);
+        self.live -= 1;
+        Some(lease)
+    }
+
+    /// See [`super::Machine::extend`].
+    pub(crate) fn extend(&mut self, now: Timestamp, ticket: Ticket, by: Millis) -> Option<Millis> {
+        let index = self.index(ticket);
+        let lease = self.slots.get_mut(index)?.as_mut()?;
+        if lease.ticket != ticket || lease.until <= now {
+            return None;
+        }
+        lease.until = lease.until.after(by).min(lease.until_max);
+        Some(lease.until.since(now))
+    }
+
+    /// Ends every lease that ran out, oldest ticket first.
+    pub(crate) fn take_lapsed(&mut self, now: Timestamp) -> Vec<Lease> {
+        let live = self.slots.iter().flatten();
+        let mut lapsed: Vec<Lease> = live.clone().filter(|lease| lease.until <= now).copied().collect();
+        self.check = live.map(|lease| lease.until).filter(|until| *until > now).min();
+        lapsed.sort_unstable_by_key(|lease| lease.ticket.0 ^ self.mask);
+        for lease in &lapsed {
+            self.end(lease.ticket);
+        }
+        lapsed
+    }
+}

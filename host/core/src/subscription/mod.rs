@@ -1,0 +1,380 @@
+//! The machine of one subscription in one slot: which event is delivered when, how often, and how far the cursor is.
+//!
+//! A driver makes it from its rows ([`Machine::recover`]), hands in one [`Input`] after another ([`Machine::handle`], all into one
+//! step), adds the cursor with [`Machine::seal`], commits the step's writes and then runs its actions; it ticks the machine at
+//! [`Machine::next_wakeup`]. At most [`STEPS_OUTSTANDING_MAX`] sealed steps may be on their way to the disk, in order. The
+//! machine knows nothing of plugins, disks and clocks, and keeps no event: only offsets.
+//!
+//! Invariant: what is settled is never delivered again; per key one delivery at a time and in order; and recovering from all
+//! rows written so far gives the same unsettled deliveries with the same attempts spent.
+
+mod finish;
+mod image;
+mod leases;
+mod read;
+mod start;
+mod waits;
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::backoff::Jitter;
+use crate::cursor::Cursor;
+use crate::delivery::Verdict;
+use crate::event::{Class, StoredEvent};
+use crate::ids::{Offset, Position, Slot, Ticket, TopicId};
+use crate::lane::{LaneId, LaneState, Lanes};
+use crate::row::{CursorChunk, CursorRow, HoldRow, PausedRow, WaitingRow};
+use crate::spec::Subscription;
+use crate::step::{Action, Step, Write};
+use crate::time::{Millis, Timestamp};
+pub use image::Image;
+use leases::Leases;
+use read::Reads;
+use start::Ready;
+use waits::Waits;
+
+/// Sealed steps that may be on their way to the disk at once. The machine counts on it: a lane whose latest settlement is this
+/// many seals old is durable. More would delay keyed events without making commits larger.
+pub const STEPS_OUTSTANDING_MAX: u64 = 8;
+
+/// Bounds of what a machine keeps in memory; an offset takes 8 to 40 bytes. The defaults hold a few MiB at worst.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Offsets in the queue of one lane; what is over is read again from the log later. Small, so that many stuck keys fit.
+    pub lane_queue_max: usize,
+    /// Offsets in all lanes. When they are full of stuck keys, reading stops until one moves.
+    pub queued_max: usize,
+    /// Keys that are blocked, waiting or held at once; the same then.
+    pub lanes_max: usize,
+    /// Deliveries that wait for another attempt, each with its notes; the same then.
+    pub waiting_max: usize,
+    /// Events read ahead that could start at once; a subscription with a large concurrency reads four times that ahead.
+    pub ready_min: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { lane_queue_max: 256, queued_max: 262_144, lanes_max: 65_536, waiting_max: 16_384, ready_min: 1_024 }
+    }
+}
+
+/// The rows of one subscription, as the store has them.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// Floor; a new subscription has it where it shall start.
+    pub cursor: CursorRow,
+    /// Settled offsets above it.
+    pub chunks: Vec<(u64, CursorChunk)>,
+    /// Deliveries that wait.
+    pub waiting: Vec<(Offset, WaitingRow)>,
+    /// Closed lanes.
+    pub holds: Vec<(String, Class, HoldRow)>,
+    /// Whether it is paused.
+    pub paused: Option<PausedRow>,
+}
+
+impl Recovered {
+    /// The rows of a new subscription that starts here.
+    #[must_use]
+    pub fn at(floor: Offset) -> Recovered {
+        Recovered {
+            cursor: CursorRow { floor },
+            chunks: Vec::new(),
+            waiting: Vec::new(),
+            holds: Vec::new(),
+            paused: None,
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The answer to the latest [`Action::Read`].
+    Events {
+        /// The offset that was asked for. An answer to any other read than the latest is dropped.
+        from: Offset,
+        /// Every event of the log in `from..next`, in order; events of topics that the subscription does not cover may be
+        /// left out.
+        events: &'a [StoredEvent],
+        /// How far the answer goes; beyond `from`.
+        next: Offset,
+    },
+    /// A call ended.
+    Finished {
+        /// Its lease.
+        ticket: Ticket,
+        /// Its event.
+        event: StoredEvent,
+        /// What it came to.
+        verdict: Verdict,
+        /// Rows that land in the same batch as the verdict, if the lease is still live.
+        writes: Vec<Write>,
+        /// Keep the lane closed this long if this settles the delivery.
+        hold: Option<Millis>,
+        /// Pause the subscription, with the reason.
+        pause: Option<String>,
+    },
+    /// Time went by.
+    Tick,
+    /// Stop starting deliveries; those in flight end.
+    Pause {
+        /// `operator` or `host`.
+        by: String,
+        /// For people.
+        reason: String,
+    },
+    /// Go on.
+    Resume,
+    /// A new definition. Topics and filter apply to events read from now on, the ordering when the machine is recovered next,
+    /// everything else at once.
+    Reconfigure(Subscription),
+}
+
+/// What operators see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Everything below is settled.
+    pub floor: Offset,
+    /// Everything below was read.
+    pub read: Offset,
+    /// Deliveries that only wait for a free place.
+    pub ready: usize,
+    /// Deliveries with the plugin.
+    pub in_flight: usize,
+    /// Deliveries that were tried and wait for their next attempt.
+    pub waiting: usize,
+    /// Keys that have something unsettled or are held closed.
+    pub lanes: usize,
+    /// Offsets queued in lanes.
+    pub queued: usize,
+    /// Keys with more unsettled events than are kept in memory.
+    pub overflowed: usize,
+    /// Why it does not run.
+    pub paused: Option<PausedRow>,
+    /// Ends of calls that came with a ticket that was not live.
+    pub stale_ends: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Machine {
+    spec: Subscription,
+    /// The spec's topics, sorted.
+    topics: Vec<TopicId>,
+    slot: Slot,
+    bounds: Bounds,
+    jitter: Jitter,
+    cursor: Cursor,
+    lanes: Lanes,
+    ready: Ready,
+    leases: Leases,
+    waits: Waits,
+    reads: Reads,
+    /// Waiting deliveries that have no attempt left, but whose event must be read before they can be buried.
+    doomed: VecDeque<Offset>,
+    paused: Option<PausedRow>,
+    /// A write of the gathering step must be durable before anything starts.
+    must_commit: bool,
+    /// Sealed steps so far.
+    seals: u64,
+    stale_ends: u64,
+    /// Only ever filled by a seeded bug: rows held back from the gathering step, and from the one before.
+    held_back: [Vec<Write>; 2],
+}
+
+impl Machine {
+    /// The machine of these rows. What was in flight is ready again, with no attempt spent.
+    #[must_use]
+    pub fn recover(spec: Subscription, slot: Slot, seed: u64, rows: Recovered) -> Machine {
+        Machine::recover_bounded(spec, slot, seed, rows, Bounds::default())
+    }
+
+    /// [`Machine::recover`] with other bounds: for small hosts and for tests that want to reach them.
+    #[must_use]
+    pub fn recover_bounded(spec: Subscription, slot: Slot, seed: u64, rows: Recovered, bounds: Bounds) -> Machine {
+        let cursor = Cursor::recover(rows.cursor, rows.chunks);
+        let position = cursor.floor();
+        let mut machine = Machine {
+            topics: sorted(&spec.topics),
+            jitter: Jitter::new(seed, spec.id),
+            lanes: Lanes::new(seed, bounds.lane_queue_max.max(1)),
+            ready: Ready::default(),
+            leases: Leases::new(seed, spec.id, slot),
+            waits: Waits::recover(rows.waiting, position),
+            reads: Reads::new(position),
+            doomed: VecDeque::new(),
+            paused: rows.paused,
+            must_commit: false,
+            seals: 0,
+            stale_ends: 0,
+            held_back: [Vec::new(), Vec::new()],
+            spec,
+            slot,
+            bounds,
+            cursor,
+        };
+        for (key, class, HoldRow { until }) in rows.holds {
+            let lane = machine.lanes.open(&key, class);
+            machine.close(lane, until);
+        }
+        machine
+    }
+
+    /// Handles one input; several may go into one step.
+    pub fn handle(&mut self, now: Timestamp, input: Input<'_>, step: &mut Step) {
+        match input {
+            Input::Events { from, events, next } => self.take_events(now, from, events, next, step),
+            Input::Finished { ticket, event, verdict, writes, hold, pause } => {
+                if let Some(end) = self.admit_end(ticket, event, writes, hold, step) {
+                    self.end(now, end, verdict, step);
+                    if let Some(reason) = pause {
+                        self.pause(now, "plugin".into(), reason, step);
+                    }
+                }
+            }
+            Input::Tick => {}
+            Input::Pause { by, reason } => self.pause(now, by, reason, step),
+            Input::Resume => self.resume(step),
+            Input::Reconfigure(spec) => self.reconfigure(spec),
+        }
+        self.wake(now, step);
+        self.start(now, step);
+        self.ask(now, step);
+        self.must_commit = false;
+    }
+
+    /// Adds the cursor's rows to a step that is about to be committed.
+    pub fn seal(&mut self, step: &mut Step) {
+        self.cursor.seal(self.spec.id, &mut step.writes);
+        let [gathering, before] = &mut self.held_back;
+        step.writes.append(before);
+        before.append(gathering);
+        if !step.writes.is_empty() {
+            self.seals += 1;
+            self.lanes.forget_ended(self.seals.saturating_sub(STEPS_OUTSTANDING_MAX));
+        }
+    }
+
+    /// When the machine wants a [`Input::Tick`] at the latest.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        [self.waits.next_alarm(), self.leases.next_check(), self.next_supersede()].into_iter().flatten().min()
+    }
+
+    /// Whether the delivery is still leased under this ticket.
+    #[must_use]
+    pub fn is_live(&self, ticket: Ticket) -> bool {
+        self.leases.get(ticket).is_some()
+    }
+
+    /// Gives a live lease more time, up to ten times its first length in all; returns how long it has from now.
+    pub fn extend(&mut self, now: Timestamp, ticket: Ticket, by: Millis) -> Option<Millis> {
+        self.leases.extend(now, ticket, by)
+    }
+
+    /// How many events of the same key are known to wait behind this delivery.
+    #[must_use]
+    pub fn waiting_behind(&self, ticket: Ticket) -> Option<u32> {
+        let lease = self.leases.get(ticket)?;
+        let behind = lease.lane.map_or(0, |lane| self.lanes.get(lane).len().saturating_sub(1));
+        Some(u32::try_from(behind).unwrap_or(u32::MAX))
+    }
+
+    /// What operators see.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            floor: self.cursor.floor(),
+            read: self.reads.position(),
+            ready: self.ready.len(),
+            in_flight: self.leases.len(),
+            waiting: self.waits.len(),
+            lanes: self.lanes.busy(),
+            queued: self.lanes.queued(),
+            overflowed: self.lanes.overflowed().len(),
+            paused: self.paused.clone(),
+            stale_ends: self.stale_ends,
+        }
+    }
+
+    fn pause(&mut self, now: Timestamp, by: String, reason: String, step: &mut Step) {
+        if self.paused.is_some() {
+            return;
+        }
+        let row = PausedRow { by, reason: reason.clone(), at: now };
+        step.writes.push(Write::Paused { subscription: self.spec.id, row: Some(row.clone()) });
+        step.actions.push(Action::Paused { reason });
+        self.paused = Some(row);
+    }
+
+    fn resume(&mut self, step: &mut Step) {
+        if self.paused.take().is_some() {
+            step.writes.push(Write::Paused { subscription: self.spec.id, row: None });
+            self.must_commit = true;
+            // The pause may have come from a read that failed and will never be answered.
+            self.reads.forget();
+        }
+    }
+
+    fn reconfigure(&mut self, spec: Subscription) {
+        let topics = sorted(&spec.topics);
+        if topics != self.topics || spec.filter != self.spec.filter {
+            self.cursor.keep_skipped();
+        }
+        let ordering = self.spec.ordering;
+        self.topics = topics;
+        self.spec = Subscription { ordering, id: self.spec.id, ..spec };
+    }
+
+    /// Runs what is due: leases that lapsed, retries, holds.
+    fn wake(&mut self, now: Timestamp, step: &mut Step) {
+        if self.leases.next_check().is_some_and(|at| at <= now) {
+            for lease in self.leases.take_lapsed(now) {
+                step.actions.push(Action::Cancel { ticket: lease.ticket });
+                self.lapse(now, &lease, step);
+            }
+        }
+        while let Some(due) = self.waits.take_due(now) {
+            match due {
+                waits::Due::Retry(offset) => self.retry(offset),
+                waits::Due::Open(lane, until) => self.reopen(lane, until, step),
+            }
+        }
+    }
+
+    /// Closes a lane; what is queued in it waits.
+    fn close(&mut self, lane: LaneId, until: Timestamp) {
+        self.lanes.get_mut(lane).state = LaneState::Closed { until };
+        self.waits.alarm_open(lane, until);
+    }
+
+    fn reopen(&mut self, id: LaneId, until: Timestamp, step: &mut Step) {
+        let lane = self.lanes.get(id);
+        if lane.state != (LaneState::Closed { until }) {
+            return;
+        }
+        step.writes.push(Write::Hold {
+            subscription: self.spec.id,
+            key: lane.key().into(),
+            class: lane.class(),
+            row: None,
+        });
+        self.proceed(id);
+    }
+
+    fn position(&self, offset: Offset) -> Position {
+        Position { slot: self.slot, offset }
+    }
+}
+
+fn sorted(topics: &[TopicId]) -> Vec<TopicId> {
+    let mut topics = topics.to_vec();
+    topics.sort_unstable();
+    topics
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! What the machine reads of the log, and what becomes of the events.
+//!
+//! Three reasons to read, one read at a time: new events at the frontier; a rescan of what did not fit the queue of a lane; and
+//! the event of a delivery that is to be buried. The read at the frontier may wait for new events, so another one replaces it
+//! after a moment of patience; otherwise the kinds take turns, and a stuck key never stops the others.
+//!
+//! Invariant: every offset below the frontier is settled, skipped, queued, or covered by its lane's overflow.
+
+use super::Machine;
+use super::start::Item;
+use super::waits::Wait;
+use crate::event::StoredEvent;
+use crate::ids::Offset;
+use crate::lane::{Joined, LaneId, Overflow};
+use crate::row::WaitingRow;
+use crate::spec::Ordering;
+use crate::step::{Action, Step, Write};
+use crate::time::{Millis, Timestamp};
+
+/// How long a read at the frontier may go unanswered while another one is wanted: longer than a read of the disk, usually.
+const PATIENCE: Millis = Millis(10);
+
+/// Events of one rescan read: most are somebody else's and only cost a look.
+const RESCAN_EVENTS_MAX: u32 = 4_096;
+
+/// Read-ahead per delivery that can be in flight, where the concurrency is large.
+const READY_PER_DELIVERY: usize = 4;
+
+/// The read that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// New events, since when.
+    Frontier { from: Offset, at: Timestamp },
+    /// Events that overflowed.
+    Rescan { from: Offset },
+    /// One event to bury.
+    Doomed { offset: Offset },
+}
+
+/// A walk over the part of the log that overflowed lanes want again.
+#[derive(Clone, Copy, Debug)]
+struct Rescan {
+    number: u64,
+    /// Everything below was looked at.
+    at: Offset,
+    /// Lanes that can still take something.
+    open: usize,
+}
+
+/// Where the machine is in the log.
+#[derive(Debug)]
+pub(super) struct Reads {
+    /// The frontier: everything below was read.
+    position: Offset,
+    asked: Option<Asked>,
+    rescan: Option<Rescan>,
+    /// Rescans so far; the number of the one under way.
+    rescans: u64,
+    /// A lane with an overflow has room again.
+    pub(super) is_hungry: bool,
+    /// The latest read was not at the frontier.
+    was_special: bool,
+}
+
+impl Reads {
+    pub(super) fn new(position: Offset) -> Reads {
+        Reads { position, asked: None, rescan: None, rescans: 0, is_hungry: false, was_special: false }
+    }
+
+    pub(super) fn position(&self) -> Offset {
+        self.position
+    }
+
+    /// No answer is expected any more.
+    pub(super) fn forget(&mut self) {
+        self.asked = None;
+    }
+}
+
+impl Machine {
+    /// Asks for the next read, if there is a reason and none is under way.
+    pub(super) fn ask(&mut self, now: Timestamp, step: &mut Step) {
+        if self.paused.is_some() {
+            return;
+        }
+        let wants_special = self.wants_special();
+        match self.reads.asked {
+            None => {
+                let room = self.room();
+                if wants_special && (!self.reads.was_special || room == 0) {
+                    self.ask_special(step);
+                } else if room > 0 {
+                    self.ask_frontier(now, room, step);
+                }
+            }
+            Some(Asked::Frontier { at, .. }) => {
+                if wants_special && now >= at.after(PATIENCE) {
+                    self.ask_special(step);
+                }
+            }
+            Some(Asked::Rescan { .. } | Asked::Doomed { .. }) => {}
+        }
+    }
+
+    /// When patience with the read at the frontier ends.
+    pub(super) fn next_supersede(&self) -> Option<Timestamp> {
+        match self.reads.asked {
+            Some(Asked::Frontier { at, .. }) if self.paused.is_none() && self.wants_special() => {
+                Some(at.after(PATIENCE))
+            }
+            Some(Asked::Frontier { .. } | Asked::Rescan { .. } | Asked::Doomed { .. }) | None => None,
+        }
+    }
+
+    fn wants_special(&self) -> bool {
+        !self.doomed.is_empty() || self.reads.rescan.is_some() || self.reads.is_hungry
+    }
+
+    /// How many events may be read ahead now; none while half of the last ones are still there, so that reads stay large.
+    fn room(&self) -> usize {
+        let ready_max = self.bounds.ready_min.max(READY_PER_DELIVERY * self.spec.concurrency as usize).max(1);
+        let is_full = self.lanes.queued() >= self.bounds.queued_max
+            || self.lanes.busy() >= self.bounds.lanes_max
+            || self.waits.seen_len() >= self.bounds.waiting_max;
+        let ready = self.ready.len();
+        if is_full || ready > ready_max / 2 { 0 } else { ready_max - ready }
+    }
+
+    fn ask_frontier(&mut self, now: Timestamp, room: usize, step: &mut Step) {
+        let from = self.reads.position;
+        self.reads.asked = Some(Asked::Frontier { from, at: now });
+        self.reads.was_special = false;
+        step.immediate.push(Action::Read { from, events_max: u32::try_from(room).unwrap_or(u32::MAX) });
+    }
+
+    fn ask_special(&mut self, step: &mut Step) {
+        let (asked, from, events_max) = if let Some(offset) = self.doomed.front().copied() {
+            (Asked::Doomed { offset }, offset, 1)
+        } else if let Some(from) = self.rescan_from() {
+            (Asked::Rescan { from }, from, RESCAN_EVENTS_MAX)
+        } else {
+            return;
+        };
+        self.reads.asked = Some(asked);
+        self.reads.was_special = true;
+        step.immediate.push(Action::Read { from, events_max });
+    }
+
+    /// Where the rescan goes on, or begins.
+    fn rescan_from(&mut self) -> Option<Offset> {
+        if let Some(rescan) = self.reads.rescan {
+            return Some(rescan.at);
+        }
+        self.reads.is_hungry = false;
+        let ids = self.lanes.overflowed();
+        let hungry = ids.iter().filter(|id| self.lanes.is_hungry(**id));
+        let at = hungry.filter_map(|id| self.lanes.get(*id).overflow).map(|overflow| overflow.from).min()?;
+        self.reads.rescans += 1;
+        let number = self.reads.rescans;
+        let mut open = 0;
+        for index in 0..self.lanes.overflowed().len() {
+            let id = self.lanes.overflowed()[index];
+            let is_full = self.lanes.is_full(id);
+            if let Some(overflow) = &mut self.lanes.get_mut(id).overflow {
+                if is_full || overflow.from < at {
+                    overflow.missed_by = number;
+                } else {
+                    open += 1;
+                }
+            }
+        }
+        self.reads.rescan = Some(Rescan { number, at, open });
+        Some(at)
+    }
+
+    /// The answer to a read.
+    pub(super) fn take_events(
+        &mut self,
+        now: Timestamp,
+        from: Offset,
+        events: &[StoredEvent],
+        next: Offset,
+        step: &mut Step,
+    ) {
+        match self.reads.asked {
+            Some(Asked::Frontier { from: asked, .. }) if asked == from => {
+                self.reads.asked = None;
+                self.take_new(from, events, next, step);
+            }
+            Some(Asked::Rescan { from: asked }) if asked == from => {
+                self.reads.asked = None;
+                self.take_again(from, events, next, step);
+            }
+            Some(Asked::Doomed { offset }) if offset == from => {
+                self.reads.asked = None;
+                self.take_doomed(now, offset, events, step);
+            }
+            // A read that was replaced, or nobody asked for.
+            Some(Asked::Frontier { .. } | Asked::Rescan { .. } | Asked::Doomed { .. }) | None => {}
+        }
+    }
+
+    fn take_new(&mut self, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
+        let mut at = from;
+        for event in events {
+            let offset = event.position.offset;
+            if offset >= at && offset < next {
+                self.skip_absent(at, offset, step);
+                at = offset.next();
+                self.admit(event);
+            }
+        }
+        self.skip_absent(at, next, step);
+        self.reads.position = self.reads.position.max(next);
+    }
+
+    /// Counts offsets that are nobody's event here as settled.
+    fn skip_absent(&mut self, from: Offset, to: Offset, step: &mut Step) {
+        if from >= to {
+            return;
+        }
+        for offset in self.waits.drain_unseen(from, to) {
+            step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
+        }
+        self.cursor.skip(from, to);
+    }
+
+    fn wants(&self, event: &StoredEvent) -> bool {
+        self.topics.binary_search(&event.topic).is_ok() && self.spec.filter.matches(&event.event)
+    }
+
+    fn admit(&mut self, event: &StoredEvent) {
+        let offset = event.position.offset;
+        if self.cursor.is_settled(offset) {
+            return;
+        }
+        let row = self.waits.take_unseen(offset);
+        if row.is_none() && !self.wants(event) {
+            self.cursor.skip(offset, offset.next());
+            return;
+        }
+        let key = match self.spec.ordering {
+            Ordering::ByKey => event.event.key(),
+            Ordering::None => None,
+        };
+        let class = event.event.class();
+        let Some(key) = key else {
+            match row {
+                None => self.ready.push(class, Item { offset, lane: None }),
+                Some(row) => self.wait_recovered(offset, Wait { row, is_stored: true, ..Wait::new(None, class) }),
+            }
+            return;
+        };
+        let id = self.lanes.open(key, class);
+        let joined = self.lanes.join(id, offset, self.reads.rescans);
+        self.joined(id, offset, joined, row);
+    }
+
+    fn wait_recovered(&mut self, offset: Offset, wait: Wait) {
+        let due = wait.row.due;
+        self.waits.insert(offset, wait);
+        self.waits.alarm_retry(offset, due);
+    }
+
+    /// What follows when an offset joined its lane, perhaps with a row from before a restart.
+    fn joined(&mut self, id: LaneId, offset: Offset, joined: Joined, row: Option<WaitingRow>) {
+        match (joined, row) {
+            (Joined::Overflowed, Some(row)) => self.waits.put_unseen(offset, row),
+            (Joined::Overflowed, None) => {}
+            (Joined::Head | Joined::Behind, row) => {
+                if let Some(row) = row {
+                    let class = self.lanes.get(id).class();
+                    self.waits.insert(offset, Wait { row, is_stored: true, ..Wait::new(Some(id), class) });
+                }
+                if joined == Joined::Head {
+                    self.proceed(id);
+                }
+            }
+        }
+    }
+
+    fn take_again(&mut self, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
+        for event in events {
+            let offset = event.position.offset;
+            if offset >= from && offset < next && !self.cursor.is_settled(offset) {
+                self.readmit(event, step);
+            }
+        }
+        let position = self.reads.position;
+        let Some(rescan) = &mut self.reads.rescan else { return };
+        rescan.at = next;
+        let number = rescan.number;
+        if next >= position {
+            self.lanes.clear_overflows(number);
+        } else if rescan.open > 0 {
+            return;
+        }
+        self.reads.rescan = None;
+        self.reads.is_hungry = self.lanes.overflowed().iter().any(|id| self.lanes.is_hungry(*id));
+    }
+
+    /// Gives an event that overflowed back to its lane, if that has room.
+    fn readmit(&mut self, event: &StoredEvent, step: &mut Step) {
+        let offset = event.position.offset;
+        let Some(number) = self.reads.rescan.map(|rescan| rescan.number) else { return };
+        let lane = event.event.key().and_then(|key| self.lanes.find(key, event.event.class()));
+        let Some(id) = lane else { return };
+        let is_its_turn = |overflow: Overflow| overflow.missed_by != number && offset >= overflow.from;
+        if !self.lanes.get(id).overflow.is_some_and(is_its_turn) {
+            return;
+        }
+        let row = self.waits.take_unseen(offset);
+        if row.is_none() && !self.wants(event) {
+            // The filter changed since the event was read first.
+            self.skip_absent(offset, offset.next(), step);
+            return;
+        }
+        let Some(joined) = self.lanes.rejoin(id, offset) else { return };
+        if joined == Joined::Overflowed {
+            if let Some(rescan) = &mut self.reads.rescan {
+                rescan.open = rescan.open.saturating_sub(1);
+            }
+            if let Some(overflow) = &mut self.lanes.get_mut(id).overflow {
+                overflow.missed_by = number;
+            }
+        }
+        self.joined(id, offset, joined, row);
+    }
+
+    fn take_doomed(&mut self, now: Timestamp, offset: Offset, events: &[StoredEvent], step: &mut Step) {
+        self.doomed.pop_front();
+        match events.iter().find(|event| event.position.offset == offset) {
+            Some(event) => self.bury_doomed(now, event, step),
+            // Loss is never silent: an operator has to look why the log no longer holds what is not settled.
+            None => {
+                let reason = alloc::format!("unsettled event {} is not in the log any more", self.position(offset));
+                self.doomed.push_back(offset);
+                self.pause(now, "host".into(), reason, step);
+            }
+        }
+    }
+}
