@@ -23,6 +23,7 @@ mod listener;
 mod port;
 mod publish_stream;
 mod receipts;
+mod reset;
 mod results;
 mod session;
 mod session_error;

@@ -22,7 +22,7 @@ use crate::config::{CertificateSource, Config};
 use crate::counters::Counters;
 use crate::handshake;
 use crate::port::Publish;
-use crate::{tls, transport};
+use crate::{reset, tls, transport};
 
 /// Handshakes under way from which on a client must prove its address first.
 const RETRY_FROM: usize = 256;
@@ -102,7 +102,8 @@ impl Listener {
         let certificate = Certificate::load(&config.certificate)?;
         let tls = tls::server_config(&certificate).map_err(ListenError::Tls)?;
         let socket = |source| ListenError::Socket { listen: config.listen, source };
-        let endpoint = transport::endpoint(config.listen, tls).map_err(socket)?;
+        let endpoint =
+            transport::endpoint(config.listen, tls, reset::endpoint_config(&certificate.key)).map_err(socket)?;
         Ok(Self { endpoint, fingerprint: certificate.fingerprint, config, counters: Arc::default() })
     }
 

@@ -29,7 +29,7 @@ const WINDOW_BYTES_MIN: usize = 128 * 1024;
 /// Receipts that may be on their way; they are small.
 const SEND_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 
-/// A client that says nothing for this long is gone; clients send keep-alives every 5 s.
+/// A client that says nothing for this long is gone; clients send keep-alives every 2 s.
 const IDLE_TIMEOUT_MS: u32 = 30_000;
 
 /// Clients acknowledge every so many packets instead of every second one.
@@ -41,8 +41,8 @@ const INCOMING_MAX: usize = 1024;
 /// Bytes kept for handshakes under way.
 const INCOMING_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// An endpoint that listens on `listen`.
-pub(crate) fn endpoint(listen: SocketAddr, tls: QuicServerConfig) -> io::Result<Endpoint> {
+/// An endpoint that listens on `listen`; see `reset.rs` for `identity`.
+pub(crate) fn endpoint(listen: SocketAddr, tls: QuicServerConfig, identity: EndpointConfig) -> io::Result<Endpoint> {
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
     config
         .transport_config(Arc::new(transport()))
@@ -55,7 +55,7 @@ pub(crate) fn endpoint(listen: SocketAddr, tls: QuicServerConfig) -> io::Result<
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
     socket.bind(&listen.into())?;
-    Endpoint::new(EndpointConfig::default(), Some(config), socket.into(), Arc::new(TokioRuntime))
+    Endpoint::new(identity, Some(config), socket.into(), Arc::new(TokioRuntime))
 }
 
 fn transport() -> TransportConfig {

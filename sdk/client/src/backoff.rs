@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// First wait. A host that restarts is back in well under a second.
 const FIRST_MS: u64 = 20;
-/// Longest wait, so that a client notices a returned host soon.
-const LONGEST_MS: u64 = 2_000;
+/// Longest wait, so that a client notices a returned host soon; an attempt is two packets.
+const LONGEST_MS: u64 = 500;
 
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
@@ -31,7 +31,7 @@ mod tests {
     fn waits_double_up_to_the_longest() {
         let mut backoff = Backoff::default();
         let waits: Vec<_> = (0..10).map(|_| backoff.next_wait(u64::MAX).as_millis()).collect();
-        assert!(waits[0] <= 20 && waits[9] <= 2_000 && waits[9] >= 1_000);
-        assert!((0..100).all(|random| backoff.next_wait(random).as_millis() <= 2_000));
+        assert!(waits[0] <= 20 && waits[9] <= 500 && waits[9] >= 250);
+        assert!((0..100).all(|random| backoff.next_wait(random).as_millis() <= 500));
     }
 }

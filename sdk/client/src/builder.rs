@@ -10,7 +10,7 @@ use bugle_wire::{VERSION, limits};
 use quinn::{ClientConfig, Endpoint};
 
 use crate::client::Client;
-use crate::connect::{ConnectError, Target, resolve};
+use crate::connect::{ConnectError, FIRST_TIMEOUT, Target, resolve};
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::tls::{Trust, client_config};
@@ -30,7 +30,6 @@ pub struct ClientBuilder {
     in_flight_bytes: usize,
     in_flight_events: usize,
     streams: u32,
-    datagram_bytes_max: u16,
 }
 
 impl ClientBuilder {
@@ -46,7 +45,6 @@ impl ClientBuilder {
             in_flight_bytes: 8 * 1024 * 1024,
             in_flight_events: 8 * 1024,
             streams: 1,
-            datagram_bytes_max: 1452,
         }
     }
 
@@ -106,13 +104,6 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how large path MTU discovery may make datagrams. Default 1452, what nearly every network carries; larger
-    /// ones cost less per byte where the path allows.
-    pub fn datagram_bytes_max(mut self, bytes: u16) -> Self {
-        self.datagram_bytes_max = bytes;
-        self
-    }
-
     /// Connects, and returns once the host has welcomed this producer.
     ///
     /// # Errors
@@ -151,7 +142,7 @@ impl ClientBuilder {
         })?;
         let tls = client_config(trust).map_err(|error| ConnectError::Settings { detail: error.to_string() })?;
         let mut config = ClientConfig::new(Arc::new(tls));
-        config.transport_config(Arc::new(transport(self.datagram_bytes_max)));
+        config.transport_config(Arc::new(transport()));
         let host = self.address.rsplit_once(':').map_or(&*self.address, |(host, _)| host);
         let server_name = self.server_name.clone().unwrap_or_else(|| host.trim_matches(['[', ']']).to_owned());
         let hello = Hello {
@@ -174,7 +165,7 @@ async fn open(target: &Target) -> Result<(Endpoint, Session), ConnectError> {
     let mut last = ConnectError::Resolve { address: target.address.clone(), source: None };
     for host in first.into_iter().chain(other) {
         let endpoint = endpoint(host).map_err(ConnectError::Socket)?;
-        match target.open(&endpoint, None).await {
+        match target.open(&endpoint, None, FIRST_TIMEOUT).await {
             Ok(session) => return Ok((endpoint, session)),
             Err(error) if error.is_final() => return Err(error),
             Err(error) => last = error,

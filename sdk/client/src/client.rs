@@ -131,14 +131,13 @@ impl Client {
 
     fn enqueue(&self, topic: &str, event: &Event, permits: usize) -> PendingReceipt {
         let shared = &self.handle.shared;
-        let deadline = Instant::now() + self.handle.publish_timeout;
         let mut queue = shared.queue();
         if queue.is_closing() {
             drop(queue);
             shared.room.add_permits(permits);
             return self.ended();
         }
-        let placed = queue.append(topic, event, permits, deadline);
+        let placed = queue.append(topic, event, permits, || Instant::now() + self.handle.publish_timeout);
         drop(queue);
         if placed.wants_write
             && let Some(writer) = shared.writers.get(placed.stream)

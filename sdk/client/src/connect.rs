@@ -14,8 +14,11 @@ use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, Sen
 
 use crate::session::Session;
 
-/// Connecting and the hello must be done within this; the host allows the same.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first session must be open within this; the host allows the same.
+pub(crate) const FIRST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A later attempt is given up sooner: the host may have come up just after its last packet was lost.
+pub(crate) const AGAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why no session could be opened.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +61,7 @@ pub enum ConnectError {
         retry_after: Option<Duration>,
     },
     /// No answer in time.
-    #[error("no answer from `{address}` within {CONNECT_TIMEOUT:?}")]
+    #[error("no answer from `{address}` in time")]
     Timeout {
         /// The address given.
         address: String,
@@ -106,15 +109,20 @@ pub(crate) async fn resolve(address: &str) -> Result<Vec<SocketAddr>, ConnectErr
 }
 
 impl Target {
-    /// Opens a session, in `epoch` if there is one to resume.
-    pub(crate) async fn open(&self, endpoint: &Endpoint, epoch: Option<u64>) -> Result<Session, ConnectError> {
+    /// Opens a session, in `epoch` if there is one to resume. Each address is given `timeout`.
+    pub(crate) async fn open(
+        &self,
+        endpoint: &Endpoint,
+        epoch: Option<u64>,
+        timeout: Duration,
+    ) -> Result<Session, ConnectError> {
         let is_ipv4 = endpoint.local_addr().is_ok_and(|local| local.is_ipv4());
         let mut last = ConnectError::Resolve { address: self.address.clone(), source: None };
         for host in resolve(&self.address).await? {
             if host.is_ipv4() != is_ipv4 {
                 continue;
             }
-            let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.open_at(endpoint, host, epoch)).await;
+            let opened = tokio::time::timeout(timeout, self.open_at(endpoint, host, epoch)).await;
             match opened {
                 Ok(Ok(session)) => return Ok(session),
                 Ok(Err(error)) if error.is_final() => return Err(error),

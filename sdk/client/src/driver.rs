@@ -12,7 +12,7 @@ use bugle_wire::Code;
 use quinn::Endpoint;
 
 use crate::backoff::Backoff;
-use crate::connect::{ConnectError, Target};
+use crate::connect::{AGAIN_TIMEOUT, ConnectError, Target};
 use crate::session::Session;
 use crate::shared::Shared;
 
@@ -86,7 +86,7 @@ impl Driver {
             let mut settled = Vec::new();
             let epoch = self.shared.queue().prepare_session(&mut settled);
             self.shared.settle(settled);
-            match self.target.open(&self.endpoint, epoch).await {
+            match self.target.open(&self.endpoint, epoch, AGAIN_TIMEOUT).await {
                 Ok(session) => return Ok(session),
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {

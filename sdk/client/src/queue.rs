@@ -44,7 +44,13 @@ impl Queue {
         }
     }
 
-    pub(crate) fn append(&mut self, topic: &str, event: &Event, permits: usize, deadline: Instant) -> Placed {
+    pub(crate) fn append(
+        &mut self,
+        topic: &str,
+        event: &Event,
+        permits: usize,
+        deadline: impl FnOnce() -> Instant,
+    ) -> Placed {
         let at = self.stream_of(event);
         let stream = self.streams.get_mut(at).expect("a hash modulo the number of streams");
         let (batch, index) = stream.append(topic, event.bytes(), permits, deadline);

@@ -122,13 +122,20 @@ impl Stream {
         self.hole
     }
 
-    /// Adds an event to the last batch of its topic and says which one and where in it.
-    pub(crate) fn append(&mut self, topic: &str, event: &[u8], permits: usize, deadline: Instant) -> (Arc<Batch>, u32) {
+    /// Adds an event to the last batch of its topic and says which one and where in it. The deadline is that of the
+    /// first event of a batch, and asked for only then.
+    pub(crate) fn append(
+        &mut self,
+        topic: &str,
+        event: &[u8],
+        permits: usize,
+        deadline: impl FnOnce() -> Instant,
+    ) -> (Arc<Batch>, u32) {
         let cost = PublishBody::event_cost(event.len());
         let open = match self.open.iter().rposition(|open| *open.topic == *topic) {
             Some(at) if self.open.get(at).is_some_and(|open| has_room(open, cost)) => self.open.get_mut(at),
             Some(_) | None => {
-                self.open_batch(topic, cost, deadline);
+                self.open_batch(topic, cost, deadline());
                 self.open.back_mut()
             }
         };

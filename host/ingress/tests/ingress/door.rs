@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::scripted::{Host, RawClient, Seen, config, event, hello, position, publish, soon, stored};
+use crate::scripted::{Host, HostProcess, RawClient, Seen, config, event, hello, position, publish, soon, stored};
 use bugle_client::{Client, Event, Outcome};
 use bugle_core::code::Code as CoreCode;
 use bugle_core::ids::{ProducerEpoch, Sequence, StreamId};
 use bugle_core::publish::{BatchOutcome, BatchResult, Refusal, Try};
 use bugle_core::time::Millis;
-use bugle_ingress::{CertificateSource, ListenError, Listener, TokenHash};
+use bugle_ingress::{CertificateSource, Config, ListenError, Listener, TokenHash};
 use bugle_wire::schema::{Abandon, Hello, Query, QueryStatus};
 use bugle_wire::{Code, Frame, limits};
 use bytes::Bytes;
@@ -253,4 +253,22 @@ async fn the_rust_client_publishes_through_the_door() {
     let frames = host.counters.read().frames;
     assert!(frames < 200, "{frames} frames: events travel together");
     client.close().await;
+}
+
+#[tokio::test]
+async fn clients_of_a_killed_host_come_back_to_the_next_one_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, address, fingerprint) = HostProcess::start(config(dir.path()));
+    let builder = Client::builder(&address.to_string()).producer("shop").server_fingerprint(&fingerprint);
+    let client = soon(builder.connect()).await.unwrap();
+    let event = || Event::builder("s", "t").text("payload").build().unwrap();
+    assert!(soon(client.publish("orders", event())).await.receipt().is_some());
+    first.kill();
+    let pending = client.send("orders", event()).await;
+    let (_second, again, _) = HostProcess::start(Config { listen: address, ..config(dir.path()) });
+    assert_eq!(again, address);
+    let start = Instant::now();
+    assert!(soon(pending).await.receipt().is_some());
+    assert!(start.elapsed() < Duration::from_secs(5), "well before the idle time-out: {:?}", start.elapsed());
+    assert_eq!(client.counters().sessions, 2);
 }

@@ -287,3 +287,43 @@ impl RawClient {
         }
     }
 }
+
+/// A listener on a thread and runtime of its own that confirms everything, and can vanish without a word.
+pub(crate) struct HostProcess {
+    vanish: std::sync::mpsc::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl HostProcess {
+    pub(crate) fn start(config: Config) -> (Self, SocketAddr, String) {
+        let (vanish, vanished) = std::sync::mpsc::channel();
+        let (told, tell) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let _entered = runtime.enter();
+            let listener = Listener::bind(config).unwrap();
+            told.send((listener.local_address().unwrap(), listener.fingerprint().to_string())).unwrap();
+            let (seen, mut batches) = mpsc::unbounded_channel();
+            let script = Script { seen, streams: Arc::default(), is_stopped: Arc::default() };
+            runtime.spawn(listener.run(script, std::future::pending()));
+            runtime.spawn(async move {
+                while let Some(seen) = batches.recv().await {
+                    if let Seen::Batch(batch, results) = seen {
+                        results.deliver(vec![stored(&batch, 1)]);
+                    }
+                }
+            });
+            // A dropped sender means the same.
+            let _ = vanished.recv();
+            runtime.shutdown_timeout(Duration::ZERO);
+        });
+        let (address, fingerprint) = tell.recv().unwrap();
+        (Self { vanish, thread }, address, fingerprint)
+    }
+
+    /// Stops the runtime in the middle of whatever it does; returns when its socket is gone.
+    pub(crate) fn kill(self) {
+        drop(self.vanish);
+        self.thread.join().unwrap();
+    }
+}

@@ -17,7 +17,7 @@ fn event(len: usize) -> Vec<u8> {
 }
 
 fn append(stream: &mut Stream, topic: &str, len: usize) -> PendingReceipt {
-    let (batch, index) = stream.append(topic, &event(len), len, later(60));
+    let (batch, index) = stream.append(topic, &event(len), len, || later(60));
     PendingReceipt::in_batch(batch, index)
 }
 
