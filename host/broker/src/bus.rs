@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use bugle_core::admission::WindowSize;
 use bugle_core::ids::Name;
 use bugle_core::spec;
 use bugle_core::step::{CatalogKind, Write};
@@ -31,6 +32,7 @@ use crate::counters::CommitCounters;
 use crate::invoke::Invoke;
 use crate::queue::{Committed, Done, Item, Stopped, Writes};
 use crate::shared::Shared;
+use crate::upkeep::Upkeep;
 
 pub use count::Count;
 pub use kv::{KvSwap, KvWriteError};
@@ -46,6 +48,9 @@ pub struct Options {
     pub ring_bytes_max: usize,
     /// Where random choices (jitter of retries) start. Default: from the operating system.
     pub seed: u64,
+    /// How far back a repeated event id is recognised. Default 10 million ids or 24 hours, whichever ends first. A large window
+    /// costs about 3 bytes of memory per id.
+    pub window: WindowSize,
 }
 
 impl Default for Options {
@@ -53,6 +58,7 @@ impl Default for Options {
         Options {
             ring_bytes_max: 128 << 20,
             seed: RandomState::new().hash_one(0),
+            window: WindowSize::default(),
         }
     }
 }
@@ -71,7 +77,8 @@ struct Inside {
     running: RwLock<BTreeMap<Name, Running>>,
     /// Held while a definition changes, so that two operators cannot create the same name.
     definitions: tokio::sync::Mutex<()>,
-    committer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// The committer and the upkeep, until the shutdown.
+    threads: Mutex<Option<(std::thread::JoinHandle<()>, Upkeep)>>,
 }
 
 /// A subscription and its worker.
@@ -165,5 +172,12 @@ impl Inside {
             .values()
             .map(|running| Arc::clone(&running.port))
             .collect()
+    }
+}
+
+impl Drop for Inside {
+    /// A handle dropped without a shutdown leaves no thread behind; what is queued is still committed.
+    fn drop(&mut self) {
+        self.shared.queue.close();
     }
 }

@@ -12,7 +12,7 @@ use bugle_core::attempt::{Attempt, CallFacts, Fact, Look, Next, Transaction};
 use bugle_core::code::Code;
 use bugle_core::delivery::{CallEnd, Delivery, Verdict};
 use bugle_core::ids::{ClaimId, Name, Position, SubscriptionId, Ticket};
-use bugle_core::import::{ClaimOutcome, Import, ImportError, ImportResult, Strength};
+use bugle_core::import::{Import, ImportError, ImportResult, Strength};
 use bugle_core::ledger::{ClaimAsk, KvEffect, Ledger, LedgerStep};
 use bugle_core::step::Write;
 use bugle_core::time::Millis;
@@ -40,7 +40,7 @@ pub struct Call {
     /// `None` once the end was sent.
     delivery: Option<Delivery>,
     /// Begun by the first import.
-    attempt: Option<Attempt>,
+    attempt: Option<Box<Attempt>>,
     /// Set while a claim is being opened, so that a call stopped there leaves none behind.
     is_claiming: bool,
 }
@@ -95,7 +95,7 @@ impl Call {
         let Call { port, delivery, attempt, .. } = self;
         attempt.get_or_insert_with(|| {
             let delivery = delivery.as_ref().expect("imports come before the end of the call");
-            Attempt::begin(facts(port, delivery))
+            Box::new(Attempt::begin(facts(port, delivery)))
         })
     }
 
@@ -167,7 +167,7 @@ impl Call {
         });
         match confirmed {
             Err(stopped) => failed(stopped),
-            Ok(Err(message)) => Fact::Failed(ImportError { code: Code::UnknownClaim, message, retry_after: None }),
+            Ok(Err(message)) => Fact::Failed(ImportError { code: Code::Stale, message, retry_after: None }),
             Ok(Ok(())) => match durable.await {
                 Ok(_) => Fact::Confirmed,
                 Err(_) => failed(Stopped),
@@ -226,7 +226,7 @@ impl Call {
         let attempt = match (self.attempt.take(), &end) {
             (None, CallEnd::Returned(Ok(()))) => None,
             (Some(attempt), _) => Some(attempt),
-            (None, _) => Some(Attempt::begin(facts(&self.port, self.delivery()))),
+            (None, _) => Some(Box::new(Attempt::begin(facts(&self.port, self.delivery())))),
         };
         let ended = attempt.map(|attempt| attempt.finish(self.port.shared.clock.now(), end));
         let (verdict, hold, pause, effects) = match ended {

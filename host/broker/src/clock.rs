@@ -27,7 +27,7 @@ const SLEW_PARTS: i64 = 10;
 
 /// The accepted clock. One per process, shared.
 #[derive(Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     /// Accepted wall time minus time since boot.
     offset_ms: AtomicI64,
     /// The largest time given out.
@@ -38,7 +38,7 @@ pub struct Clock {
 impl Clock {
     /// Starts at the wall time, or at `floor` (the latest time the store has seen) if the wall is behind it.
     #[must_use]
-    pub fn start(floor: Timestamp) -> Clock {
+    pub(crate) fn start(floor: Timestamp) -> Clock {
         let boot = boot_ms();
         let wall = wall_ms().max(i64::try_from(floor.0).unwrap_or(i64::MAX / 2));
         Clock { offset_ms: AtomicI64::new(wall - boot), last_ms: AtomicU64::new(0), skew: Mutex::new(Skew::new(boot)) }
@@ -46,14 +46,14 @@ impl Clock {
 
     /// The accepted wall time.
     #[must_use]
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         let now = boot_ms().saturating_add(self.offset_ms.load(Ordering::Relaxed));
         let now = u64::try_from(now).unwrap_or(0);
         Timestamp(self.last_ms.fetch_max(now, Ordering::Relaxed).max(now))
     }
 
     /// Follows the wall clock as far as it can be believed; called about once a second.
-    pub fn adjust(&self) {
+    pub(crate) fn adjust(&self) {
         let boot = boot_ms();
         let skew_ms = wall_ms() - (boot + self.offset_ms.load(Ordering::Relaxed));
         let mut skew = self.skew.lock().unwrap_or_else(PoisonError::into_inner);

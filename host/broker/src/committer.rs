@@ -6,25 +6,26 @@
 //! Invariant: nobody hears of a write before the sync that made it durable returned; after a failed commit nobody hears
 //! anything any more, and the process must end (guarantees G1, G11).
 
+mod look_up;
 mod round;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bugle_core::admission::Admission;
 use bugle_core::code::Code;
-use bugle_core::event::StoredEvent;
-use bugle_core::ids::{Name, Offset, Position};
-use bugle_core::publish::{BatchOutcome, BatchResult, IdState, PublishBatch, Refusal};
+use bugle_core::event::Class;
+use bugle_core::publish::{BatchOutcome, BatchResult, PublishBatch, Refusal};
 use bugle_core::row::CursorRow;
 use bugle_core::step::Write;
 use bugle_core::time::Millis;
-use bugle_store::{Batch, Durability};
+use bugle_store::{CommitError, Durability};
 
-use crate::disk::DiskWatch;
-use crate::queue::{Committed, Done, Item, ResultSink, Writes};
+use crate::queue::{Committed, Item, ResultSink, Writes};
+use crate::reads::ReadError;
+use crate::ring::Chunk;
 use crate::shared::Shared;
 use round::Round;
 
@@ -32,8 +33,6 @@ use round::Round;
 const COMMIT_EVENTS_MAX: usize = 4_096;
 /// See [`COMMIT_EVENTS_MAX`].
 const COMMIT_BYTES_MAX: usize = 1 << 20;
-/// The free disk, the clock and the mark of the confirmed end are looked after this often.
-const TICK: Duration = Duration::from_secs(1);
 /// Told to a producer that was refused for lack of disk: an operator needs longer than a retry loop.
 const DISK_FULL_RETRY: Millis = Millis::from_secs(5);
 
@@ -41,91 +40,95 @@ const DISK_FULL_RETRY: Millis = Millis::from_secs(5);
 pub(crate) struct Committer {
     shared: Arc<Shared>,
     admission: Admission,
-    disk: DiskWatch,
-    is_disk_full: bool,
     backlog: VecDeque<Item>,
-    ticked: Instant,
+}
+
+/// Why the committer ended before it was told to. Nothing of the round it happened in was told to anybody.
+#[derive(Debug, thiserror::Error)]
+enum CommitterError {
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error("could not look up a published id")]
+    Read(#[from] ReadError),
 }
 
 impl Committer {
-    pub(crate) fn new(shared: Arc<Shared>, admission: Admission, mut disk: DiskWatch) -> Committer {
-        let is_disk_full = disk.check();
-        Committer { shared, admission, disk, is_disk_full, backlog: VecDeque::new(), ticked: Instant::now() }
+    pub(crate) fn new(shared: Arc<Shared>, admission: Admission) -> Committer {
+        Committer { shared, admission, backlog: VecDeque::new() }
     }
 
     /// Runs until the queue is closed and empty, or the store fails.
     pub(crate) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let guard = FailOnPanic(&shared);
-        loop {
-            let wait = TICK.saturating_sub(self.ticked.elapsed());
-            if !shared.queue.drain(&mut self.backlog, wait) {
-                break;
-            }
+        while shared.queue.drain(&mut self.backlog) {
             if let Err(error) = self.commit() {
                 shared.fail(&error.to_string());
                 break;
-            }
-            if self.ticked.elapsed() >= TICK {
-                self.tick();
             }
         }
         std::mem::forget(guard);
         shared.has_ended.store(true, Ordering::Release);
     }
 
-    fn commit(&mut self) -> Result<(), bugle_store::CommitError> {
+    fn commit(&mut self) -> Result<(), CommitterError> {
         let mut round = Round::default();
         while round.events < COMMIT_EVENTS_MAX && round.bytes < COMMIT_BYTES_MAX {
             let Some(item) = self.backlog.pop_front() else {
                 break;
             };
-            self.add(item, &mut round);
+            self.add(item, &mut round)?;
         }
-        self.sync(&mut round)?;
+        self.admission.seal(self.shared.clock.now(), &mut round.writes);
+        round.count();
+        self.sync(&round)?;
+        self.admission.committed();
         self.tell(round);
         Ok(())
     }
 
-    fn add(&mut self, item: Item, round: &mut Round) {
+    fn add(&mut self, item: Item, round: &mut Round) -> Result<(), ReadError> {
         match item {
             Item::Publish { batch, sink, credit } => {
                 round.credit += credit as usize;
-                self.publish(batch, sink, round);
+                self.publish(batch, sink, round)?;
             }
             Item::Writes(writes) => self.writes(writes, round),
-            Item::Open(open, reply) => {
-                let opened = self.open(open);
-                // A producer that went away in the meantime needs no answer.
-                let _ = reply.send(opened);
-            }
+            Item::Open(open, reply) => round.opens.push((reply, self.open(open)?)),
             Item::Close(session) => self.admission.close(session),
             Item::Abandon { session, source, id } => self.admission.abandon(session, &source, &id),
             Item::Query { topic, source, id, reply } => {
-                let state = self.query(&topic, &source, &id, round);
+                let state = self.query(&topic, &source, &id)?;
                 round.queries.push((reply, state));
             }
         }
+        Ok(())
     }
 
-    fn publish(&mut self, batch: PublishBatch, sink: Arc<dyn ResultSink>, round: &mut Round) {
+    fn publish(
+        &mut self,
+        batch: PublishBatch,
+        sink: Arc<dyn ResultSink>,
+        round: &mut Round,
+    ) -> Result<(), ReadError> {
         let session = batch.session;
-        if self.is_disk_full {
+        if self.shared.is_disk_full.load(Ordering::Relaxed) {
             self.shared.counters.disk_full.add(1);
             round.result(session, sink, refuse_for_disk(&batch));
-            return;
+            return Ok(());
         }
-        let lookups = self.admission.lookups(&batch);
-        let facts: Vec<IdFact> = lookups.into_iter().map(|lookup| self.look_up(lookup, round)).collect();
+        let probe = self.admission.probe(&batch);
+        let facts = self.look_up(probe.lookups())?;
         let now = self.shared.clock.now();
-        let result = self.admission.publish(now, batch, &facts, &mut round.writes);
+        let result = self.admission.publish(now, batch, &probe, &facts, &mut round.writes);
         round.count();
         round.result(session, sink, result);
+        Ok(())
     }
 
     fn writes(&mut self, item: Writes, round: &mut Round) {
         let now = self.shared.clock.now();
-        let committed = Committed { tail: self.admission.next_offset() };
+        let committed = Committed { tail: self.admission.next() };
         if let Some(topic) = item.topic {
             self.admission.add_topic(topic);
         }
@@ -150,11 +153,11 @@ impl Committer {
     }
 
     /// One batch, one sync. Nothing is written if only answers are due.
-    fn sync(&self, round: &mut Round) -> Result<(), bugle_store::CommitError> {
+    fn sync(&self, round: &Round) -> Result<(), CommitError> {
         if round.writes.is_empty() {
             return Ok(());
         }
-        let mut batch = Batch::new();
+        let mut batch = self.shared.store.batch(round.bytes + round.bytes / 4);
         for write in &round.writes {
             batch.push(write);
         }
@@ -184,16 +187,6 @@ impl Committer {
         }
         shared.queue.give_back(round.credit);
         round.tell(&shared.counters);
-    }
-
-    fn tick(&mut self) {
-        self.ticked = Instant::now();
-        self.shared.clock.adjust();
-        self.is_disk_full = self.disk.check();
-        self.shared.is_disk_full.store(self.is_disk_full, Ordering::Relaxed);
-        if let Err(error) = self.shared.store.mark() {
-            tracing::warn!(%error, "could not write the mark of the confirmed end; older loss would be noticed later");
-        }
     }
 }
 

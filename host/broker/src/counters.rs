@@ -12,7 +12,7 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds.
-    pub fn add(&self, by: u64) {
+    pub(crate) fn add(&self, by: u64) {
         self.0.fetch_add(by, Ordering::Relaxed);
     }
 
@@ -48,31 +48,31 @@ pub struct CommitCounters {
 
 /// What one subscription's worker did since it started.
 #[derive(Debug, Default)]
-pub struct WorkerCounters {
+pub(crate) struct WorkerCounters {
     /// Attempts handed to the plugin.
-    pub attempts: Counter,
+    pub(crate) attempts: Counter,
     /// Deliveries acked, durably.
-    pub acked: Counter,
+    pub(crate) acked: Counter,
     /// Attempts that asked for another try.
-    pub nacked: Counter,
+    pub(crate) nacked: Counter,
     /// Deliveries rejected by the plugin.
-    pub rejected: Counter,
+    pub(crate) rejected: Counter,
     /// Attempts put off at no cost.
-    pub deferred: Counter,
+    pub(crate) deferred: Counter,
     /// Attempts that may have been sent.
-    pub unknown: Counter,
+    pub(crate) unknown: Counter,
     /// Attempts in which the plugin broke.
-    pub broke: Counter,
+    pub(crate) broke: Counter,
     /// Attempts run again because two transactions met.
-    pub conflicts: Counter,
+    pub(crate) conflicts: Counter,
     /// Attempts that never started.
-    pub not_started: Counter,
+    pub(crate) not_started: Counter,
     /// Leases that ran out.
-    pub lapsed: Counter,
+    pub(crate) lapsed: Counter,
     /// Steps committed.
-    pub steps: Counter,
+    pub(crate) steps: Counter,
     /// Events read from the store, because the ring did not hold them any more.
-    pub store_reads: Counter,
+    pub(crate) store_reads: Counter,
     /// Publish to settled, by receipt time, in ms; acks only.
-    pub settle_ms: Histogram,
+    pub(crate) settle_ms: Histogram,
 }

@@ -12,7 +12,7 @@ const BUCKETS: usize = 4 * 33;
 
 /// Counts durations; written by one task, read by any.
 #[derive(Debug)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     buckets: [AtomicU64; BUCKETS],
 }
 
@@ -24,7 +24,7 @@ impl Default for Histogram {
 
 impl Histogram {
     /// Counts one duration.
-    pub fn count(&self, duration: Millis) {
+    pub(crate) fn count(&self, duration: Millis) {
         if let Some(bucket) = self.buckets.get(bucket(duration.0)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
@@ -32,7 +32,7 @@ impl Histogram {
 
     /// What was counted so far.
     #[must_use]
-    pub fn read(&self) -> Counted {
+    pub(crate) fn read(&self) -> Counted {
         Counted { counts: self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect() }
     }
 }

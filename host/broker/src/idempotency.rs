@@ -17,20 +17,20 @@ const DIGITS_LEN: usize = 26;
 
 /// The maker of keys of one store.
 #[derive(Clone, Copy, Debug)]
-pub struct IdempotencyKeys {
+pub(crate) struct IdempotencyKeys {
     incarnation: [u8; 16],
 }
 
 impl IdempotencyKeys {
     /// Keys of the store with this incarnation.
     #[must_use]
-    pub fn new(incarnation: [u8; 16]) -> IdempotencyKeys {
+    pub(crate) fn new(incarnation: [u8; 16]) -> IdempotencyKeys {
         IdempotencyKeys { incarnation }
     }
 
     /// The key of a delivery, such as `msg_3Z9VQ0M2K7S1T8B4XH6C5D0EFG`.
     #[must_use]
-    pub fn key(&self, subscription: SubscriptionId, position: Position, generation: u32) -> String {
+    pub(crate) fn key(&self, subscription: SubscriptionId, position: Position, generation: u32) -> String {
         let mut hasher = SipHasher24::new_with_key(&self.incarnation);
         hasher.write_u32(subscription.0);
         hasher.write_u16(position.slot.0);

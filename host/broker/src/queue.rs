@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bugle_core::ids::{Name, Offset, SessionId, SubscriptionId};
 use bugle_core::ledger::LedgerStep;
@@ -128,17 +127,15 @@ impl Queue {
         Ok(())
     }
 
-    /// Moves everything queued to the end of `into`; waits up to `wait` for something if both are empty. False once closed
-    /// and empty.
-    pub(crate) fn drain(&self, into: &mut VecDeque<Item>, wait: Duration) -> bool {
+    /// Moves everything queued to the end of `into`; waits for something if both are empty. False once closed and empty.
+    pub(crate) fn drain(&self, into: &mut VecDeque<Item>) -> bool {
         let mut inside = self.lock();
         if into.is_empty() && inside.items.is_empty() && !inside.is_closed {
             inside.is_waiting = true;
             inside = self
                 .filled
-                .wait_timeout_while(inside, wait, |inside| inside.items.is_empty() && !inside.is_closed)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+                .wait_while(inside, |inside| inside.items.is_empty() && !inside.is_closed)
+                .unwrap_or_else(PoisonError::into_inner);
             inside.is_waiting = false;
         }
         if into.is_empty() {
@@ -222,7 +219,7 @@ mod tests {
         assert!(futures_pending(&mut second).await);
         queue.push(Item::Close(SessionId(1))).unwrap();
         let mut drained = VecDeque::new();
-        assert!(queue.drain(&mut drained, Duration::ZERO));
+        assert!(queue.drain(&mut drained));
         assert_eq!(drained.len(), 2);
         queue.give_back(PUBLISH_BYTES_MAX);
         second.await.unwrap();
@@ -237,7 +234,7 @@ mod tests {
         assert!(answer.await.is_err());
         assert_eq!(queue.publish(batch(1), Arc::new(NoSink)).await, Err(Stopped));
         assert_eq!(queue.push(Item::Close(SessionId(1))), Err(Stopped));
-        assert!(!queue.drain(&mut VecDeque::new(), Duration::from_secs(60)));
+        assert!(!queue.drain(&mut VecDeque::new()));
     }
 
     async fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {

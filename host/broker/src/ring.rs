@@ -16,7 +16,7 @@ const EVENT_OVERHEAD_BYTES: usize = 192;
 
 /// The events of one commit (or of one read from the store), in offset order.
 #[derive(Debug)]
-pub struct Chunk {
+pub(crate) struct Chunk {
     events: Vec<StoredEvent>,
     topics: Vec<TopicId>,
     bytes: usize,
@@ -25,7 +25,7 @@ pub struct Chunk {
 impl Chunk {
     /// Takes events that are in offset order.
     #[must_use]
-    pub fn new(events: Vec<StoredEvent>) -> Chunk {
+    pub(crate) fn new(events: Vec<StoredEvent>) -> Chunk {
         let mut topics: Vec<TopicId> = Vec::new();
         let mut bytes = 0;
         for event in &events {
@@ -39,25 +39,25 @@ impl Chunk {
 
     /// The events.
     #[must_use]
-    pub fn events(&self) -> &[StoredEvent] {
+    pub(crate) fn events(&self) -> &[StoredEvent] {
         &self.events
     }
 
     /// The topics that occur in it.
     #[must_use]
-    pub fn topics(&self) -> &[TopicId] {
+    pub(crate) fn topics(&self) -> &[TopicId] {
         &self.topics
     }
 
     /// Memory it takes.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The offset after its last event; `None` if it is empty.
     #[must_use]
-    pub fn end(&self) -> Option<Offset> {
+    pub(crate) fn end(&self) -> Option<Offset> {
         self.events.last().map(|event| event.position.offset.next())
     }
 
@@ -67,14 +67,14 @@ impl Chunk {
 
     /// Its events from `from` on.
     #[must_use]
-    pub fn tail(&self, from: Offset) -> &[StoredEvent] {
+    pub(crate) fn tail(&self, from: Offset) -> &[StoredEvent] {
         let start = self.events.partition_point(|event| event.position.offset < from);
         self.events.get(start..).unwrap_or_default()
     }
 
     /// The event at an offset, if it is here.
     #[must_use]
-    pub fn event(&self, offset: Offset) -> Option<&StoredEvent> {
+    pub(crate) fn event(&self, offset: Offset) -> Option<&StoredEvent> {
         self.events
             .binary_search_by_key(&offset, |event| event.position.offset)
             .ok()
@@ -84,7 +84,7 @@ impl Chunk {
 
 /// The answer to [`Ring::read`].
 #[derive(Clone, Debug)]
-pub enum Read {
+pub(crate) enum Read {
     /// Consecutive chunks; the first one contains the asked offset.
     Hit(Vec<Arc<Chunk>>),
     /// Older than the ring: read the store up to this offset, then come back.
@@ -98,7 +98,7 @@ pub enum Read {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Ring {
+pub(crate) struct Ring {
     bytes_max: usize,
     run: RwLock<Run>,
 }
@@ -115,12 +115,12 @@ struct Run {
 impl Ring {
     /// An empty ring that goes on at `next`, the offset the next event will get.
     #[must_use]
-    pub fn new(next: Offset, bytes_max: usize) -> Ring {
+    pub(crate) fn new(next: Offset, bytes_max: usize) -> Ring {
         Ring { bytes_max, run: RwLock::new(Run { chunks: VecDeque::new(), bytes: 0, first: next, end: next }) }
     }
 
     /// Adds the events of a commit that was synced. Drops the oldest chunks when over the bound; one chunk always stays.
-    pub fn append(&self, chunk: Arc<Chunk>) {
+    pub(crate) fn append(&self, chunk: Arc<Chunk>) {
         let (Some(first), Some(end)) = (chunk.first(), chunk.end()) else {
             return;
         };
@@ -144,7 +144,7 @@ impl Ring {
 
     /// What is at and after `from`: whole chunks until at least `events_max` events are covered or there are no more.
     #[must_use]
-    pub fn read(&self, from: Offset, events_max: usize) -> Read {
+    pub(crate) fn read(&self, from: Offset, events_max: usize) -> Read {
         let run = self.lock();
         if from >= run.end {
             return Read::AtTail;
@@ -167,7 +167,7 @@ impl Ring {
 
     /// The event at an offset, if the ring holds it.
     #[must_use]
-    pub fn event(&self, offset: Offset) -> Option<StoredEvent> {
+    pub(crate) fn event(&self, offset: Offset) -> Option<StoredEvent> {
         match self.read(offset, 1) {
             Read::Hit(chunks) => chunks.first().and_then(|chunk| chunk.event(offset).cloned()),
             Read::Behind { .. } | Read::AtTail => None,
@@ -176,13 +176,13 @@ impl Ring {
 
     /// The offset after the last committed event.
     #[must_use]
-    pub fn end(&self) -> Offset {
+    pub(crate) fn end(&self) -> Offset {
         self.lock().end
     }
 
     /// Memory held.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.lock().bytes
     }
 

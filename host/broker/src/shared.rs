@@ -2,11 +2,10 @@
 //!
 //! Invariant: ledger writes are queued under the ledger's lock. Lock order: ledger, then queue.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bugle_core::ids::{Name, Offset, TopicId};
+use bugle_core::ids::{Offset, TopicId};
 use bugle_core::ledger::{Ledger, LedgerStep};
 use bugle_core::step::Write;
 use bugle_store::Store;

@@ -23,6 +23,7 @@ use bugle_core::step::{Action, Invocation, Step};
 use bugle_core::subscription::{Input, Machine};
 use bugle_core::time::Timestamp;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::call::{Call, Port};
@@ -42,6 +43,8 @@ pub(crate) struct Worker {
     invoke: Arc<dyn Invoke>,
     machine: Machine,
     messages: Vec<Message>,
+    /// One reading of the clock for each round.
+    now: Timestamp,
     /// The step that gathers.
     step: Step,
     /// Bytes of rows in it that calls brought.
@@ -67,6 +70,8 @@ pub(crate) struct Worker {
     draining: Option<Vec<oneshot::Sender<()>>>,
     is_stopping: bool,
     alarm: Alarm,
+    /// Reads of the store under way; dropped with the worker.
+    tasks: JoinSet<()>,
 }
 
 /// What follows a durable step.
@@ -87,6 +92,7 @@ impl After {
 impl Worker {
     pub(crate) fn new(port: Arc<Port>, plugin: Name, invoke: Arc<dyn Invoke>, machine: Machine) -> Worker {
         Worker {
+            now: port.shared.clock.now(),
             port,
             plugin,
             invoke,
@@ -107,6 +113,7 @@ impl Worker {
             draining: None,
             is_stopping: false,
             alarm: Alarm::default(),
+            tasks: JoinSet::new(),
         }
     }
 
@@ -114,7 +121,9 @@ impl Worker {
     pub(crate) async fn run(mut self) {
         self.tick();
         loop {
+            self.now = self.port.shared.clock.now();
             self.port.inbox.take(&mut self.messages);
+            while self.tasks.try_join_next().is_some() {}
             self.complete_steps();
             self.handle_messages();
             self.tick_if_due();
@@ -132,13 +141,8 @@ impl Worker {
         }
     }
 
-    fn now(&self) -> Timestamp {
-        self.port.shared.clock.now()
-    }
-
     fn handle(&mut self, input: Input<'_>) {
-        let now = self.now();
-        self.machine.handle(now, input, &mut self.step);
+        self.machine.handle(self.now, input, &mut self.step);
     }
 
     fn tick(&mut self) {
@@ -146,7 +150,7 @@ impl Worker {
     }
 
     fn tick_if_due(&mut self) {
-        let now = self.now();
+        let now = self.now;
         if self.machine.next_wakeup().is_some_and(|at| at <= now) {
             self.tick();
         }
@@ -222,7 +226,7 @@ impl Worker {
 
     /// Waits for a message, a durable step, events at the tail or the machine's next timer.
     async fn rest(&mut self) {
-        let now = self.now();
+        let now = self.now;
         self.alarm.set(self.machine.next_wakeup(), now);
         tokio::select! {
             biased;
@@ -235,6 +239,12 @@ impl Worker {
 
     fn floor(&self) -> Offset {
         self.machine.status().floor
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.port.inbox.close();
     }
 }
 

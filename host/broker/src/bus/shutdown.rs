@@ -37,18 +37,17 @@ impl Bus {
             self.inside.stop(&name).await;
         }
         self.inside.shared.queue.close();
-        let thread = self.inside.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            self.inside
-                .shared
-                .blocking
-                .run(move || {
-                    if thread.join().is_err() {
-                        tracing::error!("the committer ended by a panic");
-                    }
-                })
-                .await;
-        }
+        let threads = self.inside.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((committer, upkeep)) = threads else {
+            return;
+        };
+        let join = move || {
+            if committer.join().is_err() {
+                tracing::error!("the committer ended by a panic");
+            }
+            upkeep.stop();
+        };
+        self.inside.shared.blocking.run(join).await;
         assert!(self.inside.shared.has_ended.load(Ordering::Acquire), "a joined committer has ended");
     }
 }

@@ -209,7 +209,7 @@ impl Inside {
     }
 
     /// Ends a worker and forgets it.
-    async fn stop(&self, name: &str) {
+    pub(super) async fn stop(&self, name: &str) {
         let removed = self.running.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         let Some(removed) = removed else {
             return;

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bugle_core::event::StoredEvent;
-use bugle_core::ids::{Offset, SessionId};
+use bugle_core::ids::SessionId;
 use bugle_core::ledger::LedgerStep;
-use bugle_core::publish::{BatchOutcome, BatchResult, IdState};
+use bugle_core::publish::{BatchOutcome, BatchResult, IdState, Opened};
 use bugle_core::step::Write;
 use tokio::sync::oneshot;
 
@@ -27,6 +27,7 @@ pub(super) struct Round {
     /// The last ledger step in it.
     pub(super) ledger: Option<LedgerStep>,
     pub(super) queries: Vec<(oneshot::Sender<Option<IdState>>, Option<IdState>)>,
+    pub(super) opens: Vec<(oneshot::Sender<Opened>, Opened)>,
     results: Results,
     dones: Vec<(Done, Committed)>,
     /// Rows of it that were counted in `events` and `bytes`.
@@ -44,14 +45,6 @@ impl Round {
             self.bytes += ROW_BYTES;
         }
         self.counted = self.writes.len();
-    }
-
-    /// The event at an offset, if it is in this commit.
-    pub(super) fn event(&self, offset: Offset) -> Option<&StoredEvent> {
-        self.writes.iter().rev().find_map(|write| match write {
-            Write::Event(stored) if stored.position.offset == offset => Some(stored),
-            _ => None,
-        })
     }
 
     /// Takes the events out, in offset order.
@@ -81,8 +74,11 @@ impl Round {
             count(counters, &results);
             sink.deliver(results);
         }
+        // Whoever asked may be gone, here and below.
+        for (reply, opened) in self.opens {
+            let _ = reply.send(opened);
+        }
         for (reply, state) in self.queries {
-            // Whoever asked may be gone, here and below.
             let _ = reply.send(state);
         }
         for (done, committed) in self.dones {

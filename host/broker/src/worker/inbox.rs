@@ -73,7 +73,11 @@ pub(crate) enum Message {
         reply: oneshot::Sender<Option<u32>>,
     },
     /// A read of the store came back.
-    Read(Arc<Chunk>, Offset),
+    Read {
+        from: Offset,
+        chunk: Arc<Chunk>,
+        next: Offset,
+    },
     /// Single events came back; one that the store has no more is left out.
     Fetched(Vec<Ticket>, Vec<StoredEvent>),
     /// A read of the store failed; say it and stop.
@@ -101,6 +105,8 @@ pub(crate) struct Inbox {
     committed: AtomicU64,
     tail: Mutex<Tail>,
     is_at_tail: AtomicBool,
+    /// The worker is gone: messages are dropped, so that whoever waits for an answer learns it.
+    is_closed: AtomicBool,
 }
 
 /// Where the worker waits for new events, and which.
@@ -117,12 +123,18 @@ impl Inbox {
             committed: AtomicU64::new(0),
             tail: Mutex::new(Tail { from: Offset(0), topics }),
             is_at_tail: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
         }
     }
 
     /// Adds a message and wakes the worker.
     pub(crate) fn push(&self, message: Message) {
         let mut messages = self.lock();
+        if self.is_closed.load(Ordering::Relaxed) {
+            drop(messages);
+            drop(message);
+            return;
+        }
         messages.push(message);
         let is_first = messages.len() == 1;
         drop(messages);
@@ -135,6 +147,15 @@ impl Inbox {
     /// Moves all messages to the end of `into`.
     pub(crate) fn take(&self, into: &mut Vec<Message>) {
         into.append(&mut self.lock());
+    }
+
+    /// The worker ends: drops what is inside and whatever comes.
+    pub(crate) fn close(&self) {
+        let mut messages = self.lock();
+        self.is_closed.store(true, Ordering::Relaxed);
+        let dropped = std::mem::take(&mut *messages);
+        drop(messages);
+        drop(dropped);
     }
 
     /// Waits for a reason to look again. Cancel safe: a wake-up is kept for the next call.
@@ -191,6 +212,18 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_closed_inbox_leaves_nobody_waiting() {
+        let inbox = Inbox::new(Vec::new());
+        let (before, answer_before) = oneshot::channel();
+        inbox.push(Message::Status(before));
+        inbox.close();
+        let (after, answer_after) = oneshot::channel();
+        inbox.push(Message::Status(after));
+        assert!(answer_before.await.is_err());
+        assert!(answer_after.await.is_err());
+    }
 
     async fn is_woken(inbox: &Inbox) -> bool {
         let woken = inbox.woken();

@@ -66,7 +66,7 @@ impl Worker {
         let last = events.last().map(|event| event.position.offset.next());
         let next = if events.len() == all.len() { end.or(last) } else { last };
         if let Some(next) = next {
-            self.handle(Input::Events { events, next });
+            self.handle(Input::Events { from, events, next });
         }
     }
 
@@ -75,28 +75,28 @@ impl Worker {
         self.reading = Reading::Store { from };
         self.port.counters.store_reads.add(1);
         let port = Arc::clone(&self.port);
-        let shared = Arc::clone(&port.shared);
-        shared.clone().spawn_blocking_read(async move {
-            let store = Arc::clone(&shared.store);
-            let read = shared.blocking.run(move || store.events(from, events_max, STORE_READ_BYTES_MAX)).await;
+        self.tasks.spawn(async move {
+            let store = Arc::clone(&port.shared.store);
+            let read = move || store.events(from, events_max, STORE_READ_BYTES_MAX);
+            let read = port.shared.blocking.run(read).await;
             port.inbox.push(match read {
                 Ok(events) => {
                     let chunk = Arc::new(Chunk::new(events));
                     // Nothing there: the log was trimmed up to the ring.
                     let next = chunk.end().unwrap_or(ring);
-                    Message::Read(chunk, next)
+                    Message::Read { from, chunk, next }
                 }
                 Err(error) => Message::ReadFailed(error.to_string()),
             });
         });
     }
 
-    pub(super) fn store_read(&mut self, chunk: Arc<Chunk>, next: Offset) {
-        let Reading::Store { from } = self.reading else {
+    pub(super) fn store_read(&mut self, from: Offset, chunk: &Arc<Chunk>, next: Offset) {
+        if self.reading != (Reading::Store { from }) {
             return;
-        };
-        self.payloads.keep(Arc::clone(&chunk), self.floor());
-        self.feed(&chunk, from, usize::MAX, Some(next));
+        }
+        self.payloads.keep(Arc::clone(chunk), self.floor());
+        self.feed(chunk, from, usize::MAX, Some(next));
     }
 
     /// The log could not be read: the subscription must not go on past the place. An operator has to look.
@@ -117,10 +117,10 @@ impl Worker {
             let wanted: Vec<Invocation> = self.unfetched.drain(..many).collect();
             self.port.counters.store_reads.add(1);
             let port = Arc::clone(&self.port);
-            let shared = Arc::clone(&port.shared);
-            shared.clone().spawn_blocking_read(async move {
-                let store = Arc::clone(&shared.store);
-                let (wanted, events) = shared
+            self.tasks.spawn(async move {
+                let store = Arc::clone(&port.shared.store);
+                let (wanted, events) = port
+                    .shared
                     .blocking
                     .run(move || {
                         let events: Result<Vec<_>, _> =

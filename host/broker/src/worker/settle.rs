@@ -21,14 +21,14 @@ impl Worker {
             match message {
                 Message::Ended(ended) => self.ended(ended),
                 Message::Extend { ticket, by, reply } => {
-                    let now = self.now();
+                    let now = self.now;
                     // A caller that is gone needs no answer, here and below.
                     let _ = reply.send(self.machine.extend(now, ticket, by));
                 }
                 Message::Waiting { ticket, reply } => {
                     let _ = reply.send(self.machine.waiting_behind(ticket));
                 }
-                Message::Read(chunk, next) => self.store_read(chunk, next),
+                Message::Read { from, chunk, next } => self.store_read(from, &chunk, next),
                 Message::Fetched(tickets, events) => self.fetched(&tickets, events),
                 Message::ReadFailed(reason) => self.read_failed(&reason),
                 Message::Operator(operator, reply) => {
@@ -130,7 +130,7 @@ impl Worker {
         is_live: bool,
         rows: &mut Vec<Write>,
     ) -> Option<LedgerStep> {
-        let now = self.now();
+        let now = self.now;
         let mut last = None;
         if is_live {
             let kv = std::mem::take(&mut effects.kv.kv);
@@ -165,7 +165,7 @@ impl Worker {
         }
         if effects.has_stray_claim {
             for claim in ledger.open_claims(ended.ticket) {
-                add(ledger.release(now, claim, ClaimFate::Free).unwrap_or(None));
+                add(ledger.release(now, claim, ClaimFate::Unsent).unwrap_or(None));
             }
         }
         last
@@ -206,6 +206,8 @@ fn cost(write: &Write) -> usize {
         | Write::Dead { .. }
         | Write::Unknown { .. }
         | Write::Catalog { .. }
+        | Write::IdChunk { .. }
+        | Write::IdBlock { .. }
         | Write::Paused { .. } => 0,
     };
     ROW_OVERHEAD_BYTES + bytes

@@ -82,7 +82,7 @@ impl Worker {
     }
 
     fn follow(&mut self, after: After) {
-        let now = self.now();
+        let now = self.now;
         for received in after.acked {
             self.port.counters.settle_ms.count(now.since(received));
         }

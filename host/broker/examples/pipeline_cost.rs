@@ -1,0 +1,176 @@
+//! What the broker costs per event without network and guests: producers, committer, store, worker, settlement.
+//!
+//! `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo run -p bugle-broker --example pipeline_cost -- [events]` publishes events of 256 bytes
+//! in batches of 64 from 8 producers with 8 batches in flight each into a topic with one subscription whose plugin acks at
+//! once, and prints one JSON line. Durable (fsync), on the directory of `TMPDIR`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bugle_broker::{
+    ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, StartAt,
+};
+use bugle_core::delivery::CallEnd;
+use bugle_core::event::{Event, Index, Span};
+use bugle_core::ids::{Name, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
+use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
+use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription};
+use bugle_core::time::Millis;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+const PRODUCERS: u64 = 8;
+const BATCH: usize = 64;
+const BATCHES_IN_FLIGHT: usize = 8;
+const EVENT_BYTES: usize = 256;
+
+struct AckAll;
+
+impl Invoke for AckAll {
+    fn invoke(&self, _subscription: &Name, _plugin: &Name, calls: Vec<Call>) {
+        for call in calls {
+            call.finish(CallEnd::Returned(Ok(())));
+        }
+    }
+}
+
+/// Gives a batch's place in flight back when its result is there.
+struct Window(Arc<Semaphore>);
+
+impl ResultSink for Window {
+    fn deliver(&self, results: Vec<BatchResult>) {
+        for result in &results {
+            let is_stored = matches!(&result.outcome, BatchOutcome::Stored { stored, .. } if *stored as usize == BATCH);
+            assert!(is_stored, "a batch was not stored: {result:?}");
+        }
+        self.0.add_permits(results.len());
+    }
+}
+
+/// One frame with the events of a batch, sliced like the door does it.
+fn batch(producer: u64, number: u64) -> Vec<Result<Event, bugle_core::publish::Refusal>> {
+    let mut frame = Vec::with_capacity(BATCH * EVENT_BYTES);
+    let mut spans = Vec::with_capacity(BATCH);
+    for n in 0..BATCH as u64 {
+        let start = frame.len();
+        let id = format!("{producer:02x}{number:012x}{n:02x}");
+        frame.extend_from_slice(id.as_bytes());
+        frame.extend_from_slice(b"/bench/sourcebench.happened");
+        let key = format!("key-{:04}", (number * 31 + n) % 5_000);
+        frame.extend_from_slice(key.as_bytes());
+        frame.resize(start + EVENT_BYTES, b'x');
+        let span = |start: usize, len: usize| Span { start: start as u32, len: len as u32 };
+        let at = id.len();
+        spans.push((start, Index {
+            id: span(0, id.len()),
+            source: span(at, 13),
+            kind: span(at + 13, 14),
+            key: Some(span(at + 27, key.len())),
+            data: span(at + 27 + key.len(), EVENT_BYTES - at - 27 - key.len()),
+            ..Index::default()
+        }));
+    }
+    let frame = Bytes::from(frame);
+    spans
+        .into_iter()
+        .map(|(start, index)| Ok(Event::new(frame.slice(start..start + EVENT_BYTES), index).expect("the spans are in the event")))
+        .collect()
+}
+
+async fn produce(bus: Bus, producer: u64, batches: u64) {
+    let session = SessionId(producer);
+    let name = Name::from(format!("producer-{producer}"));
+    let open = OpenSession { session, producer: name, epoch: None };
+    bus.open_session(open).await.expect("the bus runs");
+    let places = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT));
+    let sink: Arc<dyn ResultSink> = Arc::new(Window(Arc::clone(&places)));
+    for number in 0..batches {
+        places.acquire().await.expect("the semaphore stays open").forget();
+        let batch = PublishBatch {
+            session,
+            stream: StreamId(1),
+            sequence: Sequence(number + 1),
+            attempt: Try::First,
+            topic: Name::from("bench"),
+            events: batch(producer, number),
+        };
+        bus.publish(batch, Arc::clone(&sink)).await.expect("the bus runs");
+    }
+    let all = places.acquire_many(BATCHES_IN_FLIGHT as u32).await;
+    all.expect("the semaphore stays open").forget();
+}
+
+fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+}
+
+async fn run(events: u64) {
+    let dir = tempfile::tempdir().expect("a directory can be made");
+    let (store, opened) = bugle_store::Store::open(dir.path(), bugle_store::Options::default()).expect("a new store opens");
+    let encode = Arc::new(|_: FollowUp<'_>| Err("no follow-ups here".to_owned()));
+    let bus = Bus::start(Parts {
+        store,
+        opened,
+        topics: Vec::new(),
+        subscriptions: Vec::new(),
+        invoke: Arc::new(AckAll),
+        encode,
+        runtime: tokio::runtime::Handle::current(),
+        options: Options::default(),
+    })
+    .expect("the bus starts");
+    bus.create_topic(Name::from("bench"), |_| Vec::new(), Vec::new()).await.expect("the topic is new");
+    let spec = Subscription {
+        id: SubscriptionId(0),
+        name: Name::from("bench"),
+        topics: vec![TopicId(1)],
+        filter: Filter::Everything,
+        plugin: Name::from("ack"),
+        ordering: Ordering::ByKey,
+        concurrency: 1024,
+        retry: RetryPolicy::default(),
+        lease: Millis::from_secs(60),
+        on_unknown: OnUnknown::default(),
+    };
+    let row = |_: &Subscription| Vec::new();
+    bus.apply_subscription(ApplySubscription { spec, start: StartAt::Latest, row, also: Vec::new() })
+        .await
+        .expect("the subscription is new");
+    let batches = events / (PRODUCERS * BATCH as u64);
+    let (start, cpu_start) = (Instant::now(), cpu());
+    let producers: Vec<_> = (0..PRODUCERS).map(|n| tokio::spawn(produce(bus.clone(), n + 1, batches))).collect();
+    for producer in producers {
+        producer.await.expect("no producer panics");
+    }
+    let ingested = start.elapsed();
+    let events = batches * PRODUCERS * BATCH as u64;
+    let mut status = bus.status("bench").await.expect("it is there");
+    while status.throughput.settle_ms.total() < events {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        status = bus.status("bench").await.expect("it is there");
+    }
+    let (settled, cpu) = (start.elapsed(), cpu() - cpu_start);
+    let commits = bus.commits().commits.get();
+    println!(
+        "{{\"bench\":\"broker_pipeline\",\"class\":\"F\",\"events\":{events},\"ingest_per_s\":{:.0},\"settled_per_s\":{:.0},\
+         \"cpu_us_per_event\":{:.2},\"commits\":{commits},\"events_per_commit\":{:.0},\"bytes_per_event\":{:.0},\
+         \"commit_ms_mean\":{:.2},\"steps\":{},\"settle_p50_ms\":{:?},\"settle_p99_ms\":{:?}}}",
+        events as f64 / ingested.as_secs_f64(),
+        events as f64 / settled.as_secs_f64(),
+        cpu.as_secs_f64() * 1e6 / events as f64,
+        events as f64 / commits as f64,
+        bus.commits().bytes.get() as f64 / events as f64,
+        bus.commits().commit_us.get() as f64 / 1e3 / commits as f64,
+        status.throughput.steps,
+        status.throughput.settle_ms.quantile(0.5).map(|ms| ms.0),
+        status.throughput.settle_ms.quantile(0.99).map(|ms| ms.0),
+    );
+    bus.shutdown(Duration::from_secs(5)).await;
+}
+
+fn main() {
+    let events = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(500_000);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+    runtime.block_on(run(events));
+}

@@ -1,0 +1,187 @@
+//! Starting: admission, machines and workers come back from their rows, then the committer's thread runs.
+//!
+//! Reads the disk in place, so it is called before anything is served. Knows nothing of the form of catalog rows: topics and
+//! subscriptions come decoded.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
+
+use bugle_core::admission::{Admission, Facts, Recovery};
+use bugle_core::ids::Slot;
+use bugle_core::ledger::Ledger;
+use bugle_core::spec::{Subscription, Topic};
+use bugle_core::subscription::{Machine, Recovered};
+use bugle_core::time::Timestamp;
+use bugle_store::{Opened, Store};
+use tokio::sync::watch;
+
+use super::{Bus, Inside, Options, Running};
+use crate::blocking::Blocking;
+use crate::call::Port;
+use crate::clock::Clock;
+use crate::committer::Committer;
+use crate::counters::{CommitCounters, WorkerCounters};
+use crate::idempotency::IdempotencyKeys;
+use crate::invoke::{EncodeEvent, Invoke};
+use crate::queue::Queue;
+use crate::reads::ReadError;
+use crate::ring::Ring;
+use crate::shared::Shared;
+use crate::topics::Topics;
+use crate::upkeep::Upkeep;
+use crate::worker::{Inbox, Worker};
+
+/// The only slot of the embedded host.
+const SLOT: Slot = Slot(0);
+/// Events read at once while the id window is rebuilt.
+const PAGE_EVENTS: usize = 4_096;
+/// See [`PAGE_EVENTS`].
+const PAGE_BYTES: usize = 4 << 20;
+
+/// What a bus is made of.
+pub struct Parts {
+    /// The opened store.
+    pub store: Store,
+    /// What opening it found.
+    pub opened: Opened,
+    /// Every topic of the catalog.
+    pub topics: Vec<Topic>,
+    /// Every subscription of the catalog.
+    pub subscriptions: Vec<Subscription>,
+    /// Runs plugins.
+    pub invoke: Arc<dyn Invoke>,
+    /// Encodes follow-up events.
+    pub encode: EncodeEvent,
+    /// Where the workers run.
+    pub runtime: tokio::runtime::Handle,
+    /// Settings.
+    pub options: Options,
+}
+
+/// Why the bus did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The operator: the disk.
+    #[error("could not read the state of the bus")]
+    Read(#[from] ReadError),
+    /// The operator: the machine.
+    #[error("could not start the committer's thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Bus {
+    /// Starts the bus. Blocks while it reads.
+    pub fn start(parts: Parts) -> Result<Bus, StartError> {
+        let Parts { store, opened, topics, subscriptions, invoke, encode, runtime, options } = parts;
+        let recovered = recover_admission(&store, &opened, topics.clone(), options)?;
+        let (failed, _) = watch::channel(None);
+        let shared = Arc::new(Shared {
+            ring: Ring::new(opened.next, options.ring_bytes_max),
+            queue: Queue::new(),
+            ledger: Mutex::new(Ledger::new(opened.boot)),
+            clock: Clock::start(recovered.latest),
+            keys: IdempotencyKeys::new(opened.incarnation),
+            encode,
+            topics: Topics::new(&topics),
+            counters: CommitCounters::default(),
+            blocking: Blocking::new(runtime.clone()),
+            readers: RwLock::default(),
+            failed,
+            has_ended: AtomicBool::new(false),
+            is_disk_full: AtomicBool::new(false),
+            store: Arc::new(store),
+        });
+        let committer = Committer::new(Arc::clone(&shared), recovered.admission);
+        let thread = std::thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || committer.run())
+            .map_err(StartError::Thread)?;
+        let upkeep = Upkeep::start(Arc::clone(&shared)).map_err(StartError::Thread)?;
+        let bus = Bus {
+            inside: Arc::new(Inside {
+                shared,
+                invoke,
+                runtime,
+                options,
+                running: RwLock::new(BTreeMap::new()),
+                definitions: tokio::sync::Mutex::new(()),
+                threads: Mutex::new(Some((thread, upkeep))),
+            }),
+        };
+        for spec in subscriptions {
+            let rows = bus.inside.rows(&spec)?;
+            bus.inside.run(spec, rows);
+        }
+        Ok(bus)
+    }
+}
+
+impl Inside {
+    fn rows(&self, spec: &Subscription) -> Result<Recovered, ReadError> {
+        Ok(self.shared.store.subscription(spec.id)?)
+    }
+
+    /// Starts the worker of a subscription whose rows are durable.
+    pub(super) fn run(&self, spec: Subscription, rows: Recovered) {
+        let inbox = Arc::new(Inbox::new(spec.topics.clone()));
+        let port = Arc::new(Port {
+            shared: Arc::clone(&self.shared),
+            inbox: Arc::clone(&inbox),
+            subscription: spec.id,
+            name: spec.name.clone(),
+            counters: WorkerCounters::default(),
+        });
+        let machine = Machine::recover(spec.clone(), SLOT, self.options.seed, rows);
+        let worker = Worker::new(Arc::clone(&port), spec.plugin.clone(), Arc::clone(&self.invoke), machine);
+        self.shared.readers.write().unwrap_or_else(PoisonError::into_inner).push(inbox);
+        let worker = self.runtime.spawn(worker.run());
+        let name = spec.name.clone();
+        let running = Running { spec, port, worker };
+        self.running.write().unwrap_or_else(PoisonError::into_inner).insert(name, running);
+    }
+}
+
+struct RecoveredAdmission {
+    admission: Admission,
+    /// When the latest event that was read had been received.
+    latest: Timestamp,
+}
+
+fn recover_admission(
+    store: &Store,
+    opened: &Opened,
+    topics: Vec<Topic>,
+    options: Options,
+) -> Result<RecoveredAdmission, ReadError> {
+    let mut recovery = Recovery::new(Facts {
+        slot: SLOT,
+        seed: opened.seed,
+        boot: opened.boot,
+        boots: opened.boots.clone(),
+        next: opened.next,
+        floor: opened.floor,
+        topics,
+        window: options.window,
+    });
+    for (number, row) in store.id_blocks()? {
+        recovery.block(number, row);
+        for chunk in 0..row.chunks {
+            recovery.chunk(number, &store.id_chunk(number, chunk)?);
+        }
+    }
+    let mut from = recovery.replay_from();
+    let mut latest = Timestamp(0);
+    while from < opened.next {
+        let events = store.events(from, PAGE_EVENTS, PAGE_BYTES)?;
+        let Some(last) = events.last() else {
+            break;
+        };
+        from = last.position.offset.next();
+        for event in &events {
+            recovery.event(event);
+            latest = latest.max(event.received);
+        }
+    }
+    Ok(RecoveredAdmission { admission: recovery.finish(), latest })
+}

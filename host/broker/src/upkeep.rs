@@ -1,0 +1,76 @@
+//! What must be looked after about once a second, off the committer's thread: free disk, the clock, the store's mark and epochs.
+//!
+//! Some of it takes tens of milliseconds (creating a column family), which the committer must not spend.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::disk::DiskWatch;
+use crate::shared::Shared;
+
+/// Older loss than this is detected by the host after a crash; newer loss by the producers' receipts (guarantees G2).
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The thread. Stops when told to, or when the store has failed.
+pub(crate) struct Upkeep {
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Stop {
+    is_told: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Upkeep {
+    pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<Upkeep> {
+        let stop = Arc::new(Stop::default());
+        let mut disk = DiskWatch::default();
+        look(&shared, &mut disk);
+        let told = Arc::clone(&stop);
+        let run = move || {
+            while !told.wait() && look(&shared, &mut disk) {}
+        };
+        let thread = std::thread::Builder::new().name("upkeep".to_owned()).spawn(run)?;
+        Ok(Upkeep { stop, thread: Some(thread) })
+    }
+
+    /// Ends the thread after a last look. Blocks for as long as that takes.
+    pub(crate) fn stop(mut self) {
+        *self.stop.is_told.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stop.told.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the upkeep ended by a panic");
+        }
+    }
+}
+
+impl Stop {
+    /// Waits for the next look; true if there shall be none.
+    fn wait(&self) -> bool {
+        let is_told = self.is_told.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.told.wait_timeout_while(is_told, PERIOD, |is_told| !*is_told);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// False once the store has failed.
+fn look(shared: &Shared, disk: &mut DiskWatch) -> bool {
+    shared.clock.adjust();
+    match shared.store.room() {
+        Ok(room) => shared.is_disk_full.store(disk.judge(room), Ordering::Relaxed),
+        // It counts as it did before.
+        Err(error) => tracing::warn!(%error, "could not ask for the free disk space"),
+    }
+    match shared.store.upkeep() {
+        Ok(()) => true,
+        Err(error) => {
+            shared.fail(&error.to_string());
+            false
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The broker on a real store, with a scripted plugin in place of the sandbox. One binary.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+mod deliver;
+mod effects;
+mod hand_over;
+mod reopen;
+mod support;

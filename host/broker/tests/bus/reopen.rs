@@ -1,0 +1,96 @@
+//! What a restart keeps: cursors, waiting deliveries, dedup, order, keys.
+
+use bugle_broker::{Options, StartAt};
+use bugle_core::publish::{BatchOutcome, IdState};
+
+use crate::support::{Act, Producer, Script, ack, event, nack, set_up, settled, start, stop, subscription, wait};
+
+#[tokio::test]
+async fn settled_events_stay_settled_and_unsettled_ones_come_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script::new(|delivery| match delivery.event.event.id() {
+        "e1" | "e3" => Act::Keep,
+        _ => Act::End(ack()),
+    });
+    let bus = start(dir.path(), &script, Options::default());
+    set_up(&bus, subscription("mail"), StartAt::Latest).await;
+    let mut producer = Producer::open(&bus, 1).await;
+    let events = (0..5).map(|n| event(&format!("e{n}"), None, "x")).collect();
+    let first = producer.store("orders", events).await;
+    wait("all attempts", || script.seen().len() == 5).await;
+    let keys_before: Vec<_> = script.seen().into_iter().map(|seen| (seen.id, seen.idempotency_key)).collect();
+    // The kept calls never end: the grace is over at once and their deliveries must come again.
+    settled(&bus, "mail", first + 1).await;
+    bus.shutdown(std::time::Duration::from_millis(50)).await;
+    drop(script);
+    drop(producer);
+    drop(bus);
+
+    let script = Script::acks();
+    let bus = start(dir.path(), &script, Options::default());
+    settled(&bus, "mail", first + 5).await;
+    let mut again = script.ids();
+    again.sort();
+    assert_eq!(again, ["e1", "e3"]);
+    for seen in script.seen() {
+        assert!(keys_before.contains(&(seen.id, seen.idempotency_key)), "the key survives a restart");
+    }
+    stop(bus).await;
+}
+
+#[tokio::test]
+async fn a_waiting_retry_keeps_its_count_and_its_lane_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script::new(|_| Act::End(nack()));
+    let bus = start(dir.path(), &script, Options::default());
+    let mut spec = subscription("mail");
+    spec.retry.first_backoff = bugle_core::time::Millis(1);
+    set_up(&bus, spec, StartAt::Latest).await;
+    let mut producer = Producer::open(&bus, 1).await;
+    let first = producer.store("orders", vec![event("e0", Some("k"), "x"), event("e1", Some("k"), "x")]).await;
+    wait("the second attempt", || script.seen().len() >= 2).await;
+    script.behave(|_| Act::Keep);
+    bus.shutdown(std::time::Duration::from_millis(200)).await;
+    let spent = script.seen().len();
+    drop((script, producer, bus));
+
+    let script = Script::acks();
+    let bus = start(dir.path(), &script, Options::default());
+    settled(&bus, "mail", first + 2).await;
+    let seen = script.seen();
+    if spent < 3 {
+        assert_eq!(seen[0].id, "e0");
+        assert!(seen[0].attempt > 1, "spent attempts are remembered: {seen:?}");
+    }
+    assert_eq!(seen.last().unwrap().id, "e1");
+    stop(bus).await;
+}
+
+#[tokio::test]
+async fn a_duplicate_is_known_after_a_restart_and_gets_the_first_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script::acks();
+    let bus = start(dir.path(), &script, Options::default());
+    set_up(&bus, subscription("mail"), StartAt::Latest).await;
+    let mut producer = Producer::open(&bus, 1).await;
+    let first = producer.store("orders", vec![event("e0", None, "x"), event("e1", None, "x")]).await;
+    stop(bus).await;
+    drop(producer);
+
+    let bus = start(dir.path(), &script, Options::default());
+    let mut producer = Producer::open(&bus, 2).await;
+    let outcome = producer.publish("orders", vec![event("e1", None, "x"), event("e2", None, "x")]).await;
+    let BatchOutcome::Stored { stored, duplicates, refused, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(stored, 1);
+    assert_eq!(duplicates.iter().map(|(index, at)| (*index, at.offset.0)).collect::<Vec<_>>(), [(0, first + 1)]);
+    assert!(refused.is_empty());
+    let changed = producer.publish("orders", vec![event("e1", None, "other")]).await;
+    let BatchOutcome::Stored { refused, .. } = changed else { panic!("{changed:?}") };
+    assert_eq!(refused[0].1.code, bugle_core::code::Code::IdReused);
+    let state = bus.query("orders".into(), "/test".to_owned(), "e1".to_owned()).await.unwrap();
+    assert!(matches!(state, Some(IdState::Stored(at)) if at.offset.0 == first + 1));
+    let state = bus.query("orders".into(), "/test".to_owned(), "never".to_owned()).await.unwrap();
+    assert_eq!(state, Some(IdState::NotInWindow));
+    assert_eq!(bus.query("nowhere".into(), "/test".to_owned(), "e1".to_owned()).await.unwrap(), None);
+    stop(bus).await;
+}
