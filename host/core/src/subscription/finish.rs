@@ -16,6 +16,7 @@ use crate::ids::{Offset, Ticket};
 use crate::lane::{LaneId, LaneState};
 use crate::row::{DeadRow, HoldRow, UnknownRow};
 use crate::seeded::{Bug, is_planted};
+use crate::spec::OnUnknown;
 use crate::step::{Step, Write};
 use crate::time::{Millis, Timestamp};
 
@@ -81,17 +82,35 @@ impl Machine {
                 self.wait_until(lease.offset, wait, until, step);
             }
             Verdict::Unknown(reference) => {
-                let wait = self.waits.remove(lease.offset);
-                step.writes.push(Write::Unknown {
-                    subscription: self.spec.id,
-                    position: event.position,
-                    row: UnknownRow { event, reference: cut(reference), attempts: lease.attempt.0, at: now },
-                });
-                self.settle(now, lease.offset, lease.lane, wait, hold, step);
+                let has_next = lease.attempt.0 < self.spec.retry.attempts_max;
+                match self.spec.on_unknown {
+                    OnUnknown::Resend if has_next => self.fail(now, &lease, Some(event), None, reference, step),
+                    // Resent to the last attempt and still in doubt: that is for a person too, not a plain dead letter.
+                    OnUnknown::Resend | OnUnknown::Park => self.park(now, &lease, event, reference, hold, step),
+                }
             }
             Verdict::Conflict => self.run_again(&lease),
             Verdict::NotStarted(_) => self.refuse(now, &lease),
         }
+    }
+
+    /// Parks a delivery that may have been sent; its lane goes on.
+    fn park(
+        &mut self,
+        now: Timestamp,
+        lease: &Lease,
+        event: StoredEvent,
+        reference: String,
+        hold: Option<Millis>,
+        step: &mut Step,
+    ) {
+        let wait = self.waits.remove(lease.offset);
+        step.writes.push(Write::Unknown {
+            subscription: self.spec.id,
+            position: event.position,
+            row: UnknownRow { event, reference: cut(reference), attempts: lease.attempt.0, at: now },
+        });
+        self.settle(now, lease.offset, lease.lane, wait, hold, step);
     }
 
     /// The lease of an attempt ran out: that attempt failed, whatever its call still does.

@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Everything below was read.
+    /// Everything below was read, or needs no reading.
     pub read: Offset,
     /// What was read and is not settled.
     pub unsettled: Vec<Offset>,
@@ -33,7 +33,7 @@ impl Machine {
     /// The image of the machine now. Walks every offset above the floor: for tests and for people, not for each event.
     #[must_use]
     pub fn image(&self) -> Image {
-        let read = self.reads.position();
+        let read = self.reads.position().max(self.cursor.floor());
         let unsettled = (self.cursor.floor().0..read.0).map(Offset);
         let holds = self.lanes.iter().filter_map(|lane| match lane.state {
             LaneState::Closed { until } => Some(((String::from(lane.key()), lane.class()), until)),

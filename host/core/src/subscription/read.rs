@@ -127,7 +127,9 @@ impl Machine {
     }
 
     fn ask_frontier(&mut self, now: Timestamp, room: usize, step: &mut Step) {
-        let from = self.reads.position;
+        // After a restart the floor can pass the frontier: what was settled above it before needs no second look.
+        let from = self.reads.position.max(self.cursor.floor());
+        self.reads.position = from;
         self.reads.asked = Some(Asked::Frontier { from, at: now });
         self.reads.was_special = false;
         step.immediate.push(Action::Read { from, events_max: u32::try_from(room).unwrap_or(u32::MAX) });
@@ -280,13 +282,15 @@ impl Machine {
     }
 
     fn take_again(&mut self, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
+        // What lies beyond the frontier comes with the read of the frontier, once.
+        let position = self.reads.position;
+        let next = next.min(position);
         for event in events {
             let offset = event.position.offset;
             if offset >= from && offset < next && !self.cursor.is_settled(offset) {
                 self.readmit(event, step);
             }
         }
-        let position = self.reads.position;
         let Some(rescan) = &mut self.reads.rescan else { return };
         rescan.at = next;
         let number = rescan.number;

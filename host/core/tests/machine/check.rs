@@ -1,0 +1,148 @@
+//! The rules, each checked after every action: named for what would be wrong.
+
+use bugle_core::ids::{Offset, Slot, TopicId};
+use bugle_core::spec::Ordering;
+use bugle_core::step::{Action, Step};
+use bugle_core::subscription::{Bounds, Image, Input, Machine, Recovered};
+use bugle_core::time::Timestamp;
+
+use crate::world::{Call, World};
+
+impl World {
+    fn is_wanted(&self, offset: Offset) -> bool {
+        let event = &self.log[offset.0 as usize];
+        event.topic == TopicId(1) && event.event.kind() == "wanted"
+    }
+
+    fn offsets(&self) -> impl Iterator<Item = Offset> + use<> {
+        (0..self.log.len() as u64).map(Offset)
+    }
+
+    fn is_same_lane(&self, one: Offset, other: Offset) -> bool {
+        let (one, other) = (&self.log[one.0 as usize].event, &self.log[other.0 as usize].event);
+        self.spec.ordering == Ordering::ByKey
+            && one.key().is_some()
+            && one.key() == other.key()
+            && one.class() == other.class()
+    }
+
+    /// An attempt is about to start.
+    pub(crate) fn check_start(&self, call: Call) -> Result<(), String> {
+        let offset = call.offset;
+        let wrong = |what: &str| Err(format!("{call:?} started {what}"));
+        if !self.machine.is_live(call.ticket) {
+            // Its lease ran out before its step was durable; the driver's look at the ticket drops it.
+            return Ok(());
+        }
+        if !self.is_wanted(offset) {
+            return wrong("although nobody wants the event");
+        }
+        if self.written.has_outcome(offset) {
+            return wrong("although it is settled");
+        }
+        let before = |other: &Offset| *other < offset && self.is_wanted(*other) && self.is_same_lane(*other, offset);
+        if let Some(earlier) = self.offsets().filter(before).find(|earlier| !self.disk.has_outcome(*earlier)) {
+            return wrong(&format!("before {earlier} of its key was durably settled"));
+        }
+        let live: Vec<&Call> = self.calls.iter().filter(|call| self.machine.is_live(call.ticket)).collect();
+        if live.iter().any(|other| other.offset == offset || self.is_same_lane(other.offset, offset)) {
+            return wrong("while another of its lane is in flight");
+        }
+        if self.calls.iter().any(|other| other.ticket == call.ticket) {
+            return wrong("under a ticket that was given before");
+        }
+        let spent = self.disk.waiting.get(&offset).map_or(0, |row| row.spent);
+        if call.attempt.0 != spent + 1 {
+            return wrong(&format!("after {spent} attempts spent on disk"));
+        }
+        if let Some(row) = self.disk.waiting.get(&offset).filter(|row| row.due > self.now) {
+            return wrong(&format!("before it is due at {}", row.due.0));
+        }
+        Ok(())
+    }
+
+    /// After every input.
+    pub(crate) fn check_bounds(&self) -> Result<(), String> {
+        let status = self.machine.status();
+        if self.written.dead.values().any(|row| row.attempts > 4) {
+            return Err("an event had more attempts than any limit allowed".to_owned());
+        }
+        if status.floor.0.max(status.read.0) as usize > self.log.len() {
+            return Err(format!("the floor or the frontier passed the end of the log: {status:?}"));
+        }
+        Ok(())
+    }
+
+    /// After every seal: rows and cursor tell the same story.
+    pub(crate) fn check_rows(&self) -> Result<(), String> {
+        let disk = &self.written;
+        for offset in self.offsets() {
+            let (is_passed, has_outcome) = (disk.is_passed(offset), disk.has_outcome(offset));
+            if is_passed && self.is_wanted(offset) && !has_outcome {
+                return Err(format!("the cursor passed {offset}, and no row tells what became of it"));
+            }
+            if has_outcome && !is_passed {
+                return Err(format!("{offset} is settled, and the cursor would deliver it again"));
+            }
+            if has_outcome && disk.waiting.contains_key(&offset) {
+                return Err(format!("{offset} is settled and waits"));
+            }
+            if disk.acked.contains(&offset) && !self.is_wanted(offset) {
+                return Err(format!("{offset} was acked and nobody wants it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// After every seal: recovering from all writes so far gives the live state.
+    pub(crate) fn check_recovery(&self, seed: u64, bounds: Bounds) -> Result<(), String> {
+        let live = self.machine.image();
+        let rows = self.written.rows();
+        if rows.paused != live.paused {
+            return Err(format!("paused is {:?} and on disk {:?}", live.paused, rows.paused));
+        }
+        let rows = Recovered { paused: None, ..rows };
+        let bounds = Bounds { queued_max: 10_000, lanes_max: 10_000, waiting_max: 10_000, ready_min: 20_000, ..bounds };
+        let mut recovered = Machine::recover_bounded(self.spec.clone(), Slot(0), seed, rows, bounds);
+        self.read_up_to(&mut recovered, live.read);
+        let image = Image { paused: live.paused.clone(), ..recovered.image() };
+        if image == live {
+            Ok(())
+        } else {
+            Err(format!("a restart would not find what is:\nlive      {live:?}\nrecovered {image:?}"))
+        }
+    }
+
+    /// Has a recovered machine read as far as the live one, at a time when nothing is due.
+    fn read_up_to(&self, machine: &mut Machine, end: Offset) {
+        let mut step = Step::default();
+        machine.handle(Timestamp(0), Input::Tick, &mut step);
+        let from = machine.status().read;
+        let asks = |action: &Action| matches!(action, Action::Read { from: asked, .. } if *asked == from);
+        if from < end && step.immediate.iter().any(asks) {
+            let events = &self.log[from.0 as usize..end.0 as usize];
+            machine.handle(Timestamp(0), Input::Events { from, events, next: end }, &mut step);
+        }
+    }
+
+    /// After the second phase.
+    pub(crate) fn check_end(&self) -> Result<(), String> {
+        for offset in self.offsets() {
+            if self.is_wanted(offset) != self.disk.has_outcome(offset) {
+                return Err(format!(
+                    "{offset}: wanted {}, settled {}",
+                    self.is_wanted(offset),
+                    !self.is_wanted(offset)
+                ));
+            }
+        }
+        let status = self.machine.status();
+        let is_clean =
+            self.disk.waiting.is_empty() && status.waiting == 0 && status.in_flight == 0 && status.ready == 0;
+        if is_clean && status.queued == 0 && status.overflowed == 0 {
+            Ok(())
+        } else {
+            Err(format!("something is left over: {status:?}"))
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The rows of one subscription as a store would hold them, and what they say of each event.
+//!
+//! Knows nothing of the machine. Invariant it checks: a row never says twice, or in two ways, what became of an event.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bugle_core::event::Class;
+use bugle_core::ids::Offset;
+use bugle_core::row::{CHUNK_OFFSETS, CursorChunk, CursorRow, DeadRow, HoldRow, PausedRow, WaitingRow};
+use bugle_core::step::{CatalogKind, Write};
+use bugle_core::subscription::Recovered;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk {
+    pub(crate) floor: u64,
+    chunks: BTreeMap<u64, CursorChunk>,
+    pub(crate) waiting: BTreeMap<Offset, WaitingRow>,
+    holds: BTreeMap<(String, Class), HoldRow>,
+    paused: Option<PausedRow>,
+    /// Events whose ack brought its row.
+    pub(crate) acked: BTreeSet<Offset>,
+    pub(crate) dead: BTreeMap<Offset, DeadRow>,
+    pub(crate) unknown: BTreeSet<Offset>,
+}
+
+/// The row an ack brings along, so that the disk shows which acks counted.
+pub(crate) fn effect(offset: Offset) -> Write {
+    Write::Catalog { kind: CatalogKind::Counter, key: format!("acked-{offset}"), value: Some(Vec::new()) }
+}
+
+/// The row that the end of a call with a dead ticket brings along: it must never be seen.
+pub(crate) fn stale_effect() -> Write {
+    Write::Catalog { kind: CatalogKind::Audit, key: "stale".to_owned(), value: Some(Vec::new()) }
+}
+
+impl Disk {
+    pub(crate) fn apply(&mut self, write: &Write) -> Result<(), String> {
+        match write {
+            Write::Cursor { row, .. } => {
+                if row.floor.0 < self.floor {
+                    return Err(format!("the floor fell from {} to {}", self.floor, row.floor));
+                }
+                self.floor = row.floor.0;
+            }
+            Write::Chunk { chunk, row: Some(row), .. } => drop(self.chunks.insert(*chunk, row.clone())),
+            Write::Chunk { chunk, row: None, .. } => drop(self.chunks.remove(chunk)),
+            Write::Waiting { offset, row: Some(row), .. } => drop(self.waiting.insert(*offset, row.clone())),
+            Write::Waiting { offset, row: None, .. } => {
+                self.waiting.remove(offset).ok_or(format!("deleted the waiting row of {offset}, which has none"))?;
+            }
+            Write::Hold { key, class, row: Some(row), .. } => drop(self.holds.insert((key.clone(), *class), *row)),
+            Write::Hold { key, class, row: None, .. } => {
+                self.holds.remove(&(key.clone(), *class)).ok_or(format!("opened lane {key}, which was not held"))?;
+            }
+            Write::Paused { row, .. } => self.paused = row.clone(),
+            Write::Dead { position, row, .. } => {
+                self.outcome_is_new(position.offset)?;
+                self.dead.insert(position.offset, row.clone());
+            }
+            Write::Unknown { position, .. } => {
+                self.outcome_is_new(position.offset)?;
+                self.unknown.insert(position.offset);
+            }
+            Write::Catalog { kind: CatalogKind::Counter, key, .. } => {
+                let offset = key.trim_start_matches("acked-").parse().map_err(|_| format!("odd row {key}"))?;
+                self.outcome_is_new(Offset(offset))?;
+                self.acked.insert(Offset(offset));
+            }
+            other => return Err(format!("a row of a call with a dead ticket was written: {other:?}")),
+        }
+        Ok(())
+    }
+
+    fn outcome_is_new(&self, offset: Offset) -> Result<(), String> {
+        if self.has_outcome(offset) { Err(format!("event {offset} was settled twice")) } else { Ok(()) }
+    }
+
+    /// Whether a row tells what became of the event.
+    pub(crate) fn has_outcome(&self, offset: Offset) -> bool {
+        self.acked.contains(&offset) || self.dead.contains_key(&offset) || self.unknown.contains(&offset)
+    }
+
+    /// Whether the cursor says that the event is done with.
+    pub(crate) fn is_passed(&self, offset: Offset) -> bool {
+        let within = offset.0 % CHUNK_OFFSETS;
+        let chunk = self.chunks.get(&(offset.0 / CHUNK_OFFSETS));
+        offset.0 < self.floor || chunk.is_some_and(|chunk| chunk.0[(within / 64) as usize] >> (within % 64) & 1 == 1)
+    }
+
+    /// What a restart finds.
+    pub(crate) fn rows(&self) -> Recovered {
+        Recovered {
+            cursor: CursorRow { floor: Offset(self.floor) },
+            chunks: self.chunks.iter().map(|(number, chunk)| (*number, chunk.clone())).collect(),
+            waiting: self.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
+            holds: self.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
+            paused: self.paused.clone(),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Random histories of the subscription machine: publish, deliver, fail, crash, pause, forge, in any order, from a seed.
+//!
+//! `BUGLE_MACHINE_SEEDS` sets how many seeds are run, `BUGLE_MACHINE_START` the first. A failure prints the seed and its journal.
+
+mod check;
+mod disk;
+mod random;
+#[cfg(feature = "seeded-bugs")]
+mod seeded;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use world::World;
+
+/// Actions per history: long enough for several crashes, retries and holds.
+const ACTIONS: u32 = 400;
+
+/// Runs one history; what went wrong, with its journal.
+fn run(seed: u64) -> Result<(), String> {
+    let mut world = World::new(seed);
+    let end = catch_unwind(AssertUnwindSafe(|| world.run(ACTIONS)))
+        .unwrap_or_else(|panic| Err(format!("panicked: {:?}", panic.downcast_ref::<String>())));
+    end.map_err(|wrong| {
+        let tail = world.journal.len().saturating_sub(120);
+        format!("seed {seed}: {wrong}\njournal:\n{}\nseed {seed}: {wrong}", world.journal[tail..].join("\n"))
+    })
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[cfg(not(feature = "seeded-bugs"))]
+#[test]
+fn random_histories_keep_every_rule() {
+    keep_every_rule();
+}
+
+fn keep_every_rule() {
+    let start = setting("BUGLE_MACHINE_START", 1);
+    for seed in start..start + setting("BUGLE_MACHINE_SEEDS", 300) {
+        if let Err(wrong) = run(seed) {
+            panic!("{wrong}");
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! One subscription machine with its log, disk, plugin and clock, all under the control of a seed.
+//!
+//! Actions are drawn at random and resolved to inputs; every output goes through the checks in `check.rs`. Steps are committed
+//! one after another, and a crash loses those that were not. Invariant: the world breaks no rule of the driver.
+
+use std::collections::VecDeque;
+
+use bugle_core::delivery::{Fault, Retry, Verdict};
+use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
+use bugle_core::ids::{Attempt, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
+use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription};
+use bugle_core::step::{Action, Step, Write};
+use bugle_core::subscription::{Bounds, Input, Machine, STEPS_OUTSTANDING_MAX};
+use bugle_core::time::{Millis, Timestamp};
+use bytes::Bytes;
+
+use crate::disk::{Disk, effect, stale_effect};
+use crate::random::Random;
+
+/// A step that was submitted and is not durable yet.
+#[derive(Debug, Default)]
+struct Sealed {
+    writes: Vec<Write>,
+    actions: Vec<Action>,
+}
+
+/// A call that runs, or whose end will be stale.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    pub(crate) ticket: Ticket,
+    pub(crate) offset: Offset,
+    pub(crate) attempt: Attempt,
+}
+
+/// See the module.
+pub(crate) struct World {
+    pub(crate) random: Random,
+    seed: u64,
+    pub(crate) log: Vec<StoredEvent>,
+    pub(crate) spec: Subscription,
+    bounds: Bounds,
+    pub(crate) machine: Machine,
+    /// What a crash leaves.
+    pub(crate) disk: Disk,
+    /// All writes so far.
+    pub(crate) written: Disk,
+    step: Step,
+    /// Writes of the gathering step that `written` has.
+    seen: usize,
+    submitted: VecDeque<Sealed>,
+    pub(crate) calls: Vec<Call>,
+    read: Option<(Offset, u32)>,
+    pub(crate) now: Timestamp,
+    pub(crate) journal: Vec<String>,
+    pub(crate) is_paused: bool,
+    starts: u64,
+}
+
+const CLASSES: [Class; 4] = [Class::Normal, Class::Normal, Class::Critical, Class::Low];
+
+impl World {
+    pub(crate) fn new(seed: u64) -> World {
+        let mut random = Random::new(seed);
+        let spec = spec(&mut random);
+        let bounds = bounds(&mut random);
+        let disk = Disk::default();
+        World {
+            machine: Machine::recover_bounded(spec.clone(), Slot(0), seed, disk.rows(), bounds),
+            random,
+            seed,
+            log: Vec::new(),
+            spec,
+            bounds,
+            written: disk.clone(),
+            disk,
+            step: Step::default(),
+            seen: 0,
+            submitted: VecDeque::new(),
+            calls: Vec::new(),
+            read: None,
+            now: Timestamp(1_000),
+            journal: Vec::new(),
+            is_paused: false,
+            starts: 0,
+        }
+    }
+
+    /// Runs `actions` random actions, then stops all faults and sees everything settle.
+    pub(crate) fn run(&mut self, actions: u32) -> Result<(), String> {
+        self.handle(Input::Tick)?;
+        for _ in 0..actions {
+            self.act()?;
+        }
+        self.calm_down()
+    }
+
+    fn act(&mut self) -> Result<(), String> {
+        match self.random.below(100) {
+            0..15 => self.publish(),
+            15..35 => self.answer_read()?,
+            35..65 => self.finish_one()?,
+            65..75 => self.seal()?,
+            75..87 => self.commit()?,
+            87..93 => self.pass_time()?,
+            93..94 => self.crash()?,
+            94..96 => self.pause_or_resume()?,
+            96..97 => self.reconfigure()?,
+            97..98 => self.extend(),
+            _ => self.finish_stale()?,
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        for _ in 0..self.random.within(1, 6) {
+            let offset = Offset(self.log.len() as u64);
+            let key = ["", "a", "b", "c"][self.random.below(4) as usize];
+            let class = *self.random.pick(&CLASSES);
+            let topic = TopicId(if self.random.chance(80) { 1 } else { 2 });
+            let kind = if self.random.chance(80) { "wanted" } else { "other" };
+            self.journal.push(format!("publish {offset} topic {topic} kind {kind} key {key:?} {}", class.word()));
+            self.log.push(event(offset, topic, kind, key, class));
+        }
+    }
+
+    fn answer_read(&mut self) -> Result<(), String> {
+        let Some((from, events_max)) = self.read else { return Ok(()) };
+        let len = self.random.within(1, 12).min(u64::from(events_max)) as usize;
+        let end = (from.0 as usize + len).min(self.log.len());
+        if from.0 as usize >= end {
+            return Ok(());
+        }
+        self.read = None;
+        let events = self.log[from.0 as usize..end].to_vec();
+        // A driver may leave out what the subscription does not cover.
+        let events: Vec<StoredEvent> = events.into_iter().filter(|event| event.topic == TopicId(1)).collect();
+        self.journal.push(format!("answer the read from {from} up to {end}"));
+        self.handle(Input::Events { from, events: &events, next: Offset(end as u64) })
+    }
+
+    fn finish_one(&mut self) -> Result<(), String> {
+        if self.calls.is_empty() {
+            return Ok(());
+        }
+        let index = self.random.below(self.calls.len() as u64) as usize;
+        let call = self.calls.swap_remove(index);
+        let verdict = match self.random.below(20) {
+            0..9 => Verdict::Ack,
+            9..12 => Verdict::Nack(Retry {
+                after: self.random.chance(30).then_some(Millis(40)),
+                reason: "busy".to_owned(),
+                fault: Fault::Channel,
+            }),
+            12..14 => Verdict::Broke("trap".to_owned()),
+            14 => Verdict::Reject("bad address".to_owned()),
+            15 => Verdict::Defer(self.now.after(Millis(30))),
+            16 => Verdict::Unknown("reference".to_owned()),
+            17 => Verdict::Conflict,
+            _ => Verdict::NotStarted("no instance".to_owned()),
+        };
+        let hold = self.random.chance(8).then_some(Millis(25));
+        let pause = self.random.chance(1).then(|| "gone".to_owned());
+        self.finish(call, verdict, hold, pause)
+    }
+
+    fn finish(
+        &mut self,
+        call: Call,
+        verdict: Verdict,
+        hold: Option<Millis>,
+        pause: Option<String>,
+    ) -> Result<(), String> {
+        let is_live = self.machine.is_live(call.ticket);
+        self.journal.push(format!("end {call:?} live {is_live} {verdict:?} hold {hold:?} pause {pause:?}"));
+        let writes = match (is_live, &verdict) {
+            (false, _) => vec![stale_effect()],
+            (true, Verdict::Ack) => vec![effect(call.offset)],
+            (true, _) => Vec::new(),
+        };
+        let event = self.log[call.offset.0 as usize].clone();
+        self.handle(Input::Finished { ticket: call.ticket, event, verdict, writes, hold, pause })
+    }
+
+    /// The end of a call that never was: a made-up ticket, or the right one with another's event.
+    fn finish_stale(&mut self) -> Result<(), String> {
+        if self.log.is_empty() {
+            return Ok(());
+        }
+        let offset = Offset(self.random.below(self.log.len() as u64));
+        let ticket = match self.calls.first() {
+            Some(call) if call.offset != offset => call.ticket,
+            Some(call) => Ticket(call.ticket.0 ^ (1 << 20)),
+            None => Ticket(self.random.below(u64::MAX)),
+        };
+        self.journal.push(format!("forge the end of {offset} with {ticket:?}"));
+        let before = self.machine.status().stale_ends;
+        let event = self.log[offset.0 as usize].clone();
+        let (verdict, writes) = (Verdict::Ack, vec![stale_effect()]);
+        self.handle(Input::Finished { ticket, event, verdict, writes, hold: None, pause: Some("forged".to_owned()) })?;
+        if self.machine.status().stale_ends == before + 1 { Ok(()) } else { Err("a forged end was not counted".into()) }
+    }
+
+    fn extend(&mut self) {
+        if let Some(call) = self.calls.first() {
+            let left = self.machine.extend(self.now, call.ticket, Millis(100));
+            self.journal.push(format!("extend {call:?}: {left:?} left"));
+        }
+    }
+
+    fn pass_time(&mut self) -> Result<(), String> {
+        let by = match self.machine.next_wakeup() {
+            Some(at) if self.random.chance(70) => at.since(self.now),
+            Some(_) | None => Millis(self.random.within(1, 60)),
+        };
+        self.now = self.now.after(by);
+        self.journal.push(format!("it is {}", self.now.0));
+        self.handle(Input::Tick)
+    }
+
+    fn pause_or_resume(&mut self) -> Result<(), String> {
+        self.journal.push(format!("pause or resume (paused: {})", self.is_paused));
+        if self.is_paused {
+            self.handle(Input::Resume)
+        } else {
+            self.handle(Input::Pause { by: "operator".to_owned(), reason: "lunch".to_owned() })
+        }
+    }
+
+    fn reconfigure(&mut self) -> Result<(), String> {
+        let Subscription { concurrency, retry, lease, .. } = spec(&mut self.random);
+        self.spec = Subscription { concurrency, retry, lease, ..self.spec.clone() };
+        self.journal.push(format!("reconfigure: {concurrency} at once, {retry:?}, {lease:?}"));
+        let spec = self.spec.clone();
+        self.handle(Input::Reconfigure(spec))
+    }
+
+    pub(crate) fn handle(&mut self, input: Input<'_>) -> Result<(), String> {
+        self.machine.handle(self.now, input, &mut self.step);
+        self.take_writes()?;
+        self.is_paused = self.machine.status().paused.is_some();
+        for action in std::mem::take(&mut self.step.immediate) {
+            self.perform(action)?;
+        }
+        self.check_bounds()
+    }
+
+    fn take_writes(&mut self) -> Result<(), String> {
+        for write in &self.step.writes[self.seen..] {
+            self.journal.push(format!("  writes {}", brief(write)));
+            self.written.apply(write)?;
+        }
+        self.seen = self.step.writes.len();
+        Ok(())
+    }
+
+    fn perform(&mut self, action: Action) -> Result<(), String> {
+        self.journal.push(format!("  does {action:?}"));
+        match action {
+            Action::Read { from, events_max } => self.read = Some((from, events_max)),
+            Action::Invoke(invocation) => {
+                self.starts += 1;
+                let offset = invocation.position.offset;
+                let call = Call { ticket: invocation.ticket, offset, attempt: invocation.attempt };
+                self.check_start(call)?;
+                self.calls.push(call);
+            }
+            // The call goes on: its end must be without effect.
+            Action::Cancel { ticket } => {
+                if self.machine.is_live(ticket) {
+                    return Err(format!("{ticket:?} was cancelled and is live"));
+                }
+            }
+            Action::Paused { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self) -> Result<(), String> {
+        if self.submitted.len() as u64 >= STEPS_OUTSTANDING_MAX {
+            return Ok(());
+        }
+        self.machine.seal(&mut self.step);
+        self.take_writes()?;
+        self.check_rows()?;
+        self.check_recovery(self.seed, self.bounds)?;
+        let step = std::mem::take(&mut self.step);
+        self.seen = 0;
+        let sealed = Sealed { writes: step.writes, actions: step.actions };
+        match self.submitted.back_mut() {
+            // Nothing to write: the actions wait for the steps before them.
+            Some(last) if sealed.writes.is_empty() => last.actions.extend(sealed.actions),
+            Some(_) | None => self.submitted.push_back(sealed),
+        }
+        self.journal.push(format!("seal; {} steps outstanding", self.submitted.len()));
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), String> {
+        let Some(sealed) = self.submitted.pop_front() else { return Ok(()) };
+        for write in &sealed.writes {
+            self.disk.apply(write)?;
+        }
+        self.journal.push("commit".to_owned());
+        for action in sealed.actions {
+            self.perform(action)?;
+        }
+        Ok(())
+    }
+
+    fn crash(&mut self) -> Result<(), String> {
+        self.journal.push(format!("CRASH, {} steps lost", self.submitted.len()));
+        self.submitted.clear();
+        self.step = Step::default();
+        self.seen = 0;
+        self.calls.clear();
+        self.read = None;
+        self.written = self.disk.clone();
+        let rows = self.disk.rows();
+        self.machine = Machine::recover_bounded(self.spec.clone(), Slot(0), self.seed, rows, self.bounds);
+        self.check_rows()?;
+        self.handle(Input::Tick)
+    }
+
+    /// The second phase: no more faults, so everything must settle.
+    fn calm_down(&mut self) -> Result<(), String> {
+        self.journal.push("NO MORE FAULTS".to_owned());
+        self.handle(Input::Resume)?;
+        for _ in 0..20_000 {
+            self.answer_read()?;
+            while let Some(call) = self.calls.pop() {
+                self.finish(call, Verdict::Ack, None, None)?;
+            }
+            self.seal()?;
+            self.commit()?;
+            let status = self.machine.status();
+            let is_done = status.floor.0 as usize == self.log.len() && status.overflowed == 0;
+            if is_done && self.submitted.is_empty() && self.step.is_empty() {
+                return self.check_end();
+            }
+            if self.read.is_none_or(|(from, _)| from.0 as usize >= self.log.len()) && self.calls.is_empty() {
+                self.pass_time()?;
+            }
+        }
+        Err(format!("did not settle: {:?}", self.machine.status()))
+    }
+}
+
+fn brief(write: &Write) -> String {
+    match write {
+        Write::Chunk { chunk, row, .. } => format!("chunk {chunk} {}", if row.is_some() { "bits" } else { "gone" }),
+        Write::Dead { position, row, .. } => format!("dead {position} {} after {}", row.cause, row.attempts),
+        Write::Unknown { position, .. } => format!("unknown {position}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn spec(random: &mut Random) -> Subscription {
+    Subscription {
+        id: SubscriptionId(1),
+        name: "mail".into(),
+        topics: vec![TopicId(1)],
+        filter: Filter::Exact { attribute: "type".to_owned(), value: "wanted".to_owned() },
+        plugin: "mail".into(),
+        ordering: if random.chance(85) { Ordering::ByKey } else { Ordering::None },
+        concurrency: random.within(1, 6) as u32,
+        retry: RetryPolicy {
+            attempts_max: random.within(1, 4) as u32,
+            first_backoff: Millis(random.within(0, 20)),
+            backoff_max: Millis(50),
+        },
+        on_unknown: if random.chance(50) { OnUnknown::Resend } else { OnUnknown::Park },
+        lease: Millis(random.within(20, 200)),
+    }
+}
+
+fn bounds(random: &mut Random) -> Bounds {
+    if random.chance(30) {
+        return Bounds::default();
+    }
+    Bounds {
+        lane_queue_max: random.within(1, 5) as usize,
+        queued_max: random.within(4, 40) as usize,
+        lanes_max: random.within(2, 20) as usize,
+        waiting_max: random.within(1, 10) as usize,
+        ready_min: random.within(1, 20) as usize,
+    }
+}
+
+fn event(offset: Offset, topic: TopicId, kind: &str, key: &str, class: Class) -> StoredEvent {
+    let text = format!("{offset}/{kind}/{key}");
+    let span = |part: &str, start: usize| Span { start: start as u32, len: part.len() as u32 };
+    let id = offset.to_string();
+    let kind_at = id.len() + 1;
+    let key_at = kind_at + kind.len() + 1;
+    let index = Index {
+        id: span(&id, 0),
+        source: span(&id, 0),
+        kind: span(kind, kind_at),
+        key: (!key.is_empty()).then(|| span(key, key_at)),
+        class,
+        ..Index::default()
+    };
+    StoredEvent {
+        position: Position { slot: Slot(0), offset },
+        topic,
+        received: Timestamp(0),
+        event: Event::new(Bytes::from(text), index).expect("spans of the text"),
+    }
+}
