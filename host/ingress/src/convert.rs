@@ -25,12 +25,16 @@ pub(crate) fn batch(session: SessionId, topic: Name, publish: &Publish) -> Publi
         sequence: Sequence(publish.sequence),
         attempt: if publish.retry { Try::Retry } else { Try::First },
         topic,
-        events: publish.events().map(event).collect(),
+        events: publish.events().map(decode_event).collect(),
     }
 }
 
 /// Checks an encoded event and makes its index, as for one that came in a frame: for follow-up events, which the host encodes.
-pub fn event(bytes: Bytes) -> Result<Event, Refusal> {
+pub /// Checks and indexes one encoded event; the door's checks for whoever else makes events.
+///
+/// # Errors
+/// The refusal a producer would get.
+pub fn decode_event(bytes: Bytes) -> Result<Event, Refusal> {
     let index = match EventView::parse(&bytes) {
         Ok(view) => index(&view),
         Err(error) => return Err(refused(&error)),

@@ -35,7 +35,7 @@ fn an_event_is_indexed_without_being_copied() {
     writer.attribute("count", AttributeValue::Integer(3));
     writer.text_data("{}");
     let bytes = writer.finish();
-    let event = event(bytes.clone()).unwrap();
+    let event = decode_event(bytes.clone()).unwrap();
     assert_eq!(event.bytes().as_ptr(), bytes.as_ptr());
     assert_eq!((event.id(), event.source(), event.kind()), ("7", "https://shop.example", "order.paid"));
     assert_eq!((event.subject(), event.key()), (Some("order/7"), Some("user-42")));
@@ -46,13 +46,13 @@ fn an_event_is_indexed_without_being_copied() {
 
 #[test]
 fn an_event_without_options_has_an_empty_payload() {
-    let event = event(writer().finish()).unwrap();
+    let event = decode_event(writer().finish()).unwrap();
     assert_eq!((event.data(), event.key(), event.class()), (&b""[..], None, Class::Normal));
 }
 
 #[test]
 fn a_bad_event_keeps_its_place_as_a_refusal() {
-    let check = |bytes: Bytes, code: Code| assert_eq!(event(bytes).unwrap_err().code, code);
+    let check = |bytes: Bytes, code: Code| assert_eq!(decode_event(bytes).unwrap_err().code, code);
     check(Bytes::from_static(b"\xff"), Code::MalformedEvent);
     check(EventWriter::new("", "s", "t").finish(), Code::MissingAttribute);
     check(EventWriter::new("a\nb", "s", "t").finish(), Code::InvalidAttribute);
@@ -96,7 +96,7 @@ proptest! {
             2 => writer.proto_data("type.example/T", data.as_bytes()),
             _ => {}
         }
-        if let Ok(event) = event(writer.finish()) {
+        if let Ok(event) = decode_event(writer.finish()) {
             let checked = Event::new(event.bytes().clone(), event.index().clone());
             prop_assert_eq!(checked.as_ref(), Ok(&event));
             prop_assert_eq!(event.id(), id);
