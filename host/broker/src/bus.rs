@@ -101,6 +101,12 @@ impl Bus {
         self.inside.shared.clock.now()
     }
 
+    /// The store, for a dump of everything in it; it must be read by a thread that may block.
+    #[must_use]
+    pub fn store(&self) -> &Arc<bugle_store::Store> {
+        &self.inside.shared.store
+    }
+
     /// What the committer did so far.
     #[must_use]
     pub fn commits(&self) -> &CommitCounters {
