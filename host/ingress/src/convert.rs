@@ -30,7 +30,6 @@ pub(crate) fn batch(session: SessionId, topic: Name, publish: &Publish) -> Publi
 }
 
 /// Checks an encoded event and makes its index, as for one that came in a frame: for follow-up events, which the host encodes.
-pub /// Checks and indexes one encoded event; the door's checks for whoever else makes events.
 ///
 /// # Errors
 /// The refusal a producer would get.

@@ -33,7 +33,6 @@ mod transport;
 
 pub use certificate::{CertificateError, Fingerprint};
 pub use config::{CertificateSource, Config, TokenHash};
-pub use convert::event as decode_event;
 pub use convert::decode_event;
 pub use counters::{Counters, CountersReading};
 pub use listener::{ListenError, Listener};
