@@ -15,7 +15,7 @@ use bugle_core::ids::{ClaimId, Name, Position, SubscriptionId, Ticket};
 use bugle_core::import::{Import, ImportError, ImportResult, Strength};
 use bugle_core::ledger::{ClaimAsk, KvEffect, Ledger, LedgerStep};
 use bugle_core::step::Write;
-use bugle_core::time::Millis;
+use bugle_core::time::{Millis, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::counters::WorkerCounters;
@@ -54,6 +54,19 @@ impl Call {
     #[must_use]
     pub fn delivery(&self) -> &Delivery {
         self.delivery.as_ref().expect("the delivery is taken only by `finish` and `drop`, after which there is no call")
+    }
+
+    /// Name of the event's topic; empty for one that is gone.
+    #[must_use]
+    pub fn topic(&self) -> Name {
+        let topics = &self.port.shared.topics;
+        topics.name(self.delivery().event.topic).unwrap_or_else(|| Name::from(""))
+    }
+
+    /// The accepted clock, the one that deadlines are counted in.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.port.shared.clock.now()
     }
 
     /// One host import of the plugin. A future dropped half-way means that the plugin was stopped: finish the call then.

@@ -25,6 +25,12 @@ impl Topics {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }
 
+    /// The name of a number; a short walk, since topics are few.
+    pub(crate) fn name(&self, id: TopicId) -> Option<Name> {
+        let topics = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        topics.iter().find(|(_, number)| **number == id).map(|(name, _)| name.clone())
+    }
+
     /// One number per name, in order.
     pub(crate) fn numbers(&self, names: &[String]) -> Vec<Option<TopicId>> {
         names.iter().map(|name| self.number(name)).collect()
