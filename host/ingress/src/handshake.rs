@@ -99,8 +99,8 @@ async fn welcome<P: Publish>(
     writer.write(Frame::Welcome(welcome_frame(door, id, &opened)).to_bytes()).await?;
     reader.set_limit(limits::FRAME_BYTES_MAX);
     let writer = control.take().ok_or_else(nothing)?;
-    door.counters.opened();
-    transport::open_up(connection, door.config.window_bytes_max, door.counters.read().open);
+    door.session_opened();
+    transport::open_up(connection);
     Ok(Session { opened: opened_session, connection: connection.clone(), writer, reader })
 }
 

@@ -73,6 +73,8 @@ pub(crate) struct Door<P> {
     /// Bytes that may wait for a result, of all sessions.
     pub(crate) pool: Arc<Semaphore>,
     pub(crate) stopping: watch::Receiver<bool>,
+    /// What each session may have unread at present.
+    window: watch::Sender<usize>,
     sessions: AtomicU64,
     handshakes: AtomicUsize,
 }
@@ -80,6 +82,28 @@ pub(crate) struct Door<P> {
 impl<P> Door<P> {
     pub(crate) fn next_session(&self) -> SessionId {
         SessionId(self.sessions.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Counts a session and shares the windows anew.
+    pub(crate) fn session_opened(&self) {
+        self.counters.opened();
+        self.share_windows();
+    }
+
+    /// Counts a session that ended and shares the windows anew.
+    pub(crate) fn session_ended(&self) {
+        self.counters.closed();
+        self.share_windows();
+    }
+
+    /// Follows the share of one session.
+    pub(crate) fn window(&self) -> watch::Receiver<usize> {
+        self.window.subscribe()
+    }
+
+    fn share_windows(&self) {
+        let share = transport::window_share(self.config.window_bytes_max, self.counters.read().open);
+        self.window.send_if_modified(|window| std::mem::replace(window, share) != share);
     }
 }
 
@@ -138,6 +162,7 @@ impl Listener {
             config: self.config,
             counters: self.counters,
             stopping,
+            window: watch::Sender::new(0),
             sessions: AtomicU64::new(0),
             handshakes: AtomicUsize::new(0),
         });

@@ -12,16 +12,17 @@ use bugle_wire::{Code, Frame};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use quinn::{Connection, VarInt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::control::{self, ControlWriter};
 use crate::frame_reader::FrameReader;
 use crate::handshake::OpenedSession;
 use crate::listener::Door;
-use crate::port::Publish;
+use crate::port::{Publish, Stopped};
 use crate::publish_stream::{NumbersInUse, PublishStreams};
 use crate::results::Results;
 use crate::session_error::SessionError;
+use crate::transport;
 
 /// Answers waiting for the control stream; each reader has at most one, so this never fills up.
 const ANSWERS_MAX: usize = 16;
@@ -52,9 +53,10 @@ impl<P: Publish> Session<P> {
             ended = writer.run(&results, &mut answered, door.stopping.clone(), door.config.grace) => ended,
             ended = control::read(&mut reader, &opened.host, &answers) => ended,
             ended = accept_streams(&connection, &streams) => ended,
+            ended = follow_window(&connection, door.window()) => ended,
         };
         results.end();
-        door.counters.closed();
+        door.session_ended();
         let session = opened.id.0;
         // The host learns it before the client can come back.
         drop(opened);
@@ -90,6 +92,15 @@ async fn accept_streams<P: Publish>(
             accepted = connection.accept_uni() => serving.push(streams.serve(accepted?)),
             Some(served) = serving.next() => served?,
         }
+    }
+}
+
+/// Keeps the session's window at its share. Returns only when the host ends.
+async fn follow_window(connection: &Connection, mut window: watch::Receiver<usize>) -> Result<(), SessionError> {
+    loop {
+        let bytes = *window.borrow_and_update();
+        transport::set_window(connection, bytes);
+        window.changed().await.map_err(|_| Stopped)?;
     }
 }
 

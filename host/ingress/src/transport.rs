@@ -1,6 +1,6 @@
 //! QUIC settings of the listener, each with its reason.
 //!
-//! Before a session is welcomed, a connection has one stream and a small window; `open_up` gives it its share.
+//! Before a session is welcomed, a connection has one stream and a small window; then it gets its share.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,8 +23,8 @@ const FIRST_WINDOW_BYTES: u32 = 32 * 1024;
 /// Most that one session may have unread.
 const WINDOW_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Least that one session may have unread: frames of the size clients aim at still flow.
-const WINDOW_BYTES_MIN: usize = 128 * 1024;
+/// Least that one session may have unread: one frame of the size clients aim at.
+const WINDOW_BYTES_MIN: usize = 64 * 1024;
 
 /// Receipts that may be on their way; they are small.
 const SEND_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
@@ -74,10 +74,34 @@ fn transport() -> TransportConfig {
     transport
 }
 
-/// Gives a welcomed session its publish streams and its share of the windows.
-pub(crate) fn open_up(connection: &Connection, window_bytes_max: usize, sessions: u64) {
-    let sessions = usize::try_from(sessions).unwrap_or(usize::MAX).max(1);
-    let share = (window_bytes_max / sessions).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
-    connection.set_receive_window(VarInt::try_from(share as u64).unwrap_or(VarInt::MAX));
+/// What one of so many sessions may have unread, so that all together stay within the bound. Counted in powers of two, so
+/// that few arrivals change it.
+pub(crate) fn window_share(window_bytes_max: usize, sessions: u64) -> usize {
+    let sessions = usize::try_from(sessions).unwrap_or(usize::MAX).clamp(1, usize::MAX / 4);
+    (window_bytes_max / sessions.next_power_of_two()).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX)
+}
+
+/// Lets a welcomed session open its publish streams.
+pub(crate) fn open_up(connection: &Connection) {
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(limits::STREAMS_MAX));
+}
+
+/// Sets what a session may have unread. A smaller value holds from when what was allowed before is used up.
+pub(crate) fn set_window(connection: &Connection, bytes: usize) {
+    connection.set_receive_window(VarInt::try_from(bytes as u64).unwrap_or(VarInt::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{WINDOW_BYTES_MAX, WINDOW_BYTES_MIN, window_share};
+
+    #[test]
+    fn sessions_together_stay_within_the_bound() {
+        let bound = 64 * 1024 * 1024;
+        for sessions in 1..=1024_u64 {
+            let share = window_share(bound, sessions);
+            assert!((WINDOW_BYTES_MIN..=WINDOW_BYTES_MAX).contains(&share));
+            assert!(share as u64 * sessions <= bound as u64, "{sessions} sessions of {share}");
+        }
+    }
 }

@@ -27,6 +27,13 @@ pub(crate) struct Driver {
     pub(crate) publish_timeout: Duration,
 }
 
+impl Drop for Driver {
+    /// Also when the runtime is shut down under it: nobody waits for a receipt that can't come any more.
+    fn drop(&mut self) {
+        self.shared.end(Code::UNAVAILABLE, "the client's runtime has stopped");
+    }
+}
+
 impl Driver {
     /// Runs until the client is stopped or the host refuses it for good.
     pub(crate) async fn run(self, first: Session) {

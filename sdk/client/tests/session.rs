@@ -407,3 +407,19 @@ async fn what_can_never_be_sent_is_refused_at_once() {
         assert_eq!(code_of(&client.publish(topic, event("a")).await), Code::INVALID);
     }
 }
+
+#[test]
+fn nobody_waits_for_a_runtime_that_stopped() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (client, pending, _peer) = runtime.block_on(async {
+        let host = Host::start();
+        let (client, mut peer) = host.welcome(host.client()).await;
+        let pending = client.send("orders", event("a")).await;
+        peer.publish().await;
+        (client, pending, (host, peer))
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    assert_eq!(pending.now_or_never(), Some(Outcome::Unknown));
+    let late = client.publish("orders", event("b")).now_or_never().unwrap();
+    assert_eq!(code_of(&late), Code::UNAVAILABLE);
+}
