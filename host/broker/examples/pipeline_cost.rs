@@ -105,6 +105,20 @@ fn cpu() -> Duration {
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
+/// Seconds of processor time by thread name, for those with more than a hundredth.
+fn threads() -> Vec<(String, f64)> {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let mut times = std::collections::BTreeMap::new();
+    for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let stat = read("stat");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+        *times.entry(read("comm").trim().to_owned()).or_insert(0.0) += (ticks(11) + ticks(12)) / TICKS_PER_SECOND;
+    }
+    times.into_iter().filter(|(_, seconds)| *seconds > 0.01).collect()
+}
+
 async fn run(events: u64) {
     let dir = tempfile::tempdir().expect("a directory can be made");
     let (store, opened) = bugle_store::Store::open(dir.path(), bugle_store::Options::default()).expect("a new store opens");
@@ -139,11 +153,21 @@ async fn run(events: u64) {
         .expect("the subscription is new");
     let batches = events / (PRODUCERS * BATCH as u64);
     let (start, cpu_start) = (Instant::now(), cpu());
-    let producers: Vec<_> = (0..PRODUCERS).map(|n| tokio::spawn(produce(bus.clone(), n + 1, batches))).collect();
-    for producer in producers {
-        producer.await.expect("no producer panics");
-    }
-    let ingested = start.elapsed();
+    // The producers have a thread of their own, as the host's QUIC side has.
+    let producing = std::thread::Builder::new().name("producers".to_owned()).spawn({
+        let bus = bus.clone();
+        move || {
+            let all = (0..PRODUCERS).map(|n| produce(bus.clone(), n + 1, batches));
+            runtime().block_on(async {
+                let producers: Vec<_> = all.map(tokio::spawn).collect();
+                for producer in producers {
+                    producer.await.expect("no producer panics");
+                }
+            });
+            start.elapsed()
+        }
+    });
+    let producing = producing.expect("a thread can be made");
     let events = batches * PRODUCERS * BATCH as u64;
     let mut status = bus.status("bench").await.expect("it is there");
     while status.throughput.settle_ms.total() < events {
@@ -151,6 +175,7 @@ async fn run(events: u64) {
         status = bus.status("bench").await.expect("it is there");
     }
     let (settled, cpu) = (start.elapsed(), cpu() - cpu_start);
+    let ingested = producing.join().expect("no producer panics");
     let commits = bus.commits().commits.get();
     println!(
         "{{\"bench\":\"broker_pipeline\",\"class\":\"F\",\"events\":{events},\"ingest_per_s\":{:.0},\"settled_per_s\":{:.0},\
@@ -166,11 +191,15 @@ async fn run(events: u64) {
         status.throughput.settle_ms.quantile(0.5).map(|ms| ms.0),
         status.throughput.settle_ms.quantile(0.99).map(|ms| ms.0),
     );
+    eprintln!("processor seconds by thread: {:?}", threads());
     bus.shutdown(Duration::from_secs(5)).await;
 }
 
 fn main() {
     let events = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(500_000);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
-    runtime.block_on(run(events));
+    runtime().block_on(run(events));
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made")
 }

@@ -11,6 +11,9 @@ use std::sync::{Arc, PoisonError};
 
 use crate::shared::Shared;
 
+/// Send records handed out at once; one per event and recipient of a business key, so a page is plenty.
+const RECORDS_MAX: usize = 1000;
+
 /// The store could not be read: an operator must look at the disk.
 #[derive(Debug, thiserror::Error)]
 #[error("could not read the store")]
@@ -68,7 +71,8 @@ impl Shared {
         recipient: Option<String>,
     ) -> Result<Vec<RecordRow>, ReadError> {
         let disk = Arc::clone(&self.store);
-        let find = move || disk.records(subscription, &business_key, recipient.as_deref());
-        Ok(self.blocking.run(find).await?)
+        let find = move || disk.records_of(subscription, &business_key, recipient.as_deref(), RECORDS_MAX);
+        let found = self.blocking.run(find).await?;
+        Ok(found.into_iter().map(|entry| entry.row).collect())
     }
 }

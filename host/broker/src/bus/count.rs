@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use bugle_core::ids::Offset;
 use bugle_core::spec::Subscription;
+use bugle_store::{EventBounds, EventPage};
 
 use super::{Bus, StartAt};
 use crate::reads::ReadError;
 
 /// Events looked at in one go; between two the thread is given back.
-const PAGE_EVENTS: usize = 4_096;
-/// See [`PAGE_EVENTS`].
-const PAGE_BYTES: usize = 1 << 20;
+const PAGE: EventBounds = EventBounds { events_max: 4_096, bytes_max: 1 << 20 };
 /// A count ends here: whoever is about to deliver more than a million needs no exact figure.
 const LOOKED_AT_MAX: u64 = 1_000_000;
 
@@ -30,7 +29,7 @@ impl Bus {
         let end = self.end();
         let mut from = match start {
             StartAt::Latest => end,
-            StartAt::Earliest => Offset(0),
+            StartAt::Earliest => self.inside.shared.store.floor(),
             StartAt::Offset(offset) => offset,
         };
         let mut count = Count { events: 0, is_cut: false };
@@ -40,13 +39,13 @@ impl Bus {
                 count.is_cut = true;
                 break;
             }
-            let events = self.read(from, PAGE_EVENTS, PAGE_BYTES).await?;
-            let Some(last) = events.last() else {
+            let page = self.read(from, PAGE).await?;
+            if page.events.is_empty() {
                 break;
-            };
-            from = last.position.offset.next();
-            looked_at += events.len() as u64;
-            let wanted = events.iter().filter(|stored| {
+            }
+            from = page.next;
+            looked_at += page.events.len() as u64;
+            let wanted = page.events.iter().filter(|stored| {
                 stored.position.offset < end
                     && spec.topics.contains(&stored.topic)
                     && spec.filter.matches(&stored.event)
@@ -56,15 +55,10 @@ impl Bus {
         Ok(count)
     }
 
-    /// Events of the log, all topics, from an offset on: from memory if they are there, else from the store.
-    pub async fn read(
-        &self,
-        from: Offset,
-        events_max: usize,
-        bytes_max: usize,
-    ) -> Result<Vec<bugle_core::event::StoredEvent>, ReadError> {
+    /// Events of the log, all topics, from an offset on.
+    pub async fn read(&self, from: Offset, bounds: EventBounds) -> Result<EventPage, ReadError> {
         let store = Arc::clone(&self.inside.shared.store);
-        let read = move || store.events(from, events_max, bytes_max);
+        let read = move || store.events(from, bounds);
         Ok(self.inside.shared.blocking.run(read).await?)
     }
 

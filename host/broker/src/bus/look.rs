@@ -1,11 +1,14 @@
-//! Lists for operators: dead letters, parked deliveries, send records.
+//! Lists for operators: dead letters, parked deliveries, send records, definitions, and the scan for the checker.
 //!
 //! Knows nothing of how they are shown. Pages are bounded, and read by a thread that may block.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bugle_core::ids::{Position, SubscriptionId};
-use bugle_core::row::{DeadRow, RecordRow, UnknownRow};
+use bugle_core::row::RecordRow;
+use bugle_core::step::CatalogKind;
+use bugle_store::{DeadEntry, RecordEntry, ScannedRow, UnknownEntry};
 
 use super::Bus;
 use crate::reads::ReadError;
@@ -20,7 +23,7 @@ impl Bus {
         subscription: &str,
         after: Option<Position>,
         limit: usize,
-    ) -> Result<Vec<(Position, DeadRow)>, ReadError> {
+    ) -> Result<Vec<DeadEntry>, ReadError> {
         let Some(id) = self.number(subscription) else {
             return Ok(Vec::new());
         };
@@ -35,7 +38,7 @@ impl Bus {
         subscription: &str,
         after: Option<Position>,
         limit: usize,
-    ) -> Result<Vec<(Position, UnknownRow)>, ReadError> {
+    ) -> Result<Vec<UnknownEntry>, ReadError> {
         let Some(id) = self.number(subscription) else {
             return Ok(Vec::new());
         };
@@ -44,8 +47,8 @@ impl Bus {
         Ok(self.inside.shared.blocking.run(read).await?)
     }
 
-    /// Send records of a subscription for a business key, for one recipient or all.
-    pub async fn records(
+    /// Send records of one subscription for a business key, for one recipient or all.
+    pub async fn records_of(
         &self,
         subscription: &str,
         business_key: String,
@@ -55,6 +58,48 @@ impl Bus {
             None => Ok(Vec::new()),
             Some(id) => self.inside.shared.records(id, business_key, recipient).await,
         }
+    }
+
+    /// Send records of a business key over all subscriptions.
+    pub async fn records(&self, business_key: String, limit: usize) -> Result<Vec<RecordEntry>, ReadError> {
+        let store = Arc::clone(&self.inside.shared.store);
+        let read = move || store.records(&business_key, limit.min(PAGE_ROWS_MAX));
+        Ok(self.inside.shared.blocking.run(read).await?)
+    }
+
+    /// A definition.
+    pub fn definition(&self, kind: CatalogKind, key: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.inside.shared.store.catalog(kind, key)?)
+    }
+
+    /// Definitions of a kind after a key, in key order.
+    pub async fn definitions(
+        &self,
+        kind: CatalogKind,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, ReadError> {
+        let store = Arc::clone(&self.inside.shared.store);
+        let read = move || store.catalog_list(kind, after.as_deref(), limit.min(PAGE_ROWS_MAX));
+        Ok(self.inside.shared.blocking.run(read).await?)
+    }
+
+    /// Hands every row of the store to `each`, on a thread that may block, until it breaks: for the independent checker. Rows
+    /// written meanwhile may be missing, so it is run on a host at rest.
+    pub async fn scan(
+        &self,
+        mut each: impl FnMut(ScannedRow) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<(), ReadError> {
+        let store = Arc::clone(&self.inside.shared.store);
+        let walk = move || {
+            for row in store.scan() {
+                if each(row?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        self.inside.shared.blocking.run(walk).await
     }
 
     fn number(&self, subscription: &str) -> Option<SubscriptionId> {

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
 
-use bugle_core::admission::{Admission, Facts, Recovery};
-use bugle_core::ids::Slot;
+use bugle_core::admission::{Admission, Facts, Recovery, WindowSize};
+use bugle_core::event::Class;
+use bugle_core::ids::{Name, Offset, Position, Slot};
 use bugle_core::ledger::Ledger;
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::subscription::{Machine, Recovered};
@@ -34,11 +35,6 @@ use crate::worker::{Inbox, Worker};
 
 /// The only slot of the embedded host.
 const SLOT: Slot = Slot(0);
-/// Events read at once while the id window is rebuilt.
-const PAGE_EVENTS: usize = 4_096;
-/// See [`PAGE_EVENTS`].
-const PAGE_BYTES: usize = 4 << 20;
-
 /// What a bus is made of.
 pub struct Parts {
     /// The opened store.
@@ -65,6 +61,9 @@ pub enum StartError {
     /// The operator: the disk.
     #[error("could not read the state of the bus")]
     Read(#[from] ReadError),
+    /// Us: subscription and cursor are created in one batch.
+    #[error("subscription `{0}` has a definition but no cursor; delete it and apply it again")]
+    NoCursor(Name),
     /// The operator: the machine.
     #[error("could not start the committer's thread")]
     Thread(#[source] io::Error),
@@ -74,14 +73,15 @@ impl Bus {
     /// Starts the bus. Blocks while it reads.
     pub fn start(parts: Parts) -> Result<Bus, StartError> {
         let Parts { store, opened, topics, subscriptions, invoke, encode, runtime, options } = parts;
-        let recovered = recover_admission(&store, &opened, topics.clone(), options)?;
+        let admission = recover_admission(&store, &opened, topics.clone(), options.window)?;
+        let latest = latest(&store, opened.next)?;
         let (failed, _) = watch::channel(None);
         let shared = Arc::new(Shared {
             ring: Ring::new(opened.next, options.ring_bytes_max),
             queue: Queue::new(),
             ledger: Mutex::new(Ledger::new(opened.boot)),
-            clock: Clock::start(recovered.latest),
-            keys: IdempotencyKeys::new(opened.incarnation),
+            clock: Clock::start(latest),
+            keys: IdempotencyKeys::new(opened.incarnation.0),
             encode,
             topics: Topics::new(&topics),
             counters: CommitCounters::default(),
@@ -92,7 +92,7 @@ impl Bus {
             is_disk_full: AtomicBool::new(false),
             store: Arc::new(store),
         });
-        let committer = Committer::new(Arc::clone(&shared), recovered.admission);
+        let committer = Committer::new(Arc::clone(&shared), admission);
         let thread = std::thread::Builder::new()
             .name("committer".to_owned())
             .spawn(move || committer.run())
@@ -118,8 +118,17 @@ impl Bus {
 }
 
 impl Inside {
-    fn rows(&self, spec: &Subscription) -> Result<Recovered, ReadError> {
-        Ok(self.shared.store.subscription(spec.id)?)
+    fn rows(&self, spec: &Subscription) -> Result<Recovered, StartError> {
+        let rows = self.shared.store.subscription(spec.id).map_err(ReadError::from)?;
+        let cursor = rows.cursors.into_iter().find(|(class, _)| *class == Class::default());
+        let (_, cursor) = cursor.ok_or_else(|| StartError::NoCursor(spec.name.clone()))?;
+        Ok(Recovered {
+            cursor,
+            chunks: rows.chunks.into_iter().map(|(_, chunk, row)| (chunk, row)).collect(),
+            waiting: rows.waiting,
+            holds: rows.holds,
+            paused: rows.paused,
+        })
     }
 
     /// Starts the worker of a subscription whose rows are durable.
@@ -142,46 +151,31 @@ impl Inside {
     }
 }
 
-struct RecoveredAdmission {
-    admission: Admission,
-    /// When the latest event that was read had been received.
-    latest: Timestamp,
-}
-
 fn recover_admission(
     store: &Store,
     opened: &Opened,
     topics: Vec<Topic>,
-    options: Options,
-) -> Result<RecoveredAdmission, ReadError> {
+    window: WindowSize,
+) -> Result<Admission, ReadError> {
     let mut recovery = Recovery::new(Facts {
         slot: SLOT,
-        seed: opened.seed,
+        seed: opened.id_seed,
         boot: opened.boot,
         boots: opened.boots.clone(),
         next: opened.next,
         floor: opened.floor,
         topics,
-        window: options.window,
+        window,
     });
-    for (number, row) in store.id_blocks()? {
-        recovery.block(number, row);
-        for chunk in 0..row.chunks {
-            recovery.chunk(number, &store.id_chunk(number, chunk)?);
-        }
-    }
-    let mut from = recovery.replay_from();
-    let mut latest = Timestamp(0);
-    while from < opened.next {
-        let events = store.events(from, PAGE_EVENTS, PAGE_BYTES)?;
-        let Some(last) = events.last() else {
-            break;
-        };
-        from = last.position.offset.next();
-        for event in &events {
-            recovery.event(event);
-            latest = latest.max(event.received);
-        }
-    }
-    Ok(RecoveredAdmission { admission: recovery.finish(), latest })
+    store.feed(&mut recovery)?;
+    Ok(recovery.finish())
+}
+
+/// When the last event of the log was received: the clock must not start before it.
+fn latest(store: &Store, next: Offset) -> Result<Timestamp, ReadError> {
+    let Some(last) = next.0.checked_sub(1) else {
+        return Ok(Timestamp(0));
+    };
+    let event = store.event(Position { slot: SLOT, offset: Offset(last) })?;
+    Ok(event.map_or(Timestamp(0), |event| event.received))
 }

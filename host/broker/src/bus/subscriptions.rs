@@ -117,7 +117,7 @@ impl Bus {
         let spec = Subscription { id: SubscriptionId(number), ..apply.spec };
         let given = match apply.start {
             StartAt::Latest => None,
-            StartAt::Earliest => Some(Offset(0)),
+            StartAt::Earliest => Some(self.inside.shared.store.floor()),
             StartAt::Offset(offset) => Some(offset.min(self.end())),
         };
         let mut writes = vec![counter, definition(&spec, Some((apply.row)(&spec)))];

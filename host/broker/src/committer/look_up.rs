@@ -39,8 +39,8 @@ impl Committer {
                     facts.extend(self.event(offset)?.map(|event| IdFact { index, event }));
                 }
                 IdPlace::Block(block) => {
-                    for entry in self.shared.store.ids(block, lookup.hash)? {
-                        facts.extend(self.event(entry.offset)?.map(|event| IdFact { index, event }));
+                    for offset in self.shared.store.find_id(block, lookup.hash)? {
+                        facts.extend(self.event(offset)?.map(|event| IdFact { index, event }));
                     }
                 }
             }

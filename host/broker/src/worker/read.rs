@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bugle_core::ids::Offset;
 use bugle_core::step::Invocation;
 use bugle_core::subscription::Input;
+use bugle_store::EventBounds;
 
 use super::{Message, Worker};
 use crate::ring::{Chunk, Read};
@@ -77,14 +78,14 @@ impl Worker {
         let port = Arc::clone(&self.port);
         self.tasks.spawn(async move {
             let store = Arc::clone(&port.shared.store);
-            let read = move || store.events(from, events_max, STORE_READ_BYTES_MAX);
+            let bounds = EventBounds { events_max, bytes_max: STORE_READ_BYTES_MAX };
+            let read = move || store.events(from, bounds);
             let read = port.shared.blocking.run(read).await;
             port.inbox.push(match read {
-                Ok(events) => {
-                    let chunk = Arc::new(Chunk::new(events));
+                Ok(page) => {
                     // Nothing there: the log was trimmed up to the ring.
-                    let next = chunk.end().unwrap_or(ring);
-                    Message::Read { from, chunk, next }
+                    let next = if page.events.is_empty() { ring } else { page.next };
+                    Message::Read { from, chunk: Arc::new(Chunk::new(page.events)), next }
                 }
                 Err(error) => Message::ReadFailed(error.to_string()),
             });

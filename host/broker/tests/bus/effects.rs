@@ -76,7 +76,7 @@ async fn effects_land_with_the_ack_and_not_with_a_nack() {
     follow.finish(ack());
     settled(&bus, "mail", first + 2).await;
     assert_eq!(value(bus.kv_get(&store, "k").unwrap()).as_deref(), Some("two"));
-    let records = bus.records("mail", "order:7".to_owned(), None).await.unwrap();
+    let records = bus.records_of("mail", "order:7".to_owned(), None).await.unwrap();
     assert_eq!(records.len(), 1, "a record is kept on every verdict");
     stop(bus).await;
 }

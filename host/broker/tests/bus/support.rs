@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, StartAt};
 use bugle_core::delivery::{CallEnd, Delivery, Failure, Fault, Retry};
 use bugle_core::event::{Event, Index, Span};
-use bugle_core::ids::{Name, ProducerEpoch, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
+use bugle_core::ids::{Name, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
 use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription, Topic};
 use bugle_core::time::Millis;
@@ -179,7 +179,6 @@ impl ResultSink for Results {
 pub(crate) struct Producer {
     bus: Bus,
     session: SessionId,
-    pub(crate) epoch: ProducerEpoch,
     sequence: u64,
     results: Arc<Results>,
 }
@@ -188,8 +187,8 @@ impl Producer {
     pub(crate) async fn open(bus: &Bus, session: u64) -> Producer {
         let session = SessionId(session);
         let producer = Name::from(format!("producer-{}", session.0));
-        let opened = bus.open_session(OpenSession { session, producer, epoch: None }).await.unwrap();
-        Producer { bus: bus.clone(), session, epoch: opened.epoch, sequence: 0, results: Arc::default() }
+        bus.open_session(OpenSession { session, producer, epoch: None }).await.unwrap();
+        Producer { bus: bus.clone(), session, sequence: 0, results: Arc::default() }
     }
 
     /// Publishes a batch and waits for its outcome.
@@ -227,7 +226,7 @@ pub(crate) fn start(dir: &Path, script: &Arc<Script>, options: Options) -> Bus {
     let (store, opened) = Store::open(dir, bugle_store::Options::default()).unwrap();
     let topics = vec![Topic { id: TopicId(1), name: Name::from("orders") }];
     let known = store
-        .catalog_list(bugle_core::step::CatalogKind::Subscription)
+        .catalog_list(bugle_core::step::CatalogKind::Subscription, None, 100)
         .unwrap()
         .into_iter()
         .map(|(name, row)| subscription_of(&name, &row))
