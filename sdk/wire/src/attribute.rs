@@ -103,6 +103,7 @@ impl From<EventError> for EntryError {
 }
 
 /// One entry of the attribute map: name and value, both checked.
+#[inline]
 pub(crate) fn parse_entry(entry: &[u8]) -> Result<Attribute<'_>, EntryError> {
     let mut walk = Walk::new(entry);
     let (mut name, mut value) = (None, None);
@@ -118,6 +119,7 @@ pub(crate) fn parse_entry(entry: &[u8]) -> Result<Attribute<'_>, EntryError> {
     Ok(Attribute { name, value })
 }
 
+#[inline(always)]
 fn check_name(name: &[u8]) -> Result<&str, EventError> {
     let allowed = name.iter().fold(true, |allowed, byte| allowed & (byte.is_ascii_lowercase() | byte.is_ascii_digit()));
     let fits = (1..=ATTRIBUTE_NAME_BYTES_MAX).contains(&name.len());
@@ -125,6 +127,7 @@ fn check_name(name: &[u8]) -> Result<&str, EventError> {
     text.ok_or_else(|| EventError::Name { name: printable(name) })
 }
 
+#[inline(always)]
 fn parse_value<'a>(name: &str, value: &'a [u8]) -> Result<AttributeValue<'a>, EntryError> {
     let mut walk = Walk::new(value);
     let field = walk.field()?.ok_or_else(|| EventError::Text { attribute: name.into() })?;
@@ -148,6 +151,7 @@ fn integer(bits: u64) -> Option<i32> {
     i32::try_from(bits.cast_signed()).ok()
 }
 
+#[inline(always)]
 fn parse_timestamp(bytes: &[u8]) -> Result<Option<Timestamp>, Malformed> {
     let mut walk = Walk::new(bytes);
     let (mut seconds, mut nanos) = (0, Some(0));
@@ -171,12 +175,20 @@ fn check_len<'a>(name: &str, value: &'a [u8]) -> Result<&'a [u8], EventError> {
 /// Text of an attribute: not empty, short enough, UTF-8, no control characters (CloudEvents 1.0, "String").
 #[inline]
 pub(crate) fn check_text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, EventError> {
-    check_len(name, value)?;
     let text = core::str::from_utf8(value).unwrap_or_default();
-    if text.is_empty() || has_control(text) {
-        return Err(EventError::Text { attribute: name.into() });
+    if text.is_empty() || text.len() > ATTRIBUTE_BYTES_MAX || has_control(text) {
+        return Err(wrong_text(name, value));
     }
     Ok(text)
+}
+
+#[cold]
+fn wrong_text(name: &str, value: &[u8]) -> EventError {
+    let attribute = name.into();
+    match value.len() {
+        bytes if bytes > ATTRIBUTE_BYTES_MAX => EventError::TooLong { attribute, bytes },
+        _ => EventError::Text { attribute },
+    }
 }
 
 /// Whether a text has C0 or C1 control characters or DEL. Plain ASCII, nearly every attribute, takes one

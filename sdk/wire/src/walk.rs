@@ -36,7 +36,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The next field with its number, or `None` at the end.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn field(&mut self) -> Result<Option<(u32, Field<'a>)>, Malformed> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -56,7 +56,7 @@ impl<'a> Walk<'a> {
         Ok(Some((number, field)))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         let (&first, rest) = self.rest.split_first().ok_or(Malformed)?;
         if first < 0x80 {
@@ -88,13 +88,13 @@ impl<'a> Walk<'a> {
         Err(Malformed)
     }
 
-    #[inline]
+    #[inline(always)]
     fn delimited(&mut self) -> Result<&'a [u8], Malformed> {
         let len = self.varint()?;
         self.take(usize::try_from(len).map_err(|_| Malformed)?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(Malformed)?;
         self.rest = rest;
