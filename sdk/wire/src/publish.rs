@@ -130,7 +130,10 @@ pub struct PublishHead {
 impl PublishHead {
     /// Writes everything of the frame that comes before a body of `body_len` bytes.
     pub fn encode(&self, body_len: usize, out: &mut BytesMut) {
-        let head_len = 1 + encoded_len_varint(u64::from(self.stream)) + 1 + encoded_len_varint(self.sequence) + 2;
+        // As every protobuf encoder does, a false flag is left out.
+        let retry: &[u8] = if self.retry { &[RETRY, 1] } else { &[] };
+        let numbers_len = encoded_len_varint(u64::from(self.stream)) + encoded_len_varint(self.sequence);
+        let head_len = 2 + numbers_len + retry.len();
         let message_len = head_len + body_len;
         let frame_len = 1 + encoded_len_varint(message_len as u64) + message_len;
         out.put_u32(u32::try_from(frame_len).unwrap_or(u32::MAX));
@@ -140,7 +143,7 @@ impl PublishHead {
         encode_varint(u64::from(self.stream), out);
         out.put_u8(SEQUENCE);
         encode_varint(self.sequence, out);
-        out.put_slice(&[RETRY, u8::from(self.retry)]);
+        out.put_slice(retry);
     }
 }
 
