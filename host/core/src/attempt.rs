@@ -241,6 +241,7 @@ impl Attempt {
             }
             Import::KvGet { key } => self.kv_get(key),
             Import::KvPut { key, value, ttl } => self.kv_put(now, key, value, ttl),
+            Import::KvDelete { key } => self.kv_delete(key),
             Import::KvSwap { key, expect, value, ttl } => self.kv_swap(now, key, expect, value, ttl),
             Import::KvAdd { key, delta, ttl } => self.kv_add(now, key, delta, ttl),
             Import::KvScan { prefix, after, limit } => self.kv_scan(prefix, after, limit),

@@ -118,6 +118,11 @@ pub enum Import {
         /// Time to live.
         ttl: Option<Millis>,
     },
+    /// `kv.delete`: no error when the key does not exist.
+    KvDelete {
+        /// Key.
+        key: String,
+    },
     /// `kv.add`: a merge applied at commit.
     KvAdd {
         /// Key.

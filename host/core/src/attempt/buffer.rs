@@ -24,6 +24,10 @@ impl Attempt {
         self.buffer(key, Local::Put { value, expires: expiry(now, ttl) })
     }
 
+    pub(super) fn kv_delete(&mut self, key: String) -> Next {
+        self.buffer(key, Local::Delete)
+    }
+
     pub(super) fn kv_add(&mut self, now: Timestamp, key: String, delta: i64, ttl: Option<Millis>) -> Next {
         self.buffer(key, Local::Add { delta, expires: expiry(now, ttl) })
     }

@@ -78,7 +78,7 @@ pub(super) fn check(import: &Import) -> Result<(), ImportError> {
             named("business key", business_key)?;
             recipient.as_ref().map_or(Ok(()), |recipient| named("recipient", recipient))
         }
-        Import::KvGet { key } | Import::KvAdd { key, .. } => named("kv key", key),
+        Import::KvGet { key } | Import::KvDelete { key } | Import::KvAdd { key, .. } => named("kv key", key),
         Import::KvPut { key, value, .. } => {
             named("kv key", key)?;
             sized("kv value", value.len(), VALUE_BYTES_MAX)

@@ -316,6 +316,20 @@ fn call_reads_its_own_kv_changes() {
 }
 
 #[test]
+fn delete_reads_nothing_and_hides_the_key() {
+    let mut call = call();
+    call.kv.insert("n".to_string(), KvRow { value: b"40".to_vec(), expires: None, version: 3 });
+    for key in ["n", "absent"] {
+        assert_eq!(call.import(Import::KvDelete { key: key.to_string() }), Ok(Reply::Done));
+    }
+    assert_eq!(call.get("n"), None);
+    assert_eq!(call.code(Import::KvDelete { key: String::new() }), Code::Invalid);
+    let ended = call.finish(CallEnd::Returned(Ok(())));
+    assert!(ended.transaction.reads.is_empty());
+    assert!(matches!(ended.transaction.kv[..], [(_, KvEffect::Delete), (_, KvEffect::Delete)]));
+}
+
+#[test]
 fn swap_of_a_missing_key_needs_no_version() {
     let mut call = call();
     let swap = |expect| Import::KvSwap { key: "k".to_string(), expect, value: Some(vec![1]), ttl: None };
