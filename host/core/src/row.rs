@@ -251,3 +251,12 @@ pub struct IdBlockRow {
     /// When its last event was received.
     pub newest: Timestamp,
 }
+
+impl IdBlockRow {
+    /// The chunk that has this hash, if the block has it.
+    #[must_use]
+    pub fn chunk_of(&self, hash: u64) -> u32 {
+        // The high half of the product is below the number of chunks.
+        ((u128::from(hash) * u128::from(self.chunks)) >> 64) as u32
+    }
+}

@@ -97,7 +97,7 @@ impl Filter {
         // A plain count over a whole line, without a branch per cell: the compiler turns it into vector compares.
         let matches: u16 = cells.iter().map(|cell| u16::from((cell ^ wanted) >> SLOT_BITS == 0)).sum();
         let is_full = cells.last().is_some_and(|cell| *cell != 0);
-        if matches == 0 && !(is_full && !self.overflow.is_empty()) {
+        if matches == 0 && (!is_full || self.overflow.is_empty()) {
             return Slots::default();
         }
         let more: &[u16] = if is_full { self.overflow.get(&bucket).map_or(&[], Vec::as_slice) } else { &[] };

@@ -1,0 +1,224 @@
+//! Rows of one commit, turned into one RocksDB batch as they are pushed.
+//!
+//! Keys and values are built in two buffers that are used again for each row, so an event costs no allocation of its own. Knows
+//! nothing of when the batch is committed.
+//!
+//! Invariant: rows land in the order of their pushes, and all events of a batch in one log epoch.
+
+use std::sync::Arc;
+
+use bugle_core::ids::Offset;
+use bugle_core::row::IdBlockRow;
+use bugle_core::step::Write;
+use rocksdb::{BoundColumnFamily, WriteBatch};
+
+use crate::codec::{EpochRow, Number, Row, encode_event, encode_ids};
+use crate::family::Family;
+use crate::keys::{self, Kind};
+use crate::log::Epoch;
+use crate::store::Store;
+
+/// See the module. Made by [`Store::batch`], given to [`Store::commit`].
+pub struct Batch<'s> {
+    store: &'s Store,
+    pub(crate) rows: WriteBatch,
+    families: [Option<Arc<BoundColumnFamily<'s>>>; Family::ALL.len()],
+    log: Option<LogPlace<'s>>,
+    value: Vec<u8>,
+    pub(crate) problem: Option<&'static str>,
+}
+
+/// Where the batch's events go.
+struct LogPlace<'s> {
+    epoch: Epoch,
+    family: Arc<BoundColumnFamily<'s>>,
+    /// Bytes of events so far, and the offset after the last one.
+    bytes: u64,
+    next: Offset,
+}
+
+/// What the events of a batch do to the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appended {
+    pub(crate) epoch: Epoch,
+    pub(crate) bytes: u64,
+    pub(crate) next: Offset,
+}
+
+impl<'s> Batch<'s> {
+    pub(crate) fn new(store: &'s Store, capacity_bytes: usize) -> Batch<'s> {
+        Batch {
+            store,
+            rows: WriteBatch::with_capacity_bytes(capacity_bytes),
+            families: [const { None }; Family::ALL.len()],
+            log: None,
+            value: Vec::new(),
+            problem: None,
+        }
+    }
+
+    /// Bytes of the batch so far.
+    #[must_use]
+    pub fn len_bytes(&self) -> usize {
+        self.rows.size_in_bytes()
+    }
+
+    /// Rows in the batch.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether nothing was pushed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Adds a row. A follow-up event must have got its place from admission before; one that has not fails the commit.
+    pub fn push(&mut self, write: &Write) {
+        match write {
+            Write::Event(event) => self.event(event),
+            Write::Append { .. } => self.problem = Some("a follow-up event without a place"),
+            Write::ProducerSequence { producer, epoch, stream, sequence } => {
+                let key = keys::sequence(producer, *epoch, *stream);
+                self.put(Family::Cursor, key.as_ref(), &Number(sequence.0));
+            }
+            Write::Cursor { subscription, class, row } => {
+                self.put(Family::Cursor, keys::cursor(*subscription, *class).as_ref(), row);
+            }
+            Write::Chunk { subscription, class, chunk, row } => {
+                self.set(Family::Cursor, keys::chunk(*subscription, *class, *chunk).as_ref(), row.as_ref());
+            }
+            Write::Waiting { subscription, offset, row } => {
+                self.set(Family::Lane, keys::waiting(*subscription, *offset).as_ref(), row.as_ref());
+            }
+            Write::Hold { subscription, key, class, row } => {
+                self.set(Family::Lane, keys::hold(*subscription, *class, key).as_ref(), row.as_ref());
+            }
+            Write::Paused { subscription, row } => {
+                self.set(Family::Lane, keys::paused(*subscription).as_ref(), row.as_ref());
+            }
+            Write::Dead { subscription, position, row } => {
+                self.put(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref(), row);
+            }
+            Write::Unknown { subscription, position, row } => {
+                self.put(Family::Dead, keys::kept_at(Kind::Unknown, *subscription, *position).as_ref(), row);
+            }
+            Write::Claim { scope, key, row } => {
+                self.set(Family::Claim, keys::claim(scope, key).as_ref(), row.as_ref());
+            }
+            Write::Kv { store, key, row } => self.set(Family::Kv, keys::kv(store, key).as_ref(), row.as_ref()),
+            Write::Record { subscription, position, row } => {
+                let key = keys::record(&row.business_key, *subscription, &row.recipient, *position);
+                self.put(Family::Record, key.as_ref(), row);
+            }
+            Write::Catalog { kind, key, value } => {
+                let key = keys::catalog(*kind, key);
+                match value {
+                    Some(value) => self.put_raw(Family::Meta, key.as_ref(), value),
+                    None => self.delete(Family::Meta, key.as_ref()),
+                }
+            }
+            Write::IdChunk { block, chunk, first, ids } => {
+                let mut value = std::mem::take(&mut self.value);
+                encode_ids(*first, ids, &mut value);
+                let family = self.family(Family::Ids);
+                self.rows.put_cf(&family, keys::id_chunk(*block, *chunk), &value);
+                self.value = value;
+            }
+            Write::IdBlock { block, row } => self.id_block(*block, row.as_ref()),
+        }
+    }
+
+    /// Deletes a dead letter or a parked delivery, for a replay or a decision.
+    pub fn remove_kept(
+        &mut self,
+        kind: Kind,
+        subscription: bugle_core::ids::SubscriptionId,
+        position: bugle_core::ids::Position,
+    ) {
+        let family = self.family(Family::Dead);
+        self.rows.delete_cf(&family, keys::kept_at(kind, subscription, position));
+    }
+
+    fn event(&mut self, event: &bugle_core::event::StoredEvent) {
+        let offset = event.position.offset;
+        let mut value = std::mem::take(&mut self.value);
+        encode_event(event, &mut value);
+        if self.log.is_none() {
+            self.log = self.open_log(offset);
+        }
+        match &mut self.log {
+            Some(log) => {
+                self.rows.put_cf(&log.family, keys::event(offset), &value);
+                log.bytes += value.len() as u64;
+                log.next = log.next.max(offset.next());
+            }
+            None => self.problem = Some("the log has no family to write to"),
+        }
+        self.value = value;
+    }
+
+    fn open_log(&mut self, first: Offset) -> Option<LogPlace<'s>> {
+        let (epoch, is_new) = self.store.log().place(first);
+        let family = self.store.db().cf_handle(&epoch.family())?;
+        if is_new {
+            self.put(Family::Meta, keys::epoch(epoch.number).as_ref(), &EpochRow { first });
+        }
+        Some(LogPlace { epoch, family, bytes: 0, next: first })
+    }
+
+    /// Dropping a block takes its chunks along: a few thousand neighbouring keys, so one range.
+    fn id_block(&mut self, block: u64, row: Option<&IdBlockRow>) {
+        self.set(Family::Ids, keys::id_block(block).as_ref(), row);
+        if row.is_none() {
+            let family = self.family(Family::Ids);
+            self.rows.delete_range_cf(&family, keys::id_chunks(block), keys::id_chunks(block + 1));
+        }
+    }
+
+    pub(crate) fn put<R: Row>(&mut self, family: Family, key: &[u8], row: &R) {
+        let mut value = std::mem::take(&mut self.value);
+        row.encode(&mut value);
+        let family = self.family(family);
+        self.rows.put_cf(&family, key, &value);
+        self.value = value;
+    }
+
+    /// Bytes behind a version byte.
+    pub(crate) fn put_raw(&mut self, family: Family, key: &[u8], bytes: &[u8]) {
+        self.value.clear();
+        self.value.push(1);
+        self.value.extend_from_slice(bytes);
+        let family = self.family(family);
+        self.rows.put_cf(&family, key, &self.value);
+    }
+
+    fn set<R: Row>(&mut self, family: Family, key: &[u8], row: Option<&R>) {
+        match row {
+            Some(row) => self.put(family, key, row),
+            None => self.delete(family, key),
+        }
+    }
+
+    pub(crate) fn delete(&mut self, family: Family, key: &[u8]) {
+        let family = self.family(family);
+        self.rows.delete_cf(&family, key);
+    }
+
+    fn family(&mut self, family: Family) -> Arc<BoundColumnFamily<'s>> {
+        let place = &mut self.families[family as usize];
+        Arc::clone(place.get_or_insert_with(|| self.store.family(family)))
+    }
+
+    pub(crate) fn appended(&self) -> Option<Appended> {
+        self.log.as_ref().map(|log| Appended { epoch: log.epoch, bytes: log.bytes, next: log.next })
+    }
+}
+
+impl std::fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("rows", &self.len()).field("bytes", &self.len_bytes()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,53 @@
+//! The bytes of every value: a version byte, then the fields, hand-written and compact.
+//!
+//! Numbers are varints where they are mostly small and big-endian where they are not; text and bytes have their length in
+//! front. Knows nothing of keys and of where a row lives.
+//!
+//! Invariant: decoding never panics and never allocates more than the bytes it was given, whatever they are; golden tests pin
+//! the bytes, and changing one needs a new version and a migration.
+
+mod event;
+mod host;
+mod ids;
+mod reader;
+mod state;
+mod writer;
+
+pub(crate) use event::{decode_event, encode_event};
+pub(crate) use host::{EpochRow, LossRow, Number};
+pub(crate) use ids::{decode_ids, encode_ids};
+pub(crate) use reader::Reader;
+pub(crate) use writer::Writer;
+
+/// Bytes that are not a row of their kind: damage, or a version of the format this host does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid row: {0}")]
+pub struct Damaged(pub(crate) &'static str);
+
+/// A value that can be stored.
+pub(crate) trait Row: Sized {
+    /// First byte of its value.
+    const VERSION: u8 = 1;
+    /// Appends the fields.
+    fn write(&self, out: &mut Writer<'_>);
+    /// Reads them back.
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged>;
+
+    /// Replaces the contents of `into` by the value.
+    fn encode(&self, into: &mut Vec<u8>) {
+        into.clear();
+        into.push(Self::VERSION);
+        self.write(&mut Writer(into));
+    }
+
+    /// The row of a value.
+    fn decode(value: &[u8]) -> Result<Self, Damaged> {
+        let mut from = Reader::new(value);
+        if from.u8()? != Self::VERSION {
+            return Err(Damaged("unknown version"));
+        }
+        let row = Self::read(&mut from)?;
+        from.end()?;
+        Ok(row)
+    }
+}

@@ -1,0 +1,119 @@
+//! The record of an event: a checksum over its key and everything else, its index, and the producer's bytes untouched.
+//!
+//! Layout: version, CRC32C, topic, received, class, presence bits, spans as varints, other attributes, then the bytes to the
+//! end. Knows nothing of the encoding of the event's bytes.
+//!
+//! Invariant: a record that decodes has every range of its index inside its bytes, and was written under this very key.
+
+use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
+use bugle_core::ids::{Position, TopicId};
+use bugle_core::time::Timestamp;
+use bytes::Bytes;
+
+use super::{Damaged, Reader, Writer};
+use crate::keys;
+
+const VERSION: u8 = 1;
+/// Version and checksum.
+const HEAD: usize = 5;
+
+const HAS_SUBJECT: u8 = 1;
+const HAS_KEY: u8 = 1 << 1;
+const HAS_CONTENT_TYPE: u8 = 1 << 2;
+const HAS_TIME: u8 = 1 << 3;
+
+/// Replaces the contents of `into` by the event's record.
+pub(crate) fn encode_event(stored: &StoredEvent, into: &mut Vec<u8>) {
+    into.clear();
+    into.push(VERSION);
+    into.extend_from_slice(&[0; 4]);
+    write_body(stored, &mut Writer(into));
+    let sum = checksum(stored.position, into.get(HEAD..).unwrap_or_default());
+    if let Some(place) = into.get_mut(1..HEAD) {
+        place.copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+fn write_body(stored: &StoredEvent, out: &mut Writer<'_>) {
+    let index = stored.event.index();
+    out.u32(stored.topic.0);
+    out.time(stored.received);
+    out.u8(index.class.code());
+    let bit = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
+    out.u8(bit(index.subject.is_some(), HAS_SUBJECT)
+        | bit(index.key.is_some(), HAS_KEY)
+        | bit(index.content_type.is_some(), HAS_CONTENT_TYPE)
+        | bit(index.time.is_some(), HAS_TIME));
+    let required = [Some(index.id), Some(index.source), Some(index.kind), Some(index.data)];
+    let optional = [index.subject, index.key, index.content_type];
+    for span in required.into_iter().chain(optional).flatten() {
+        write_span(span, out);
+    }
+    if let Some(time) = index.time {
+        out.time(time);
+    }
+    out.varint(index.others.len() as u64);
+    for (name, value) in &index.others {
+        write_span(*name, out);
+        write_span(*value, out);
+    }
+    out.0.extend_from_slice(stored.event.bytes());
+}
+
+fn write_span(span: Span, out: &mut Writer<'_>) {
+    out.varint(u64::from(span.start));
+    out.varint(u64::from(span.len));
+}
+
+/// The event of a record that was found under the key of `position`.
+pub(crate) fn decode_event(position: Position, value: &[u8]) -> Result<StoredEvent, Damaged> {
+    let mut from = Reader::new(value);
+    if from.u8()? != VERSION {
+        return Err(Damaged("unknown version"));
+    }
+    let sum = from.u32()?;
+    if sum != checksum(position, value.get(HEAD..).unwrap_or_default()) {
+        return Err(Damaged("the checksum does not fit"));
+    }
+    read_body(position, &mut from)
+}
+
+fn read_body(position: Position, from: &mut Reader<'_>) -> Result<StoredEvent, Damaged> {
+    let topic = TopicId(from.u32()?);
+    let received = from.time()?;
+    let class = Class::from_code(from.u8()?).ok_or(Damaged("unknown priority class"))?;
+    let has = from.u8()?;
+    let [id, source, kind, data] = [read_span(from)?, read_span(from)?, read_span(from)?, read_span(from)?];
+    let mut optional = |bit: u8| if has & bit != 0 { read_span(from).map(Some) } else { Ok(None) };
+    let subject = optional(HAS_SUBJECT)?;
+    let key = optional(HAS_KEY)?;
+    let content_type = optional(HAS_CONTENT_TYPE)?;
+    let time: Option<Timestamp> = if has & HAS_TIME != 0 { Some(from.time()?) } else { None };
+    let count = from.varint()?;
+    let mut others = Vec::new();
+    for _ in 0..count {
+        others.push((read_span(from)?, read_span(from)?));
+    }
+    let bytes = Bytes::copy_from_slice(from.rest());
+    let index = Index { id, source, kind, subject, key, content_type, data, time, class, others };
+    if !fits(&index, bytes.len()) {
+        return Err(Damaged("the attribute index does not fit the event"));
+    }
+    Ok(StoredEvent { position, topic, received, event: Event::from_verified(bytes, index) })
+}
+
+fn read_span(from: &mut Reader<'_>) -> Result<Span, Damaged> {
+    Ok(Span { start: from.varint_u32()?, len: from.varint_u32()? })
+}
+
+fn fits(index: &Index, len: usize) -> bool {
+    let inside = |span: &Span| u64::from(span.start) + u64::from(span.len) <= len as u64;
+    [index.id, index.source, index.kind, index.data].iter().all(inside)
+        && [index.subject, index.key, index.content_type].iter().flatten().all(inside)
+        && index.others.iter().all(|(name, value)| inside(name) && inside(value))
+}
+
+/// Over the key too, so that a record found in a wrong place is noticed.
+fn checksum(position: Position, body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&keys::event(position.offset)), body)
+}

@@ -1,0 +1,270 @@
+//! The state rows of the core as bytes.
+//!
+//! Knows nothing of what a row means. Invariant: `decode(encode(row)) == row` for every row the core can make.
+
+use bugle_core::event::StoredEvent;
+use bugle_core::ids::{Attempt, Offset, Position, Slot};
+use bugle_core::row::{
+    AttemptNote, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, KvRow, PausedRow,
+    RecordRow, RecordStatus, UnknownRow, WaitingRow,
+};
+
+use super::{Damaged, Reader, Row, Writer, decode_event, encode_event};
+
+impl Row for CursorRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.u64(self.floor.0);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(CursorRow { floor: Offset(from.u64()?) })
+    }
+}
+
+/// A chunk is mostly words of all ones or all zeros, so two bitmaps tell which and only the others are written out.
+impl Row for CursorChunk {
+    fn write(&self, out: &mut Writer<'_>) {
+        let which = |wanted: u64| {
+            self.0.iter().enumerate().filter(|(_, word)| **word == wanted).fold(0, |set, (bit, _)| set | 1 << bit)
+        };
+        out.u64(which(u64::MAX));
+        out.u64(which(0));
+        for word in self.0.iter().filter(|word| **word != 0 && **word != u64::MAX) {
+            out.u64(*word);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let full: u64 = from.u64()?;
+        let empty: u64 = from.u64()?;
+        let mut words = Box::new([0_u64; 64]);
+        for (bit, word) in words.iter_mut().enumerate() {
+            *word = match (full >> bit & 1, empty >> bit & 1) {
+                (1, 0) => u64::MAX,
+                (0, 1) => 0,
+                (0, 0) => from.u64()?,
+                _ => return Err(Damaged("a word is both full and empty")),
+            };
+        }
+        Ok(CursorChunk(words))
+    }
+}
+
+impl Row for WaitingRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.u32(self.spent);
+        out.time(self.due);
+        write_notes(&self.notes, out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(WaitingRow { spent: from.u32()?, due: from.time()?, notes: read_notes(from)? })
+    }
+}
+
+impl Row for HoldRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.time(self.until);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(HoldRow { until: from.time()? })
+    }
+}
+
+impl Row for PausedRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.text(&self.by);
+        out.text(&self.reason);
+        out.time(self.at);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(PausedRow { by: from.text()?, reason: from.text()?, at: from.time()? })
+    }
+}
+
+impl Row for DeadRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        write_event(&self.event, out);
+        out.text(&self.cause);
+        out.text(&self.reason);
+        out.u32(self.attempts);
+        write_notes(&self.notes, out);
+        out.time(self.at);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(DeadRow {
+            event: read_event(from)?,
+            cause: from.text()?,
+            reason: from.text()?,
+            attempts: from.u32()?,
+            notes: read_notes(from)?,
+            at: from.time()?,
+        })
+    }
+}
+
+impl Row for UnknownRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        write_event(&self.event, out);
+        out.text(&self.reference);
+        out.u32(self.attempts);
+        out.time(self.at);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(UnknownRow { event: read_event(from)?, reference: from.text()?, attempts: from.u32()?, at: from.time()? })
+    }
+}
+
+impl Row for ClaimRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.time(self.expires);
+        match &self.state {
+            ClaimState::Claimed => out.u8(1),
+            ClaimState::Uncertain => out.u8(2),
+            ClaimState::Done { receipt } => {
+                out.u8(3);
+                out.optional(receipt.as_deref(), Writer::bytes);
+            }
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let expires = from.time()?;
+        let state = match from.u8()? {
+            1 => ClaimState::Claimed,
+            2 => ClaimState::Uncertain,
+            3 => ClaimState::Done { receipt: from.optional(|from| from.bytes().map(<[u8]>::to_vec))? },
+            _ => return Err(Damaged("unknown claim state")),
+        };
+        Ok(ClaimRow { state, expires })
+    }
+}
+
+impl Row for KvRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.u64(self.version);
+        out.optional(self.expires, Writer::time);
+        out.bytes(&self.value);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let version = from.u64()?;
+        let expires = from.optional(Reader::time)?;
+        Ok(KvRow { value: from.bytes()?.to_vec(), expires, version })
+    }
+}
+
+impl Row for RecordRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.u8(status_code(self.status));
+        out.u32(self.attempt.0);
+        out.time(self.at);
+        for text in [
+            &self.business_key,
+            &self.recipient,
+            &self.provider,
+            &self.provider_reference,
+            &self.detail,
+            &self.event_id,
+        ] {
+            out.text(text);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let code = from.u8()?;
+        let status = RecordStatus::ALL
+            .into_iter()
+            .find(|status| status_code(*status) == code)
+            .ok_or(Damaged("unknown record status"))?;
+        Ok(RecordRow {
+            status,
+            attempt: Attempt(from.u32()?),
+            at: from.time()?,
+            business_key: from.text()?,
+            recipient: from.text()?,
+            provider: from.text()?,
+            provider_reference: from.text()?,
+            detail: from.text()?,
+            event_id: from.text()?,
+        })
+    }
+}
+
+impl Row for IdBlockRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.u64(self.first.0);
+        out.u64(self.end.0);
+        out.u32(self.ids);
+        out.u32(self.chunks);
+        out.time(self.oldest);
+        out.time(self.newest);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(IdBlockRow {
+            first: Offset(from.u64()?),
+            end: Offset(from.u64()?),
+            ids: from.u32()?,
+            chunks: from.u32()?,
+            oldest: from.time()?,
+            newest: from.time()?,
+        })
+    }
+}
+
+/// The stable code of a record status.
+fn status_code(status: RecordStatus) -> u8 {
+    match status {
+        RecordStatus::Accepted => 1,
+        RecordStatus::Scheduled => 2,
+        RecordStatus::Claimed => 3,
+        RecordStatus::Attempted => 4,
+        RecordStatus::Sent => 5,
+        RecordStatus::Delivered => 6,
+        RecordStatus::Bounced => 7,
+        RecordStatus::Unknown => 8,
+        RecordStatus::Expired => 9,
+        RecordStatus::Suppressed => 10,
+        RecordStatus::Dead => 11,
+        RecordStatus::Manual => 12,
+    }
+}
+
+fn write_notes(notes: &[AttemptNote], out: &mut Writer<'_>) {
+    out.varint(notes.len() as u64);
+    for note in notes {
+        out.u32(note.attempt.0);
+        out.time(note.at);
+        out.text(&note.reason);
+    }
+}
+
+fn read_notes(from: &mut Reader<'_>) -> Result<Vec<AttemptNote>, Damaged> {
+    let count = from.varint()?;
+    // The count is not trusted with an allocation: each note takes bytes, and those run out.
+    let mut notes = Vec::new();
+    for _ in 0..count {
+        notes.push(AttemptNote { attempt: Attempt(from.u32()?), at: from.time()?, reason: from.text()? });
+    }
+    Ok(notes)
+}
+
+/// An event inside another row: its place and its record.
+fn write_event(event: &StoredEvent, out: &mut Writer<'_>) {
+    out.0.extend_from_slice(&event.position.slot.0.to_be_bytes());
+    out.u64(event.position.offset.0);
+    let mut record = Vec::new();
+    encode_event(event, &mut record);
+    out.bytes(&record);
+}
+
+fn read_event(from: &mut Reader<'_>) -> Result<StoredEvent, Damaged> {
+    let slot = Slot(u16::from_be_bytes(from.array()?));
+    let position = Position { slot, offset: Offset(from.u64()?) };
+    decode_event(position, from.bytes()?)
+}

@@ -1,0 +1,135 @@
+//! The log's epochs: column families `log-<n>`, each holding a run of offsets, the last one being written.
+//!
+//! The next epoch is created ahead, off the commit path; a commit only switches to it. An old epoch is dropped whole. Knows
+//! nothing of retention: callers say up to where nobody needs the log.
+//!
+//! Invariant: the epochs known here cover all offsets from the floor on without a gap, in ascending order, and there is at
+//! least one.
+
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bugle_core::ids::Offset;
+
+/// A run of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Epoch {
+    pub(crate) number: u32,
+    /// Its first offset; it ends where the next one begins.
+    pub(crate) first: Offset,
+}
+
+impl Epoch {
+    pub(crate) fn family(self) -> String {
+        family_of(self.number)
+    }
+}
+
+/// The column family of an epoch.
+pub(crate) fn family_of(number: u32) -> String {
+    format!("log-{number}")
+}
+
+/// The epoch of a column family.
+pub(crate) fn number_of(family: &str) -> Option<u32> {
+    family.strip_prefix("log-")?.parse().ok()
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Log {
+    inside: RwLock<Inside>,
+    epoch_bytes_max: u64,
+}
+
+#[derive(Debug)]
+struct Inside {
+    epochs: Vec<Epoch>,
+    /// The last epoch is written; the family after it exists already.
+    is_next_ready: bool,
+    /// Bytes of the epoch being written.
+    bytes: u64,
+}
+
+impl Log {
+    pub(crate) fn new(epochs: Vec<Epoch>, is_next_ready: bool, bytes: u64, epoch_bytes_max: u64) -> Log {
+        assert!(!epochs.is_empty(), "the log has at least one epoch");
+        Log { inside: RwLock::new(Inside { epochs, is_next_ready, bytes }), epoch_bytes_max }
+    }
+
+    /// The epochs that may hold events at or after `from`, in order.
+    pub(crate) fn from(&self, from: Offset) -> Vec<Epoch> {
+        let inside = self.read();
+        let skipped = inside.epochs.partition_point(|epoch| epoch.first <= from).saturating_sub(1);
+        inside.epochs.iter().skip(skipped).copied().collect()
+    }
+
+    /// First offset of the log.
+    pub(crate) fn floor(&self) -> Offset {
+        self.read().epochs.first().map_or(Offset(0), |epoch| epoch.first)
+    }
+
+    /// Where a batch that begins with this offset is written, and whether it opens a new epoch.
+    pub(crate) fn place(&self, first: Offset) -> (Epoch, bool) {
+        let inside = self.read();
+        let last = inside.last();
+        let is_roll = inside.is_next_ready && inside.bytes >= self.epoch_bytes_max && first > last.first;
+        if is_roll { (Epoch { number: last.number + 1, first }, true) } else { (last, false) }
+    }
+
+    /// A batch was committed there.
+    pub(crate) fn placed(&self, epoch: Epoch, bytes: u64) {
+        let mut inside = self.write();
+        if epoch.number > inside.last().number {
+            inside.epochs.push(epoch);
+            inside.is_next_ready = false;
+            inside.bytes = 0;
+        }
+        inside.bytes += bytes;
+    }
+
+    /// The number of an epoch to create ahead, if it is time: the last one is half full.
+    pub(crate) fn wanted(&self) -> Option<u32> {
+        let inside = self.read();
+        let is_wanted = !inside.is_next_ready && inside.bytes >= self.epoch_bytes_max / 2;
+        is_wanted.then(|| inside.last().number + 1)
+    }
+
+    /// The family of that epoch exists now.
+    pub(crate) fn created(&self, number: u32) {
+        let mut inside = self.write();
+        if number == inside.last().number + 1 {
+            inside.is_next_ready = true;
+        }
+    }
+
+    /// Epochs that lie wholly below `floor`; never the last one.
+    pub(crate) fn below(&self, floor: Offset) -> Vec<Epoch> {
+        let inside = self.read();
+        inside
+            .epochs
+            .iter()
+            .zip(inside.epochs.iter().skip(1))
+            .filter(|(_, next)| next.first <= floor)
+            .map(|(epoch, _)| *epoch)
+            .collect()
+    }
+
+    /// That epoch is gone.
+    pub(crate) fn dropped(&self, number: u32) {
+        self.write().epochs.retain(|epoch| epoch.number != number);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inside> {
+        self.inside.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inside> {
+        self.inside.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn last(&self) -> Epoch {
+        *self.epochs.last().expect("the log has at least one epoch, and the last one is never dropped")
+    }
+}

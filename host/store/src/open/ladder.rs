@@ -1,0 +1,95 @@
+//! The two steps of recovery: as strict as an ordinary power cut allows, then with the damaged log set aside.
+//!
+//! Knows nothing of marks and rows; whether what came back is enough is judged above.
+//!
+//! Invariant: before a recovery that may drop damaged parts of the write-ahead log runs, a copy of the log is on disk.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rocksdb::{ColumnFamilyDescriptor, DBRecoveryMode, ErrorKind};
+
+use super::{OpenError, Place, Repair};
+use crate::family::{self, Family, Memory};
+use crate::keys::Kind;
+use crate::log::{family_of, number_of};
+use crate::read::first_row;
+use crate::store::Db;
+
+/// A database that opened.
+pub(super) struct Recovered {
+    pub(super) db: Db,
+    pub(super) memory: Memory,
+    pub(super) repair: Option<Repair>,
+}
+
+/// Opens the database in `db_dir`, made if it is not there.
+pub(super) fn recover(dir: &Path, db_dir: &Path) -> Result<Recovered, OpenError> {
+    let place = Place(dir);
+    let memory = Memory::new();
+    let damage = match open(place, db_dir, &memory, DBRecoveryMode::TolerateCorruptedTailRecords) {
+        Ok(db) => return Ok(Recovered { db, memory, repair: None }),
+        Err(error) if error.kind() == ErrorKind::Corruption => error.into_string(),
+        Err(error) => return Err(place.storage(error)),
+    };
+    let copy = set_wal_aside(dir, db_dir).map_err(place.io("copy the damaged write-ahead log"))?;
+    tracing::warn!(damage, copy = %copy.display(), "the write-ahead log is damaged; recovering what is before the damage");
+    let db = open(place, db_dir, &memory, DBRecoveryMode::PointInTime).map_err(|error| place.storage(error))?;
+    Ok(Recovered { db, memory, repair: Some(Repair { copy, damage }) })
+}
+
+fn open(place: Place<'_>, db_dir: &Path, memory: &Memory, mode: DBRecoveryMode) -> Result<Db, rocksdb::Error> {
+    let options = family::database(memory, mode)?;
+    let mut descriptors = Vec::new();
+    for state in Family::ALL {
+        descriptors.push(ColumnFamilyDescriptor::new(state.name(), family::state(memory, state)?));
+    }
+    // A manifest that cannot be read fails the open below with RocksDB's own words.
+    let known = families(place, db_dir).unwrap_or_default();
+    let mut logs: Vec<u32> = known.iter().filter_map(|family| number_of(family)).collect();
+    if logs.is_empty() {
+        logs.push(1);
+    }
+    for number in logs {
+        descriptors.push(ColumnFamilyDescriptor::new(family_of(number), family::log(memory)?));
+    }
+    Db::open_cf_descriptors(&options, db_dir, descriptors)
+}
+
+/// Names of the families in the database; none if there is no database.
+pub(super) fn families(place: Place<'_>, db_dir: &Path) -> Result<Vec<String>, OpenError> {
+    if !db_dir.join("CURRENT").exists() {
+        return Ok(Vec::new());
+    }
+    Db::list_cf(&rocksdb::Options::default(), db_dir).map_err(|error| place.storage(error))
+}
+
+/// The identity the store has written down, if it got so far.
+pub(super) fn incarnation_of(dir: &Path, db_dir: &Path) -> Result<Option<[u8; 16]>, OpenError> {
+    let Recovered { db, .. } = recover(dir, db_dir)?;
+    let row = first_row(&db, Family::Meta, Kind::Incarnation).map_err(|error| Place(dir).storage(error))?;
+    Ok(row.and_then(|(_, value)| value.get(1..).and_then(|bytes| bytes.try_into().ok())))
+}
+
+/// Copies every file of the write-ahead log into a new directory beside the database.
+fn set_wal_aside(dir: &Path, db_dir: &Path) -> io::Result<PathBuf> {
+    let copy = (1_u32..)
+        .map(|number| dir.join(format!("damaged-wal-{number}")))
+        .find(|path| !path.exists())
+        .ok_or_else(|| io::Error::other("no free name"))?;
+    fs::create_dir(&copy)?;
+    for entry in fs::read_dir(db_dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "log")
+            && let Some(name) = path.file_name()
+        {
+            let to = copy.join(name);
+            fs::copy(&path, &to)?;
+            File::open(&to)?.sync_all()?;
+        }
+    }
+    File::open(&copy)?.sync_all()?;
+    File::open(dir)?.sync_all()?;
+    Ok(copy)
+}

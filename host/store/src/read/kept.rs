@@ -1,0 +1,139 @@
+//! What people look for: send records by business key, dead letters, parked deliveries.
+//!
+//! Records are keyed by business key first, so "did user 42 get it for order 7" is one short scan over all subscriptions.
+//! Knows nothing of what a status means.
+//!
+//! Invariant: a page ends where the next one begins: pages by `after` leave nothing out.
+
+use bugle_core::ids::{Position, SubscriptionId};
+use bugle_core::row::{DeadRow, RecordRow, UnknownRow};
+
+use super::{ReadError, damaged};
+use crate::codec::{Damaged, Row};
+use crate::family::Family;
+use crate::keys::{self, Fields, Key, Kind};
+use crate::store::Store;
+
+/// A send record and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordEntry {
+    /// Whose delivery it was.
+    pub subscription: SubscriptionId,
+    /// Which event's.
+    pub position: Position,
+    /// The record.
+    pub row: RecordRow,
+}
+
+/// A dead letter and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadEntry {
+    /// Its event's place.
+    pub position: Position,
+    /// The letter.
+    pub row: DeadRow,
+}
+
+/// A parked delivery and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownEntry {
+    /// Its event's place.
+    pub position: Position,
+    /// The delivery.
+    pub row: UnknownRow,
+}
+
+impl Store {
+    /// Records of a business key over all subscriptions, at most `limit`.
+    pub fn records(&self, business_key: &str, limit: usize) -> Result<Vec<RecordEntry>, ReadError> {
+        self.record_page(&keys::records(business_key), limit)
+    }
+
+    /// Records of a business key in one subscription, perhaps of one recipient only, at most `limit`.
+    pub fn records_of(
+        &self,
+        subscription: SubscriptionId,
+        business_key: &str,
+        recipient: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<RecordEntry>, ReadError> {
+        let prefix = match recipient {
+            Some(recipient) => keys::records_to(business_key, subscription, recipient),
+            None => keys::records_of(business_key, subscription),
+        };
+        self.record_page(&prefix, limit)
+    }
+
+    fn record_page(&self, prefix: &Key, limit: usize) -> Result<Vec<RecordEntry>, ReadError> {
+        self.rows_from(Family::Record, prefix, None)
+            .take(limit)
+            .map(|pair| {
+                let (key, value) = pair?;
+                record_entry(&key, &value)
+            })
+            .collect()
+    }
+
+    /// At most `limit` dead letters of a subscription after the place `after`.
+    pub fn dead(
+        &self,
+        subscription: SubscriptionId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<DeadEntry>, ReadError> {
+        self.kept(Kind::Dead, subscription, after, limit, |position, row| DeadEntry { position, row })
+    }
+
+    /// One dead letter.
+    pub fn dead_at(&self, subscription: SubscriptionId, position: Position) -> Result<Option<DeadRow>, ReadError> {
+        self.row(Family::Dead, &keys::kept_at(Kind::Dead, subscription, position))
+    }
+
+    /// At most `limit` parked deliveries of a subscription after the place `after`.
+    pub fn unknown(
+        &self,
+        subscription: SubscriptionId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<UnknownEntry>, ReadError> {
+        self.kept(Kind::Unknown, subscription, after, limit, |position, row| UnknownEntry { position, row })
+    }
+
+    fn kept<R: Row, E>(
+        &self,
+        kind: Kind,
+        subscription: SubscriptionId,
+        after: Option<Position>,
+        limit: usize,
+        entry: impl Fn(Position, R) -> E,
+    ) -> Result<Vec<E>, ReadError> {
+        // The smallest key after a whole key is that key with a zero byte behind it.
+        let from = after.map(|after| {
+            let mut key = keys::kept_at(kind, subscription, after).as_ref().to_vec();
+            key.push(0);
+            key
+        });
+        self.rows_from(Family::Dead, &keys::kept(kind, subscription), from.as_deref())
+            .take(limit)
+            .map(|pair| {
+                let (key, value) = pair?;
+                let mut fields = Fields::of(&key);
+                let position = fields.subscription().and_then(|_| fields.position());
+                let position = position.ok_or(Damaged("its key is too short")).map_err(damaged(&key))?;
+                Ok(entry(position, R::decode(&value).map_err(damaged(&key))?))
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn record_entry(key: &[u8], value: &[u8]) -> Result<RecordEntry, ReadError> {
+    let mut fields = Fields::of(key);
+    let place = (|| {
+        fields.text()?;
+        let subscription = fields.subscription()?;
+        fields.text()?;
+        Some((subscription, fields.position()?))
+    })();
+    let (subscription, position) = place.ok_or(Damaged("its key is not a record's")).map_err(damaged(key))?;
+    Ok(RecordEntry { subscription, position, row: RecordRow::decode(value).map_err(damaged(key))? })
+}

@@ -1,0 +1,153 @@
+//! State rows: what a subscription recovers from, claims, kv, definitions.
+//!
+//! Knows nothing of expiry: a row that has run out is returned, and the core takes it as absent.
+//!
+//! Invariant: as of all readers, a damaged row is an error.
+
+use bugle_core::event::Class;
+use bugle_core::ids::{Offset, SubscriptionId};
+use bugle_core::row::{ClaimRow, CursorChunk, CursorRow, HoldRow, KvRow, PausedRow, WaitingRow};
+use bugle_core::step::CatalogKind;
+
+use super::{ReadError, damaged};
+use crate::codec::{Damaged, Row};
+use crate::family::Family;
+use crate::keys::{self, Fields, Key};
+use crate::store::Store;
+
+/// Everything a subscription recovers from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionRows {
+    /// Floor of each class that has one.
+    pub cursors: Vec<(Class, CursorRow)>,
+    /// Chunk number and settled offsets, in order, by class.
+    pub chunks: Vec<(Class, u64, CursorChunk)>,
+    /// Deliveries that wait, by offset.
+    pub waiting: Vec<(Offset, WaitingRow)>,
+    /// Lanes kept closed: ordering key and class.
+    pub holds: Vec<(String, Class, HoldRow)>,
+    /// Pause mark.
+    pub paused: Option<PausedRow>,
+}
+
+const CLASSES: [Class; 3] = [Class::Critical, Class::Normal, Class::Low];
+
+impl Store {
+    /// What a subscription recovers from.
+    pub fn subscription(&self, subscription: SubscriptionId) -> Result<SubscriptionRows, ReadError> {
+        let mut rows = SubscriptionRows {
+            paused: self.row(Family::Lane, &keys::paused(subscription))?,
+            ..SubscriptionRows::default()
+        };
+        for class in CLASSES {
+            if let Some(row) = self.row(Family::Cursor, &keys::cursor(subscription, class))? {
+                rows.cursors.push((class, row));
+            }
+            for (key, row) in self.typed(Family::Cursor, &keys::chunks(subscription, class))? {
+                rows.chunks.push((class, last_u64(&key)?, row));
+            }
+        }
+        for (key, row) in self.typed(Family::Lane, &keys::waitings(subscription))? {
+            rows.waiting.push((Offset(last_u64(&key)?), row));
+        }
+        let prefix = keys::holds(subscription);
+        for (key, row) in self.typed(Family::Lane, &prefix)? {
+            let mut fields = Fields::of(&key);
+            let hold = (|| {
+                let (_, _, class) = (fields.subscription()?, fields.slot()?, fields.class()?);
+                Some((fields.rest()?.to_owned(), class, row))
+            })();
+            rows.holds.push(hold.ok_or(Damaged("its key is not a hold's")).map_err(damaged(&key))?);
+        }
+        Ok(rows)
+    }
+
+    /// Whether a class of the subscription has a cursor, so whether it ever started.
+    pub fn cursor(&self, subscription: SubscriptionId, class: Class) -> Result<Option<CursorRow>, ReadError> {
+        self.row(Family::Cursor, &keys::cursor(subscription, class))
+    }
+
+    /// A dedup claim.
+    pub fn claim(&self, scope: &str, key: &str) -> Result<Option<ClaimRow>, ReadError> {
+        self.row(Family::Claim, &keys::claim(scope, key))
+    }
+
+    /// A kv entry.
+    pub fn kv(&self, store: &str, key: &str) -> Result<Option<KvRow>, ReadError> {
+        self.row(Family::Kv, &keys::kv(store, key))
+    }
+
+    /// At most `limit` kv entries whose keys begin with `prefix`, after the key `after`, in key order.
+    pub fn kv_scan(
+        &self,
+        store: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, KvRow)>, ReadError> {
+        let head = keys::kv(store, "");
+        // The smallest key after `after` is `after` with a zero byte behind it.
+        let from = after.filter(|after| *after >= prefix).map(|after| keys::kv(store, &format!("{after}\0")));
+        self.rows_from(Family::Kv, &keys::kv(store, prefix), from.as_ref().map(AsRef::as_ref))
+            .take(limit)
+            .map(|pair| {
+                let (key, value) = pair?;
+                let name = key.strip_prefix(head.as_ref()).and_then(|name| std::str::from_utf8(name).ok());
+                let name = name.ok_or(Damaged("its key is not UTF-8")).map_err(damaged(&key))?;
+                Ok((name.to_owned(), KvRow::decode(&value).map_err(damaged(&key))?))
+            })
+            .collect()
+    }
+
+    /// A definition of the server.
+    pub fn catalog(&self, kind: CatalogKind, key: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        let key = keys::catalog(kind, key);
+        let value = self.db().get_pinned_cf(&self.family(Family::Meta), &key)?;
+        value.map(|value| unversioned(&value).map(<[u8]>::to_vec).map_err(damaged(key.as_ref()))).transpose()
+    }
+
+    /// At most `limit` definitions of a kind after the key `after`, in key order.
+    pub fn catalog_list(
+        &self,
+        kind: CatalogKind,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, ReadError> {
+        let prefix = keys::catalogs(kind);
+        let from = after.map(|after| keys::catalog(kind, &format!("{after}\0")));
+        self.rows_from(Family::Meta, &prefix, from.as_ref().map(AsRef::as_ref))
+            .take(limit)
+            .map(|pair| {
+                let (key, value) = pair?;
+                let name = key.strip_prefix(prefix.as_ref()).and_then(|name| std::str::from_utf8(name).ok());
+                let name = name.ok_or(Damaged("its key is not UTF-8")).map_err(damaged(&key))?;
+                Ok((name.to_owned(), unversioned(&value).map_err(damaged(&key))?.to_vec()))
+            })
+            .collect()
+    }
+
+    /// Keys and rows under a prefix.
+    pub(super) fn typed<R: Row>(&self, family: Family, prefix: &Key) -> Result<Vec<(Box<[u8]>, R)>, ReadError> {
+        self.rows_from(family, prefix, None)
+            .map(|pair| {
+                let (key, value) = pair?;
+                let row = R::decode(&value).map_err(damaged(&key))?;
+                Ok((key, row))
+            })
+            .collect()
+    }
+}
+
+fn last_u64(key: &[u8]) -> Result<u64, ReadError> {
+    let number = key.last_chunk::<8>().copied().map(u64::from_be_bytes);
+    number.ok_or(Damaged("its key is too short")).map_err(damaged(key))
+}
+
+/// The bytes behind the version byte.
+pub(crate) fn unversioned(value: &[u8]) -> Result<&[u8], Damaged> {
+    match value.split_first() {
+        Some((1, bytes)) => Ok(bytes),
+        Some(_) => Err(Damaged("unknown version")),
+        None => Err(Damaged("ends too early")),
+    }
+}

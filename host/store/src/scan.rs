@@ -1,0 +1,222 @@
+//! Every row of the store, typed, for an independent check of what the host left behind.
+//!
+//! Reads families one after another, each in key order. Knows nothing of what would be right.
+//!
+//! Invariant: a row that cannot be told what it is, is an error, not left out.
+
+use bugle_core::event::{Class, StoredEvent};
+use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
+use bugle_core::row::{
+    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, UnknownRow, WaitingRow,
+};
+use rocksdb::{IteratorMode, ReadOptions};
+
+use crate::codec::{Damaged, Number, Row, decode_event, decode_ids};
+use crate::family::Family;
+use crate::keys::{Fields, Kind};
+use crate::read::{ReadError, RecordEntry, damaged, record_entry, unversioned};
+use crate::store::Store;
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of `bugle_core::step::Write`")]
+pub enum ScannedRow {
+    Event(StoredEvent),
+    Sequence {
+        producer: String,
+        epoch: ProducerEpoch,
+        stream: StreamId,
+        sequence: Sequence,
+    },
+    Cursor {
+        subscription: SubscriptionId,
+        class: Class,
+        row: CursorRow,
+    },
+    Chunk {
+        subscription: SubscriptionId,
+        class: Class,
+        chunk: u64,
+        row: CursorChunk,
+    },
+    Waiting {
+        subscription: SubscriptionId,
+        offset: Offset,
+        row: WaitingRow,
+    },
+    Hold {
+        subscription: SubscriptionId,
+        class: Class,
+        key: String,
+        row: HoldRow,
+    },
+    Paused {
+        subscription: SubscriptionId,
+        row: PausedRow,
+    },
+    Dead {
+        subscription: SubscriptionId,
+        position: Position,
+        row: DeadRow,
+    },
+    Unknown {
+        subscription: SubscriptionId,
+        position: Position,
+        row: UnknownRow,
+    },
+    Claim {
+        scope: String,
+        key: String,
+        row: ClaimRow,
+    },
+    Kv {
+        store: String,
+        key: String,
+        row: KvRow,
+    },
+    Record(RecordEntry),
+    /// The stable code of the kind, the key, the server's bytes.
+    Catalog {
+        kind: u8,
+        key: String,
+        value: Vec<u8>,
+    },
+    IdBlock {
+        block: u64,
+        row: IdBlockRow,
+    },
+    IdChunk {
+        block: u64,
+        chunk: u32,
+        ids: Vec<IdEntry>,
+    },
+    /// A row the store keeps for itself.
+    Own(Kind),
+}
+
+/// All rows; see [`Store::scan`].
+pub struct Scan<'s> {
+    store: &'s Store,
+    /// Families still to be read, last first.
+    families: Vec<String>,
+    current: Option<Box<dyn Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>> + 's>>,
+}
+
+impl Store {
+    /// Every row of the store: the log first, then the state families.
+    #[must_use]
+    pub fn scan(&self) -> Scan<'_> {
+        let mut families: Vec<String> = self.log().from(Offset(0)).into_iter().map(crate::log::Epoch::family).collect();
+        families.extend(Family::ALL.map(|family| family.name().to_owned()));
+        families.reverse();
+        Scan { store: self, families, current: None }
+    }
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Result<ScannedRow, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(pair) = self.current.as_mut().and_then(Iterator::next) {
+                return Some(pair.map_err(ReadError::from).and_then(|(key, value)| typed(&key, &value)));
+            }
+            let family = self.families.pop()?;
+            let db = self.store.db();
+            self.current = db.cf_handle(&family).map(|handle| {
+                let mut options = ReadOptions::default();
+                options.fill_cache(false);
+                Box::new(db.iterator_cf_opt(&handle, options, IteratorMode::Start)) as Box<_>
+            });
+        }
+    }
+}
+
+impl std::fmt::Debug for Scan<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scan").field("families", &self.families).finish_non_exhaustive()
+    }
+}
+
+fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
+    let kind = Kind::of(key).ok_or(Damaged("unknown kind")).map_err(damaged(key))?;
+    let row = match kind {
+        Kind::Record => return record_entry(key, value).map(ScannedRow::Record),
+        Kind::Cursor | Kind::Chunk | Kind::Waiting | Kind::Hold | Kind::Paused | Kind::Dead | Kind::Unknown => {
+            of_subscription(kind, key, value)
+        }
+        Kind::Event | Kind::Sequence | Kind::Claim | Kind::Kv | Kind::Catalog | Kind::IdBlock | Kind::IdChunk => {
+            of_slot(kind, key, value)
+        }
+        Kind::Epoch | Kind::Format | Kind::Incarnation | Kind::IdSeed | Kind::Boot | Kind::Loss => {
+            Ok(ScannedRow::Own(kind))
+        }
+    };
+    row.map_err(damaged(key))
+}
+
+const KEY: Damaged = Damaged("the key is not of its kind");
+
+fn of_subscription(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, Damaged> {
+    let mut fields = Fields::of(key);
+    let subscription = fields.subscription().ok_or(KEY)?;
+    if kind == Kind::Paused {
+        return Ok(ScannedRow::Paused { subscription, row: PausedRow::decode(value)? });
+    }
+    if matches!(kind, Kind::Dead | Kind::Unknown) {
+        let position = fields.position().ok_or(KEY)?;
+        return Ok(if kind == Kind::Dead {
+            ScannedRow::Dead { subscription, position, row: DeadRow::decode(value)? }
+        } else {
+            ScannedRow::Unknown { subscription, position, row: UnknownRow::decode(value)? }
+        });
+    }
+    fields.slot().ok_or(KEY)?;
+    if kind == Kind::Waiting {
+        let offset = Offset(fields.u64().ok_or(KEY)?);
+        return Ok(ScannedRow::Waiting { subscription, offset, row: WaitingRow::decode(value)? });
+    }
+    let class = fields.class().ok_or(KEY)?;
+    Ok(match kind {
+        Kind::Cursor => ScannedRow::Cursor { subscription, class, row: CursorRow::decode(value)? },
+        Kind::Chunk => {
+            let chunk = fields.u64().ok_or(KEY)?;
+            ScannedRow::Chunk { subscription, class, chunk, row: CursorChunk::decode(value)? }
+        }
+        _ => {
+            let key = fields.rest().ok_or(KEY)?.to_owned();
+            ScannedRow::Hold { subscription, class, key, row: HoldRow::decode(value)? }
+        }
+    })
+}
+
+fn of_slot(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, Damaged> {
+    let mut fields = Fields::of(key);
+    Ok(match kind {
+        Kind::Event => ScannedRow::Event(decode_event(fields.position().ok_or(KEY)?, value)?),
+        Kind::Sequence => {
+            let producer = fields.text().ok_or(KEY)?.to_owned();
+            let epoch = ProducerEpoch(fields.u64().ok_or(KEY)?);
+            let stream = StreamId(fields.u32().ok_or(KEY)?);
+            ScannedRow::Sequence { producer, epoch, stream, sequence: Sequence(Number::decode(value)?.0) }
+        }
+        Kind::Claim => {
+            let scope = fields.text().ok_or(KEY)?.to_owned();
+            ScannedRow::Claim { scope, key: fields.rest().ok_or(KEY)?.to_owned(), row: ClaimRow::decode(value)? }
+        }
+        Kind::Kv => {
+            let store = fields.text().ok_or(KEY)?.to_owned();
+            ScannedRow::Kv { store, key: fields.rest().ok_or(KEY)?.to_owned(), row: KvRow::decode(value)? }
+        }
+        Kind::Catalog => {
+            let kind = fields.u8().ok_or(KEY)?;
+            let key = fields.rest().ok_or(KEY)?.to_owned();
+            ScannedRow::Catalog { kind, key, value: unversioned(value)?.to_vec() }
+        }
+        Kind::IdBlock => ScannedRow::IdBlock { block: fields.u64().ok_or(KEY)?, row: IdBlockRow::decode(value)? },
+        _ => {
+            let (block, chunk) = (fields.u64().ok_or(KEY)?, fields.u32().ok_or(KEY)?);
+            ScannedRow::IdChunk { block, chunk, ids: decode_ids(value)? }
+        }
+    })
+}
