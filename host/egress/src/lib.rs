@@ -19,6 +19,7 @@ pub use address::{Network, ParseNetworkError};
 pub use error::{EgressError, NewEgressError};
 pub use evidence::Evidence;
 pub use http::{HttpClient, Policy, REQUEST_BODY_BYTES_MAX, RESPONSE_BODY_BYTES_MAX, Request, Response};
+pub use hyper::header::{HeaderName, HeaderValue};
 pub use mail::{Accepted, Mail, Mailer, Relay, RelayPassword, RelayTls};
 pub use origin::{Origin, OriginPattern, ParseOriginError};
 

@@ -9,6 +9,8 @@ use hyper::http::uri::Scheme;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::address::Network;
+
 /// Where a request goes: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -122,6 +124,23 @@ impl OriginPattern {
             }
         };
         host && self.tls == origin.tls && self.port == origin.port
+    }
+}
+
+impl OriginPattern {
+    /// Networks that an operator grants by writing this origin: its address, or this machine for `localhost`. A name grants
+    /// none, since whoever runs its name server chooses the address.
+    pub fn networks(&self) -> impl Iterator<Item = Network> {
+        let host = match &self.host {
+            HostPattern::Exactly(host) => host.as_str(),
+            HostPattern::AnyLabelBefore(_) => "",
+        };
+        let texts = match host {
+            "localhost" => vec!["127.0.0.0/8", "::1"],
+            host => vec![host.trim_start_matches('[').trim_end_matches(']')],
+        };
+        let networks: Vec<Network> = texts.into_iter().filter_map(|text| text.parse().ok()).collect();
+        networks.into_iter()
     }
 }
 

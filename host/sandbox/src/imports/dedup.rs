@@ -1,0 +1,44 @@
+//! `dedup`: claims.
+//!
+//! Scope, evidence and fate of a claim are the core's; claim ids are checked there against those open in this call.
+
+use bugle_core::ids::ClaimId;
+use bugle_core::import::{ClaimOutcome, Import, Reply, Strength};
+use bugle_core::time::Millis;
+
+use super::{done, unexpected};
+use crate::bindings::bugle::plugin::{dedup, types};
+use crate::calls::HostCalls;
+use crate::state::State;
+
+impl<C: HostCalls> dedup::Host for State<C> {
+    async fn claim(
+        &mut self,
+        t: types::Ticket,
+        key: String,
+        strength: dedup::Strength,
+        keep: Option<types::Millis>,
+    ) -> Result<dedup::Outcome, types::Error> {
+        let strength = match strength {
+            dedup::Strength::Strong => Strength::Strong,
+            dedup::Strength::Weak => Strength::Weak,
+        };
+        let keep = keep.map_or(strength.keep_default(), Millis);
+        match self.ask(t, Import::Claim { key, strength, keep }).await? {
+            Reply::Claim(ClaimOutcome::Claimed { claim, uncertain }) => {
+                Ok(dedup::Outcome::Claimed(dedup::OpenClaim { id: claim.0, uncertain }))
+            }
+            Reply::Claim(ClaimOutcome::Done(receipt)) => Ok(dedup::Outcome::Done(receipt)),
+            Reply::Claim(ClaimOutcome::Busy(Millis(millis))) => Ok(dedup::Outcome::Busy(millis)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn confirm(&mut self, id: u64, receipt: Option<Vec<u8>>) -> Result<(), types::Error> {
+        self.ask_call(Import::Confirm { claim: ClaimId(id), receipt }).await.and_then(done)
+    }
+
+    async fn release(&mut self, id: u64) -> Result<(), types::Error> {
+        self.ask_call(Import::Release { claim: ClaimId(id) }).await.and_then(done)
+    }
+}

@@ -1,0 +1,157 @@
+//! One instance of a plugin: started, called, thrown away.
+//!
+//! Every way a call can end becomes a [`CallEnd`] with a reason. It does not know queues or other instances.
+//!
+//! Invariant: after anything but a plain return the instance is not called again.
+
+use bugle_core::delivery::CallEnd;
+use futures_util::FutureExt as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use wasmtime::{Store, Trap};
+
+use crate::bindings::Channel;
+use crate::calls::HostCalls;
+use crate::deadline::Passed;
+use crate::hand_over;
+use crate::options::{Bounds, TICK};
+use crate::revision::Active;
+use crate::state::State;
+
+/// Bytes a guest may pass to the host in one call: the largest list any import takes is 1 MiB, `send-all` apart.
+const HOSTCALL_BYTES_MAX: usize = 4 << 20;
+/// Handles of components (streams, pollables).
+const HANDLES_MAX: usize = 1024;
+/// Longest reason.
+const REASON_CHARS_MAX: usize = 2000;
+
+/// A started guest.
+pub(crate) struct Instance<C: HostCalls> {
+    store: Store<State<C>>,
+    channel: Channel,
+    active: Arc<Active<C>>,
+    calls_left: u32,
+    pub(crate) idle_since: Instant,
+    /// Its share of the slots, given back after the store.
+    _slots: OwnedSemaphorePermit,
+}
+
+/// How a call ended, and whether the instance may be called again.
+pub(crate) enum Life {
+    Reusable,
+    Over,
+}
+
+impl<C: HostCalls> Instance<C> {
+    /// Makes a store and runs the guest's start code, under the CPU budget.
+    pub(crate) async fn start(active: Arc<Active<C>>, slots: OwnedSemaphorePermit) -> Result<Instance<C>, CallEnd> {
+        let bounds = active.bounds;
+        let mut store = Store::new(active.pre.engine(), State::new(Arc::clone(&active.rights), &bounds));
+        store.limiter(|state| &mut state.memory);
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().tick()));
+        store.set_epoch_deadline(1);
+        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+        store.set_max_component_handles(HANDLES_MAX);
+        let started = active.pre.instantiate_async(&mut store).await;
+        let channel = started.map_err(|error| ending(&error, store.data_mut(), &bounds))?;
+        Ok(Instance { store, channel, calls_left: bounds.reuse, active, idle_since: Instant::now(), _slots: slots })
+    }
+
+    /// Whether it is of this revision and binding.
+    pub(crate) fn is_of(&self, active: &Arc<Active<C>>) -> bool {
+        Arc::ptr_eq(&self.active, active)
+    }
+
+    /// Hands one delivery to the guest and finishes the call. `on_wait` is called when the guest waits for the first time.
+    pub(crate) async fn call(&mut self, call: C, on_wait: impl FnMut()) -> Life {
+        let delivery = hand_over::delivery(&call, &self.active.rights);
+        let left = Duration::from_millis(call.delivery().deadline.since(call.now()).0);
+        let state = self.store.data_mut();
+        state.begin(call);
+        let deadline = state.deadline.clone();
+        deadline.set(Instant::now() + left.min(self.active.bounds.wall));
+        self.store.set_epoch_deadline(1);
+        let work = self.channel.bugle_plugin_handler().call_handle(&mut self.store, &delivery);
+        let outcome = AssertUnwindSafe(deadline.bound(work, on_wait)).catch_unwind().await;
+        let state = self.store.data_mut();
+        let (end, life) = match outcome {
+            Ok(Ok(Ok(returned))) => (hand_over::returned(returned), Life::Reusable),
+            Ok(Ok(Err(error))) => (ending(&error, state, &self.active.bounds), Life::Over),
+            Ok(Err(Passed)) => (CallEnd::TimedOut(timed_out(state)), Life::Over),
+            Err(_) => {
+                (CallEnd::Trapped("the host's own code failed in this call; please report it".to_owned()), Life::Over)
+            }
+        };
+        state.report_output();
+        if let Some(call) = state.end().await {
+            call.finish(end);
+        }
+        self.calls_left = self.calls_left.saturating_sub(1);
+        let is_worn = self.calls_left == 0 || self.store.data().memory.is_half_full();
+        self.idle_since = Instant::now();
+        if is_worn { Life::Over } else { life }
+    }
+
+    /// Runs `lifecycle.check`, at most for `wall`.
+    pub(crate) async fn check(&mut self, wall: Duration) -> Result<Result<(), String>, CallEnd> {
+        let state = self.store.data_mut();
+        state.refill();
+        let deadline = state.deadline.clone();
+        deadline.set(Instant::now() + wall);
+        self.store.set_epoch_deadline(1);
+        let work = self.channel.bugle_plugin_lifecycle().call_check(&mut self.store);
+        let outcome = deadline.bound(work, || ()).await;
+        let state = self.store.data_mut();
+        match outcome {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(ending(&error, state, &self.active.bounds)),
+            Err(Passed) => Err(CallEnd::TimedOut(timed_out(state))),
+        }
+    }
+}
+
+fn timed_out<C>(state: &mut State<C>) -> String {
+    reason("ran past its deadline and was stopped".to_owned(), state)
+}
+
+/// What became of a call that wasmtime stopped.
+fn ending<C>(error: &wasmtime::Error, state: &mut State<C>, bounds: &Bounds) -> CallEnd {
+    if state.memory.take_refused() {
+        let text = format!("asked for more than its {} bytes of memory", state.memory.bytes_max());
+        return CallEnd::LimitExceeded(reason(text, state));
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => {
+            let budget = TICK * u32::try_from(bounds.cpu_ticks).unwrap_or(u32::MAX);
+            CallEnd::TimedOut(reason(format!("used up its CPU budget of {budget:?} and was stopped"), state))
+        }
+        Some(Trap::StackOverflow) => {
+            CallEnd::LimitExceeded(reason("ran out of stack; is there a deep recursion?".to_owned(), state))
+        }
+        Some(Trap::MemoryOutOfBounds) => {
+            let text = "touched memory out of bounds; a deep recursion ends like this too".to_owned();
+            CallEnd::Trapped(reason(text, state))
+        }
+        Some(trap) => CallEnd::Trapped(reason(trap.to_string(), state)),
+        None => {
+            let text = format!("{:#}", error.root_cause());
+            if text.contains("fuel allocated for hostcalls") {
+                let text = format!("passed more than {HOSTCALL_BYTES_MAX} bytes to the host in one call");
+                return CallEnd::LimitExceeded(reason(text, state));
+            }
+            CallEnd::Trapped(reason(text, state))
+        }
+    }
+}
+
+/// The text and what the guest wrote last: a panic message is told on stderr only.
+fn reason<C>(text: String, state: &mut State<C>) -> String {
+    let full = match state.output.take() {
+        Some(output) => format!("{text}; its last output: {output}"),
+        None => text,
+    };
+    full.chars().take(REASON_CHARS_MAX).collect()
+}

@@ -1,0 +1,67 @@
+//! A loaded plugin, and one bound to a subscription, ready to be instantiated.
+//!
+//! Both are immutable: a new revision or binding is a new value, swapped in by pointer.
+
+use bugle_core::ids::Revision;
+use std::sync::Arc;
+use wasmtime::component::Component;
+
+use crate::bindings::ChannelPre;
+use crate::calls::HostCalls;
+use crate::manifest::Manifest;
+use crate::options::Bounds;
+use crate::rights::Rights;
+use crate::state::State;
+
+/// A verified, compiled plugin. Cheap to clone.
+#[derive(Clone)]
+pub struct Plugin(pub(crate) Arc<Loaded>);
+
+pub(crate) struct Loaded {
+    pub(crate) revision: Revision,
+    pub(crate) manifest: Manifest,
+    pub(crate) component: Component,
+    /// Slots that one instance takes.
+    pub(crate) slots: u32,
+}
+
+impl Plugin {
+    /// SHA-256 of the component.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.0.revision
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.0.manifest
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.0.manifest.name)
+            .field("revision", &self.0.revision)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A plugin with the rights of one subscription.
+pub struct Bound<C: HostCalls>(pub(crate) Arc<Active<C>>);
+
+impl<C: HostCalls> std::fmt::Debug for Bound<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bound").field("rights", &self.0.rights).finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Active<C: HostCalls> {
+    pub(crate) pre: ChannelPre<State<C>>,
+    pub(crate) rights: Arc<Rights>,
+    pub(crate) bounds: Bounds,
+    pub(crate) concurrency: usize,
+    pub(crate) slots: u32,
+    pub(crate) revision: Revision,
+}

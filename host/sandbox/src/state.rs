@@ -1,0 +1,177 @@
+//! What a store holds beside the guest: the call under way, rights, WASI, and the budgets that bound it.
+//!
+//! Imports reach the broker only through here, so that a ticket is checked in one place.
+//!
+//! Invariant: a call is present from [`State::begin`] to [`State::end`] and at no other time; between calls no ticket is live.
+
+use bugle_core::code::Code;
+use bugle_core::import::{Import, Reply, Sent};
+use bugle_egress::Evidence;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use wasmtime::UpdateDeadline;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::bindings::bugle::plugin::types::Error;
+use crate::calls::HostCalls;
+use crate::deadline::Deadline;
+use crate::imports::log::LogBudget;
+use crate::imports::{error, from_core};
+use crate::memory::MemoryLimit;
+use crate::options::Bounds;
+use crate::output::Output;
+use crate::rights::Rights;
+
+/// WASI resources of one instance (streams, pollables).
+const RESOURCES_MAX: usize = 256;
+/// Random bytes per request.
+const RANDOM_BYTES_MAX: u64 = 64 << 10;
+
+/// The data of one store.
+pub(crate) struct State<C> {
+    call: Option<C>,
+    pub(crate) rights: Arc<Rights>,
+    pub(crate) memory: MemoryLimit,
+    pub(crate) output: Output,
+    pub(crate) log: LogBudget,
+    pub(crate) deadline: Deadline,
+    cpu_ticks_left: u64,
+    cpu_ticks: u64,
+    /// Outgoing calls under way, so that a call that is cut off still says what left.
+    pub(crate) outgoing: Vec<Evidence>,
+    wasi: WasiCtx,
+    resources: ResourceTable,
+}
+
+impl<C> State<C> {
+    pub(crate) fn new(rights: Arc<Rights>, bounds: &Bounds) -> State<C> {
+        let output = Output::default();
+        let wasi = WasiCtx::builder()
+            .stdout(output.clone())
+            .stderr(output.clone())
+            .max_random_size(RANDOM_BYTES_MAX)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .build();
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(RESOURCES_MAX);
+        State {
+            call: None,
+            rights,
+            memory: MemoryLimit::new(bounds.memory_bytes),
+            output,
+            log: LogBudget::default(),
+            deadline: Deadline::default(),
+            cpu_ticks_left: bounds.cpu_ticks,
+            cpu_ticks: bounds.cpu_ticks,
+            outgoing: Vec::new(),
+            wasi,
+            resources,
+        }
+    }
+
+    /// Refills the budgets; what follows is one attempt.
+    pub(crate) fn refill(&mut self) {
+        self.cpu_ticks_left = self.cpu_ticks;
+        self.log = LogBudget::default();
+    }
+
+    /// What the guest wrote to stdout and stderr in this call, and how many log lines were dropped, to the log.
+    pub(crate) fn report_output(&mut self) {
+        let (plugin, subscription) = (self.rights.plugin.as_str(), &*self.rights.subscription);
+        if let Some(text) = self.output.take() {
+            tracing::info!(target: "plugin", plugin, subscription, output = true, "{text}");
+        }
+        if self.log.dropped > 0 {
+            let dropped = self.log.dropped;
+            tracing::warn!(target: "plugin", plugin, subscription, dropped, "the plugin logged more than its bound");
+        }
+    }
+
+    /// Called by wasmtime when the guest has run into the next tick: it may go on, after others had their turn, or stops.
+    pub(crate) fn tick(&mut self) -> UpdateDeadline {
+        match self.cpu_ticks_left.checked_sub(1) {
+            Some(left) => {
+                self.cpu_ticks_left = left;
+                UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+            }
+            None => UpdateDeadline::Interrupt,
+        }
+    }
+}
+
+impl<C: HostCalls> State<C> {
+    /// A call starts.
+    pub(crate) fn begin(&mut self, call: C) {
+        self.refill();
+        self.outgoing.clear();
+        self.call = Some(call);
+    }
+
+    /// The call under way, if there is one.
+    pub(crate) fn current(&self) -> Option<&C> {
+        self.call.as_ref()
+    }
+
+    /// The call is over; outgoing calls that were cut off are reported by what they left behind.
+    pub(crate) async fn end(&mut self) -> Option<C> {
+        let mut call = self.call.take()?;
+        for evidence in self.outgoing.drain(..) {
+            // Nobody is left to be told the answer; the core keeps the evidence.
+            drop(call.import(Import::EgressEnd(evidence.sent())).await);
+        }
+        Some(call)
+    }
+
+    /// The call that this ticket belongs to.
+    pub(crate) fn live(&mut self, ticket: u64) -> Result<&mut C, Error> {
+        self.call
+            .as_mut()
+            .filter(|call| call.delivery().ticket.0 == ticket)
+            .ok_or_else(|| error(Code::Stale, "this ticket is not live in this call; use the one of the delivery"))
+    }
+
+    /// An import that takes a ticket.
+    pub(crate) async fn ask(&mut self, ticket: u64, import: Import) -> Result<Reply, Error> {
+        self.live(ticket)?.import(import).await.map_err(from_core)
+    }
+
+    /// An import that belongs to the call as a whole.
+    pub(crate) async fn ask_call(&mut self, import: Import) -> Result<Reply, Error> {
+        let Some(call) = &mut self.call else {
+            return Err(error(Code::Stale, "there is no delivery here; this function works in a handler only"));
+        };
+        call.import(import).await.map_err(from_core)
+    }
+
+    /// Time until the attempt is cut off.
+    pub(crate) fn time_left(&self) -> Duration {
+        self.deadline.at().saturating_duration_since(Instant::now())
+    }
+
+    /// An outgoing call may start; `Err` if the core says no.
+    pub(crate) async fn egress_start(&mut self, ticket: u64) -> Result<Evidence, Error> {
+        self.ask(ticket, Import::EgressStart).await?;
+        let evidence = Evidence::new();
+        self.outgoing.push(evidence.clone());
+        Ok(evidence)
+    }
+
+    /// All outgoing calls have ended.
+    pub(crate) async fn egress_end(&mut self) {
+        let ends: Vec<Sent> = self.outgoing.iter().map(Evidence::sent).collect();
+        for sent in ends {
+            // A refusal changes nothing for the guest: it has its answer from the other side.
+            drop(self.ask_call(Import::EgressEnd(sent)).await);
+            self.outgoing.remove(0);
+        }
+    }
+}
+
+impl<C: Send> WasiView for State<C> {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
