@@ -15,7 +15,7 @@ fn email(cx: &Cx, event: Event<Value>) -> Outcome {
     let letter = Templates::read(&cx.config())?.render(&event)?;
     // A repeat has the same Message-ID; an operator who would rather lose a mail than repeat one says `park`.
     let claim = cx.claim(cx.idempotency_key()).resend_uncertain();
-    let sent: Sent = claim.run(|| send(cx, &letter))?;
+    let sent: Sent = claim.run(|| send(cx, &letter, &event))?;
     for recipient in letter.to.iter().chain(&letter.cc) {
         cx.note(recipient, "sent").provider("smtp").reference(&sent.message_id).detail(&sent.reply).save()?;
     }
@@ -29,8 +29,10 @@ struct Sent {
     reply: String,
 }
 
-fn send(cx: &Cx, letter: &Letter) -> Result<Sent, Failure> {
+fn send(cx: &Cx, letter: &Letter, event: &Event<Value>) -> Result<Sent, Failure> {
     let mut mail = cx.mail().subject(&letter.subject).text(&letter.text).message_id(cx.idempotency_key());
+    // For filters and for tracing a mail back: which event it is about.
+    mail = mail.header("X-Event-Source", event.source()).header("X-Event-Id", event.id());
     for address in &letter.to {
         mail = mail.to(address);
     }

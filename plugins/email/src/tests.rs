@@ -28,6 +28,8 @@ fn the_templates_make_the_mail() {
     assert_eq!(mail.sender.as_deref(), Some("Bugle <bugle@b.example>"));
     assert_eq!(mail.reply_to.as_deref(), Some("o@a.example"));
     assert_eq!(mail.message_id.as_deref(), Some("mock-e-1"));
+    let headers = [("X-Event-Source", "/mock"), ("X-Event-Id", "e-1")];
+    assert_eq!(mail.headers, headers.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let notes: Vec<_> = host.notes().into_iter().map(|note| (note.recipient, note.detail.unwrap())).collect();
     let expected = ["o@a.example", "ops@b.example"].map(|to| (to.to_owned(), "250 queued as 7".to_owned()));
     assert_eq!(notes, expected);
