@@ -140,6 +140,13 @@ impl Host {
         }
     }
 
+    /// Leaves the directory of a stopped host where it is, for a person to look at; gives its path.
+    pub fn keep(mut self) -> Result<PathBuf> {
+        anyhow::ensure!(self.child.is_none(), "the host still runs");
+        self.directory.disable_cleanup(true);
+        Ok(self.directory.path().to_owned())
+    }
+
     /// Its data directory.
     pub fn data(&self) -> DataDir {
         DataDir::at(&self.directory.path().join("data"))
