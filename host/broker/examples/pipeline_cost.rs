@@ -7,9 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bugle_broker::{
-    ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, StartAt,
-};
+use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, StartAt};
 use bugle_core::delivery::CallEnd;
 use bugle_core::event::{Event, Index, Span};
 use bugle_core::ids::{Name, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
@@ -61,19 +59,24 @@ fn batch(producer: u64, number: u64) -> Vec<Result<Event, bugle_core::publish::R
         frame.resize(start + EVENT_BYTES, b'x');
         let span = |start: usize, len: usize| Span { start: start as u32, len: len as u32 };
         let at = id.len();
-        spans.push((start, Index {
-            id: span(0, id.len()),
-            source: span(at, 13),
-            kind: span(at + 13, 14),
-            key: Some(span(at + 27, key.len())),
-            data: span(at + 27 + key.len(), EVENT_BYTES - at - 27 - key.len()),
-            ..Index::default()
-        }));
+        spans.push((
+            start,
+            Index {
+                id: span(0, id.len()),
+                source: span(at, 13),
+                kind: span(at + 13, 14),
+                key: Some(span(at + 27, key.len())),
+                data: span(at + 27 + key.len(), EVENT_BYTES - at - 27 - key.len()),
+                ..Index::default()
+            },
+        ));
     }
     let frame = Bytes::from(frame);
     spans
         .into_iter()
-        .map(|(start, index)| Ok(Event::new(frame.slice(start..start + EVENT_BYTES), index).expect("the spans are in the event")))
+        .map(|(start, index)| {
+            Ok(Event::new(frame.slice(start..start + EVENT_BYTES), index).expect("the spans are in the event"))
+        })
         .collect()
 }
 
@@ -121,7 +124,8 @@ fn threads() -> Vec<(String, f64)> {
 
 async fn run(events: u64) {
     let dir = tempfile::tempdir().expect("a directory can be made");
-    let (store, opened) = bugle_store::Store::open(dir.path(), bugle_store::Options::default()).expect("a new store opens");
+    let (store, opened) =
+        bugle_store::Store::open(dir.path(), bugle_store::Options::default()).expect("a new store opens");
     let encode = Arc::new(|_: FollowUp<'_>| Err("no follow-ups here".to_owned()));
     let bus = Bus::start(Parts {
         store,

@@ -13,6 +13,8 @@ mod recover;
 mod shutdown;
 mod status;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -55,11 +57,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options {
-            ring_bytes_max: 128 << 20,
-            seed: RandomState::new().hash_one(0),
-            window: WindowSize::default(),
-        }
+        Options { ring_bytes_max: 128 << 20, seed: RandomState::new().hash_one(0), window: WindowSize::default() }
     }
 }
 
@@ -142,22 +140,14 @@ pub struct Definition {
 
 impl Definition {
     fn into_write(self) -> Write {
-        Write::Catalog {
-            kind: self.kind,
-            key: self.key,
-            value: self.value,
-        }
+        Write::Catalog { kind: self.kind, key: self.key, value: self.value }
     }
 }
 
 impl Inside {
     /// Commits rows and waits until they are durable.
     async fn commit(&self, writes: Vec<Write>) -> Result<Committed, Stopped> {
-        self.commit_item(Writes {
-            writes,
-            ..Writes::default()
-        })
-        .await
+        self.commit_item(Writes { writes, ..Writes::default() }).await
     }
 
     async fn commit_item(&self, mut writes: Writes) -> Result<Committed, Stopped> {
@@ -174,10 +164,7 @@ impl Inside {
 
     fn ports(&self) -> Vec<Arc<Port>> {
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
-        running
-            .values()
-            .map(|running| Arc::clone(&running.port))
-            .collect()
+        running.values().map(|running| Arc::clone(&running.port)).collect()
     }
 }
 

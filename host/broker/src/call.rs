@@ -14,6 +14,7 @@ use bugle_core::delivery::{CallEnd, Delivery, Verdict};
 use bugle_core::ids::{ClaimId, Name, Position, SubscriptionId, Ticket};
 use bugle_core::import::{Import, ImportError, ImportResult, Strength};
 use bugle_core::ledger::{ClaimAsk, KvEffect, Ledger, LedgerStep};
+use bugle_core::seeded::{Bug, is_planted};
 use bugle_core::step::Write;
 use bugle_core::time::{Millis, Timestamp};
 use tokio::sync::oneshot;
@@ -170,10 +171,15 @@ impl Call {
         };
         let (done, durable) = oneshot::channel();
         let store = &self.port.name;
+        let mut late = None;
         let confirmed = shared.ledger_step(Done::Caller(done), |ledger| match ledger.confirm(now, claim, receipt) {
             Err(not_open) => (Err(not_open.to_string()), None),
             Ok((write, step)) => {
-                rows.push(write);
+                if is_planted(Bug::DedupRowInSecondBatch) && !rows.is_empty() {
+                    late = Some(write);
+                } else {
+                    rows.push(write);
+                }
                 let step = kv_rows(shared, ledger, store, kv, &mut rows).unwrap_or(step);
                 (Ok(()), Some((rows, step)))
             }
@@ -182,7 +188,10 @@ impl Call {
             Err(stopped) => failed(stopped),
             Ok(Err(message)) => Fact::Failed(ImportError { code: Code::Stale, message, retry_after: None }),
             Ok(Ok(())) => match durable.await {
-                Ok(_) => Fact::Confirmed,
+                Ok(_) => {
+                    shared.queue_late(late);
+                    Fact::Confirmed
+                }
                 Err(_) => failed(Stopped),
             },
         }

@@ -10,8 +10,8 @@ mod look_up;
 mod round;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use bugle_core::admission::Admission;
@@ -105,12 +105,7 @@ impl Committer {
         Ok(())
     }
 
-    fn publish(
-        &mut self,
-        batch: PublishBatch,
-        sink: Arc<dyn ResultSink>,
-        round: &mut Round,
-    ) -> Result<(), ReadError> {
+    fn publish(&mut self, batch: PublishBatch, sink: Arc<dyn ResultSink>, round: &mut Round) -> Result<(), ReadError> {
         let session = batch.session;
         if self.shared.is_disk_full.load(Ordering::Relaxed) {
             self.shared.counters.disk_full.add(1);

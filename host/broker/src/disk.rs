@@ -28,8 +28,11 @@ impl DiskWatch {
         let full = room.free < floor;
         if full != self.is_full {
             tracing::error!(
-                free = room.free, total = room.total, full,
-                "publishing {} for lack of disk space", if full { "stops" } else { "goes on after a stop" }
+                free = room.free,
+                total = room.total,
+                full,
+                "publishing {} for lack of disk space",
+                if full { "stops" } else { "goes on after a stop" }
             );
         }
         self.is_full = full;

@@ -37,7 +37,7 @@ impl Histogram {
     }
 }
 
-/// A reading of a [`Histogram`].
+/// Durations counted in logarithmic buckets, as of one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counted {
     counts: Vec<u64>,

@@ -1,12 +1,39 @@
-//! The async shell.
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
+//! The async shell of the bus: the committer's thread, the tail ring, one worker per subscription, calls, and the handle to it
+//! all. It drives the machines of `bugle-core` over `bugle-store` and decides nothing.
+//!
+//! Knows nothing of QUIC, WebAssembly, HTTP or the encoding of events; the server plugs those in through [`Invoke`],
+//! [`ResultSink`] and [`EncodeEvent`].
+//!
+//! Invariant: nobody outside hears of anything before the write that explains it is durable.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
+
 mod blocking;
-pub mod clock;
+mod bus;
+mod call;
+mod clock;
+mod committer;
 mod counters;
 mod disk;
-pub mod histogram;
+mod histogram;
 mod idempotency;
-pub mod ring;
+mod invoke;
+mod queue;
+mod reads;
+mod ring;
+mod shared;
 #[cfg(test)]
 mod testing;
 mod topics;
+mod upkeep;
+mod worker;
+
+pub use bus::{
+    Applied, ApplySubscription, Bus, Count, CreateTopicError, Definition, KvSwap, KvWriteError, Options, Parts,
+    StartAt, StartError, SubscriptionError, SubscriptionStatus, Throughput,
+};
+pub use call::Call;
+pub use counters::{CommitCounters, Counter};
+pub use histogram::Counted;
+pub use invoke::{EncodeEvent, FollowUp, HOPS_ATTRIBUTE, Invoke};
+pub use queue::{PUBLISH_BYTES_MAX, ResultSink, Stopped};
+pub use reads::ReadError;

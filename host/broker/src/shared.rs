@@ -58,6 +58,14 @@ impl Shared {
         Ok(value)
     }
 
+    /// Commits a row by itself: only a seeded bug has one that belonged into an earlier batch.
+    pub(crate) fn queue_late(&self, late: Option<Write>) {
+        if let Some(write) = late {
+            // A stopped committer ends the process; the bug is then shown.
+            let _ = self.queue.push(Item::Writes(Writes { writes: vec![write], ..Writes::default() }));
+        }
+    }
+
     /// Wakes the workers that wait for these events.
     pub(crate) fn wake_readers(&self, topics: &[TopicId], end: Offset) {
         let readers = self.readers.read().unwrap_or_else(PoisonError::into_inner);

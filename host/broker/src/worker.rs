@@ -58,6 +58,8 @@ pub(crate) struct Worker {
     completed: u64,
     payloads: Payloads,
     reading: Reading,
+    /// Start of the page that is being read from the store.
+    paging: Option<Offset>,
     /// Attempts whose event must be fetched from the store first.
     fetching: HashMap<Ticket, Invocation>,
     /// Those of them that were not asked for yet.
@@ -106,6 +108,7 @@ impl Worker {
             completed: 0,
             payloads: Payloads::default(),
             reading: Reading::Idle,
+            paging: None,
             fetching: HashMap::new(),
             unfetched: Vec::new(),
             calls: Vec::new(),

@@ -61,6 +61,10 @@ impl Effects {
 }
 
 /// Something for the worker.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is an end; a box would cost an allocation per event"
+)]
 pub(crate) enum Message {
     Ended(Ended),
     Extend {

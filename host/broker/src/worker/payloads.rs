@@ -13,33 +13,46 @@ use crate::ring::{Chunk, Read, Ring};
 /// Chunks read from the store and kept until their events were handed out: the prefetch of one subscription.
 const WINDOW_BYTES_MAX: usize = 4 << 20;
 
+/// A run of the log that was read from the store: every event from `from` up to `next`.
+#[derive(Clone)]
+pub(super) struct Page {
+    pub(super) from: Offset,
+    pub(super) next: Offset,
+    pub(super) chunk: Arc<Chunk>,
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Payloads {
     last: Option<Arc<Chunk>>,
-    window: VecDeque<Arc<Chunk>>,
+    window: VecDeque<Page>,
     window_bytes: usize,
 }
 
 impl Payloads {
-    /// Keeps a chunk that was read from the store; forgets those below the floor, then the oldest.
-    pub(super) fn keep(&mut self, chunk: Arc<Chunk>, floor: Offset) {
-        self.window_bytes += chunk.bytes();
-        self.window.push_back(chunk);
+    /// Keeps a page that was read from the store; forgets those below the floor, then the oldest.
+    pub(super) fn keep(&mut self, page: Page, floor: Offset) {
+        self.window_bytes += page.chunk.bytes();
+        self.window.push_back(page);
         while self.window.len() > 1 {
-            let is_done = self.window.front().is_some_and(|chunk| chunk.end().is_none_or(|end| end <= floor));
+            let is_done = self.window.front().is_some_and(|page| page.next <= floor);
             if !is_done && self.window_bytes <= WINDOW_BYTES_MAX {
                 break;
             }
             if let Some(old) = self.window.pop_front() {
-                self.window_bytes -= old.bytes();
+                self.window_bytes -= old.chunk.bytes();
             }
         }
     }
 
+    /// The page that covers an offset, if there is one.
+    pub(super) fn page(&self, offset: Offset) -> Option<&Page> {
+        self.window.iter().rev().find(|page| page.from <= offset && offset < page.next)
+    }
+
     /// The worker reads from the ring again: nothing new will come into the window.
     pub(super) fn caught_up(&mut self, floor: Offset) {
-        if self.window.back().is_some_and(|chunk| chunk.end().is_none_or(|end| end <= floor)) {
+        if self.window.back().is_some_and(|page| page.next <= floor) {
             self.window.clear();
             self.window_bytes = 0;
         }
@@ -50,7 +63,7 @@ impl Payloads {
         if let Some(event) = self.last.as_ref().and_then(|chunk| chunk.event(offset)) {
             return Some(event.clone());
         }
-        let kept = self.window.iter().find(|chunk| chunk.event(offset).is_some()).cloned();
+        let kept = self.window.iter().map(|page| &page.chunk).find(|chunk| chunk.event(offset).is_some()).cloned();
         let chunk = match kept {
             Some(chunk) => chunk,
             None => match ring.read(offset, 1) {
@@ -73,12 +86,16 @@ mod tests {
         Arc::new(Chunk::new(range.map(stored).collect()))
     }
 
+    fn page(range: std::ops::Range<u64>) -> Page {
+        Page { from: Offset(range.start), next: Offset(range.end), chunk: chunk(range) }
+    }
+
     #[test]
     fn finds_events_in_window_and_ring_and_nowhere_else() {
         let ring = Ring::new(Offset(10), 1 << 20);
         ring.append(chunk(10..12));
         let mut payloads = Payloads::default();
-        payloads.keep(chunk(2..4), Offset(0));
+        payloads.keep(page(2..4), Offset(0));
         for offset in [2, 3, 10, 11, 2] {
             let event = payloads.event(&ring, Offset(offset)).unwrap();
             assert_eq!(event.position.offset, Offset(offset));
@@ -92,10 +109,13 @@ mod tests {
     fn forgets_what_is_below_the_floor() {
         let ring = Ring::new(Offset(100), 1 << 20);
         let mut payloads = Payloads::default();
-        payloads.keep(chunk(0..4), Offset(0));
-        payloads.keep(chunk(4..8), Offset(4));
+        payloads.keep(page(0..4), Offset(0));
+        payloads.keep(page(4..8), Offset(4));
         assert_eq!(payloads.event(&ring, Offset(3)), None);
         assert!(payloads.event(&ring, Offset(4)).is_some());
+        assert!(payloads.page(Offset(3)).is_none());
+        assert_eq!(payloads.page(Offset(7)).map(|page| page.from), Some(Offset(4)));
+        assert!(payloads.page(Offset(8)).is_none());
         payloads.caught_up(Offset(7));
         assert!(payloads.event(&ring, Offset(6)).is_some());
     }

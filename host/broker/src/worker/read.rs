@@ -9,11 +9,12 @@ use bugle_core::step::Invocation;
 use bugle_core::subscription::Input;
 use bugle_store::EventBounds;
 
+use super::payloads::Page;
 use super::{Message, Worker};
 use crate::ring::{Chunk, Read};
 
 /// One read of the store: large enough to make the seek cheap, a quarter of the window of payloads.
-const STORE_READ_BYTES_MAX: usize = 1 << 20;
+const PAGE: EventBounds = EventBounds { events_max: 4_096, bytes_max: 1 << 20 };
 /// Single events fetched at once.
 const FETCH_EVENTS_MAX: usize = 64;
 
@@ -24,8 +25,8 @@ pub(super) enum Reading {
     Idle,
     /// It waits for events to be committed.
     AtTail { from: Offset, events_max: usize },
-    /// The store is being read.
-    Store { from: Offset },
+    /// It waits for a page of the store.
+    Store { from: Offset, events_max: usize },
 }
 
 impl Worker {
@@ -37,7 +38,7 @@ impl Worker {
                     self.feed(chunk, from, events_max, None);
                 }
             }
-            Read::Behind { ring } => self.read_store(from, events_max, ring),
+            Read::Behind { ring } => self.read_behind(from, events_max, ring),
             Read::AtTail => {
                 self.reading = Reading::AtTail { from, events_max };
                 self.port.inbox.wait_at(from);
@@ -71,16 +72,33 @@ impl Worker {
         }
     }
 
-    /// `ring`: first offset the ring holds; the store has everything before it.
-    fn read_store(&mut self, from: Offset, events_max: usize, ring: Offset) {
-        self.reading = Reading::Store { from };
+    /// Reads a page of the window or, if there is none, of the store. `ring`: first offset of the ring.
+    fn read_behind(&mut self, from: Offset, events_max: usize, ring: Offset) {
+        match self.payloads.page(from).cloned() {
+            Some(page) => {
+                // The next page is read while this one is worked on.
+                if page.next < ring && self.payloads.page(page.next).is_none() {
+                    self.read_store(page.next, ring);
+                }
+                self.feed(&page.chunk, from, events_max, Some(page.next));
+            }
+            None => {
+                self.reading = Reading::Store { from, events_max };
+                self.read_store(from, ring);
+            }
+        }
+    }
+
+    fn read_store(&mut self, from: Offset, ring: Offset) {
+        if self.paging == Some(from) {
+            return;
+        }
+        self.paging = Some(from);
         self.port.counters.store_reads.add(1);
         let port = Arc::clone(&self.port);
         self.tasks.spawn(async move {
             let store = Arc::clone(&port.shared.store);
-            let bounds = EventBounds { events_max, bytes_max: STORE_READ_BYTES_MAX };
-            let read = move || store.events(from, bounds);
-            let read = port.shared.blocking.run(read).await;
+            let read = port.shared.blocking.run(move || store.events(from, PAGE)).await;
             port.inbox.push(match read {
                 Ok(page) => {
                     // Nothing there: the log was trimmed up to the ring.
@@ -92,16 +110,24 @@ impl Worker {
         });
     }
 
-    pub(super) fn store_read(&mut self, from: Offset, chunk: &Arc<Chunk>, next: Offset) {
-        if self.reading != (Reading::Store { from }) {
-            return;
+    pub(super) fn store_read(&mut self, page: Page) {
+        if self.paging == Some(page.from) {
+            self.paging = None;
         }
-        self.payloads.keep(Arc::clone(chunk), self.floor());
-        self.feed(chunk, from, usize::MAX, Some(next));
+        let covers = |offset: Offset| page.from <= offset && offset < page.next;
+        let waiting = match self.reading {
+            Reading::Store { from, events_max } if covers(from) => Some((from, events_max)),
+            Reading::Store { .. } | Reading::AtTail { .. } | Reading::Idle => None,
+        };
+        self.payloads.keep(page, self.floor());
+        if let Some((from, events_max)) = waiting {
+            self.read(from, events_max);
+        }
     }
 
     /// The log could not be read: the subscription must not go on past the place. An operator has to look.
     pub(super) fn read_failed(&mut self, reason: &str) {
+        self.paging = None;
         tracing::error!(subscription = %self.port.name, error = reason, "could not read the log; the subscription is paused");
         self.handle(Input::Pause { by: "host".to_owned(), reason: format!("could not read the log: {reason}") });
     }

@@ -9,6 +9,7 @@ use bugle_core::ledger::{ClaimFate, Ledger, LedgerStep};
 use bugle_core::step::Write;
 use bugle_core::subscription::Input;
 
+use super::payloads::Page;
 use super::{Effects, Ended, Message, Operator, Worker};
 
 /// Rows that calls may bring into one step while earlier steps are on their way: more ends wait. Two largest transactions.
@@ -28,7 +29,7 @@ impl Worker {
                 Message::Waiting { ticket, reply } => {
                     let _ = reply.send(self.machine.waiting_behind(ticket));
                 }
-                Message::Read { from, chunk, next } => self.store_read(from, &chunk, next),
+                Message::Read { from, chunk, next } => self.store_read(Page { from, next, chunk }),
                 Message::Fetched(tickets, events) => self.fetched(&tickets, events),
                 Message::ReadFailed(reason) => self.read_failed(&reason),
                 Message::Operator(operator, reply) => {

@@ -76,7 +76,8 @@ async fn a_nacked_event_runs_again_with_the_same_key_and_blocks_only_its_lane() 
     assert_eq!(tries.iter().map(|seen| seen.attempt).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(tries[0].idempotency_key, tries[1].idempotency_key);
     assert_eq!(of("e1").len(), 1);
-    let lane: Vec<_> = script.seen().into_iter().filter(|seen| seen.key.as_deref() == Some("a")).map(|s| s.id).collect();
+    let lane: Vec<_> =
+        script.seen().into_iter().filter(|seen| seen.key.as_deref() == Some("a")).map(|s| s.id).collect();
     assert_eq!(lane, ["e0", "e0", "e1"]);
     stop(bus).await;
 }
@@ -96,7 +97,8 @@ async fn an_event_that_never_succeeds_becomes_a_dead_letter_with_its_history() {
     let first = producer.store("orders", events).await;
     settled(&bus, "mail", first + 3).await;
     let dead = bus.dead("mail", None, 10).await.unwrap();
-    let causes: Vec<_> = dead.iter().map(|DeadEntry { row, .. }| (row.event.event.id(), row.cause.as_str(), row.attempts)).collect();
+    let causes: Vec<_> =
+        dead.iter().map(|DeadEntry { row, .. }| (row.event.event.id(), row.cause.as_str(), row.attempts)).collect();
     assert_eq!(causes, [("poison", "attempts-exhausted", 3), ("wrong", "rejected", 1)]);
     assert_eq!(dead[0].row.notes.len(), 3);
     stop(bus).await;

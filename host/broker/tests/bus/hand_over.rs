@@ -19,7 +19,7 @@ async fn every_event_once(batches: Vec<usize>, ring_bytes_max: usize, keeps_ever
     let mut producer = Producer::open(&bus, 1).await;
     if keeps_every > 0 {
         script.behave(move |delivery| {
-            let is_kept = delivery.event.position.offset.0 as usize % keeps_every == 0;
+            let is_kept = (delivery.event.position.offset.0 as usize).is_multiple_of(keeps_every);
             if is_kept { Act::Keep } else { Act::End(ack()) }
         });
     }

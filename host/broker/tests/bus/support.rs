@@ -88,11 +88,7 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(behaviour: impl Fn(&Delivery) -> Act + Send + Sync + 'static) -> Arc<Script> {
-        Arc::new(Script {
-            behaviour: Mutex::new(Box::new(behaviour)),
-            seen: Mutex::default(),
-            kept: Mutex::default(),
-        })
+        Arc::new(Script { behaviour: Mutex::new(Box::new(behaviour)), seen: Mutex::default(), kept: Mutex::default() })
     }
 
     pub(crate) fn acks() -> Arc<Script> {

@@ -1,0 +1,76 @@
+//! Fail-stop: after a failed commit nobody is told anything, and the handle says that the process must exit.
+
+use std::sync::{Arc, Mutex};
+
+use bugle_core::ids::{Name, Sequence, SessionId, StreamId};
+use bugle_core::publish::{BatchResult, OpenSession, PublishBatch, Try};
+use bugle_core::step::Write;
+use bugle_store::Store;
+
+use super::{Bus, Options, Parts};
+use crate::call::Call;
+use crate::invoke::{FollowUp, Invoke};
+use crate::queue::{ResultSink, Stopped};
+use crate::testing::{event, stored};
+
+struct NoPlugins;
+
+impl Invoke for NoPlugins {
+    fn invoke(&self, _subscription: &Name, _plugin: &Name, _calls: Vec<Call>) {}
+}
+
+#[derive(Default)]
+struct Results(Mutex<Vec<BatchResult>>);
+
+impl ResultSink for Results {
+    fn deliver(&self, results: Vec<BatchResult>) {
+        self.0.lock().unwrap().extend(results);
+    }
+}
+
+fn start(dir: &std::path::Path) -> Bus {
+    let (store, opened) = Store::open(dir, bugle_store::Options::default()).unwrap();
+    Bus::start(Parts {
+        store,
+        opened,
+        topics: Vec::new(),
+        subscriptions: Vec::new(),
+        invoke: Arc::new(NoPlugins),
+        encode: Arc::new(|_: FollowUp<'_>| Err("there are no follow-ups here".to_owned())),
+        runtime: tokio::runtime::Handle::current(),
+        options: Options::default(),
+    })
+    .unwrap()
+}
+
+fn batch(sequence: u64) -> PublishBatch {
+    PublishBatch {
+        session: SessionId(1),
+        stream: StreamId(1),
+        sequence: Sequence(sequence),
+        attempt: Try::First,
+        topic: Name::from("orders"),
+        events: vec![Ok(event(&format!("e{sequence}"), None, "x"))],
+    }
+}
+
+#[tokio::test]
+async fn a_broken_committer_confirms_nothing_and_stops_the_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = start(dir.path());
+    bus.create_topic(Name::from("orders"), |_| Vec::new(), Vec::new()).await.unwrap();
+    let open = OpenSession { session: SessionId(1), producer: Name::from("p"), epoch: None };
+    bus.open_session(open).await.unwrap();
+    // An event at a place that admission never gave: the ring finds the gap before anybody is told.
+    let lost = bus.inside.commit(vec![Write::Event(stored(999))]);
+    let results = Arc::new(Results::default());
+    let sink: Arc<dyn ResultSink> = results.clone();
+    let published = bus.publish(batch(1), Arc::clone(&sink));
+    let (lost, _) = tokio::join!(lost, published);
+    assert_eq!(lost, Err(Stopped));
+    let mut failed = bus.failed();
+    failed.wait_for(Option::is_some).await.unwrap();
+    assert_eq!(bus.publish(batch(2), sink).await, Err(Stopped));
+    assert!(bus.create_topic(Name::from("late"), |_| Vec::new(), Vec::new()).await.is_err());
+    assert!(results.0.lock().unwrap().is_empty(), "nothing is confirmed after the failure");
+}
