@@ -71,6 +71,9 @@ struct Sent {
     deadline: Instant,
     permits: usize,
     written_before: bool,
+    /// Written in an earlier epoch and not answered there, so that a refusal of the whole batch now does not say whether
+    /// it was stored then.
+    in_doubt: bool,
     /// Answered with `gap`, because of a batch before it; to be numbered anew.
     gap: bool,
     /// Its callers were told `Unknown`; it stays to be recognised.
@@ -201,6 +204,7 @@ impl Stream {
             deadline: open.deadline,
             permits: open.permits,
             written_before: false,
+            in_doubt: false,
             gap: false,
             expired: false,
         });
@@ -218,6 +222,10 @@ impl Stream {
                 self.sent.get_mut(at).ok_or(wrong)?.gap = true;
                 self.close_hole()?;
                 return Ok(None);
+            }
+            Some(_) if self.sent.get(at).is_some_and(|sent| sent.in_doubt) => {
+                self.hole = true;
+                Resolution::Unknown
             }
             Some(refusal) => {
                 self.hole = true;
@@ -285,6 +293,7 @@ impl Stream {
     pub(crate) fn forget_numbers(&mut self) {
         for sent in &mut self.sent {
             sent.sequence = u64::MAX;
+            sent.in_doubt = sent.written_before;
         }
     }
 
@@ -340,5 +349,7 @@ fn has_room(open: &Open, cost: usize) -> bool {
     open.body.bytes_len() + cost <= BATCH_BYTES_MAX && open.body.event_count() < limits::BATCH_EVENTS_MAX
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;
