@@ -122,10 +122,9 @@ fn threads() -> Vec<(String, f64)> {
     times.into_iter().filter(|(_, seconds)| *seconds > 0.01).collect()
 }
 
-async fn run(events: u64) {
-    let dir = tempfile::tempdir().expect("a directory can be made");
-    let (store, opened) =
-        bugle_store::Store::open(dir.path(), bugle_store::Options::default()).expect("a new store opens");
+/// A bus on a new store with one topic and one subscription.
+async fn start(dir: &std::path::Path) -> Bus {
+    let (store, opened) = bugle_store::Store::open(dir, bugle_store::Options::default()).expect("a new store opens");
     let encode = Arc::new(|_: FollowUp<'_>| Err("no follow-ups here".to_owned()));
     let bus = Bus::start(Parts {
         store,
@@ -155,6 +154,12 @@ async fn run(events: u64) {
     bus.apply_subscription(ApplySubscription { spec, start: StartAt::Latest, row, also: Vec::new() })
         .await
         .expect("the subscription is new");
+    bus
+}
+
+async fn run(events: u64) {
+    let dir = tempfile::tempdir().expect("a directory can be made");
+    let bus = start(dir.path()).await;
     let batches = events / (PRODUCERS * BATCH as u64);
     let (start, cpu_start) = (Instant::now(), cpu());
     // The producers have a thread of their own, as the host's QUIC side has.
