@@ -26,6 +26,12 @@ const RESCAN_EVENTS_MAX: u32 = 4_096;
 /// Read-ahead per delivery that can be in flight, where the concurrency is large.
 const READY_PER_DELIVERY: usize = 4;
 
+/// The part of the concurrency that must be ready to follow before keyed events are enough.
+const READY_SHARE: usize = 8;
+
+/// Other reads in a row once the one at the frontier turned out to wait for new events.
+const SPECIAL_RUN_MAX: u32 = 8;
+
 /// The read that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
@@ -58,13 +64,13 @@ pub(super) struct Reads {
     rescans: u64,
     /// A lane with an overflow has room again.
     pub(super) is_hungry: bool,
-    /// The latest read was not at the frontier.
-    was_special: bool,
+    /// Other reads that may be asked for before the next one at the frontier.
+    specials: u32,
 }
 
 impl Reads {
     pub(super) fn new(position: Offset) -> Reads {
-        Reads { position, asked: None, rescan: None, rescans: 0, is_hungry: false, was_special: false }
+        Reads { position, asked: None, rescan: None, rescans: 0, is_hungry: false, specials: 1 }
     }
 
     pub(super) fn position(&self) -> Offset {
@@ -87,7 +93,7 @@ impl Machine {
         match self.reads.asked {
             None => {
                 let room = self.room();
-                if wants_special && (!self.reads.was_special || room == 0) {
+                if wants_special && (self.reads.specials > 0 || room == 0) {
                     self.ask_special(step);
                 } else if room > 0 {
                     self.ask_frontier(now, room, step);
@@ -95,6 +101,7 @@ impl Machine {
             }
             Some(Asked::Frontier { at, .. }) => {
                 if wants_special && now >= at.after(PATIENCE) {
+                    self.reads.specials = SPECIAL_RUN_MAX;
                     self.ask_special(step);
                 }
             }
@@ -122,8 +129,12 @@ impl Machine {
         let is_full = self.lanes.queued() >= self.bounds.queued_max
             || self.lanes.busy() >= self.bounds.lanes_max
             || self.waits.seen_len() >= self.bounds.waiting_max;
-        let ready = self.ready.len();
-        if is_full || ready > ready_max / 2 { 0 } else { ready_max - ready }
+        let (ready, places) = (self.ready.len(), self.places());
+        // With every place taken, some to follow and plenty behind them in their lanes, more would only be read twice.
+        let is_busy = self.leases.len() >= places
+            && ready >= (places / READY_SHARE).max(1)
+            && self.lanes.queued() >= ready_max / 2;
+        if is_full || is_busy || ready > ready_max / 2 { 0 } else { ready_max - ready }
     }
 
     fn ask_frontier(&mut self, now: Timestamp, room: usize, step: &mut Step) {
@@ -131,7 +142,7 @@ impl Machine {
         let from = self.reads.position.max(self.cursor.floor());
         self.reads.position = from;
         self.reads.asked = Some(Asked::Frontier { from, at: now });
-        self.reads.was_special = false;
+        self.reads.specials = 1;
         step.immediate.push(Action::Read { from, events_max: u32::try_from(room).unwrap_or(u32::MAX) });
     }
 
@@ -144,7 +155,7 @@ impl Machine {
             return;
         };
         self.reads.asked = Some(asked);
-        self.reads.was_special = true;
+        self.reads.specials = self.reads.specials.saturating_sub(1);
         step.immediate.push(Action::Read { from, events_max });
     }
 

@@ -73,12 +73,17 @@ impl Ready {
 }
 
 impl Machine {
+    /// How many deliveries may be in flight at once.
+    pub(super) fn places(&self) -> usize {
+        (self.spec.concurrency.max(1) as usize).min(LEASES_MAX)
+    }
+
     /// Starts what is ready while there are free places.
     pub(super) fn start(&mut self, now: Timestamp, step: &mut Step) {
         if self.paused.is_some() {
             return;
         }
-        let places = (self.spec.concurrency.max(1) as usize).min(LEASES_MAX);
+        let places = self.places();
         while self.leases.len() < places
             && let Some((class, item)) = self.ready.pop()
         {
