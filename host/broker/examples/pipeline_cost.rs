@@ -1,6 +1,6 @@
 //! What the broker costs per event without network and guests: producers, committer, store, worker, settlement.
 //!
-//! `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo run -p bugle-broker --example pipeline_cost -- [events]` publishes events of 256 bytes
+//! `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo run -p bugle-broker --example pipeline_cost -- [events] [unkeyed]` publishes events of 256 bytes
 //! in batches of 64 from 8 producers with 8 batches in flight each into a topic with one subscription whose plugin acks at
 //! once, and prints one JSON line. Durable (fsync), on the directory of `TMPDIR`.
 
@@ -46,7 +46,7 @@ impl ResultSink for Window {
 }
 
 /// One frame with the events of a batch, sliced like the door does it.
-fn batch(producer: u64, number: u64) -> Vec<Result<Event, bugle_core::publish::Refusal>> {
+fn batch(producer: u64, number: u64, is_keyed: bool) -> Vec<Result<Event, bugle_core::publish::Refusal>> {
     let mut frame = Vec::with_capacity(BATCH * EVENT_BYTES);
     let mut spans = Vec::with_capacity(BATCH);
     for n in 0..BATCH as u64 {
@@ -54,7 +54,9 @@ fn batch(producer: u64, number: u64) -> Vec<Result<Event, bugle_core::publish::R
         let id = format!("{producer:02x}{number:012x}{n:02x}");
         frame.extend_from_slice(id.as_bytes());
         frame.extend_from_slice(b"/bench/sourcebench.happened");
-        let key = format!("key-{:04}", (number * 31 + n) % 5_000);
+        // Spread over 5,000 keys without a pattern, so that equal keys are seldom neighbours.
+        let mixed = (producer << 40 | number << 8 | n).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
+        let key = format!("key-{:04}", mixed % 5_000);
         frame.extend_from_slice(key.as_bytes());
         frame.resize(start + EVENT_BYTES, b'x');
         let span = |start: usize, len: usize| Span { start: start as u32, len: len as u32 };
@@ -65,7 +67,7 @@ fn batch(producer: u64, number: u64) -> Vec<Result<Event, bugle_core::publish::R
                 id: span(0, id.len()),
                 source: span(at, 13),
                 kind: span(at + 13, 14),
-                key: Some(span(at + 27, key.len())),
+                key: is_keyed.then(|| span(at + 27, key.len())),
                 data: span(at + 27 + key.len(), EVENT_BYTES - at - 27 - key.len()),
                 ..Index::default()
             },
@@ -80,7 +82,7 @@ fn batch(producer: u64, number: u64) -> Vec<Result<Event, bugle_core::publish::R
         .collect()
 }
 
-async fn produce(bus: Bus, producer: u64, batches: u64) {
+async fn produce(bus: Bus, producer: u64, batches: u64, is_keyed: bool) {
     let session = SessionId(producer);
     let name = Name::from(format!("producer-{producer}"));
     let open = OpenSession { session, producer: name, epoch: None };
@@ -95,7 +97,7 @@ async fn produce(bus: Bus, producer: u64, batches: u64) {
             sequence: Sequence(number + 1),
             attempt: Try::First,
             topic: Name::from("bench"),
-            events: batch(producer, number),
+            events: batch(producer, number, is_keyed),
         };
         bus.publish(batch, Arc::clone(&sink)).await.expect("the bus runs");
     }
@@ -157,7 +159,7 @@ async fn start(dir: &std::path::Path) -> Bus {
     bus
 }
 
-async fn run(events: u64) {
+async fn run(events: u64, is_keyed: bool) {
     let dir = tempfile::tempdir().expect("a directory can be made");
     let bus = start(dir.path()).await;
     let batches = events / (PRODUCERS * BATCH as u64);
@@ -166,7 +168,7 @@ async fn run(events: u64) {
     let producing = std::thread::Builder::new().name("producers".to_owned()).spawn({
         let bus = bus.clone();
         move || {
-            let all = (0..PRODUCERS).map(|n| produce(bus.clone(), n + 1, batches));
+            let all = (0..PRODUCERS).map(|n| produce(bus.clone(), n + 1, batches, is_keyed));
             runtime().block_on(async {
                 let producers: Vec<_> = all.map(tokio::spawn).collect();
                 for producer in producers {
@@ -187,7 +189,7 @@ async fn run(events: u64) {
     let ingested = producing.join().expect("no producer panics");
     let commits = bus.commits().commits.get();
     println!(
-        "{{\"bench\":\"broker_pipeline\",\"class\":\"F\",\"events\":{events},\"ingest_per_s\":{:.0},\"settled_per_s\":{:.0},\
+        "{{\"bench\":\"broker_pipeline\",\"class\":\"F\",\"keyed\":{is_keyed},\"events\":{events},\"ingest_per_s\":{:.0},\"settled_per_s\":{:.0},\
          \"cpu_us_per_event\":{:.2},\"commits\":{commits},\"events_per_commit\":{:.0},\"bytes_per_event\":{:.0},\
          \"commit_ms_mean\":{:.2},\"steps\":{},\"settle_p50_ms\":{:?},\"settle_p99_ms\":{:?}}}",
         events as f64 / ingested.as_secs_f64(),
@@ -206,7 +208,8 @@ async fn run(events: u64) {
 
 fn main() {
     let events = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(500_000);
-    runtime().block_on(run(events));
+    let is_keyed = std::env::args().nth(2).as_deref() != Some("unkeyed");
+    runtime().block_on(run(events, is_keyed));
 }
 
 fn runtime() -> tokio::runtime::Runtime {

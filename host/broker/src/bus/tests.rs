@@ -1,9 +1,12 @@
-//! Fail-stop: after a failed commit nobody is told anything, and the handle says that the process must exit.
+//! Storage trouble: after a failed commit nobody is told anything and the handle says that the process must exit; a disk that
+//! is nearly full refuses publishes only.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use bugle_core::code::Code;
 use bugle_core::ids::{Name, Sequence, SessionId, StreamId};
-use bugle_core::publish::{BatchResult, OpenSession, PublishBatch, Try};
+use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
 use bugle_core::step::Write;
 use bugle_store::Store;
 
@@ -73,4 +76,32 @@ async fn a_broken_committer_confirms_nothing_and_stops_the_host() {
     assert_eq!(bus.publish(batch(2), sink).await, Err(Stopped));
     assert!(bus.create_topic(Name::from("late"), |_| Vec::new(), Vec::new()).await.is_err());
     assert!(results.0.lock().unwrap().is_empty(), "nothing is confirmed after the failure");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_publishes_and_lets_state_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = start(dir.path());
+    bus.create_topic(Name::from("orders"), |_| Vec::new(), Vec::new()).await.unwrap();
+    let open = OpenSession { session: SessionId(1), producer: Name::from("p"), epoch: None };
+    bus.open_session(open).await.unwrap();
+    let results = Arc::new(Results::default());
+    // The upkeep looks at the real disk once a second and may take the flag down between the two lines.
+    let refused = |results: &Results| {
+        let results = results.0.lock().unwrap();
+        results.iter().any(|result| match &result.outcome {
+            BatchOutcome::Refused(refusal) => refusal.code == Code::DiskFull && refusal.retry_after.is_some(),
+            BatchOutcome::Stored { .. } => false,
+        })
+    };
+    let mut sequence = 0;
+    while !refused(&results) {
+        assert!(sequence < 100, "publishing goes on without disk");
+        bus.inside.shared.is_disk_full.store(true, Ordering::Relaxed);
+        sequence += 1;
+        bus.publish(batch(sequence), results.clone()).await.unwrap();
+        let store = Name::from("inbox");
+        bus.kv_put(&store, "k".to_owned(), Some(b"v".to_vec()), None).await.unwrap();
+    }
+    assert_eq!(bus.commits().disk_full.get(), 1);
 }

@@ -237,3 +237,22 @@ async fn shutdown_waits_for_calls_and_starts_no_more() {
     assert_eq!(script.ids(), ["e0"]);
     assert!(bus.create_topic("late".into(), |_| Vec::new(), Vec::new()).await.is_err());
 }
+
+#[tokio::test]
+async fn a_failing_subscriber_makes_no_other_one_run_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script::acks();
+    let bus = start(dir.path(), &script, Options::default());
+    set_up(&bus, subscription("good"), StartAt::Latest).await;
+    set_up(&bus, subscription("bad"), StartAt::Latest).await;
+    script.behave_by_name(|name, _| Act::End(if name == "bad" { nack() } else { ack() }));
+    let mut producer = Producer::open(&bus, 1).await;
+    let events = (0..4).map(|n| event(&format!("e{n}"), Some("k"), "x")).collect();
+    let first = producer.store("orders", events).await;
+    settled(&bus, "good", first + 4).await;
+    settled(&bus, "bad", first + 4).await;
+    let of = |name: &str| script.seen().iter().filter(|seen| seen.subscription == name).count();
+    assert_eq!((of("good"), of("bad")), (4, 12));
+    assert_eq!(bus.dead("bad", None, 10).await.unwrap().len(), 4);
+    stop(bus).await;
+}

@@ -1,6 +1,7 @@
 //! What a restart keeps: cursors, waiting deliveries, dedup, order, keys.
 
 use bugle_broker::{Options, StartAt};
+use bugle_core::admission::WindowSize;
 use bugle_core::publish::{BatchOutcome, IdState};
 
 use crate::support::{Act, Producer, Script, ack, event, nack, set_up, settled, start, stop, subscription, wait};
@@ -92,5 +93,56 @@ async fn a_duplicate_is_known_after_a_restart_and_gets_the_first_position() {
     let state = bus.query("orders".into(), "/test".to_owned(), "never".to_owned()).await.unwrap();
     assert_eq!(state, Some(IdState::NotInWindow));
     assert_eq!(bus.query("nowhere".into(), "/test".to_owned(), "e1".to_owned()).await.unwrap(), None);
+    stop(bus).await;
+}
+
+#[tokio::test]
+async fn a_duplicate_is_found_in_sealed_blocks_before_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script::acks();
+    let window = WindowSize { ids: 200, ..WindowSize::default() };
+    let options = Options { window, ring_bytes_max: 1, ..Options::default() };
+    let bus = start(dir.path(), &script, options);
+    set_up(&bus, subscription("mail"), StartAt::Latest).await;
+    let mut producer = Producer::open(&bus, 1).await;
+    let page = |from: usize| (from..from + 20).map(|n| event(&format!("e{n}"), None, "x")).collect::<Vec<_>>();
+    for from in (0..400).step_by(20) {
+        producer.store("orders", page(from)).await;
+    }
+    let all_known = async |producer: &mut Producer| {
+        for from in (220..400).step_by(20) {
+            let outcome = producer.publish("orders", page(from)).await;
+            let BatchOutcome::Stored { stored, duplicates, .. } = outcome else { panic!("{outcome:?}") };
+            assert_eq!((stored, duplicates.len()), (0, 20), "from {from}");
+        }
+    };
+    all_known(&mut producer).await;
+    assert!(bus.commits().lookups.get() > 0);
+    stop(bus).await;
+    drop(producer);
+    let bus = start(dir.path(), &script, options);
+    let mut producer = Producer::open(&bus, 2).await;
+    all_known(&mut producer).await;
+    stop(bus).await;
+}
+
+#[tokio::test]
+async fn a_subscription_is_changed_and_deleted_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script::acks();
+    let bus = start(dir.path(), &script, Options::default());
+    set_up(&bus, subscription("mail"), StartAt::Latest).await;
+    set_up(&bus, subscription("sms"), StartAt::Latest).await;
+    bus.delete_subscription("mail", Vec::new()).await.unwrap();
+    assert!(bus.delete_subscription("mail", Vec::new()).await.is_err());
+    assert!(bus.status("mail").await.is_none());
+    stop(bus).await;
+
+    let bus = start(dir.path(), &script, Options::default());
+    let names: Vec<_> = bus.subscriptions().into_iter().map(|spec| spec.name.to_string()).collect();
+    assert_eq!(names, ["sms"]);
+    set_up(&bus, subscription("mail"), StartAt::Latest).await;
+    let id = |name: &str| bus.subscriptions().into_iter().find(|spec| &*spec.name == name).unwrap().id;
+    assert!(id("mail") > id("sms"), "a number is never used again");
     stop(bus).await;
 }

@@ -77,7 +77,7 @@ pub(crate) struct Seen {
     pub(crate) idempotency_key: String,
 }
 
-type Behaviour = Box<dyn Fn(&Delivery) -> Act + Send + Sync>;
+type Behaviour = Box<dyn Fn(&str, &Delivery) -> Act + Send + Sync>;
 
 /// A plugin that does what the test says, and remembers what it was handed.
 pub(crate) struct Script {
@@ -88,7 +88,11 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(behaviour: impl Fn(&Delivery) -> Act + Send + Sync + 'static) -> Arc<Script> {
-        Arc::new(Script { behaviour: Mutex::new(Box::new(behaviour)), seen: Mutex::default(), kept: Mutex::default() })
+        Arc::new(Script {
+            behaviour: Mutex::new(Box::new(move |_, delivery| behaviour(delivery))),
+            seen: Mutex::default(),
+            kept: Mutex::default(),
+        })
     }
 
     pub(crate) fn acks() -> Arc<Script> {
@@ -100,6 +104,11 @@ impl Script {
     }
 
     pub(crate) fn behave(&self, behaviour: impl Fn(&Delivery) -> Act + Send + Sync + 'static) {
+        self.behave_by_name(move |_, delivery| behaviour(delivery));
+    }
+
+    /// Another behaviour for each subscription.
+    pub(crate) fn behave_by_name(&self, behaviour: impl Fn(&str, &Delivery) -> Act + Send + Sync + 'static) {
         *self.behaviour.lock().unwrap() = Box::new(behaviour);
     }
 
@@ -137,7 +146,7 @@ impl Invoke for Scripted {
                 offset: delivery.event.position.offset.0,
                 idempotency_key: delivery.idempotency_key.clone(),
             });
-            let act = (self.0.behaviour.lock().unwrap())(delivery);
+            let act = (self.0.behaviour.lock().unwrap())(subscription, delivery);
             match act {
                 Act::End(end) => call.finish(end),
                 Act::Keep => self.0.kept.lock().unwrap().push_back(call),
