@@ -246,7 +246,11 @@ impl Worker {
 }
 
 impl Drop for Worker {
+    /// A worker that broke an invariant is not started again: its subscription stands still until the host is restarted.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(subscription = %self.port.name, "the worker broke an invariant and has ended; restart the host");
+        }
         self.port.inbox.close();
     }
 }

@@ -147,7 +147,7 @@ impl Bus {
         writes.extend(apply.also.into_iter().map(Definition::into_write));
         self.inside.commit(writes).await.map_err(SubscriptionError::Stopped)?;
         let operator = Operator::Reconfigure(Box::new(spec.clone()));
-        self.inside.operate(&spec.name, operator).await?;
+        self.inside.operate(&spec.name, operator, Vec::new()).await?;
         let mut running = self.inside.running.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = running.get_mut(&spec.name) {
             running.spec = spec.clone();
@@ -163,14 +163,12 @@ impl Bus {
         reason: String,
         also: Vec<Definition>,
     ) -> Result<(), SubscriptionError> {
-        self.inside.define_all(also).await?;
-        self.inside.operate(name, Operator::Pause { by, reason }).await
+        self.inside.operate(name, Operator::Pause { by, reason }, also).await
     }
 
     /// Goes on; durable when it returns.
     pub async fn resume(&self, name: &str, also: Vec<Definition>) -> Result<(), SubscriptionError> {
-        self.inside.define_all(also).await?;
-        self.inside.operate(name, Operator::Resume).await
+        self.inside.operate(name, Operator::Resume, also).await
     }
 
     /// Ends a subscription and removes its definition. Calls under way run to their end without effect.
@@ -191,20 +189,12 @@ impl Inside {
         running.get(name).map(|running| running.spec.clone())
     }
 
-    async fn define_all(&self, also: Vec<Definition>) -> Result<(), SubscriptionError> {
-        if also.is_empty() {
-            return Ok(());
-        }
-        let writes = also.into_iter().map(Definition::into_write).collect();
-        self.commit(writes).await.map_err(SubscriptionError::Stopped)?;
-        Ok(())
-    }
-
     /// Asks the worker and waits until its answer is durable.
-    async fn operate(&self, name: &str, operator: Operator) -> Result<(), SubscriptionError> {
+    async fn operate(&self, name: &str, operator: Operator, also: Vec<Definition>) -> Result<(), SubscriptionError> {
         let port = self.port(name).ok_or_else(|| SubscriptionError::NotFound(Name::from(name)))?;
+        let also = also.into_iter().map(Definition::into_write).collect();
         let (reply, done) = oneshot::channel();
-        port.inbox.push(Message::Operator(operator, reply));
+        port.inbox.push(Message::Operator(operator, also, reply));
         done.await.map_err(|_| SubscriptionError::Stopped(Stopped))
     }
 

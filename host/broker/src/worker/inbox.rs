@@ -61,10 +61,6 @@ impl Effects {
 }
 
 /// Something for the worker.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every message is an end; a box would cost an allocation per event"
-)]
 pub(crate) enum Message {
     Ended(Ended),
     Extend {
@@ -86,7 +82,8 @@ pub(crate) enum Message {
     Fetched(Vec<Ticket>, Vec<StoredEvent>),
     /// A read of the store failed; say it and stop.
     ReadFailed(String),
-    Operator(Operator, oneshot::Sender<()>),
+    /// With rows of the same batch, such as the audit row.
+    Operator(Operator, Vec<Write>, oneshot::Sender<()>),
     Status(oneshot::Sender<Status>),
     /// Start no more calls; answer when none is in flight and everything is committed.
     Drain(oneshot::Sender<()>),

@@ -32,8 +32,9 @@ impl Worker {
                 Message::Read { from, chunk, next } => self.store_read(Page { from, next, chunk }),
                 Message::Fetched(tickets, events) => self.fetched(&tickets, events),
                 Message::ReadFailed(reason) => self.read_failed(&reason),
-                Message::Operator(operator, reply) => {
+                Message::Operator(operator, mut also, reply) => {
                     self.operator(operator);
+                    self.step.writes.append(&mut also);
                     self.after.replies.push(reply);
                 }
                 Message::Status(reply) => {

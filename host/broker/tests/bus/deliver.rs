@@ -10,7 +10,7 @@ use bugle_core::publish::BatchOutcome;
 use bugle_core::spec::{Filter, Subscription};
 use bugle_store::DeadEntry;
 
-use crate::support::{Act, Producer, Script, ack, event, nack, set_up, settled, start, stop, subscription, wait};
+use crate::support::{Act, Producer, Script, ack, dead, event, nack, set_up, settled, start, stop, subscription, wait};
 
 #[tokio::test]
 async fn published_events_are_delivered_and_settled() {
@@ -96,7 +96,7 @@ async fn an_event_that_never_succeeds_becomes_a_dead_letter_with_its_history() {
     let events = ["poison", "wrong", "good"].map(|id| event(id, None, "x")).to_vec();
     let first = producer.store("orders", events).await;
     settled(&bus, "mail", first + 3).await;
-    let dead = bus.dead("mail", None, 10).await.unwrap();
+    let dead = dead(&bus, "mail", 2).await;
     let causes: Vec<_> =
         dead.iter().map(|DeadEntry { row, .. }| (row.event.event.id(), row.cause.as_str(), row.attempts)).collect();
     assert_eq!(causes, [("poison", "attempts-exhausted", 3), ("wrong", "rejected", 1)]);
@@ -253,6 +253,6 @@ async fn a_failing_subscriber_makes_no_other_one_run_twice() {
     settled(&bus, "bad", first + 4).await;
     let of = |name: &str| script.seen().iter().filter(|seen| seen.subscription == name).count();
     assert_eq!((of("good"), of("bad")), (4, 12));
-    assert_eq!(bus.dead("bad", None, 10).await.unwrap().len(), 4);
+    assert_eq!(dead(&bus, "bad", 4).await.len(), 4);
     stop(bus).await;
 }

@@ -14,7 +14,7 @@ use bugle_core::ids::{Name, Sequence, SessionId, StreamId, SubscriptionId, Topic
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
 use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription, Topic};
 use bugle_core::time::Millis;
-use bugle_store::Store;
+use bugle_store::{DeadEntry, Store};
 use bytes::Bytes;
 
 /// How long a test waits for something before it says that it did not come.
@@ -303,6 +303,19 @@ pub(crate) async fn settled(bus: &Bus, name: &str, floor: u64) {
             return;
         }
         assert!(Instant::now() < deadline, "waited in vain for floor {floor}: {status:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Waits until a subscription has this many dead letters on disk; settling in memory comes a commit earlier.
+pub(crate) async fn dead(bus: &Bus, name: &str, count: usize) -> Vec<DeadEntry> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let dead = bus.dead(name, None, 100).await.unwrap();
+        if dead.len() >= count {
+            return dead;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {count} dead letters: {dead:?}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
