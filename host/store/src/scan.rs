@@ -94,12 +94,15 @@ pub enum ScannedRow {
     Own(Kind),
 }
 
+/// The rows of one family.
+type Rows<'s> = Box<dyn Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>> + 's>;
+
 /// All rows; see [`Store::scan`].
 pub struct Scan<'s> {
     store: &'s Store,
     /// Families still to be read, last first.
     families: Vec<String>,
-    current: Option<Box<dyn Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>> + 's>>,
+    current: Option<Rows<'s>>,
 }
 
 impl Store {

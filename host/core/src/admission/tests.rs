@@ -22,8 +22,11 @@ fn refused_code(outcome: &BatchOutcome) -> Option<Code> {
     }
 }
 
-/// First offset, number stored, duplicates and refusals of a batch that was not refused as a whole.
-fn parts(outcome: &BatchOutcome) -> (Option<u64>, u32, Vec<(u32, u64)>, Vec<(u32, Code)>) {
+/// First offset, number stored, duplicates and refusals.
+type Parts = (Option<u64>, u32, Vec<(u32, u64)>, Vec<(u32, Code)>);
+
+/// The parts of a batch that was not refused as a whole.
+fn parts(outcome: &BatchOutcome) -> Parts {
     match outcome {
         BatchOutcome::Stored { first, stored, duplicates, refused } => (
             first.map(|position| position.offset.0),

@@ -30,6 +30,9 @@ pub struct SubscriptionRows {
     pub paused: Option<PausedRow>,
 }
 
+/// A key and its row.
+type Typed<R> = (Box<[u8]>, R);
+
 const CLASSES: [Class; 3] = [Class::Critical, Class::Normal, Class::Low];
 
 impl Store {
@@ -127,7 +130,7 @@ impl Store {
     }
 
     /// Keys and rows under a prefix.
-    pub(super) fn typed<R: Row>(&self, family: Family, prefix: &Key) -> Result<Vec<(Box<[u8]>, R)>, ReadError> {
+    pub(super) fn typed<R: Row>(&self, family: Family, prefix: &Key) -> Result<Vec<Typed<R>>, ReadError> {
         self.rows_from(family, prefix, None)
             .map(|pair| {
                 let (key, value) = pair?;

@@ -69,6 +69,12 @@ struct Stored {
     sequences: BTreeMap<u32, u64>,
 }
 
+/// Id, key and data of an event.
+type Made = (String, Option<u8>, String);
+
+/// The last batch: stream, sequence, events, and what became of it.
+type Last = (u32, u64, Vec<Made>, BatchOutcome);
+
 struct Model {
     driver: Driver,
     size: WindowSize,
@@ -78,7 +84,7 @@ struct Model {
     epoch: ProducerEpoch,
     /// Key and the id that holds it.
     held: BTreeMap<u8, String>,
-    last: Option<(u32, u64, Vec<(String, Option<u8>, String)>, BatchOutcome)>,
+    last: Option<Last>,
     pushed: u32,
 }
 
@@ -142,7 +148,7 @@ impl Model {
         assert_eq!(streams, expected);
     }
 
-    fn publish(&mut self, stream: u32, attempt: Try, wishes: Vec<(String, Option<u8>, String)>) {
+    fn publish(&mut self, stream: u32, attempt: Try, wishes: Vec<Made>) {
         let sequence = self.live.sequences.get(&stream).copied().unwrap_or_default() + 1;
         let gap = self.driver.publish(1, stream, sequence + 1, attempt, made(&wishes));
         assert_eq!(refused_code(&gap), Some(Code::Gap));
@@ -217,7 +223,7 @@ impl Model {
     }
 }
 
-fn made(wishes: &[(String, Option<u8>, String)]) -> Vec<crate::event::Event> {
+fn made(wishes: &[Made]) -> Vec<crate::event::Event> {
     wishes.iter().map(|(id, key, data)| event(id, key.map(|key| key.to_string()).as_deref(), data)).collect()
 }
 

@@ -1,0 +1,226 @@
+//! Power cuts and damage: files of a store are copied, cut and flipped, then opened.
+//!
+//! A legal power cut loses or tears what was not synced: it opens by itself and holds a prefix. Damage of synced data is told,
+//! or gives right data; it is never silent.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bugle_core::ids::Offset;
+
+use super::{ALL, append, open};
+use crate::{Durability, Loss, OnLoss, OpenError, Options, Store};
+use bugle_core::step::Write;
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// Files of the database with this ending, the newest (highest number) last.
+fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(dir.join("db"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == ending))
+        .collect();
+    files.sort();
+    files
+}
+
+fn accept() -> Options {
+    Options { on_loss: OnLoss::Accept, ..Options::default() }
+}
+
+/// A store killed after `synced` synced events with a mark, and `more` written ones in batches of one, without a mark.
+fn killed(synced: u64, more: u64) -> tempfile::TempDir {
+    let live = tempfile::tempdir().unwrap();
+    let (store, _) = open(live.path());
+    append(&store, synced);
+    store.upkeep().unwrap();
+    for _ in 0..more {
+        let mut batch = store.batch(512);
+        batch.push(&Write::Event(super::event(store.next().0)));
+        store.commit(batch, Durability::Written).unwrap();
+    }
+    let dead = tempfile::tempdir().unwrap();
+    copy(live.path(), dead.path());
+    dead
+}
+
+/// Bytes of the newest write-ahead log of a store that is open; synced ones, if the last commit was.
+fn log_bytes(dir: &Path) -> usize {
+    files(dir, "log").pop().map_or(0, |path| fs::metadata(path).unwrap().len() as usize)
+}
+
+/// Events of a store that opened hold a prefix, each as it was written; returns how many.
+fn prefix(store: &Store) -> u64 {
+    let page = store.events(Offset(0), ALL).unwrap();
+    for (offset, found) in (0..).zip(&page.events) {
+        assert_eq!(*found, super::event(offset));
+    }
+    page.events.len() as u64
+}
+
+#[test]
+fn a_write_ahead_log_torn_anywhere_in_its_unsynced_tail_opens_by_itself() {
+    let synced_bytes = log_bytes(killed(5, 0).path());
+    let dead = killed(5, 20);
+    let log = files(dead.path(), "log").pop().unwrap();
+    let whole = fs::read(&log).unwrap();
+    let mut seen = Vec::new();
+    for cut in (0..=whole.len() - synced_bytes).step_by(97) {
+        for garbage in [false, true] {
+            let image = tempfile::tempdir().unwrap();
+            copy(dead.path(), image.path());
+            let mut torn = whole[..whole.len() - cut].to_vec();
+            if garbage {
+                // The file system had grown the file; its last sectors never arrived.
+                torn.resize(whole.len(), 0);
+            }
+            fs::write(image.path().join("db").join(log.file_name().unwrap()), torn).unwrap();
+            let (store, opened) = Store::open(image.path(), Options::default()).unwrap();
+            let events = prefix(&store);
+            assert!((5..=25).contains(&events), "{events} events after a cut of {cut}");
+            assert_eq!(opened.next, Offset(events));
+            assert_eq!(opened.loss, None);
+            append(&store, 1);
+            seen.push(events);
+        }
+    }
+    assert!(seen.contains(&25) && seen.iter().any(|events| *events < 20), "the cuts show nothing: {seen:?}");
+}
+
+#[test]
+fn a_store_below_its_mark_is_refused_until_the_loss_is_accepted() {
+    let dead = killed(0, 0);
+    let (store, _) = open(dead.path());
+    append(&store, 10);
+    append(&store, 10);
+    store.upkeep().unwrap();
+    let image = tempfile::tempdir().unwrap();
+    copy(dead.path(), image.path());
+    drop(store);
+    let log = files(image.path(), "log").pop().unwrap();
+    let bytes = fs::read(&log).unwrap();
+    fs::write(&log, &bytes[..bytes.len() - 100]).unwrap();
+    for _ in 0..2 {
+        match Store::open(image.path(), Options::default()).unwrap_err() {
+            OpenError::LossDetected { from, to, .. } => assert_eq!((from, to), (Offset(10), Offset(20))),
+            other => panic!("{other}"),
+        }
+    }
+    let (store, opened) = Store::open(image.path(), accept()).unwrap();
+    assert_eq!(opened.loss, Some(Loss { from: Offset(10), to: Offset(20) }));
+    assert_eq!(prefix(&store), 10);
+    assert!(store.next() > Offset(20), "a position that was told is never given again");
+    drop(store);
+    let (store, opened) = open(image.path());
+    assert_eq!(opened.loss, None);
+    assert!(store.next() > Offset(20));
+    let rows = store.scan().collect::<Result<Vec<_>, _>>().unwrap();
+    assert!(rows.contains(&crate::ScannedRow::Own(crate::Kind::Loss)), "the loss is audited");
+}
+
+#[test]
+fn a_lost_database_or_mark_is_noticed() {
+    let dead = killed(5, 0);
+    let image = tempfile::tempdir().unwrap();
+    copy(dead.path(), image.path());
+    fs::remove_dir_all(image.path().join("db")).unwrap();
+    let refused = Store::open(image.path(), Options::default()).unwrap_err();
+    assert!(matches!(refused, OpenError::LossDetected { .. }), "{refused}");
+
+    let image = tempfile::tempdir().unwrap();
+    copy(dead.path(), image.path());
+    fs::remove_file(image.path().join("mark")).unwrap();
+    let refused = Store::open(image.path(), Options::default()).unwrap_err();
+    assert!(matches!(refused, OpenError::MarkUnusable { .. }), "{refused}");
+    let (store, opened) = Store::open(image.path(), accept()).unwrap();
+    assert!(opened.loss.is_some());
+    assert_eq!(prefix(&store), 5);
+    drop(store);
+    open(image.path());
+
+    let other = killed(1, 0);
+    fs::copy(other.path().join("mark"), dead.path().join("mark")).unwrap();
+    let refused = Store::open(dead.path(), Options::default()).unwrap_err();
+    assert!(matches!(refused, OpenError::MarkUnusable { problem: "is that of another store", .. }), "{refused}");
+}
+
+/// Opens a damaged image and says what came of it: refused, an error while reading, or every confirmed event right.
+fn judge(image: &Path, confirmed: u64) -> &'static str {
+    match Store::open(image, Options::default()) {
+        Err(_) => "refused",
+        Ok((store, _)) => match store.events(Offset(0), ALL) {
+            Err(_) => "told",
+            Ok(page) => {
+                for (offset, found) in (0..).zip(&page.events) {
+                    assert_eq!(*found, super::event(offset), "a wrong event");
+                }
+                assert!(page.events.len() as u64 >= confirmed, "{} of {confirmed} events, silently", page.events.len());
+                "right"
+            }
+        },
+    }
+}
+
+#[test]
+fn a_flipped_byte_of_confirmed_data_in_the_log_is_never_silent() {
+    let dead = killed(30, 0);
+    let log = files(dead.path(), "log").pop().unwrap();
+    let whole = fs::read(&log).unwrap();
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(whole.len() / 40) {
+        let image = tempfile::tempdir().unwrap();
+        copy(dead.path(), image.path());
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x40;
+        fs::write(image.path().join("db").join(log.file_name().unwrap()), flipped).unwrap();
+        refused += u32::from(judge(image.path(), 30) == "refused");
+    }
+    assert!(refused > 30, "{refused}");
+}
+
+#[test]
+fn a_flipped_byte_of_a_table_is_never_silent() {
+    // The second open writes what the log had into tables.
+    let dead = killed(30, 0);
+    drop(open(dead.path()));
+    let mut noticed = 0;
+    for table in files(dead.path(), "sst") {
+        let whole = fs::read(&table).unwrap();
+        for at in (0..whole.len()).step_by(whole.len() / 25 + 1) {
+            let image = tempfile::tempdir().unwrap();
+            copy(dead.path(), image.path());
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x40;
+            fs::write(image.path().join("db").join(table.file_name().unwrap()), flipped).unwrap();
+            noticed += u32::from(judge(image.path(), 30) != "right");
+        }
+    }
+    assert!(noticed > 10, "{noticed}");
+}
+
+#[test]
+fn damage_behind_the_mark_is_cut_off_and_the_log_is_kept_aside() {
+    let dead = killed(10, 10);
+    let log = files(dead.path(), "log").pop().unwrap();
+    let mut bytes = fs::read(&log).unwrap();
+    let near_end = bytes.len() - 700;
+    bytes[near_end] ^= 0x40;
+    fs::write(&log, bytes).unwrap();
+    let (store, opened) = open(dead.path());
+    let repair = opened.repair.unwrap();
+    assert!(repair.copy.join(log.file_name().unwrap()).exists());
+    assert_eq!(opened.loss, None);
+    assert!((10..20).contains(&prefix(&store)));
+}

@@ -1,0 +1,154 @@
+//! One sample of every row.
+
+use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
+use bugle_core::ids::{Attempt, Offset, Position, ProducerEpoch, Sequence, Slot, StreamId, SubscriptionId, TopicId};
+use bugle_core::row::{
+    AttemptNote, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow,
+    RecordRow, RecordStatus, UnknownRow, WaitingRow,
+};
+use bugle_core::step::{CatalogKind, Write};
+use bugle_core::time::Timestamp;
+
+pub(super) fn at(offset: u64) -> Position {
+    Position { slot: Slot(0), offset: Offset(offset) }
+}
+
+/// An event with every optional part, its id made from the offset.
+pub(super) fn event(offset: u64) -> StoredEvent {
+    let mut bytes = Vec::new();
+    let mut span = |part: &str| {
+        let start = bytes.len() as u32;
+        bytes.extend_from_slice(part.as_bytes());
+        Span { start, len: part.len() as u32 }
+    };
+    let index = Index {
+        id: span(&format!("id-{offset}")),
+        source: span("/orders"),
+        kind: span("order.paid"),
+        subject: Some(span("order 7")),
+        key: Some(span("user:42")),
+        content_type: Some(span("application/json")),
+        data: span("{\"sum\":3}"),
+        time: Some(Timestamp(1_700_000_000_000)),
+        class: Class::Low,
+        others: vec![(span("traceparent"), span("00-1"))],
+    };
+    let event = Event::new(bytes.into(), index).unwrap();
+    StoredEvent { position: at(offset), topic: TopicId(8), received: Timestamp(1_700_000_000_001), event }
+}
+
+fn notes() -> Vec<AttemptNote> {
+    vec![AttemptNote { attempt: Attempt(1), at: Timestamp(5), reason: "503".to_owned() }]
+}
+
+pub(super) fn cursor() -> CursorRow {
+    CursorRow { floor: Offset(10) }
+}
+
+pub(super) fn chunk() -> CursorChunk {
+    let mut words = Box::new([0; 64]);
+    words[1] = u64::MAX;
+    words[2] = 0b1011;
+    CursorChunk(words)
+}
+
+pub(super) fn waiting() -> WaitingRow {
+    WaitingRow { spent: 2, due: Timestamp(99), notes: notes() }
+}
+
+pub(super) fn hold() -> HoldRow {
+    HoldRow { until: Timestamp(1234) }
+}
+
+pub(super) fn paused() -> PausedRow {
+    PausedRow { by: "plugin".to_owned(), reason: "gone".to_owned(), at: Timestamp(4) }
+}
+
+pub(super) fn dead() -> DeadRow {
+    DeadRow {
+        event: event(6),
+        cause: "rejected".to_owned(),
+        reason: "no such user".to_owned(),
+        attempts: 3,
+        notes: notes(),
+        at: Timestamp(7),
+    }
+}
+
+pub(super) fn unknown() -> UnknownRow {
+    UnknownRow { event: event(7), reference: "smtp-1".to_owned(), attempts: 1, at: Timestamp(8) }
+}
+
+pub(super) fn claim() -> ClaimRow {
+    ClaimRow { state: ClaimState::Done { receipt: Some(b"ok".to_vec()) }, expires: Timestamp(55) }
+}
+
+pub(super) fn kv() -> KvRow {
+    KvRow { value: b"value".to_vec(), expires: Some(Timestamp(66)), version: 12 }
+}
+
+pub(super) fn record() -> RecordRow {
+    RecordRow {
+        business_key: "order:7".to_owned(),
+        recipient: "user:42".to_owned(),
+        status: RecordStatus::Sent,
+        provider: "smtp.example".to_owned(),
+        provider_reference: "m-1".to_owned(),
+        detail: "250".to_owned(),
+        attempt: Attempt(2),
+        at: Timestamp(9),
+        event_id: "id-6".to_owned(),
+    }
+}
+
+pub(super) fn id_block() -> IdBlockRow {
+    IdBlockRow { first: Offset(1), end: Offset(4), ids: 3, chunks: 1, oldest: Timestamp(10), newest: Timestamp(20) }
+}
+
+pub(super) fn ids() -> Vec<IdEntry> {
+    [(100, 1), (200, 2), (200, 3)].map(|(hash, offset)| IdEntry { hash, offset: Offset(offset) }).to_vec()
+}
+
+/// One write of every kind that can be committed.
+pub(super) fn every_write() -> Vec<Write> {
+    let subscription = SubscriptionId(3);
+    let class = Class::Normal;
+    vec![
+        Write::Event(event(0)),
+        Write::ProducerSequence {
+            producer: "producer".into(),
+            epoch: ProducerEpoch(9),
+            stream: StreamId(2),
+            sequence: Sequence(77),
+        },
+        Write::Cursor { subscription, class, row: cursor() },
+        Write::Chunk { subscription, class, chunk: 5, row: Some(chunk()) },
+        Write::Waiting { subscription, offset: Offset(11), row: Some(waiting()) },
+        Write::Hold { subscription, key: "key".to_owned(), class, row: Some(hold()) },
+        Write::Dead { subscription, position: at(6), row: dead() },
+        Write::Unknown { subscription, position: at(7), row: unknown() },
+        Write::Claim { scope: "scope".into(), key: "order:7".to_owned(), row: Some(claim()) },
+        Write::Kv { store: "store".into(), key: "a/1".to_owned(), row: Some(kv()) },
+        Write::Record { subscription, position: at(6), row: record() },
+        Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: Some(b"definition".to_vec()) },
+        Write::IdChunk { block: 4, chunk: 0, first: Offset(1), ids: ids() },
+        Write::IdBlock { block: 4, row: Some(id_block()) },
+        Write::Paused { subscription, row: Some(paused()) },
+    ]
+}
+
+/// The deletes of all writes that have one.
+pub(super) fn every_delete() -> Vec<Write> {
+    let subscription = SubscriptionId(3);
+    let class = Class::Normal;
+    vec![
+        Write::Chunk { subscription, class, chunk: 5, row: None },
+        Write::Waiting { subscription, offset: Offset(11), row: None },
+        Write::Hold { subscription, key: "key".to_owned(), class, row: None },
+        Write::Claim { scope: "scope".into(), key: "order:7".to_owned(), row: None },
+        Write::Kv { store: "store".into(), key: "a/1".to_owned(), row: None },
+        Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: None },
+        Write::IdBlock { block: 4, row: None },
+        Write::Paused { subscription, row: None },
+    ]
+}
