@@ -19,6 +19,9 @@ const EVENTS: u64 = 2_000_000;
 /// Events per answered read.
 const CHUNK: u64 = 512;
 
+/// Instead of a number of keys: every tenth event has the same one, so most of its lane overflows and is read again.
+const HOT: u64 = u64::MAX - 1;
+
 fn main() {
     report("unkeyed, acked in order", 64, 0, true);
     report("unkeyed, acked in any order", 64, 0, false);
@@ -26,6 +29,7 @@ fn main() {
     report("keyed, 10,000 keys", 64, 10_000, false);
     report("keyed, every event its own key", 64, u64::MAX, false);
     report("unkeyed, 4,096 in flight", 4_096, 0, false);
+    report("keyed, one key has a tenth", 64, HOT, false);
 }
 
 fn report(path: &str, concurrency: u32, keys: u64, in_order: bool) {
@@ -34,7 +38,7 @@ fn report(path: &str, concurrency: u32, keys: u64, in_order: bool) {
     let start = Instant::now();
     driver.run(&log, in_order);
     let each = start.elapsed().as_nanos() as f64 / EVENTS as f64;
-    println!("{path:<32} {:>7.0} ns/event  {:>5} seals", each, driver.seals);
+    println!("{path:<32} {each:>7.0} ns/event  {:>6} seals  {:>6} reads", driver.seals, driver.reads);
 }
 
 struct Driver {
@@ -44,6 +48,7 @@ struct Driver {
     calls: Vec<(Ticket, Offset)>,
     read: Option<(Offset, u32)>,
     seals: u64,
+    reads: u64,
     random: u64,
 }
 
@@ -56,6 +61,7 @@ impl Driver {
             calls: Vec::new(),
             read: None,
             seals: 0,
+            reads: 0,
             random: 1,
         }
     }
@@ -68,6 +74,7 @@ impl Driver {
             self.act();
             if let Some((from, events_max)) = self.read.take_if(|(from, _)| from.0 < EVENTS) {
                 let end = (from.0 + CHUNK.min(u64::from(events_max))).min(EVENTS);
+                self.reads += 1;
                 let events = &log[from.0 as usize..end as usize];
                 self.machine.handle(self.now, Input::Events { from, events, next: Offset(end) }, &mut self.step);
                 self.act();
@@ -148,7 +155,13 @@ fn spec(concurrency: u32) -> Subscription {
 }
 
 fn event(offset: u64, keys: u64) -> StoredEvent {
-    let key = if keys == 0 { String::new() } else { format!("repository-{}", offset.wrapping_mul(7) % keys) };
+    let key = if keys == 0 {
+        String::new()
+    } else if keys == HOT && offset.is_multiple_of(10) {
+        "hot".to_owned()
+    } else {
+        format!("repository-{}", offset.wrapping_mul(7) % keys)
+    };
     let span = Span { start: 0, len: key.len() as u32 };
     let index = Index { key: (keys > 0).then_some(span), ..Index::default() };
     StoredEvent {
