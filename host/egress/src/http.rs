@@ -202,3 +202,6 @@ fn text_of(error: &hyper::Error) -> String {
 }
 
 pub(crate) type Body = Full<Bytes>;
+
+#[cfg(test)]
+mod tests;

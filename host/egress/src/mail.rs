@@ -212,3 +212,6 @@ fn tls_parameters(host: &str, extra_roots_pem: &[u8]) -> Result<TlsParameters, N
     }
     builder.build().map_err(|error| refuse(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

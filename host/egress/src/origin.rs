@@ -160,13 +160,14 @@ impl FromStr for OriginPattern {
         if rest.contains(['/', '?', '#']) {
             return Err(refuse("a path is not part of an origin"));
         }
-        let Some(after) = rest.strip_prefix("*.") else {
-            return text.parse::<Origin>().map(OriginPattern::from);
-        };
-        if after.contains('*') {
+        let (host, has_star) = rest.strip_prefix("*.").map_or((rest, false), |after| (after, true));
+        if host.contains('*') {
             return Err(refuse("a `*` stands for the first label only"));
         }
-        let origin: Origin = format!("{scheme}://{after}").parse()?;
+        if !has_star {
+            return text.parse::<Origin>().map(OriginPattern::from);
+        }
+        let origin: Origin = format!("{scheme}://{host}").parse()?;
         Ok(OriginPattern {
             tls: origin.tls,
             host: HostPattern::AnyLabelBefore(format!(".{}", origin.host)),
