@@ -26,7 +26,9 @@ const REJECTED: &str = "rejected";
 const ATTEMPTS_EXHAUSTED: &str = "attempts-exhausted";
 /// Longest wait a guest or its provider can ask for: a longer one is a mistake that would hide the event for ever.
 const AFTER_MAX: Millis = Millis::from_secs(7 * 24 * 3600);
-/// Longest `ordering.hold`, for the same reason.
+/// Shortest `defer`: it costs no attempt, so a guest that defers to the past must not go round as fast as the disk.
+const DEFER_MIN: Millis = Millis(100);
+/// Longest `ordering.hold`, for the same reason as `AFTER_MAX`.
 const HOLD_MAX: Millis = Millis::from_secs(7 * 24 * 3600);
 
 /// The end of a call whose ticket was live.
@@ -79,7 +81,7 @@ impl Machine {
             }
             Verdict::Defer(until) => {
                 let wait = self.wait_of(&lease);
-                self.wait_until(lease.offset, wait, until, step);
+                self.wait_until(lease.offset, wait, until.max(now.after(DEFER_MIN)), step);
             }
             Verdict::Unknown(reference) => {
                 let has_next = lease.attempt.0 < self.spec.retry.attempts_max;

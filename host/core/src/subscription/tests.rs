@@ -212,6 +212,40 @@ fn call_that_never_ran_costs_no_attempt_and_no_row() {
 }
 
 #[test]
+fn deferring_costs_no_attempt_but_is_no_hot_loop() {
+    let mut bench = Bench::new(spec(), &["a"]);
+    let mut call = bench.started().remove(0);
+    for _ in 0..10 {
+        assert_eq!(call.attempt.0, 1);
+        bench.end(&call, Verdict::Defer(Timestamp(0)));
+        assert!(bench.commit().1.is_empty());
+        bench.tick(99);
+        assert!(bench.commit().1.is_empty());
+        bench.tick(1);
+        call = bench.commit().1.remove(0);
+    }
+}
+
+#[test]
+fn maybe_sent_is_resent_or_parked_by_policy() {
+    let resend = Subscription { on_unknown: OnUnknown::Resend, ..spec() };
+    let mut bench = Bench::new(resend, &["a"]);
+    let call = bench.started().remove(0);
+    bench.end(&call, Verdict::Unknown("250?".into()));
+    let (writes, mut again) = bench.commit();
+    assert!(matches!(writes[..], [Write::Waiting { row: Some(_), .. }]));
+    bench.end(&again.remove(0), Verdict::Unknown("250?".into()));
+    let parked = |write: &Write| matches!(write, Write::Unknown { row, .. } if row.attempts == 2);
+    assert!(bench.commit().0.iter().any(parked), "the last attempt in doubt is for a person");
+    let mut bench = Bench::new(spec(), &["a", "a"]);
+    let call = bench.started().remove(0);
+    bench.end(&call, Verdict::Unknown("250?".into()));
+    let (writes, next) = bench.commit();
+    assert!(writes.iter().any(|write| matches!(write, Write::Unknown { row, .. } if row.reference == "250?")));
+    assert_eq!(offsets(&next), [1], "its lane goes on");
+}
+
+#[test]
 fn conflict_runs_again_at_once_at_no_cost() {
     let mut bench = Bench::new(spec(), &["a"]);
     let call = bench.started().remove(0);
