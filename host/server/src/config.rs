@@ -59,6 +59,11 @@ section! {
         certificate: Option<PathBuf> = None,
         /// PEM file with the private key of `certificate`.
         key: Option<PathBuf> = None,
+        /// SHA-256 of each bearer token that producers may present, 64 hexadecimal digits (`printf %s TOKEN | sha256sum`). Default
+        /// none: no token is asked for, which is allowed on loopback only.
+        tokens: Vec<String> = Vec::new(),
+        /// Producers connected at once. Default 1024; each costs about 100KiB when idle. More are turned away.
+        sessions: u32 = 1024,
     }
 }
 
@@ -86,19 +91,74 @@ section! {
 section! {
     /// The log and the state on disk.
     Storage {
-        /// Memory for blocks read from disk. Default 64MiB. Small: readers far behind the tail go to disk more often.
-        cache: Size = Size::mib(64),
+        /// Bytes after which the log begins a new epoch, the unit in which old events are dropped. Default 2GiB, at most 4GiB. Small:
+        /// finer retention, more files.
+        epoch: Size = Size::mib(2048),
         /// Newest events kept in memory for subscriptions that keep up. Default 128MiB. Small: a short stall sends readers to disk.
         tail_ring: Size = Size::mib(128),
     }
 }
 
 section! {
-    /// Plugins at run time.
+    /// Plugins at run time: bounds that hold for every guest, whatever its manifest asks for.
     Sandbox {
         /// Threads that run guest code. Default 0: one per core. More than cores makes every call slower.
         guest_threads: u32 = 0,
+        /// Instances at once, waiting ones included. Default 1000. Each reserves 4GiB of address space and uses what it touches.
+        instances: u32 = 1000,
+        /// Memory of one instance, default and maximum of manifests. Default 64MiB.
+        memory: Size = Size::mib(64),
+        /// CPU time of one attempt, default and maximum of manifests. Default 1s. Large: a looping guest holds a thread longer.
+        cpu: Duration = Duration::from_secs(1),
+        /// Time of one attempt with all its waiting, default and maximum of manifests. Default 30s; keep it below the leases.
+        wall: Duration = Duration::from_secs(30),
+        /// Deliveries per instance before a fresh one takes over. Default 1000; a fresh one costs about ten calls' time.
+        reuse: u32 = 1000,
+        /// Largest component that can be deployed. Default 8MiB; Python plugins need 32MiB. Large: slower compiling.
+        component: Size = Size::mib(8),
     }
+}
+
+section! {
+    /// What leaves the host for plugins.
+    Egress {
+        /// PEM file with certificates trusted beside the built-in web roots. Default none.
+        extra_roots: Option<PathBuf> = None,
+    }
+}
+
+section! {
+    /// The mail relay that `mail` uses; subscriptions get it by the grant `mail = true`.
+    Mail {
+        /// Name or address of the relay. Default none: every mail is refused.
+        host: Option<String> = None,
+        /// Port. Default 587; usual is 465 with `tls`.
+        port: u16 = 587,
+        /// Protection of the connection: `starttls`, `tls`, or `none` for a relay on this machine. Default starttls.
+        security: Security = Security::Starttls,
+        /// User at the relay. Default none.
+        username: Option<String> = None,
+        /// File that holds the password of `username`; a newline at its end is dropped. Default none.
+        password_file: Option<PathBuf> = None,
+        /// Sender of mails that name none: `a@b.example` or `Name <a@b.example>`. Default none; needed with `host`.
+        sender: Option<String> = None,
+        /// Further senders that plugins may name: addresses, or `@b.example` for a whole domain. Default none.
+        senders: Vec<String> = Vec::new(),
+        /// Right part of each Message-ID. Default the sender's domain.
+        domain: Option<String> = None,
+    }
+}
+
+/// How the connection to the relay is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Security {
+    /// TLS after a plain greeting; refused if the relay has none.
+    Starttls,
+    /// TLS from the first byte.
+    Tls,
+    /// None.
+    None,
 }
 
 section! {
@@ -137,6 +197,10 @@ pub struct Config {
     pub storage: Storage,
     /// Plugins.
     pub sandbox: Sandbox,
+    /// The way out.
+    pub egress: Egress,
+    /// The mail relay.
+    pub mail: Mail,
     /// Logs.
     pub log: Log,
 }
@@ -156,6 +220,8 @@ impl Default for Config {
             publish: Publish::default(),
             storage: Storage::default(),
             sandbox: Sandbox::default(),
+            egress: Egress::default(),
+            mail: Mail::default(),
             log: Log::default(),
         }
     }
@@ -222,8 +288,15 @@ impl Config {
         self.publish.print(&mut page);
         page.section("storage", "The log and the state on disk.");
         self.storage.print(&mut page);
-        page.section("sandbox", "Plugins at run time.");
+        page.section(
+            "sandbox",
+            "Plugins at run time: bounds that hold for every guest, whatever its manifest asks for.",
+        );
         self.sandbox.print(&mut page);
+        page.section("egress", "What leaves the host for plugins.");
+        self.egress.print(&mut page);
+        page.section("mail", "The mail relay that `mail` uses; subscriptions get it by the grant `mail = true`.");
+        self.mail.print(&mut page);
         page.section("log", "What the host says of itself, to standard error.");
         self.log.print(&mut page);
         page.finish()

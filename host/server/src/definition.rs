@@ -20,7 +20,7 @@ use crate::name::{self, NameError};
 use crate::quantity::{Duration, Size};
 
 pub use filter::FilterSpec;
-pub use grants::{Grants, MailGrant, SecretSource, Security};
+pub use grants::{Grants, SecretSource};
 
 /// A subscription: topics, filter, plugin, policy, settings and grants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,9 +47,13 @@ pub struct Definition {
     /// When failed attempts are repeated and when they end.
     #[serde(default)]
     pub retry: RetrySpec,
-    /// What happens to a delivery that may have been sent: `resend` (default) with the same idempotency key, or `park`.
-    #[serde(default)]
-    pub on_unknown: OnUnknownSpec,
+    /// What to do about effects that may have happened: `resend` with the same idempotency key, `ask` the provider first, or
+    /// `park` for a person. Default: what the plugin's manifest says, else `resend`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncertain: Option<UncertainSpec>,
+    /// Attribute that names what an event is about, for claims and records. Default: `businesskey`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub business_key: Option<String>,
     /// Where a new subscription starts: `latest` (default), `earliest`, or a position such as `0-1234`. Ignored once it exists.
     #[serde(default)]
     pub start: Start,
@@ -83,15 +87,28 @@ pub enum OrderingSpec {
     None,
 }
 
-/// What happens to a delivery that may have been sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What to do about effects that may have happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum OnUnknownSpec {
+pub enum UncertainSpec {
     /// Sent again with the same idempotency key.
-    #[default]
     Resend,
+    /// The provider is asked first, if the plugin can.
+    Ask,
     /// Parked for a person.
     Park,
+}
+
+impl UncertainSpec {
+    /// The word in files and manifests.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            UncertainSpec::Resend => "resend",
+            UncertainSpec::Ask => "ask",
+            UncertainSpec::Park => "park",
+        }
+    }
 }
 
 /// See [`spec::RetryPolicy`].
@@ -272,9 +289,9 @@ impl Definition {
                 first_backoff: self.retry.first_backoff.0,
                 backoff_max: self.retry.backoff_max.0,
             },
-            on_unknown: match self.on_unknown {
-                OnUnknownSpec::Resend => spec::OnUnknown::Resend,
-                OnUnknownSpec::Park => spec::OnUnknown::Park,
+            on_unknown: match self.uncertain {
+                Some(UncertainSpec::Park) => spec::OnUnknown::Park,
+                Some(UncertainSpec::Resend | UncertainSpec::Ask) | None => spec::OnUnknown::Resend,
             },
             lease: self.lease.0,
         }

@@ -4,9 +4,23 @@
 //! and the few seams (`wiring`) that let the edges know nothing of each other.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
+pub mod admin;
+pub mod api;
+pub mod catalog;
+pub mod cli;
 pub mod config;
+pub mod data_dir;
 pub mod definition;
+pub mod encode;
+pub mod event_json;
 pub mod hint;
+pub mod host;
+pub mod logs;
+pub mod moment;
 pub mod name;
+mod parts;
 pub mod quantity;
+pub mod serve;
+pub mod tally;
 pub mod token;
+pub mod wiring;

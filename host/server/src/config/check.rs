@@ -25,8 +25,11 @@ pub(super) fn list(problems: &[Problem]) -> String {
     text
 }
 
-/// Smaller caches make RocksDB thrash on its own index blocks.
-const CACHE_MIN: Size = Size::mib(8);
+/// Below this an epoch would end several times a second at full rate.
+const EPOCH_MIN: Size = Size::mib(16);
+
+/// The store's own bound.
+const EPOCH_MAX: Size = Size::mib(4096);
 
 /// The ring must hold a few commits of the largest batches, or it is empty again before anybody reads it.
 const TAIL_RING_MIN: Size = Size::mib(4);
@@ -34,43 +37,91 @@ const TAIL_RING_MIN: Size = Size::mib(4);
 /// More guest threads than this are surely a typing mistake.
 const GUEST_THREADS_MAX: u32 = 1024;
 
+/// Collects problems.
+struct Check(Vec<Problem>);
+
+impl Check {
+    fn that(&mut self, ok: bool, field: &'static str, message: impl FnOnce() -> String) {
+        if !ok {
+            let message = message();
+            self.0.push(Problem { field, message });
+        }
+    }
+
+    fn at_least(&mut self, size: Size, least: Size, field: &'static str) {
+        self.that(size >= least, field, || format!("{size} is too small; use at least {least}"));
+    }
+}
+
 impl Config {
     /// Every value that cannot work.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut check = |ok: bool, field: &'static str, message: &dyn Fn() -> String| {
-            if !ok {
-                let message = message();
-                problems.push(Problem { field, message });
-            }
-        };
-        let empty = self.data_dir.as_os_str().is_empty();
-        check(!empty, "data_dir", &|| "name a directory".to_owned());
-        let pair = self.quic.certificate.is_some() == self.quic.key.is_some();
-        check(pair, "quic.certificate", &|| "`certificate` and `key` belong together; give both or none".to_owned());
-        let trusted = self.quic.listen.ip().is_loopback() || self.quic.certificate.is_some();
-        check(trusted, "quic.listen", &|| {
-            format!("`{}` is not loopback; give `certificate` and `key`, or listen on 127.0.0.1", self.quic.listen)
+        let mut check = Check(Vec::new());
+        let is_named = !self.data_dir.as_os_str().is_empty();
+        check.that(is_named, "data_dir", || "name a directory".to_owned());
+        self.check_listeners(&mut check);
+        let window = self.publish.id_window_ids > 0 && self.publish.id_window.0.0 > 0;
+        check.that(window, "publish.id_window", || {
+            "an empty id window would take every repeated publish for a new event; use at least 1 id and 1s".to_owned()
         });
-        check(self.admin.listen.ip().is_loopback(), "admin.listen", &|| {
+        check.at_least(self.storage.tail_ring, TAIL_RING_MIN, "storage.tail_ring");
+        check.at_least(self.storage.epoch, EPOCH_MIN, "storage.epoch");
+        check.that(self.storage.epoch <= EPOCH_MAX, "storage.epoch", || {
+            format!("{} is too large; use at most {EPOCH_MAX}", self.storage.epoch)
+        });
+        self.check_sandbox(&mut check);
+        self.check_mail(&mut check);
+        if let Err(error) = crate::logs::filter(&self.log.filter) {
+            check.that(false, "log.filter", || error.to_string());
+        }
+        check.0
+    }
+
+    fn check_listeners(&self, check: &mut Check) {
+        let quic = &self.quic;
+        let pair = quic.certificate.is_some() == quic.key.is_some();
+        check
+            .that(pair, "quic.certificate", || "`certificate` and `key` belong together; give both or none".to_owned());
+        let is_secured = quic.certificate.is_some() && !quic.tokens.is_empty();
+        check.that(quic.listen.ip().is_loopback() || is_secured, "quic.listen", || {
+            format!("`{}` is not loopback; give `certificate`, `key` and `tokens`, or listen on 127.0.0.1", quic.listen)
+        });
+        check.that(quic.sessions > 0, "quic.sessions", || "0 would turn every producer away".to_owned());
+        for token in &quic.tokens {
+            check.that(crate::catalog::from_digits(token).is_some(), "quic.tokens", || {
+                "a token's SHA-256 has 64 hexadecimal digits; make it with `printf %s TOKEN | sha256sum`".to_owned()
+            });
+        }
+        check.that(self.admin.listen.ip().is_loopback(), "admin.listen", || {
             format!(
                 "`{}` is not loopback; the admin API is served on this machine only, use an ssh tunnel or a proxy",
                 self.admin.listen
             )
         });
-        let window = self.publish.id_window_ids > 0 && self.publish.id_window.0.0 > 0;
-        check(window, "publish.id_window", &|| {
-            "an empty id window would take every repeated publish for a new event; use at least 1 id and 1s".to_owned()
+    }
+
+    fn check_sandbox(&self, check: &mut Check) {
+        let sandbox = &self.sandbox;
+        check.that(sandbox.guest_threads <= GUEST_THREADS_MAX, "sandbox.guest_threads", || {
+            format!("{} is more than {GUEST_THREADS_MAX}; 0 means one per core", sandbox.guest_threads)
         });
-        let small = |size: Size, least: Size| format!("{size} is too small; use at least {least}");
-        check(self.storage.cache >= CACHE_MIN, "storage.cache", &|| small(self.storage.cache, CACHE_MIN));
-        let ring = self.storage.tail_ring;
-        check(ring >= TAIL_RING_MIN, "storage.tail_ring", &|| small(ring, TAIL_RING_MIN));
-        let threads = self.sandbox.guest_threads;
-        check(threads <= GUEST_THREADS_MAX, "sandbox.guest_threads", &|| {
-            format!("{threads} is more than {GUEST_THREADS_MAX}; 0 means one per core")
+        check.that(sandbox.instances > 0 && sandbox.reuse > 0, "sandbox.instances", || {
+            "`instances` and `reuse` must be at least 1".to_owned()
         });
-        problems
+        check.at_least(sandbox.memory, Size::mib(1), "sandbox.memory");
+        check.at_least(sandbox.component, Size(1 << 10), "sandbox.component");
+        let timed = sandbox.cpu.0.0 > 0 && sandbox.wall.0.0 > 0;
+        check.that(timed, "sandbox.cpu", || "`cpu` and `wall` must be more than 0".to_owned());
+    }
+
+    fn check_mail(&self, check: &mut Check) {
+        let mail = &self.mail;
+        let has_sender = mail.host.is_none() || mail.sender.is_some();
+        check.that(has_sender, "mail.sender", || "a relay needs a sender, such as `bus@shop.example`".to_owned());
+        let login = mail.username.is_some() == mail.password_file.is_some();
+        check.that(login, "mail.username", || {
+            "`username` and `password_file` belong together; give both or none".to_owned()
+        });
     }
 }

@@ -29,7 +29,9 @@ fn the_printed_config_reads_back_the_same() {
     config.quic.certificate = Some("a.pem".into());
     config.quic.key = Some("b.pem".into());
     config.admin.allowed_hosts = vec!["bus.example".into()];
-    config.storage.cache = crate::quantity::Size::mib(96);
+    config.storage.epoch = crate::quantity::Size::mib(96);
+    config.mail.host = Some("relay.example".into());
+    config.mail.sender = Some("a@example.com".into());
     let text = config.print();
     assert_eq!(Config::parse("p", &text).unwrap(), config, "{text}");
 }
@@ -63,17 +65,21 @@ fn a_typo_is_told_with_place_and_hint() {
 #[test]
 fn a_quantity_without_a_unit_is_refused() {
     check("[publish]\nid_window = \"30\"\n", &["bugle.toml:2:13", "`30` is not a duration", "`30s`"]);
-    check("[storage]\ncache = \"4MB\"\n", &["`4MB` is not a size", "`4MiB`"]);
+    check("[storage]\nepoch = \"4MB\"\n", &["`4MB` is not a size", "`4MiB`"]);
 }
 
 #[test]
 fn values_that_cannot_work_are_all_told_at_once() {
     check(
-        "[quic]\nlisten = \"0.0.0.0:1\"\n[admin]\nlisten = \"0.0.0.0:2\"\n[storage]\ncache = \"1B\"\n",
-        &["quic.listen", "certificate", "admin.listen", "loopback", "storage.cache: 1B is too small"],
+        "[quic]\nlisten = \"0.0.0.0:1\"\n[admin]\nlisten = \"0.0.0.0:2\"\n[storage]\nepoch = \"1B\"\n",
+        &["quic.listen", "certificate", "admin.listen", "loopback", "storage.epoch: 1B is too small"],
     );
     check("[quic]\nkey = \"k.pem\"\n", &["belong together"]);
     check("[publish]\nid_window_ids = 0\n", &["publish.id_window"]);
+    check("[mail]\nhost = \"relay.example\"\n", &["mail.sender"]);
+    check("[mail]\nusername = \"u\"\n", &["belong together"]);
+    check("[quic]\ntokens = [\"secret\"]\n", &["quic.tokens", "64 hexadecimal"]);
+    check("[log]\nfilter = \"a=b=c\"\n", &["log.filter"]);
     check("data_dir = \"\"\n", &["data_dir: name a directory"]);
     check("[sandbox]\nguest_threads = 4096\n", &["sandbox.guest_threads"]);
 }

@@ -16,6 +16,10 @@ pub struct Grants {
     /// Origins that `http` may call: `https://api.example.com`, `http://127.0.0.1:8080`, `https://*.example.com`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<String>,
+    /// Private networks that names may lead to, such as `10.0.0.0/8`; without it only an origin written as an address or
+    /// `localhost` reaches one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<String>,
     /// Topics that `publish` may use; `orders.*` stands for all that start so.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub publish: Vec<String>,
@@ -23,52 +27,11 @@ pub struct Grants {
     pub kv: bool,
     /// Whether the plugin may pause its subscription (for a receiver that says that it is gone).
     pub pause: bool,
-    /// The relay for `mail`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mail: Option<MailGrant>,
+    /// Whether `mail` may be sent over the relay of the host's config.
+    pub mail: bool,
     /// Secrets by the name in the manifest.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretSource>,
-}
-
-/// How the connection to the relay is protected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Security {
-    /// TLS after a plain greeting; refused if the relay has none.
-    #[default]
-    Starttls,
-    /// TLS from the first byte.
-    Tls,
-    /// None: only for a relay on this machine.
-    None,
-}
-
-/// An SMTP relay and what may be sent over it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MailGrant {
-    /// Host name or address.
-    pub host: String,
-    /// Port. Usual: 587 with `starttls`, 465 with `tls`.
-    pub port: u16,
-    /// `starttls` (default), `tls` or `none`.
-    #[serde(default)]
-    pub security: Security,
-    /// User at the relay.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// Password at the relay: the name of one of the secrets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password: Option<SecretSource>,
-    /// Sender when the plugin names none.
-    pub sender: String,
-    /// Further senders that the plugin may name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub senders: Vec<String>,
-    /// Right side of each Message-ID.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub domain: Option<String>,
 }
 
 /// Where a secret comes from. The CLI reads `env` and `file` on its side and sends the value.
@@ -162,23 +125,11 @@ impl Grants {
             let problem = format!("has `{bad}`; write an origin such as `https://api.example.com`, without path");
             return Err(("grants.egress", problem));
         }
-        if let Some(mail) = &self.mail {
-            if mail.host.is_empty() || mail.port == 0 {
-                return Err(("grants.mail", "needs a host and a port".to_owned()));
-            }
-            if mail.username.is_some() != mail.password.is_some() {
-                return Err(("grants.mail", "needs `username` and `password` together".to_owned()));
-            }
-        }
         Ok(())
     }
 
     fn each_secret(&mut self) -> impl Iterator<Item = (&str, &mut SecretSource)> {
-        let password = self.mail.iter_mut().flat_map(|mail| mail.password.iter_mut());
-        self.secrets
-            .iter_mut()
-            .map(|(name, source)| (name.as_str(), source))
-            .chain(password.map(|source| ("mail.password", source)))
+        self.secrets.iter_mut().map(|(name, source)| (name.as_str(), source))
     }
 
     /// The same without the value of any secret.

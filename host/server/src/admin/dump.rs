@@ -1,0 +1,159 @@
+//! `/v1/dump`: where every event stands for every subscription, as the rows on disk say, for the independent checker.
+//!
+//! The lines are those of tests/checker: `log`, `state`, `scan-end`. Payloads are not shown, only their SHA-256. Taken for one
+//! moment when nothing moves; on a busy host later events may be missing.
+//!
+//! Invariant: only durable rows are read, never what a machine holds in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use bugle_broker::Bus;
+use bugle_core::code::Code;
+use bugle_core::event::{Class, StoredEvent};
+use bugle_core::ids::{Offset, Position};
+use bugle_core::row::CHUNK_OFFSETS;
+use bugle_core::spec::Subscription;
+use bugle_store::{EventBounds, ReadError, Store, SubscriptionRows};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::failure::Failure;
+use crate::host::Host;
+
+/// Read at once.
+const PAGE: EventBounds = EventBounds { events_max: 4096, bytes_max: 4 << 20 };
+
+/// Dead letters read at once.
+const KEPT_MAX: usize = 1000;
+
+pub(super) async fn dump(State(host): State<Arc<Host>>) -> Result<Response, Failure> {
+    let bus = host.bus().clone();
+    let written = tokio::task::spawn_blocking(move || write(&bus)).await;
+    let lines = written
+        .map_err(|error| Failure::internal(Code::Unavailable, &error))?
+        .map_err(|error| Failure::internal(Code::StorageFailed, &error))?;
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+/// What the rows say of one subscription.
+struct Standing {
+    spec: Subscription,
+    rows: SubscriptionRows,
+    waiting: BTreeSet<Offset>,
+    dead: BTreeSet<Position>,
+    unknown: BTreeSet<Position>,
+}
+
+fn write(bus: &Bus) -> Result<String, ReadError> {
+    let store = bus.store();
+    let topics: BTreeMap<_, _> = bus.topics().into_iter().map(|topic| (topic.id, topic.name)).collect();
+    let specs = bus.subscriptions().into_iter();
+    let standings: Vec<Standing> = specs.map(|spec| Standing::read(store, spec)).collect::<Result<_, _>>()?;
+    let mut lines = String::new();
+    let mut put = |line: serde_json::Value| {
+        lines.push_str(&line.to_string());
+        lines.push('\n');
+    };
+    let (mut events, mut states) = (0u64, 0u64);
+    let mut from = Offset(0);
+    loop {
+        let page = store.events(from, PAGE)?;
+        if page.events.is_empty() {
+            break;
+        }
+        from = page.next;
+        for stored in &page.events {
+            let topic = topics.get(&stored.topic).map_or("", |name| name);
+            put(log_line(stored, topic));
+            events += 1;
+            for standing in standings.iter().filter(|standing| standing.spec.topics.contains(&stored.topic)) {
+                let subscription = &*standing.spec.name;
+                let position = stored.position.to_string();
+                let state = standing.state(stored);
+                put(json!({ "kind": "state", "subscription": subscription, "position": position, "state": state }));
+                states += 1;
+            }
+        }
+    }
+    put(json!({ "kind": "scan-end", "events": events, "states": states }));
+    Ok(lines)
+}
+
+fn log_line(stored: &StoredEvent, topic: &str) -> serde_json::Value {
+    let event = &stored.event;
+    let digest: String = Sha256::digest(event.data()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut line = json!({
+        "kind": "log",
+        "position": stored.position.to_string(),
+        "topic": topic,
+        "source": event.source(),
+        "id": event.id(),
+        "type": event.kind(),
+        "class": event.class().word(),
+        "digest": digest,
+    });
+    if let (Some(key), Some(fields)) = (event.key(), line.as_object_mut()) {
+        fields.insert("key".to_owned(), key.into());
+    }
+    line
+}
+
+impl Standing {
+    fn read(store: &Store, spec: Subscription) -> Result<Standing, ReadError> {
+        let rows = store.subscription(spec.id)?;
+        let (mut dead, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+        loop {
+            let page = store.dead(spec.id, dead.last().copied(), KEPT_MAX)?;
+            if page.is_empty() {
+                break;
+            }
+            dead.extend(page.into_iter().map(|entry| entry.position));
+        }
+        loop {
+            let page = store.unknown(spec.id, unknown.last().copied(), KEPT_MAX)?;
+            if page.is_empty() {
+                break;
+            }
+            unknown.extend(page.into_iter().map(|entry| entry.position));
+        }
+        Ok(Standing { waiting: rows.waiting.iter().map(|(offset, _)| *offset).collect(), spec, rows, dead, unknown })
+    }
+
+    fn state(&self, stored: &StoredEvent) -> &'static str {
+        let position = stored.position;
+        if !self.spec.filter.matches(&stored.event) {
+            "filtered"
+        } else if self.dead.contains(&position) {
+            "dead"
+        } else if self.unknown.contains(&position) {
+            "unknown"
+        } else if self.is_settled(position.offset) {
+            "acked"
+        } else if self.waiting.contains(&position.offset) {
+            "waiting"
+        } else {
+            "ready"
+        }
+    }
+
+    fn is_settled(&self, offset: Offset) -> bool {
+        // Lanes are per class, but one cursor, that of the default class, covers all of them.
+        let class = Class::default();
+        let cursor = self.rows.cursors.iter().find(|(found, _)| *found == class);
+        if cursor.is_some_and(|(_, row)| offset < row.floor) {
+            return true;
+        }
+        let number = offset.0 / CHUNK_OFFSETS;
+        let bit = offset.0 % CHUNK_OFFSETS;
+        let chunks = self.rows.chunks.iter();
+        let mut of_class = chunks.filter(|(found, at, _)| *found == class && *at == number);
+        of_class.any(|(_, _, chunk)| {
+            let word = usize::try_from(bit / 64).ok().and_then(|word| chunk.0.get(word));
+            word.is_some_and(|word| word & (1 << (bit % 64)) != 0)
+        })
+    }
+}

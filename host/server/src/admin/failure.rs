@@ -1,0 +1,168 @@
+//! Every answer that is not 2xx: a status for programs, a stable code, a message for people.
+//!
+//! Knows the errors of the parts a handler calls and which code each one is; never shows a payload.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use bugle_broker::{CreateTopicError, KvWriteError, ReadError, Stopped, SubscriptionError};
+use bugle_core::code::Code;
+
+use crate::api;
+use crate::host::{ApplyError, DeployError};
+
+/// A refusal.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    code: Code,
+    message: String,
+}
+
+/// What a handler gives.
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
+
+impl Failure {
+    /// A refusal with a code and a message; the code decides the status.
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Failure {
+        let message = message.into();
+        let status = status(code);
+        Failure { status, code, message }
+    }
+
+    /// A failure of the host, told with its causes and logged here, where it is handled.
+    pub(super) fn internal(code: Code, error: &dyn std::error::Error) -> Failure {
+        let message = chain(error);
+        tracing::error!(error = %message, "an admin request failed");
+        Failure::new(code, message)
+    }
+
+    /// The caller's mistake.
+    pub(super) fn invalid(message: impl Into<String>) -> Failure {
+        Failure::new(Code::Invalid, message)
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    message
+}
+
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Denied => StatusCode::FORBIDDEN,
+        Code::NotFound | Code::UnknownTopic => StatusCode::NOT_FOUND,
+        Code::Exists | Code::Conflict => StatusCode::CONFLICT,
+        Code::TooLarge | Code::EventTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::Quota => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unavailable | Code::GoingAway => StatusCode::SERVICE_UNAVAILABLE,
+        Code::StorageFailed | Code::DiskFull => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let code = self.code.text().to_owned();
+        let message = self.message;
+        (self.status, Json(api::Failure { code, message })).into_response()
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Failure {
+        Failure::internal(Code::StorageFailed, &error)
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(error: Stopped) -> Failure {
+        Failure::new(Code::Unavailable, error.to_string())
+    }
+}
+
+impl From<CreateTopicError> for Failure {
+    fn from(error: CreateTopicError) -> Failure {
+        match &error {
+            CreateTopicError::Exists(_) => Failure::new(Code::Exists, error.to_string()),
+            CreateTopicError::Read(_) => Failure::internal(Code::StorageFailed, &error),
+            CreateTopicError::Stopped(_) => Failure::internal(Code::Unavailable, &error),
+        }
+    }
+}
+
+impl From<SubscriptionError> for Failure {
+    fn from(error: SubscriptionError) -> Failure {
+        match &error {
+            SubscriptionError::NotFound(name) => Failure::new(
+                Code::NotFound,
+                format!("there is no subscription `{name}`; `bugle subscription list` shows them"),
+            ),
+            SubscriptionError::FilterTooDeep { .. } | SubscriptionError::Empty(_) => {
+                Failure::invalid(error.to_string())
+            }
+            SubscriptionError::Read(_) => Failure::internal(Code::StorageFailed, &error),
+            SubscriptionError::Stopped(_) => Failure::internal(Code::Unavailable, &error),
+        }
+    }
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Failure {
+        match error {
+            ApplyError::Bus(error) => error.into(),
+            ApplyError::Read(error) => error.into(),
+            error => Failure::new(error.code(), chain(&error)),
+        }
+    }
+}
+
+impl From<DeployError> for Failure {
+    fn from(error: DeployError) -> Failure {
+        Failure::new(error.code(), chain(&error))
+    }
+}
+
+impl From<KvWriteError> for Failure {
+    fn from(error: KvWriteError) -> Failure {
+        match &error {
+            KvWriteError::Read { .. } => Failure::internal(Code::StorageFailed, &error),
+            KvWriteError::Stopped { .. } => Failure::internal(Code::Unavailable, &error),
+        }
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Failure {
+        Failure::invalid(crate::hint::explain(&rejection.body_text()))
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Failure {
+        Failure::invalid(rejection.body_text())
+    }
+}
+
+/// Answers a path that nothing is at.
+pub(super) async fn no_such_route(uri: Uri) -> Failure {
+    Failure::new(
+        Code::NotFound,
+        format!("there is nothing at `{}`; the routes are listed in docs/operating-guide.md", uri.path()),
+    )
+}
+
+/// Answers a method that a path does not take.
+pub(super) async fn no_such_method(uri: Uri) -> Response {
+    let message = format!("`{}` does not take this method", uri.path());
+    let mut failure = Failure::invalid(message);
+    failure.status = StatusCode::METHOD_NOT_ALLOWED;
+    failure.into_response()
+}

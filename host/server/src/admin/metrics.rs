@@ -1,0 +1,199 @@
+//! `/metrics` in Prometheus text form.
+//!
+//! Knows the names and where the numbers come from; counts nothing itself. Labels are names of subscriptions and plugins, never
+//! keys or ids, so their number stays small.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use bugle_broker::Throughput;
+use bugle_core::ids::Name;
+
+use crate::host::Host;
+
+/// Version 0.0.4 of the text format.
+const TEXT: &str = "text/plain; version=0.0.4";
+
+pub(super) async fn show(State(host): State<Arc<Host>>) -> Response {
+    let mut page = Page::default();
+    process(&mut page, &host);
+    commits(&mut page, &host);
+    producers(&mut page, &host);
+    subscriptions(&mut page, &host).await;
+    plugins(&mut page, &host);
+    ([(CONTENT_TYPE, TEXT)], page.0).into_response()
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: u64) {
+        let _ = match labels {
+            "" => writeln!(self.0, "{name} {value}"),
+            labels => writeln!(self.0, "{name}{{{labels}}} {value}"),
+        };
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, "counter", help);
+        self.line(name, "", value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, "gauge", help);
+        self.line(name, "", value);
+    }
+
+    fn each<T>(
+        &mut self,
+        kind: &str,
+        name: &str,
+        help: &str,
+        label: &str,
+        all: &[(Name, T)],
+        value: impl Fn(&T) -> u64,
+    ) {
+        self.head(name, kind, help);
+        for (owner, counts) in all {
+            self.line(name, &format!("{label}=\"{owner}\""), value(counts));
+        }
+    }
+}
+
+fn process(page: &mut Page, host: &Host) {
+    let memory = "process_resident_memory_bytes";
+    page.gauge(memory, "Resident memory.", crate::host::resident_bytes());
+    let uptime = "bugle_uptime_seconds";
+    page.gauge(uptime, "Seconds since the start.", host.uptime().as_secs());
+}
+
+fn commits(page: &mut Page, host: &Host) {
+    let bus = host.bus();
+    let counts = bus.commits();
+    page.counter("bugle_events_total", "Events stored.", counts.events.get());
+    page.counter("bugle_duplicates_total", "Publishes recognised as repeated.", counts.duplicates.get());
+    page.counter("bugle_refused_total", "Events and batches refused.", counts.refused.get());
+    page.counter("bugle_disk_full_total", "Batches refused for lack of disk.", counts.disk_full.get());
+    page.counter("bugle_commits_total", "Atomic batches written.", counts.commits.get());
+    // Every commit is synced once and nothing else is, so the two are one number under two names.
+    page.counter("bugle_fsyncs_total", "Syncs of the write-ahead log.", counts.commits.get());
+    page.counter("bugle_commit_bytes_total", "Bytes of those batches.", counts.bytes.get());
+    page.counter("bugle_commit_rows_total", "Rows of those batches.", counts.rows.get());
+    page.counter("bugle_commit_microseconds_total", "Time inside commits.", counts.commit_us.get());
+    page.counter("bugle_id_lookups_total", "Ids looked up to judge duplicates.", counts.lookups.get());
+    page.gauge("bugle_log_end", "Offset after the last event.", bus.end().0);
+    page.gauge("bugle_tail_ring_bytes", "Events in memory.", bus.ring_bytes() as u64);
+    page.gauge("bugle_disk_full", "1 while publishing is refused for lack of disk.", u64::from(bus.is_disk_full()));
+}
+
+fn producers(page: &mut Page, host: &Host) {
+    let counts = host.producers();
+    page.gauge("bugle_sessions", "Producers connected.", counts.open);
+    page.counter("bugle_sessions_total", "Sessions opened.", counts.opened);
+    page.counter("bugle_sessions_refused_total", "Connections that got no session.", counts.turned_away);
+    page.counter("bugle_sessions_broken_total", "Sessions ended by a client's mistake.", counts.broken);
+    page.counter("bugle_received_events_total", "Events received.", counts.events);
+    page.counter("bugle_received_bytes_total", "Bytes of publish frames received.", counts.bytes);
+}
+
+async fn subscriptions(page: &mut Page, host: &Host) {
+    let all = host.bus().throughputs();
+    let label = "subscription";
+    let mut counter = |name: &str, help: &str, value: &dyn Fn(&Throughput) -> u64| {
+        page.each("counter", name, help, label, &all, value);
+    };
+    counter("bugle_attempts_total", "Attempts started.", &|counts| counts.attempts);
+    counter("bugle_delivered_total", "Deliveries acked.", &|counts| counts.acked);
+    counter("bugle_retried_total", "Attempts to be repeated.", &|counts| counts.nacked + counts.broke + counts.lapsed);
+    counter("bugle_rejected_total", "Deliveries rejected by the plugin.", &|counts| counts.rejected);
+    counter("bugle_deferred_total", "Attempts put off.", &|counts| counts.deferred);
+    counter("bugle_unknown_total", "Attempts that may have been sent.", &|counts| counts.unknown);
+    counter("bugle_conflicts_total", "Attempts run again after a conflict.", &|counts| counts.conflicts);
+    counter("bugle_not_started_total", "Attempts that never started.", &|counts| counts.not_started);
+    counter("bugle_store_reads_total", "Reads of events from the disk.", &|counts| counts.store_reads);
+    let suppressed = "bugle_suppressed_total";
+    page.each(
+        "counter",
+        suppressed,
+        "Side effects skipped because they were done before.",
+        label,
+        &all_suppressed(host),
+        |count| *count,
+    );
+    gauges(page, host).await;
+    histogram(page, &all);
+}
+
+fn all_suppressed(host: &Host) -> Vec<(Name, u64)> {
+    let names = host.bus().subscriptions().into_iter().map(|spec| spec.name);
+    names.map(|name| (name.clone(), host.tally().suppressed(&name))).collect()
+}
+
+async fn gauges(page: &mut Page, host: &Host) {
+    let mut all = Vec::new();
+    for status in host.bus().statuses().await {
+        all.push((status.spec.name.clone(), status));
+    }
+    let label = "subscription";
+    page.each(
+        "gauge",
+        "bugle_backlog",
+        "Offsets from the floor to the end of the log: an upper bound.",
+        label,
+        &all,
+        |status| status.backlog_max,
+    );
+    page.each("gauge", "bugle_in_flight", "Attempts that run.", label, &all, |status| {
+        status.machine.as_ref().map_or(0, |machine| machine.in_flight as u64)
+    });
+    page.each("gauge", "bugle_waiting", "Deliveries that wait for their next attempt.", label, &all, |status| {
+        status.machine.as_ref().map_or(0, |machine| machine.waiting as u64)
+    });
+    page.each("gauge", "bugle_paused", "1 while paused.", label, &all, |status| {
+        status.machine.as_ref().map_or(0, |machine| u64::from(machine.paused.is_some()))
+    });
+}
+
+fn histogram(page: &mut Page, all: &[(Name, Throughput)]) {
+    let name = "bugle_settle_milliseconds";
+    page.head(name, "histogram", "From publish to settled, acked deliveries.");
+    for (subscription, counts) in all {
+        let mut below = 0;
+        let mut sum = 0;
+        for (bound, count) in counts.settle_ms.buckets() {
+            below += count;
+            sum += bound.0 * count;
+            let labels = format!("subscription=\"{subscription}\",le=\"{}\"", bound.0);
+            page.line(&format!("{name}_bucket"), &labels, below);
+        }
+        let labels = format!("subscription=\"{subscription}\"");
+        page.line(&format!("{name}_bucket"), &format!("{labels},le=\"+Inf\""), below);
+        // An upper bound: buckets are 19 % wide and each counts as its upper edge.
+        page.line(&format!("{name}_sum"), &labels, sum);
+        page.line(&format!("{name}_count"), &labels, below);
+    }
+}
+
+fn plugins(page: &mut Page, host: &Host) {
+    let all = host.tally().broken();
+    page.each("counter", "bugle_plugin_traps_total", "Calls that trapped.", "plugin", &all, |broken| broken.trapped);
+    page.each(
+        "counter",
+        "bugle_plugin_timeouts_total",
+        "Calls stopped for taking too long.",
+        "plugin",
+        &all,
+        |broken| broken.timed_out,
+    );
+    page.each("counter", "bugle_plugin_limits_total", "Calls stopped by a limit.", "plugin", &all, |broken| {
+        broken.limited
+    });
+}

@@ -1,0 +1,87 @@
+//! The one table of routes: path, method, permission, handler.
+//!
+//! Invariant: a route exists only through this table, so each one has a permission, and a test walks it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, delete, get, post, put};
+
+use super::{dump, gate, kv, lookups, metrics, plugins, status, subscriptions, tail, topics};
+use crate::host::Host;
+
+/// Who may call a route. One token stands for all rights today; the distinction is what finer ones will be made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Anyone on this machine.
+    Open,
+    /// Reads: needs the token.
+    Read,
+    /// Changes something: needs the token.
+    Change,
+}
+
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    permission: Permission,
+    handler: MethodRouter<Arc<Host>>,
+}
+
+/// Largest body but for components: a definition with its secrets, or a kv value.
+const BODY_BYTES_MAX: usize = 2 << 20;
+
+#[rustfmt::skip]
+fn table() -> Vec<Route> {
+    use Permission::{Change, Open, Read};
+    let route = |method, path, permission, handler| Route { method, path, permission, handler };
+    let component = DefaultBodyLimit::max(plugins::COMPONENT_BYTES_MAX);
+    vec![
+        route("GET", "/health", Open, get(status::health)),
+        route("GET", "/metrics", Open, get(metrics::show)),
+        route("GET", "/v1/status", Read, get(status::show)),
+        route("GET", "/v1/topics", Read, get(topics::list)),
+        route("POST", "/v1/topics", Change, post(topics::create)),
+        route("GET", "/v1/topics/{topic}", Read, get(topics::show)),
+        route("GET", "/v1/topics/{topic}/events", Read, get(tail::events)),
+        route("GET", "/v1/topics/{topic}/ids", Read, get(lookups::id)),
+        route("GET", "/v1/subscriptions", Read, get(subscriptions::list)),
+        route("PUT", "/v1/subscriptions/{name}", Change, put(subscriptions::apply)),
+        route("GET", "/v1/subscriptions/{name}", Read, get(subscriptions::show)),
+        route("DELETE", "/v1/subscriptions/{name}", Change, delete(subscriptions::remove)),
+        route("POST", "/v1/subscriptions/{name}/pause", Change, post(subscriptions::pause)),
+        route("POST", "/v1/subscriptions/{name}/resume", Change, post(subscriptions::resume)),
+        route("GET", "/v1/plugins", Read, get(plugins::list)),
+        route("PUT", "/v1/plugins/{name}", Change, put(plugins::deploy).layer(component)),
+        route("GET", "/v1/plugins/{name}", Read, get(plugins::show)),
+        route("GET", "/v1/records", Read, get(lookups::records)),
+        route("GET", "/v1/dead", Read, get(lookups::dead)),
+        route("GET", "/v1/kv/{store}", Read, get(kv::scan)),
+        route("GET", "/v1/kv/{store}/{*key}", Read, get(kv::read)),
+        route("PUT", "/v1/kv/{store}/{*key}", Change, put(kv::write)),
+        route("DELETE", "/v1/kv/{store}/{*key}", Change, delete(kv::remove)),
+        route("GET", "/v1/dump", Read, get(dump::dump)),
+    ]
+}
+
+/// Method, path and permission of every route.
+#[must_use]
+pub fn permissions() -> Vec<(&'static str, &'static str, Permission)> {
+    let row = |route: Route| (route.method, route.path, route.permission);
+    table().into_iter().map(row).collect()
+}
+
+/// Every route behind its gate.
+pub(super) fn all(host: &Arc<Host>) -> Router<Arc<Host>> {
+    let mut router = Router::new();
+    for Route { path, permission, handler, .. } in table() {
+        let guarded = match permission {
+            Permission::Open => handler,
+            Permission::Read | Permission::Change => handler.layer(from_fn_with_state(Arc::clone(host), gate::token)),
+        };
+        router = router.route(path, guarded);
+    }
+    router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+}

@@ -1,0 +1,308 @@
+//! The JSON of the admin API, shared by the server and the command line.
+//!
+//! Additive changes only: a field may be added, none is renamed or removed. Positions, revisions and times are text, so that no
+//! client has to know how they are made. Knows nothing of HTTP.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::definition::Definition;
+
+/// Every answer that is not 2xx.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Stable code, as in the table of codes.
+    pub code: String,
+    /// What was attempted, on what, and what to do.
+    pub message: String,
+}
+
+/// A topic to create.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicView {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub id: u32,
+    /// Names of the subscriptions that cover it.
+    pub subscriptions: Vec<String>,
+}
+
+/// What applying a definition would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// `create`, `change` or `none`.
+    pub action: String,
+    /// Where a new subscription would start.
+    pub start: String,
+    /// How many stored events it would get at once.
+    pub events: u64,
+}
+
+/// Why a subscription does not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseView {
+    /// `operator`, `plugin` or `host`.
+    pub by: String,
+    /// For people.
+    pub reason: String,
+}
+
+/// A request to pause.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PauseRequest {
+    /// For people.
+    pub reason: String,
+}
+
+/// A subscription and what it is doing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionView {
+    /// Its number.
+    pub id: u32,
+    /// `running`, `paused` or `stopped`.
+    pub state: String,
+    /// Who paused it and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<PauseView>,
+    /// Why it cannot run (no plugin of that name, its settings refused).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Where it starts; only in the answer that created it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    /// What it is doing now.
+    pub status: SubscriptionStatus,
+    /// As applied, without the value of any secret.
+    pub definition: Definition,
+}
+
+/// Counters and gauges of one subscription.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionStatus {
+    /// Everything below is settled.
+    pub floor: String,
+    /// Offsets of the log from the floor to the end: an upper bound of what is not settled.
+    pub backlog: u64,
+    /// Events read and not yet started.
+    pub ready: u64,
+    /// Attempts that run now.
+    pub in_flight: u64,
+    /// Deliveries that wait for their next attempt.
+    pub waiting: u64,
+    /// Attempts started since the host started.
+    pub attempts: u64,
+    /// Deliveries acked since the host started.
+    pub delivered: u64,
+    /// Attempts to be repeated since the host started.
+    pub retried: u64,
+    /// Deliveries given up since the host started.
+    pub dead: u64,
+    /// Side effects skipped because they were done before, since the host started.
+    pub suppressed: u64,
+    /// Publish to settled, the median, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settle_ms_p50: Option<u64>,
+    /// Publish to settled, the slowest hundredth, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settle_ms_p99: Option<u64>,
+}
+
+/// A plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginView {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of the active component.
+    pub revision: String,
+    /// Version from its manifest.
+    pub version: String,
+    /// Description from its manifest.
+    pub description: String,
+    /// Size of the component.
+    pub bytes: u64,
+    /// When it became active.
+    pub deployed_at: String,
+    /// Names of the subscriptions that use it.
+    pub subscriptions: Vec<String>,
+}
+
+/// A send record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordView {
+    /// The subscription.
+    pub subscription: String,
+    /// The event.
+    pub position: String,
+    /// The event's `id`.
+    pub event_id: String,
+    /// Business key.
+    pub business_key: String,
+    /// Recipient.
+    pub recipient: String,
+    /// Status word.
+    pub status: String,
+    /// Provider.
+    pub provider: String,
+    /// The provider's reference.
+    pub provider_reference: String,
+    /// Detail.
+    pub detail: String,
+    /// Attempt that noted it.
+    pub attempt: u32,
+    /// When it was noted.
+    pub at: String,
+}
+
+/// A dead letter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeadView {
+    /// The subscription.
+    pub subscription: String,
+    /// The event's position.
+    pub position: String,
+    /// Stable word: `rejected`, `attempts-exhausted`.
+    pub cause: String,
+    /// The last reason.
+    pub reason: String,
+    /// Attempts spent.
+    pub attempts: u32,
+    /// When it was given up.
+    pub at: String,
+    /// The latest attempts: number, time and reason.
+    pub history: Vec<AttemptView>,
+    /// The event.
+    pub event: EventView,
+}
+
+/// One ended attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// Which try.
+    pub attempt: u32,
+    /// When it ended.
+    pub at: String,
+    /// Why it did not succeed.
+    pub reason: String,
+}
+
+/// An event in CloudEvents JSON form, beside where it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Where it is.
+    pub position: String,
+    /// Its topic.
+    pub topic: String,
+    /// When the host accepted it.
+    pub received: String,
+    /// The event: attributes, and `data` or `data_base64`.
+    pub event: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A page of events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TailPage {
+    /// The events, in log order.
+    pub events: Vec<EventView>,
+    /// Where to go on.
+    pub next: String,
+}
+
+/// What is known of an event id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdView {
+    /// `stored` or `not-in-window`.
+    pub state: String,
+    /// Where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+}
+
+/// A kv entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryView {
+    /// Key.
+    pub key: String,
+    /// Value, if it is text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Value in base64, if it is not text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_base64: Option<String>,
+    /// Changes with every write.
+    pub version: u64,
+}
+
+/// A page of kv entries, in key order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntriesPage {
+    /// The entries.
+    pub entries: Vec<EntryView>,
+    /// The key to go on after, if there may be more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Whether a conditional write was applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swapped {
+    /// `false`: the entry has another version.
+    pub applied: bool,
+}
+
+/// The host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Version of the host.
+    pub version: String,
+    /// How often this data directory was opened.
+    pub boot: u64,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// Where it keeps everything.
+    pub data_dir: String,
+    /// Where producers connect.
+    pub quic: String,
+    /// SHA-256 of its certificate.
+    pub fingerprint: String,
+    /// Where the next event goes.
+    pub next: String,
+    /// Number of topics.
+    pub topics: u64,
+    /// Events stored since the start.
+    pub events: u64,
+    /// Duplicates recognised since the start.
+    pub duplicates: u64,
+    /// Events refused since the start.
+    pub refused: u64,
+    /// Synced commits since the start.
+    pub commits: u64,
+    /// Resident memory in bytes.
+    pub memory: u64,
+    /// Subscriptions by name: state and numbers.
+    pub subscriptions: BTreeMap<String, SubscriptionSummary>,
+}
+
+/// One line of the status.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionSummary {
+    /// `running`, `paused` or `stopped`.
+    pub state: String,
+    /// Its plugin.
+    pub plugin: String,
+    /// Counters and gauges.
+    #[serde(flatten)]
+    pub status: SubscriptionStatus,
+}

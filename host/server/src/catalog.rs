@@ -1,0 +1,132 @@
+//! The form of definitions in the store: a version byte and JSON, or the bytes of a component.
+//!
+//! The store and the broker see opaque bytes. Knows nothing of where they are kept.
+//!
+//! Invariant: a row of an unknown version is refused with its name, never guessed at.
+
+use bugle_core::ids::Revision;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::definition::Definition;
+
+/// First byte of each JSON row. A change of form gets a new number and a reader for the old one.
+const VERSION: u8 = 1;
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicRow {
+    /// Its number.
+    pub id: u32,
+}
+
+/// A subscription.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionRow {
+    /// Its number.
+    pub id: u32,
+    /// As applied, secrets and all: the store is readable by the host's user only.
+    pub definition: Definition,
+}
+
+/// A plugin and its active revision; the component is a row of its own under that revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginRow {
+    /// SHA-256 of the component, 64 hexadecimal digits.
+    pub revision: String,
+    /// When it became active, in ms since 1970.
+    pub deployed_at: u64,
+    /// Size of the component.
+    pub bytes: u64,
+    /// Version from its manifest.
+    pub version: String,
+    /// Description from its manifest.
+    pub description: String,
+}
+
+/// A row that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the definition of {what} `{name}` in the store cannot be read ({problem}); was it written by a newer bugle?")]
+pub struct DecodeRowError {
+    what: &'static str,
+    name: String,
+    problem: String,
+}
+
+/// The bytes of a row.
+pub fn encode<T: Serialize>(row: &T) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    serde_json::to_writer(&mut bytes, row).expect("rows have text keys and a Vec takes every write");
+    bytes
+}
+
+/// The row of the bytes; `what` and `name` are for the error.
+pub fn decode<T: DeserializeOwned>(what: &'static str, name: &str, bytes: &[u8]) -> Result<T, DecodeRowError> {
+    let fail = |problem: String| DecodeRowError { what, name: name.to_owned(), problem };
+    match bytes.split_first() {
+        Some((&VERSION, json)) => serde_json::from_slice(json).map_err(|error| fail(error.to_string())),
+        Some((version, _)) => Err(fail(format!("version {version}"))),
+        None => Err(fail("it is empty".to_owned())),
+    }
+}
+
+/// All 64 digits of a revision.
+#[must_use]
+pub fn digits(revision: &Revision) -> String {
+    revision.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The 32 bytes of 64 hexadecimal digits.
+#[must_use]
+pub fn from_digits(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let pairs = text.as_bytes().chunks(2);
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        let pair = std::str::from_utf8(pair).ok()?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    let is_plain = text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    (text.len() == 64 && is_plain).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DecodeRowError, PluginRow, TopicRow, decode, encode};
+
+    #[test]
+    fn the_form_of_rows_is_pinned() {
+        assert_eq!(encode(&TopicRow { id: 7 }), b"\x01{\"id\":7}");
+        let plugin = PluginRow {
+            revision: "ab".into(),
+            deployed_at: 1,
+            bytes: 2,
+            version: "0.1.0".into(),
+            description: "d".into(),
+        };
+        let pinned = br#"{"revision":"ab","deployed_at":1,"bytes":2,"version":"0.1.0","description":"d"}"#;
+        assert_eq!(encode(&plugin), [&[1], &pinned[..]].concat());
+    }
+
+    #[test]
+    fn digits_go_there_and_back() {
+        let bytes = std::array::from_fn(|index| u8::try_from(index * 7).unwrap());
+        let text = super::digits(&bugle_core::ids::Revision(bytes));
+        assert_eq!(super::from_digits(&text), Some(bytes));
+        for bad in ["", "ab", &text[1..], &text.replace('0', "+"), &text.replace('0', "g")] {
+            assert_eq!(super::from_digits(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused_by_name() {
+        let check = |bytes: &[u8], told: &str| {
+            let read: Result<TopicRow, DecodeRowError> = decode("topic", "orders", bytes);
+            let error = read.unwrap_err().to_string();
+            assert!(error.contains("topic `orders`") && error.contains(told), "{error}");
+        };
+        check(b"\x02{\"id\":7}", "version 2");
+        check(b"", "empty");
+        check(b"\x01{\"id\":", "EOF");
+        assert_eq!(decode::<TopicRow>("topic", "o", b"\x01{\"id\":7}").unwrap().id, 7);
+    }
+}

@@ -1,0 +1,49 @@
+//! `bugle status`.
+
+use super::{Context, print};
+use crate::api::StatusView;
+
+pub(super) fn run(context: &Context) -> anyhow::Result<()> {
+    let status: StatusView = context.admin()?.get("/v1/status")?;
+    if context.json {
+        return print::json(&status);
+    }
+    print::pairs(&[
+        ("bugle", format!("{}, process {}, up {} s", status.version, status.pid, status.uptime_s)),
+        ("data", format!("{} (opened {} times)", status.data_dir, status.boot)),
+        ("producers", format!("{} (certificate {})", status.quic, status.fingerprint)),
+        ("log", format!("next {}, {} topics", status.next, status.topics)),
+        (
+            "since start",
+            format!(
+                "{} events, {} duplicates, {} refused, {} commits",
+                status.events, status.duplicates, status.refused, status.commits
+            ),
+        ),
+        ("memory", format!("{} MiB", status.memory >> 20)),
+    ])?;
+    print::line("")?;
+    let millis = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
+    let rows: Vec<_> = status
+        .subscriptions
+        .iter()
+        .map(|(name, line)| {
+            let numbers = &line.status;
+            vec![
+                name.clone(),
+                line.state.clone(),
+                line.plugin.clone(),
+                numbers.backlog.to_string(),
+                numbers.in_flight.to_string(),
+                numbers.delivered.to_string(),
+                numbers.retried.to_string(),
+                numbers.dead.to_string(),
+                millis(numbers.settle_ms_p50),
+                millis(numbers.settle_ms_p99),
+            ]
+        })
+        .collect();
+    let headings =
+        ["SUBSCRIPTION", "STATE", "PLUGIN", "BACKLOG", "IN FLIGHT", "DELIVERED", "RETRIED", "DEAD", "P50", "P99"];
+    print::table(&headings, &rows, "no subscriptions yet")
+}

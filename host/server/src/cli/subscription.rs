@@ -1,0 +1,209 @@
+//! `bugle subscription`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+
+use super::admin::{AdminClient, escape, query};
+use super::{Context, print};
+use crate::api::{PauseRequest, Plan, SubscriptionView};
+use crate::definition::{Definition, Start};
+
+/// What can be done with subscriptions.
+#[derive(Debug, Subcommand)]
+pub(super) enum SubscriptionCommand {
+    /// Create or change a subscription
+    #[command(
+        after_help = "Examples:\n  bugle subscription apply orders-webhook.toml\n  bugle subscription apply orders-webhook.toml --start earliest --yes\n\nA definition, in TOML or JSON:\n  name = \"orders-webhook\"\n  topics = [\"orders\"]\n  plugin = \"webhook\"\n  filter = { prefix = { type = \"order.\" } }\n  config = { url = \"https://api.example.com/hook\" }\n  grants = { egress = [\"https://api.example.com\"], secrets = { signing = { env = \"HOOK_SECRET\" } } }"
+    )]
+    Apply(ApplyArgs),
+    /// List subscriptions
+    #[command(after_help = "Example:\n  bugle subscription list")]
+    List,
+    /// Show a subscription
+    #[command(after_help = "Example:\n  bugle subscription show orders-webhook")]
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Stop delivering, keep everything
+    #[command(after_help = "Example:\n  bugle subscription pause orders-webhook --reason 'provider is down'")]
+    Pause {
+        /// Its name
+        name: String,
+        /// Why, for people
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Deliver again
+    #[command(after_help = "Example:\n  bugle subscription resume orders-webhook")]
+    Resume {
+        /// Its name
+        name: String,
+    },
+    /// Delete a subscription and its place in the log
+    #[command(after_help = "Example:\n  bugle subscription delete orders-webhook --yes")]
+    Delete {
+        /// Its name
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ApplyArgs {
+    /// The definition (.toml or .json)
+    file: PathBuf,
+    /// Where a new subscription starts: latest, earliest or a position; wins over the file
+    #[arg(long)]
+    start: Option<Start>,
+    /// Deliveries in flight at once; wins over the file
+    #[arg(long)]
+    concurrency: Option<u32>,
+    /// A setting of the plugin; wins over the file
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// Do not ask before old events are delivered
+    #[arg(long)]
+    yes: bool,
+    /// Only say what would happen
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(context: &Context, command: SubscriptionCommand) -> anyhow::Result<()> {
+    let admin = context.admin()?;
+    match command {
+        SubscriptionCommand::Apply(args) => apply(context, &admin, &args),
+        SubscriptionCommand::List => list(context, &admin),
+        SubscriptionCommand::Show { name } => {
+            let view: SubscriptionView = admin.get(&path(&name))?;
+            show(context, &view)
+        }
+        SubscriptionCommand::Pause { name, reason } => {
+            let path = format!("{}/pause", path(&name));
+            let view: SubscriptionView = admin.post(&path, &PauseRequest { reason })?;
+            show(context, &view)
+        }
+        SubscriptionCommand::Resume { name } => {
+            let path = format!("{}/resume", path(&name));
+            let view: SubscriptionView = admin.post(&path, &serde_json::json!({}))?;
+            show(context, &view)
+        }
+        SubscriptionCommand::Delete { name, yes } => {
+            if !yes {
+                bail!("deleting `{name}` forgets its place in the log and its waiting deliveries; add --yes to do it");
+            }
+            let deleted: serde_json::Value = admin.delete(&path(&name))?;
+            if context.json {
+                return print::json(&deleted);
+            }
+            print::line(&format!("deleted `{name}`"))
+        }
+    }
+}
+
+fn path(name: &str) -> String {
+    format!("/v1/subscriptions/{}", escape(name))
+}
+
+fn apply(context: &Context, admin: &AdminClient, args: &ApplyArgs) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(&args.file)
+        .with_context(|| format!("could not read the definition `{}`", args.file.display()))?;
+    let mut definition = Definition::parse(&args.file, &text)?;
+    definition.start = args.start.unwrap_or(definition.start);
+    definition.concurrency = args.concurrency.unwrap_or(definition.concurrency);
+    for setting in &args.settings {
+        let Some((name, value)) = setting.split_once('=') else {
+            bail!("`--set {setting}` has no `=`; write `--set NAME=VALUE`");
+        };
+        definition.config.insert(name.to_owned(), setting_value(value));
+    }
+    definition.check()?;
+    let base = args.file.parent().unwrap_or(Path::new("."));
+    definition.grants.read_secrets(base).map_err(anyhow::Error::msg)?;
+    let path = path(&definition.name);
+    let plan: Plan = admin.put(&format!("{path}{}", query(&[("plan", Some("true"))])), &definition)?;
+    let replays = plan.action == "create" && plan.events > 0;
+    let told = format!(
+        "`{}` starts at {} ({}): {} stored events will be delivered at once",
+        definition.name, definition.start, plan.start, plan.events
+    );
+    if args.dry_run {
+        return if context.json { print::json(&plan) } else { print::line(&format!("would {}; {told}", plan.action)) };
+    }
+    if replays && !args.yes {
+        bail!("{told}; add --yes to do that, or use `--start latest` to begin with new events");
+    }
+    if replays && !context.json {
+        print::line(&told)?;
+    }
+    let confirmed = query(&[("replay", replays.then_some("true"))]);
+    let view: SubscriptionView = admin.put(&format!("{path}{confirmed}"), &definition)?;
+    show(context, &view)
+}
+
+/// A setting from the command line: JSON where it parses as JSON, else text.
+fn setting_value(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+fn list(context: &Context, admin: &AdminClient) -> anyhow::Result<()> {
+    let views: Vec<SubscriptionView> = admin.get("/v1/subscriptions")?;
+    if context.json {
+        return print::json(&views);
+    }
+    let row = |view: &SubscriptionView| {
+        vec![
+            view.definition.name.clone(),
+            view.state.clone(),
+            view.definition.topics.join(", "),
+            view.definition.plugin.clone(),
+            view.status.backlog.to_string(),
+            view.status.delivered.to_string(),
+        ]
+    };
+    let rows: Vec<_> = views.iter().map(row).collect();
+    print::table(
+        &["SUBSCRIPTION", "STATE", "TOPICS", "PLUGIN", "BACKLOG", "DELIVERED"],
+        &rows,
+        "no subscriptions yet; make one with `bugle subscription apply FILE`",
+    )
+}
+
+fn show(context: &Context, view: &SubscriptionView) -> anyhow::Result<()> {
+    if context.json {
+        return print::json(view);
+    }
+    let status = &view.status;
+    let mut pairs = vec![("subscription", view.definition.name.clone()), ("state", view.state.clone())];
+    if let Some(paused) = &view.paused {
+        pairs.push(("paused by", format!("{}: {}", paused.by, paused.reason)));
+    }
+    if let Some(problem) = &view.problem {
+        pairs.push(("problem", problem.clone()));
+    }
+    pairs.extend([
+        ("topics", view.definition.topics.join(", ")),
+        ("plugin", view.definition.plugin.clone()),
+        ("settled below", status.floor.clone()),
+        (
+            "backlog",
+            format!(
+                "{} (ready {}, in flight {}, waiting {})",
+                status.backlog, status.ready, status.in_flight, status.waiting
+            ),
+        ),
+        (
+            "since start",
+            format!(
+                "delivered {}, retried {}, dead {}, suppressed {}",
+                status.delivered, status.retried, status.dead, status.suppressed
+            ),
+        ),
+    ]);
+    print::pairs(&pairs)
+}

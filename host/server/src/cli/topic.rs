@@ -1,0 +1,61 @@
+//! `bugle topic`.
+
+use clap::Subcommand;
+
+use super::admin::escape;
+use super::{Context, print};
+use crate::api::{NewTopic, TopicView};
+
+/// What can be done with topics.
+#[derive(Debug, Subcommand)]
+pub(super) enum TopicCommand {
+    /// Create a topic; one that exists is left as it is
+    #[command(after_help = "Example:\n  bugle topic create orders")]
+    Create {
+        /// Its name
+        name: String,
+    },
+    /// List topics
+    #[command(after_help = "Example:\n  bugle topic list --json")]
+    List,
+    /// Show a topic
+    #[command(after_help = "Example:\n  bugle topic show orders")]
+    Show {
+        /// Its name
+        name: String,
+    },
+}
+
+pub(super) fn run(context: &Context, command: TopicCommand) -> anyhow::Result<()> {
+    let admin = context.admin()?;
+    match command {
+        TopicCommand::Create { name } => {
+            let topic: TopicView = admin.post("/v1/topics", &NewTopic { name })?;
+            show(context, &topic)
+        }
+        TopicCommand::Show { name } => {
+            let topic: TopicView = admin.get(&format!("/v1/topics/{}", escape(&name)))?;
+            show(context, &topic)
+        }
+        TopicCommand::List => {
+            let topics: Vec<TopicView> = admin.get("/v1/topics")?;
+            if context.json {
+                return print::json(&topics);
+            }
+            let row = |topic: &TopicView| vec![topic.name.clone(), topic.subscriptions.join(", ")];
+            let rows: Vec<_> = topics.iter().map(row).collect();
+            print::table(&["TOPIC", "SUBSCRIPTIONS"], &rows, "no topics yet; make one with `bugle topic create NAME`")
+        }
+    }
+}
+
+fn show(context: &Context, topic: &TopicView) -> anyhow::Result<()> {
+    if context.json {
+        return print::json(topic);
+    }
+    print::pairs(&[
+        ("topic", topic.name.clone()),
+        ("number", topic.id.to_string()),
+        ("subscriptions", topic.subscriptions.join(", ")),
+    ])
+}

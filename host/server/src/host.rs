@@ -1,0 +1,156 @@
+//! The running host as operators see it: topics, subscriptions, plugins, what they are doing.
+//!
+//! Holds the handles of the parts and the definitions that only this crate understands; every change goes through the broker, so
+//! that it is durable before it is answered. Knows nothing of HTTP.
+//!
+//! Invariant: what `definitions` and `plugins` hold is durable, and one change at a time is made.
+
+mod lookups;
+mod plugins;
+mod status;
+mod subscriptions;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bugle_broker::Bus;
+use bugle_core::ids::{BootId, Offset};
+use bugle_ingress::{Counters, CountersReading};
+use bugle_sandbox::{Plugin, Sandbox};
+
+use crate::catalog::PluginRow;
+use crate::data_dir::{DataDir, Endpoints};
+use crate::definition::{Definition, Start};
+use crate::tally::Tally;
+use crate::token::Token;
+use crate::wiring::PluginCall;
+
+pub use plugins::DeployError;
+pub use status::resident_bytes;
+pub use subscriptions::ApplyError;
+
+/// What a host is made of.
+pub struct Parts {
+    /// The bus.
+    pub bus: Bus,
+    /// The plugins.
+    pub sandbox: Sandbox<PluginCall>,
+    /// Counters of the door for producers.
+    pub door: Arc<Counters>,
+    /// Counters of the seams.
+    pub tally: Arc<Tally>,
+    /// The token of the admin API.
+    pub token: Token,
+    /// Further `Host` headers that are accepted.
+    pub allowed_hosts: Vec<String>,
+    /// Where everything is kept.
+    pub data: DataDir,
+    /// Where it listens.
+    pub endpoints: Endpoints,
+    /// How often the store was opened.
+    pub boot: BootId,
+    /// Definitions as stored.
+    pub definitions: BTreeMap<String, Definition>,
+    /// Plugins as stored.
+    pub plugins: BTreeMap<String, PluginRow>,
+    /// Those of them that can be run.
+    pub loaded: BTreeMap<String, Plugin>,
+}
+
+/// See the module.
+pub struct Host {
+    parts: Parts,
+    definitions: Mutex<BTreeMap<String, Definition>>,
+    plugins: Mutex<BTreeMap<String, PluginRow>>,
+    loaded: Mutex<BTreeMap<String, Plugin>>,
+    /// Held while a definition or a plugin changes.
+    changes: tokio::sync::Mutex<()>,
+    started: Instant,
+    is_stopping: AtomicBool,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Host {
+    /// Takes over running parts.
+    #[must_use]
+    pub fn new(mut parts: Parts) -> Host {
+        Host {
+            definitions: Mutex::new(std::mem::take(&mut parts.definitions)),
+            plugins: Mutex::new(std::mem::take(&mut parts.plugins)),
+            loaded: Mutex::new(std::mem::take(&mut parts.loaded)),
+            changes: tokio::sync::Mutex::default(),
+            started: Instant::now(),
+            is_stopping: AtomicBool::new(false),
+            parts,
+        }
+    }
+
+    /// The bus.
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.parts.bus
+    }
+
+    /// The token of the admin API.
+    #[must_use]
+    pub fn token(&self) -> &Token {
+        &self.parts.token
+    }
+
+    /// Further `Host` headers that are accepted.
+    #[must_use]
+    pub fn allowed_hosts(&self) -> &[String] {
+        &self.parts.allowed_hosts
+    }
+
+    /// Counters of the seams.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.parts.tally
+    }
+
+    /// Counters of the door for producers.
+    #[must_use]
+    pub fn producers(&self) -> CountersReading {
+        self.parts.door.read()
+    }
+
+    /// Since the start.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// From now on health says that the host is going away, and waiting requests are answered.
+    pub fn begin_stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the host is going away.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    /// Why the store failed, if it did.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.parts.bus.failed().borrow().clone()
+    }
+
+    /// The offset that a written start means now.
+    #[must_use]
+    pub fn offset_of(&self, start: Start) -> Offset {
+        match start {
+            Start::Latest => self.bus().end(),
+            Start::Earliest => Offset(0),
+            Start::At(position) => position.offset,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What the host is doing, in numbers.
+
+use bugle_broker::SubscriptionStatus as BusStatus;
+use bugle_core::ids::{Offset, Position, Slot};
+
+use super::Host;
+use crate::api::{StatusView, SubscriptionStatus, SubscriptionSummary};
+
+/// The only slot of the embedded host.
+const SLOT: Slot = Slot(0);
+
+pub(super) fn position(offset: Offset) -> String {
+    Position { slot: SLOT, offset }.to_string()
+}
+
+impl Host {
+    /// The whole host.
+    pub async fn status(&self) -> StatusView {
+        let bus = self.bus();
+        let commits = bus.commits();
+        let mut subscriptions = std::collections::BTreeMap::new();
+        for status in bus.statuses().await {
+            let summary = SubscriptionSummary {
+                state: state(&status).to_owned(),
+                plugin: status.spec.plugin.to_string(),
+                status: self.numbers(&status),
+            };
+            subscriptions.insert(status.spec.name.to_string(), summary);
+        }
+        StatusView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot: self.parts.boot.0,
+            pid: std::process::id(),
+            uptime_s: self.uptime().as_secs(),
+            data_dir: self.parts.data.path().display().to_string(),
+            quic: self.parts.endpoints.quic.clone(),
+            fingerprint: self.parts.endpoints.fingerprint.clone(),
+            next: position(bus.end()),
+            topics: bus.topics().len() as u64,
+            events: commits.events.get(),
+            duplicates: commits.duplicates.get(),
+            refused: commits.refused.get(),
+            commits: commits.commits.get(),
+            memory: resident_bytes(),
+            subscriptions,
+        }
+    }
+
+    /// The numbers of one subscription.
+    pub(super) fn numbers(&self, status: &BusStatus) -> SubscriptionStatus {
+        let counts = &status.throughput;
+        let mut numbers = SubscriptionStatus {
+            floor: String::new(),
+            backlog: status.backlog_max,
+            attempts: counts.attempts,
+            delivered: counts.acked,
+            retried: counts.nacked + counts.broke + counts.lapsed,
+            dead: counts.rejected,
+            suppressed: self.tally().suppressed(&status.spec.name),
+            settle_ms_p50: counts.settle_ms.quantile(0.5).map(|ms| ms.0),
+            settle_ms_p99: counts.settle_ms.quantile(0.99).map(|ms| ms.0),
+            ..SubscriptionStatus::default()
+        };
+        if let Some(machine) = &status.machine {
+            numbers.floor = position(machine.floor);
+            numbers.ready = machine.ready as u64;
+            numbers.in_flight = machine.in_flight as u64;
+            numbers.waiting = machine.waiting as u64;
+        }
+        numbers
+    }
+}
+
+/// `running`, `paused` or, if its worker broke, `stopped`.
+pub(super) fn state(status: &BusStatus) -> &'static str {
+    match &status.machine {
+        None => "stopped",
+        Some(machine) if machine.paused.is_some() => "paused",
+        Some(_) => "running",
+    }
+}
+
+/// Resident memory of this process; 0 where the system does not tell.
+#[must_use]
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kib.and_then(|kib| kib.trim().parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+}
