@@ -1,12 +1,13 @@
 //! Opening a data directory: lock, recovery ladder, format version, commit mark, boot id.
 //!
-//! The ladder (guarantees G2): take a torn tail of the write-ahead log as it comes; on other damage copy the log aside and keep
-//! what is before the damage; serve only if that reaches the commit mark. Knows nothing of what the rows mean.
+//! The ladder (guarantees G2): refuse a write-ahead log with a hole; take a torn tail as it comes; on other damage copy the log
+//! aside and keep what is before the damage; serve only if that reaches the commit mark. Knows nothing of what the rows mean.
 //!
 //! Invariant: a store that came back with less than the mark says is opened only if the operator accepted the loss, and then
 //! the loss is a row.
 
 mod ladder;
+mod wal;
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -200,6 +201,10 @@ impl Place<'_> {
         OpenError::Storage { dir: named(self.0), reason: reason.to_string() }
     }
 
+    fn loss(self, from: Offset, to: Offset, recovered: u64, confirmed: u64) -> OpenError {
+        OpenError::LossDetected { dir: named(self.0), from, to: to.max(from), recovered, confirmed }
+    }
+
     fn row(self, row: &'static str) -> impl FnOnce(Damaged) -> OpenError {
         let dir = named(self.0);
         move |source| OpenError::Row { dir, row, source }
@@ -217,27 +222,26 @@ impl Store {
         })?;
         let is_new = !dir.join("db").join("CURRENT").exists();
         let (mark, mark_problem) = open_mark(dir, is_new, options.on_loss)?;
-        let recovered = ladder::recover(dir, &dir.join("db"))?;
+        let known = mark.last();
+        let hole = wal::find_hole(&dir.join("db")).map_err(place.io("read the write-ahead log"))?;
+        if let (Some(hole), OnLoss::Refuse) = (hole, options.on_loss) {
+            return Err(place.loss(hole.from, hole.to.max(known.next), hole.before, hole.behind.max(known.sequence)));
+        }
+        let recovered = ladder::recover(dir, &dir.join("db"), hole)?;
         let db = recovered.db;
         let (log, next) = open_log(place, &db, options.epoch_bytes)?;
-        let known = mark.last();
         let sequence = db.latest_sequence_number();
-        let is_short = sequence < known.sequence;
+        let is_short = sequence < known.sequence || hole.is_some();
         if is_short && options.on_loss == OnLoss::Refuse {
-            return Err(OpenError::LossDetected {
-                dir: named(dir),
-                from: next,
-                to: known.next.max(next),
-                recovered: sequence,
-                confirmed: known.sequence,
-            });
+            return Err(place.loss(next, known.next, sequence, known.sequence));
         }
         let identity = identity(place, &db, known.incarnation)?;
         if identity.incarnation != known.incarnation {
             return Err(OpenError::MarkUnusable { dir: named(dir), problem: "is that of another store" });
         }
         let is_loss = is_short || mark_problem.is_some();
-        let lost = is_loss.then_some(Loss { from: next, to: known.next.max(next) });
+        let known_next = hole.map_or(known.next, |hole| known.next.max(hole.to));
+        let lost = is_loss.then_some(Loss { from: next, to: known_next.max(next) });
         let next = beyond_losses(place, &db, next, lost)?;
         let floor = log.floor();
         let parts = Parts { db, log, memory: recovered.memory, mark, next, dir: dir.to_owned(), lock };

@@ -22,14 +22,11 @@ use crate::mark::MarkFile;
 
 pub(crate) type Db = DBWithThreadMode<MultiThreaded>;
 
-/// Whether a commit survives a power cut. Chosen at each call.
+/// Whether a commit survives a power cut. Chosen at each call; a weaker one comes with topics that ask for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// On disk when the call returns.
+    /// On disk when the call returns. Recovery relies on it: a commit is written only after the one before was synced.
     Synced,
-    /// With the operating system when the call returns: survives the process, not the machine. The next synced commit takes it
-    /// along.
-    Written,
 }
 
 /// Why a commit did not happen.

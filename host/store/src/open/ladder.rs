@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::{ColumnFamilyDescriptor, DBRecoveryMode, ErrorKind};
 
+use super::wal::{self, Hole};
 use super::{OpenError, Place, Repair};
 use crate::family::{self, Family, Memory};
 use crate::keys::Kind;
@@ -24,15 +25,25 @@ pub(super) struct Recovered {
     pub(super) repair: Option<Repair>,
 }
 
-/// Opens the database in `db_dir`, made if it is not there.
-pub(super) fn recover(dir: &Path, db_dir: &Path) -> Result<Recovered, OpenError> {
+/// Opens the database in `db_dir`, made if it is not there. A log with a hole goes straight to the second step: RocksDB might
+/// not see it in the first.
+pub(super) fn recover(dir: &Path, db_dir: &Path, hole: Option<Hole>) -> Result<Recovered, OpenError> {
     let place = Place(dir);
     let memory = Memory::new();
+    if let Some(hole) = hole {
+        let damage = format!("confirmed data is missing after sequence {}", hole.before);
+        return recover_aside(dir, db_dir, memory, damage);
+    }
     let damage = match open(place, db_dir, &memory, DBRecoveryMode::TolerateCorruptedTailRecords) {
         Ok(db) => return Ok(Recovered { db, memory, repair: None }),
         Err(error) if error.kind() == ErrorKind::Corruption => error.into_string(),
         Err(error) => return Err(place.storage(error)),
     };
+    recover_aside(dir, db_dir, memory, damage)
+}
+
+fn recover_aside(dir: &Path, db_dir: &Path, memory: Memory, damage: String) -> Result<Recovered, OpenError> {
+    let place = Place(dir);
     let copy = set_wal_aside(dir, db_dir).map_err(place.io("copy the damaged write-ahead log"))?;
     tracing::warn!(damage, copy = %copy.display(), "the write-ahead log is damaged; recovering what is before the damage");
     let db = open(place, db_dir, &memory, DBRecoveryMode::PointInTime).map_err(|error| place.storage(error))?;
@@ -67,7 +78,7 @@ pub(super) fn families(place: Place<'_>, db_dir: &Path) -> Result<Vec<String>, O
 
 /// The identity the store has written down, if it got so far.
 pub(super) fn incarnation_of(dir: &Path, db_dir: &Path) -> Result<Option<[u8; 16]>, OpenError> {
-    let Recovered { db, .. } = recover(dir, db_dir)?;
+    let Recovered { db, .. } = recover(dir, db_dir, None)?;
     let row = first_row(&db, Family::Meta, Kind::Incarnation).map_err(|error| Place(dir).storage(error))?;
     Ok(row.and_then(|(_, value)| value.get(1..).and_then(|bytes| bytes.try_into().ok())))
 }
@@ -79,11 +90,8 @@ fn set_wal_aside(dir: &Path, db_dir: &Path) -> io::Result<PathBuf> {
         .find(|path| !path.exists())
         .ok_or_else(|| io::Error::other("no free name"))?;
     fs::create_dir(&copy)?;
-    for entry in fs::read_dir(db_dir)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "log")
-            && let Some(name) = path.file_name()
-        {
+    for path in wal::files(db_dir)? {
+        if let Some(name) = path.file_name() {
             let to = copy.join(name);
             fs::copy(&path, &to)?;
             File::open(&to)?.sync_all()?;

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use bugle_core::ids::Offset;
 
 use super::{ALL, append, open};
-use crate::{Durability, Loss, OnLoss, OpenError, Options, Store};
-use bugle_core::step::Write;
+use crate::{Loss, OnLoss, OpenError, Options, Store};
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -40,17 +39,14 @@ fn accept() -> Options {
     Options { on_loss: OnLoss::Accept, ..Options::default() }
 }
 
-/// A store killed after `synced` synced events with a mark, and `more` written ones in batches of one, without a mark.
+/// A store killed after `synced` synced events with a mark, and `more` events in one batch each, of which the last is not
+/// synced yet, without a mark.
 fn killed(synced: u64, more: u64) -> tempfile::TempDir {
     let live = tempfile::tempdir().unwrap();
     let (store, _) = open(live.path());
     append(&store, synced);
     store.upkeep().unwrap();
-    for _ in 0..more {
-        let mut batch = store.batch(512);
-        batch.push(&Write::Event(super::event(store.next().0)));
-        store.commit(batch, Durability::Written).unwrap();
-    }
+    (0..more).for_each(|_| drop(append(&store, 1)));
     let dead = tempfile::tempdir().unwrap();
     copy(live.path(), dead.path());
     dead
@@ -70,33 +66,80 @@ fn prefix(store: &Store) -> u64 {
     page.events.len() as u64
 }
 
+/// One big last batch, so that its record is cut into fragments, torn at many places.
 #[test]
 fn a_write_ahead_log_torn_anywhere_in_its_unsynced_tail_opens_by_itself() {
-    let synced_bytes = log_bytes(killed(5, 0).path());
-    let dead = killed(5, 20);
+    let live = tempfile::tempdir().unwrap();
+    let (store, _) = open(live.path());
+    append(&store, 5);
+    store.upkeep().unwrap();
+    let synced_bytes = log_bytes(live.path());
+    append(&store, 600);
+    let dead = tempfile::tempdir().unwrap();
+    copy(live.path(), dead.path());
     let log = files(dead.path(), "log").pop().unwrap();
     let whole = fs::read(&log).unwrap();
-    let mut seen = Vec::new();
-    for cut in (0..=whole.len() - synced_bytes).step_by(97) {
-        for garbage in [false, true] {
+    assert!(whole.len() - synced_bytes > 2 << 15, "the batch is too small to show anything");
+    let mut images: Vec<Vec<u8>> = Vec::new();
+    for cut in (1..=whole.len() - synced_bytes).step_by(4999) {
+        let torn = &whole[..whole.len() - cut];
+        images.push(torn.to_vec());
+        // The file system had grown the file; its last sectors never arrived.
+        images.push([torn, &vec![0; cut]].concat());
+        images.push([torn, &vec![0xa5; cut]].concat());
+        // One sector in between never arrived.
+        let mut holed = whole.clone();
+        let at = (whole.len() - cut) / 512 * 512;
+        let at = at.max(synced_bytes);
+        let end = (at + 512).min(whole.len());
+        holed[at..end].fill(0);
+        images.push(holed);
+    }
+    for (number, bytes) in images.into_iter().enumerate() {
+        let image = tempfile::tempdir().unwrap();
+        copy(dead.path(), image.path());
+        fs::write(image.path().join("db").join(log.file_name().unwrap()), bytes).unwrap();
+        let (store, opened) =
+            Store::open(image.path(), Options::default()).unwrap_or_else(|error| panic!("image {number}: {error}"));
+        assert_eq!((prefix(&store), opened.next, opened.loss), (5, Offset(5), None), "image {number}");
+        append(&store, 1);
+    }
+}
+
+#[test]
+fn a_hole_in_the_log_is_refused_even_behind_the_mark() {
+    let dead = killed(5, 400);
+    let log = files(dead.path(), "log").pop().unwrap();
+    let whole = fs::read(&log).unwrap();
+    let synced_bytes = log_bytes(killed(5, 0).path());
+    let mut seen = 0;
+    for at in (synced_bytes..whole.len() - 2048).step_by(7001) {
+        for zeroes in [true, false] {
             let image = tempfile::tempdir().unwrap();
             copy(dead.path(), image.path());
-            let mut torn = whole[..whole.len() - cut].to_vec();
-            if garbage {
-                // The file system had grown the file; its last sectors never arrived.
-                torn.resize(whole.len(), 0);
+            let mut holed = whole.clone();
+            if zeroes {
+                holed[at..at + 512].fill(0);
+            } else {
+                holed[at] ^= 0x40;
             }
-            fs::write(image.path().join("db").join(log.file_name().unwrap()), torn).unwrap();
-            let (store, opened) = Store::open(image.path(), Options::default()).unwrap();
-            let events = prefix(&store);
-            assert!((5..=25).contains(&events), "{events} events after a cut of {cut}");
-            assert_eq!(opened.next, Offset(events));
-            assert_eq!(opened.loss, None);
-            append(&store, 1);
-            seen.push(events);
+            fs::write(image.path().join("db").join(log.file_name().unwrap()), holed).unwrap();
+            for _ in 0..2 {
+                match Store::open(image.path(), Options::default()) {
+                    Err(OpenError::LossDetected { from, to, .. }) => assert!(from.0 >= 5 && to > from, "{from} {to}"),
+                    other => panic!("{other:?} at {at}"),
+                }
+            }
+            let (store, opened) = Store::open(image.path(), accept()).unwrap();
+            let loss = opened.loss.unwrap();
+            assert_eq!(loss.from, Offset(prefix(&store)));
+            assert!(store.next() > loss.to && opened.repair.is_some());
+            drop(store);
+            open(image.path());
+            seen += 1;
         }
     }
-    assert!(seen.contains(&25) && seen.iter().any(|events| *events < 20), "the cuts show nothing: {seen:?}");
+    assert!(seen > 6, "{seen}");
 }
 
 #[test]
@@ -211,16 +254,15 @@ fn a_flipped_byte_of_a_table_is_never_silent() {
 }
 
 #[test]
-fn damage_behind_the_mark_is_cut_off_and_the_log_is_kept_aside() {
+fn damage_of_the_last_record_is_cut_off_and_the_log_is_kept_aside() {
     let dead = killed(10, 10);
     let log = files(dead.path(), "log").pop().unwrap();
     let mut bytes = fs::read(&log).unwrap();
-    let near_end = bytes.len() - 700;
+    let near_end = bytes.len() - 20;
     bytes[near_end] ^= 0x40;
     fs::write(&log, bytes).unwrap();
     let (store, opened) = open(dead.path());
     let repair = opened.repair.unwrap();
     assert!(repair.copy.join(log.file_name().unwrap()).exists());
-    assert_eq!(opened.loss, None);
-    assert!((10..20).contains(&prefix(&store)));
+    assert_eq!((opened.loss, prefix(&store)), (None, 19));
 }
