@@ -130,8 +130,7 @@ pub(crate) fn state(memory: &Memory, family: Family) -> Result<Options, rocksdb:
     options.set_write_buffer_size(STATE_BUFFER_BYTES);
     options.set_max_write_buffer_number(3);
     options.set_compression_type(family.compression());
-    let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(&memory.cache);
+    let mut blocks = tables(memory);
     if family.has_filter() {
         blocks.set_bloom_filter(10.0, false);
         options.set_memtable_prefix_bloom_ratio(0.05);
@@ -151,11 +150,19 @@ pub(crate) fn log(memory: &Memory) -> Result<Options, rocksdb::Error> {
     options.set_level_zero_file_num_compaction_trigger(NEVER);
     options.set_level_zero_slowdown_writes_trigger(NEVER);
     options.set_level_zero_stop_writes_trigger(NEVER);
-    let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(&memory.cache);
+    let mut blocks = tables(memory);
     blocks.set_block_size(LOG_BLOCK_BYTES);
     options.set_block_based_table_factory(&blocks);
     Ok(options)
+}
+
+/// Indexes and filters live in the block cache too: outside it they would grow with the log, past any budget.
+fn tables(memory: &Memory) -> BlockBasedOptions {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(&memory.cache);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
+    blocks
 }
 
 fn guarded() -> Result<Options, rocksdb::Error> {

@@ -39,6 +39,8 @@ pub(crate) fn number_of(family: &str) -> Option<u32> {
 pub(crate) struct Log {
     inside: RwLock<Inside>,
     epoch_bytes_max: u64,
+    /// Offsets that accepted losses left unused: from, and the first that can be used again.
+    gaps: Vec<(Offset, Offset)>,
 }
 
 #[derive(Debug)]
@@ -53,7 +55,23 @@ struct Inside {
 impl Log {
     pub(crate) fn new(epochs: Vec<Epoch>, is_next_ready: bool, bytes: u64, epoch_bytes_max: u64) -> Log {
         assert!(!epochs.is_empty(), "the log has at least one epoch");
-        Log { inside: RwLock::new(Inside { epochs, is_next_ready, bytes }), epoch_bytes_max }
+        Log { inside: RwLock::new(Inside { epochs, is_next_ready, bytes }), epoch_bytes_max, gaps: Vec::new() }
+    }
+
+    /// An accepted loss left these offsets unused.
+    pub(crate) fn add_gap(&mut self, from: Offset, to: Offset) {
+        self.gaps.push((from, to));
+    }
+
+    /// Whether `found` is the next event from `expected` on. Offsets have no gaps but those of accepted losses.
+    pub(crate) fn follows(&self, expected: Offset, found: Offset) -> bool {
+        let spans = |(from, to): &(Offset, Offset)| *from <= expected && expected < found && found <= *to;
+        found == expected || self.gaps.iter().any(spans)
+    }
+
+    /// Whether an accepted loss left this offset unused.
+    pub(crate) fn is_gap(&self, offset: Offset) -> bool {
+        self.gaps.iter().any(|(from, to)| *from <= offset && offset < *to)
     }
 
     /// The epochs that may hold events at or after `from`, in order.

@@ -229,7 +229,7 @@ impl Store {
         }
         let recovered = ladder::recover(dir, &dir.join("db"), hole)?;
         let db = recovered.db;
-        let (log, next) = open_log(place, &db, options.epoch_bytes)?;
+        let (mut log, next) = open_log(place, &db, options.epoch_bytes)?;
         let sequence = db.latest_sequence_number();
         let is_short = sequence < known.sequence || hole.is_some();
         if is_short && options.on_loss == OnLoss::Refuse {
@@ -242,7 +242,7 @@ impl Store {
         let is_loss = is_short || mark_problem.is_some();
         let known_next = hole.map_or(known.next, |hole| known.next.max(hole.to));
         let lost = is_loss.then_some(Loss { from: next, to: known_next.max(next) });
-        let next = beyond_losses(place, &db, next, lost)?;
+        let next = beyond_losses(place, &db, &mut log, next, lost)?;
         let floor = log.floor();
         let parts = Parts { db, log, memory: recovered.memory, mark, next, dir: dir.to_owned(), lock };
         let store = Store::assemble(parts);
@@ -368,16 +368,25 @@ fn open_log(place: Place<'_>, db: &Db, epoch_bytes: u64) -> Result<(Log, Offset)
     Ok((log, next))
 }
 
-/// Offsets that were lost are not given again.
-fn beyond_losses(place: Place<'_>, db: &Db, next: Offset, now: Option<Loss>) -> Result<Offset, OpenError> {
-    let mut beyond = next;
+/// Offsets that were lost are not given again: the log knows them as gaps, and goes on behind them.
+fn beyond_losses(
+    place: Place<'_>,
+    db: &Db,
+    log: &mut Log,
+    next: Offset,
+    now: Option<Loss>,
+) -> Result<Offset, OpenError> {
     let rows = crate::read::rows(db, Family::Meta, &keys::Key::of(Kind::Loss)).map_err(|error| place.storage(error))?;
+    let mut losses = Vec::from_iter(now);
     for (_, value) in rows {
         let row = LossRow::decode(&value).map_err(place.row("loss"))?;
-        beyond = beyond.max(Offset(row.confirmed_next.0.saturating_add(LOSS_GAP)));
+        losses.push(Loss { from: row.recovered_next, to: row.confirmed_next });
     }
-    if let Some(loss) = now {
-        beyond = beyond.max(Offset(loss.to.0.saturating_add(LOSS_GAP)));
+    let mut beyond = next;
+    for loss in losses {
+        let to = Offset(loss.to.0.saturating_add(LOSS_GAP));
+        log.add_gap(loss.from, to);
+        beyond = beyond.max(to);
     }
     Ok(beyond)
 }

@@ -12,6 +12,7 @@ mod state;
 
 use std::sync::Arc;
 
+use bugle_core::ids::Offset;
 use rocksdb::{BoundColumnFamily, Direction, IteratorMode, ReadOptions};
 
 use crate::codec::{Damaged, Row};
@@ -33,6 +34,12 @@ pub enum ReadError {
     Storage {
         /// RocksDB's words.
         reason: String,
+    },
+    /// The log has no event where one was confirmed.
+    #[error("event {missing} is missing from the log; restore a backup")]
+    Missing {
+        /// The first that is not there.
+        missing: Offset,
     },
     /// The row is not what its key says.
     #[error("the row with key `{key}` is damaged; restore a backup")]

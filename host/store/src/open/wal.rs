@@ -7,8 +7,8 @@
 //!
 //! Invariant: a log that a power cut can have left behind has no hole.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bugle_core::ids::Offset;
@@ -42,11 +42,17 @@ pub(super) struct Hole {
 /// The first hole of the log of the database in `db_dir`.
 pub(super) fn find_hole(db_dir: &Path) -> io::Result<Option<Hole>> {
     let mut scan = Scan::default();
+    let mut block = Vec::with_capacity(BLOCK_BYTES);
     for path in files(db_dir)? {
-        let bytes = fs::read(path)?;
+        let mut file = File::open(path)?;
         scan.is_damaged = false;
-        for block in bytes.chunks(BLOCK_BYTES) {
-            scan.block(block);
+        loop {
+            block.clear();
+            file.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block)?;
+            if block.is_empty() {
+                break;
+            }
+            scan.block(&block);
         }
         // A record does not go on in the next file.
         scan.fragments.clear();

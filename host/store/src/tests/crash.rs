@@ -57,6 +57,29 @@ fn log_bytes(dir: &Path) -> usize {
     files(dir, "log").pop().map_or(0, |path| fs::metadata(path).unwrap().len() as usize)
 }
 
+#[test]
+fn an_event_that_is_not_there_is_an_error_and_never_skipped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    append(&store, 10);
+    let remove = |offset| {
+        let family = store.db().cf_handle("log-1").unwrap();
+        store.db().delete_cf(&family, crate::keys::event(Offset(offset))).unwrap();
+    };
+    for missing in [4, 9] {
+        remove(missing);
+        for from in 0..=missing {
+            let refused = store.events(Offset(from), ALL).unwrap_err();
+            assert!(matches!(refused, crate::ReadError::Missing { missing: Offset(4 | 9) }), "{refused}");
+        }
+        assert!(store.event(super::at(missing)).is_err());
+        assert_eq!(store.events(Offset(10), ALL).unwrap().events, vec![]);
+        assert_eq!(store.event(super::at(10)).unwrap(), None);
+    }
+    let page = store.events(Offset(5), crate::EventBounds { events_max: 3, bytes_max: usize::MAX }).unwrap();
+    assert_eq!(page.events.len(), 3, "what is asked for is there");
+}
+
 /// Events of a store that opened hold a prefix, each as it was written; returns how many.
 fn prefix(store: &Store) -> u64 {
     let page = store.events(Offset(0), ALL).unwrap();
@@ -171,6 +194,11 @@ fn a_store_below_its_mark_is_refused_until_the_loss_is_accepted() {
     assert!(store.next() > Offset(20));
     let rows = store.scan().collect::<Result<Vec<_>, _>>().unwrap();
     assert!(rows.contains(&crate::ScannedRow::Own(crate::Kind::Loss)), "the loss is audited");
+    let first = append(&store, 3)[0].position;
+    let page = store.events(Offset(0), ALL).unwrap();
+    assert_eq!((page.events.len(), page.next), (13, store.next()), "readers pass over what was accepted as lost");
+    assert_eq!(store.event(first).unwrap().map(|event| event.position), Some(first));
+    assert_eq!(store.event(super::at(15)).unwrap(), None);
 }
 
 #[test]
