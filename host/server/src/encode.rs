@@ -4,11 +4,22 @@
 //! stored.
 
 use bugle_broker::{FollowUp, HOPS_ATTRIBUTE};
-use bugle_core::event::Event;
+use bugle_core::event::{Class, Event};
 use bugle_wire::{AttributeValue, EventWriter, Timestamp};
 
-/// Attributes that the host writes itself; a plugin's own are refused rather than overwritten.
-const RESERVED: [&str; 7] = ["specversion", "id", "source", "type", "subject", "time", HOPS_ATTRIBUTE];
+/// Attributes that the host writes from the event's own fields; a second one by hand is refused.
+const RESERVED: [&str; 10] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "partitionkey",
+    "datacontenttype",
+    "priority",
+    HOPS_ATTRIBUTE,
+];
 
 /// Encodes a follow-up event, or says what is wrong with it.
 pub fn encode(follow_up: FollowUp<'_>) -> Result<Event, String> {
@@ -24,6 +35,7 @@ pub fn encode(follow_up: FollowUp<'_>) -> Result<Event, String> {
     text("subject", event.subject.as_deref());
     text("partitionkey", event.key.as_deref());
     text("datacontenttype", event.content_type.as_deref());
+    text("priority", (event.class != Class::Normal).then(|| event.class.word()));
     for (name, value) in &event.attributes {
         if RESERVED.contains(&name.as_str()) {
             return Err(format!("the attribute `{name}` is written by the host; leave it out"));
@@ -42,6 +54,7 @@ pub fn encode(follow_up: FollowUp<'_>) -> Result<Event, String> {
 #[cfg(test)]
 mod tests {
     use bugle_broker::FollowUp;
+    use bugle_core::event::Class;
     use bugle_core::ids::Name;
     use bugle_core::import::NewEvent;
     use bugle_core::time::Timestamp;
@@ -53,6 +66,7 @@ mod tests {
             subject: Some("order/7".to_owned()),
             key: Some("user-42".to_owned()),
             id: Some("7".to_owned()),
+            class: Class::Critical,
             content_type: Some("application/json".to_owned()),
             attributes: vec![("tenant".to_owned(), "a".to_owned())],
             data: b"{}".to_vec(),
@@ -67,6 +81,7 @@ mod tests {
     fn a_follow_up_keeps_what_the_plugin_gave() {
         let encoded = encode(&event()).unwrap();
         assert_eq!((encoded.id(), encoded.kind(), encoded.key()), ("7", "order.checked", Some("user-42")));
+        assert_eq!(encoded.class(), Class::Critical);
         assert_eq!(encoded.source(), "bugle/subscription/check");
         assert_eq!(encoded.attribute("tenant"), Some("a"));
         assert_eq!(encoded.attribute(bugle_broker::HOPS_ATTRIBUTE), Some("2"));
@@ -75,7 +90,7 @@ mod tests {
 
     #[test]
     fn attributes_of_the_host_and_bad_names_are_refused() {
-        for name in ["source", "buglehops", "Upper", ""] {
+        for name in ["source", "buglehops", "priority", "Upper", ""] {
             let mut bad = event();
             bad.attributes.push((name.to_owned(), "x".to_owned()));
             assert!(encode(&bad).is_err(), "{name}");

@@ -41,15 +41,19 @@ pub fn closest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 /// Shortens serde's "unknown field ..., expected one of ..." to the best guess, if there is one.
 #[must_use]
 pub fn explain(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
+    let starts = ["unknown field", "unknown variant"];
+    let Some(start) = starts.iter().filter_map(|word| message.find(word)).min() else {
+        return message.to_owned();
+    };
+    let complaint = message.get(start..).unwrap_or(message);
+    let mut quoted = complaint.split('`').skip(1).step_by(2);
     let typed = quoted.next().unwrap_or_default();
-    let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
     match closest(typed, quoted) {
-        Some(name) if is_unknown => {
-            let head = message.split(", ").next().unwrap_or(message);
+        Some(name) => {
+            let head = complaint.split(", ").next().unwrap_or(complaint);
             format!("{head}, did you mean `{name}`?")
         }
-        Some(_) | None => message.to_owned(),
+        None => complaint.to_owned(),
     }
 }
 
@@ -99,5 +103,7 @@ mod tests {
         let kept = explain("unknown field `zebra`, expected `lease`");
         assert_eq!(kept, "unknown field `zebra`, expected `lease`");
         assert_eq!(explain("invalid type: `a`, `a`"), "invalid type: `a`, `a`");
+        let inside = explain("could not read: nmae: unknown field `nmae`, expected `name`");
+        assert_eq!(inside, "unknown field `nmae`, did you mean `name`?");
     }
 }
