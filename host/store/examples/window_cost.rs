@@ -9,7 +9,6 @@ use std::time::Instant;
 use bugle_core::admission::{Admission, Facts, IdLookup, IdPlace, Recovery, WindowSize};
 use bugle_core::event::{Event, Index, Span};
 use bugle_core::ids::{BootId, Slot, TopicId};
-use bugle_core::step::Write;
 use bugle_core::time::Timestamp;
 use bugle_store::{Durability, Opened, Options, Store};
 

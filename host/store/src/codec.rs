@@ -13,7 +13,7 @@ mod reader;
 mod state;
 mod writer;
 
-pub(crate) use event::{decode_event, encode_event};
+pub(crate) use event::{decode_event, encode_event, visit_id};
 pub(crate) use host::{EpochRow, LossRow, Number};
 pub(crate) use ids::{decode_ids, encode_ids};
 pub(crate) use reader::Reader;

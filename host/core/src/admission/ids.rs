@@ -137,6 +137,14 @@ impl IdWindow {
         }
     }
 
+    /// The same after a restart, for a floor inside the sealed blocks: their times bound when the last forgotten event came.
+    pub(super) fn trimmed_at_rest(&mut self, floor: Offset) {
+        let below = self.sealed.iter().filter(|block| block.row.first < floor);
+        if let Some(until) = below.map(|block| block.row.newest).max() {
+            self.trimmed(floor, until);
+        }
+    }
+
     pub(super) fn forgotten(&self) -> Forgotten {
         self.forgotten
     }

@@ -15,9 +15,10 @@ use super::group::Group;
 use super::ids::{IdWindow, WindowSize};
 use super::life::Lives;
 use crate::event::StoredEvent;
-use crate::ids::{BootId, Offset, Slot};
+use crate::ids::{BootId, Offset, Slot, TopicId};
 use crate::row::{IdBlockRow, IdEntry};
 use crate::spec::Topic;
+use crate::time::Timestamp;
 
 /// What the driver knows before anything else.
 #[derive(Clone, Debug)]
@@ -85,17 +86,24 @@ impl Recovery {
 
     /// An event of the log at or after that offset, in order.
     pub fn event(&mut self, event: &StoredEvent) {
-        let hash = self.admission.hash(event.topic, event.event.source(), event.event.id());
-        if event.position.offset == self.floor {
+        let StoredEvent { position, topic, received, event } = event;
+        self.id(*topic, event.source(), event.id(), position.offset, *received);
+    }
+
+    /// The same, for a driver that need not build the whole event.
+    pub fn id(&mut self, topic: TopicId, source: &str, id: &str, offset: Offset, received: Timestamp) {
+        let hash = self.admission.hash(topic, source, id);
+        if offset == self.floor {
             // Ids below the log's start went with their events.
-            self.admission.window.trimmed(self.floor, event.received);
+            self.admission.window.trimmed(self.floor, received);
         }
-        self.admission.window.add(hash, event.position.offset, event.received);
+        self.admission.window.add(hash, offset, received);
     }
 
     /// Everything was read.
     #[must_use]
-    pub fn finish(self) -> Admission {
+    pub fn finish(mut self) -> Admission {
+        self.admission.window.trimmed_at_rest(self.floor);
         self.admission
     }
 }

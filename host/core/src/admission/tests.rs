@@ -178,6 +178,24 @@ fn ids_go_with_time_and_with_the_log() {
 }
 
 #[test]
+fn ids_below_the_floor_of_the_log_stay_forgotten_after_a_restart() {
+    let mut driver = driver();
+    for id in 0..80 {
+        driver.now.0 += 60_000;
+        driver.publish(1, 1, id + 1, Try::First, vec![event(&id.to_string(), None, "x")]);
+        driver.commit();
+    }
+    let epoch = driver.epoch(1);
+    driver.trim(30);
+    driver.restart();
+    driver.open(1, "p", Some(epoch));
+    assert_eq!(driver.query("29"), IdState::NotInWindow);
+    assert_eq!(driver.query("30"), IdState::Stored(Position { slot: Slot(0), offset: Offset(30) }));
+    let retry = driver.publish(1, 1, 81, Try::Retry, vec![event("29", None, "x")]);
+    assert_eq!(parts(&retry).3, vec![(0, Code::TooOld)]);
+}
+
+#[test]
 fn epochs_are_never_given_twice() {
     let mut driver = driver();
     let mut seen = vec![driver.epoch(1)];

@@ -67,6 +67,31 @@ fn write_span(span: Span, out: &mut Writer<'_>) {
 
 /// The event of a record that was found under the key of `position`.
 pub(crate) fn decode_event(position: Position, value: &[u8]) -> Result<StoredEvent, Damaged> {
+    let (topic, received, index, bytes) = read_record(position, value)?;
+    let event = Event::from_verified(Bytes::copy_from_slice(bytes), index);
+    Ok(StoredEvent { position, topic, received, event })
+}
+
+/// Hands topic, time, source and id of a record to `visit`, without copying the event.
+pub(crate) fn visit_id(
+    position: Position,
+    value: &[u8],
+    visit: impl FnOnce(TopicId, Timestamp, &str, &str),
+) -> Result<(), Damaged> {
+    let (topic, received, index, bytes) = read_record(position, value)?;
+    let text = |span: Span| {
+        let end = span.start as usize + span.len as usize;
+        let bytes = bytes.get(span.start as usize..end).unwrap_or_default();
+        std::str::from_utf8(bytes).map_err(|_| Damaged("an attribute is not UTF-8"))
+    };
+    visit(topic, received, text(index.source)?, text(index.id)?);
+    Ok(())
+}
+
+/// What a record holds: topic, time of receipt, index and the event's bytes.
+type Record<'a> = (TopicId, Timestamp, Index, &'a [u8]);
+
+fn read_record(position: Position, value: &[u8]) -> Result<Record<'_>, Damaged> {
     let mut from = Reader::new(value);
     if from.u8()? != VERSION {
         return Err(Damaged("unknown version"));
@@ -75,12 +100,16 @@ pub(crate) fn decode_event(position: Position, value: &[u8]) -> Result<StoredEve
     if sum != checksum(position, value.get(HEAD..).unwrap_or_default()) {
         return Err(Damaged("the checksum does not fit"));
     }
-    read_body(position, &mut from)
-}
-
-fn read_body(position: Position, from: &mut Reader<'_>) -> Result<StoredEvent, Damaged> {
     let topic = TopicId(from.u32()?);
     let received = from.time()?;
+    let (index, bytes) = read_index(&mut from)?;
+    if !fits(&index, bytes.len()) {
+        return Err(Damaged("the attribute index does not fit the event"));
+    }
+    Ok((topic, received, index, bytes))
+}
+
+fn read_index<'a>(from: &mut Reader<'a>) -> Result<(Index, &'a [u8]), Damaged> {
     let class = Class::from_code(from.u8()?).ok_or(Damaged("unknown priority class"))?;
     let has = from.u8()?;
     let [id, source, kind, data] = [read_span(from)?, read_span(from)?, read_span(from)?, read_span(from)?];
@@ -94,12 +123,8 @@ fn read_body(position: Position, from: &mut Reader<'_>) -> Result<StoredEvent, D
     for _ in 0..count {
         others.push((read_span(from)?, read_span(from)?));
     }
-    let bytes = Bytes::copy_from_slice(from.rest());
     let index = Index { id, source, kind, subject, key, content_type, data, time, class, others };
-    if !fits(&index, bytes.len()) {
-        return Err(Damaged("the attribute index does not fit the event"));
-    }
-    Ok(StoredEvent { position, topic, received, event: Event::from_verified(bytes, index) })
+    Ok((index, from.rest()))
 }
 
 fn read_span(from: &mut Reader<'_>) -> Result<Span, Damaged> {

@@ -6,6 +6,8 @@
 //! Invariant: a page holds every event of the log from the asked offset up to `next`, in order, or there is an error: a missing
 //! event is noticed by its offset (guarantees G2).
 
+use std::ops::ControlFlow;
+
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, Position};
 use rocksdb::ReadOptions;
@@ -42,59 +44,76 @@ pub struct EventPage {
 impl Store {
     /// Events from `from` on; from the log's floor on, if that is higher. An empty page means that there are none yet.
     pub fn events(&self, from: Offset, bounds: EventBounds) -> Result<EventPage, ReadError> {
-        let tail = self.next();
-        let mut page = EventPage { events: Vec::new(), next: from.max(self.floor()) };
+        let mut events = Vec::new();
         let mut bytes = 0;
-        for epoch in self.log().from(page.next) {
-            if self.read_epoch(epoch, bounds, &mut page, &mut bytes)? == Reached::Bound {
-                return Ok(page);
+        let is_large = bounds.bytes_max >= LARGE_PAGE_BYTES;
+        let next = self.walk(from, is_large, |offset, value| {
+            bytes += value.len();
+            let is_full = events.len() >= bounds.events_max || bytes > bounds.bytes_max;
+            if is_full && !events.is_empty() {
+                return Ok(ControlFlow::Break(()));
             }
-        }
-        if page.next < tail && !self.log().follows(page.next, tail) {
-            return Err(ReadError::Missing { missing: page.next });
-        }
-        page.next = page.next.max(from);
-        Ok(page)
+            events.push(decode_event(Position { slot: SLOT, offset }, value)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(EventPage { events, next })
     }
 
-    fn read_epoch(
+    /// Visits the records of the log from `from` on, until the visitor breaks off; returns the offset it broke off at, or the
+    /// one behind the last.
+    pub(super) fn walk(
+        &self,
+        from: Offset,
+        is_large: bool,
+        mut visit: impl FnMut(Offset, &[u8]) -> Result<ControlFlow<()>, Damaged>,
+    ) -> Result<Offset, ReadError> {
+        // Looked at before the rows, so that every event below it must be found.
+        let tail = self.next();
+        let mut next = from.max(self.floor());
+        for epoch in self.log().from(next) {
+            if self.walk_epoch(epoch, is_large, &mut next, &mut visit)?.is_break() {
+                return Ok(next);
+            }
+        }
+        if next < tail && !self.log().follows(next, tail) {
+            return Err(ReadError::Missing { missing: next });
+        }
+        Ok(next.max(from))
+    }
+
+    fn walk_epoch(
         &self,
         epoch: Epoch,
-        bounds: EventBounds,
-        page: &mut EventPage,
-        bytes: &mut usize,
-    ) -> Result<Reached, ReadError> {
+        is_large: bool,
+        next: &mut Offset,
+        visit: &mut impl FnMut(Offset, &[u8]) -> Result<ControlFlow<()>, Damaged>,
+    ) -> Result<ControlFlow<()>, ReadError> {
         let Some(family) = self.db().cf_handle(&epoch.family()) else {
             // Dropped since the epochs were listed: its events are below everybody's floor.
-            page.next = page.next.max(self.floor());
-            return Ok(Reached::End);
+            *next = (*next).max(self.floor());
+            return Ok(ControlFlow::Continue(()));
         };
         let mut options = ReadOptions::default();
         options.fill_cache(false);
-        if bounds.bytes_max >= LARGE_PAGE_BYTES {
+        if is_large {
             options.set_readahead_size(READAHEAD_BYTES);
         }
         // Borrows keys and values where the usual iterator copies each into a box of its own.
         let mut rows = self.db().raw_iterator_cf_opt(&family, options);
-        rows.seek(keys::event(page.next));
+        rows.seek(keys::event(*next));
         while let Some((key, value)) = rows.item() {
-            let is_full = page.events.len() >= bounds.events_max || *bytes + value.len() > bounds.bytes_max;
-            if is_full && !page.events.is_empty() {
-                return Ok(Reached::Bound);
+            let offset = keys::event_offset(key).ok_or(Damaged("the key is not an event's")).map_err(damaged(key))?;
+            if !self.log().follows(*next, offset) {
+                return Err(ReadError::Missing { missing: *next });
             }
-            let Some(offset) = keys::event_offset(key) else {
-                return Err(damaged(key)(Damaged("the key is not an event's")));
-            };
-            if !self.log().follows(page.next, offset) {
-                return Err(ReadError::Missing { missing: page.next });
+            if visit(offset, value).map_err(damaged(key))?.is_break() {
+                return Ok(ControlFlow::Break(()));
             }
-            *bytes += value.len();
-            page.events.push(decode_event(Position { slot: SLOT, offset }, value).map_err(damaged(key))?);
-            page.next = offset.next();
+            *next = offset.next();
             rows.next();
         }
         rows.status()?;
-        Ok(Reached::End)
+        Ok(ControlFlow::Continue(()))
     }
 
     /// The event at a place, if the log still has it.
@@ -112,13 +131,4 @@ impl Store {
         }
         value.map(|value| decode_event(position, &value).map_err(damaged(&key))).transpose()
     }
-}
-
-/// Why a read of an epoch stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reached {
-    /// One of the page's bounds.
-    Bound,
-    /// The epoch's end.
-    End,
 }

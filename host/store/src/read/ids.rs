@@ -3,18 +3,17 @@
 //! Knows nothing of hashing. Invariant: a look-up returns every event its place has with that hash, in the order of the
 //! look-ups.
 
+use std::ops::ControlFlow;
+
 use bugle_core::admission::{IdFact, IdLookup, IdPlace, Recovery};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId};
 use bugle_core::row::{IdBlockRow, IdEntry};
 
-use super::{EventBounds, ReadError, damaged};
-use crate::codec::{Damaged, Number, Row, decode_ids};
+use super::{ReadError, damaged};
+use crate::codec::{Damaged, Number, Row, decode_ids, visit_id};
 use crate::family::Family;
 use crate::keys::{self, Fields, Key, Kind, SLOT};
 use crate::store::Store;
-
-/// Events read at once while admission recovers.
-const REPLAY: EventBounds = EventBounds { events_max: 4096, bytes_max: 4 << 20 };
 
 impl Store {
     /// Sealed blocks, oldest first.
@@ -88,14 +87,11 @@ impl Store {
                 recovery.chunk(block, &decode_ids(&value).map_err(damaged(&key))?);
             }
         }
-        let mut from = recovery.replay_from();
-        loop {
-            let page = self.events(from, REPLAY)?;
-            if page.events.is_empty() {
-                return Ok(());
-            }
-            page.events.iter().for_each(|event| recovery.event(event));
-            from = page.next;
-        }
+        self.walk(recovery.replay_from(), true, |offset, value| {
+            let position = Position { slot: SLOT, offset };
+            visit_id(position, value, |topic, received, source, id| recovery.id(topic, source, id, offset, received))?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(())
     }
 }

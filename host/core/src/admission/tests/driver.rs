@@ -138,6 +138,11 @@ impl Driver {
         self.admission = recover(self.size, &self.boots, &self.disk);
     }
 
+    /// The log loses its events below this offset.
+    pub(super) fn trim(&mut self, floor: u64) {
+        self.disk.events = self.disk.events.split_off(&Offset(floor));
+    }
+
     fn facts(&self, lookups: &[IdLookup]) -> Vec<IdFact> {
         let mut facts = Vec::new();
         for lookup in lookups {
@@ -196,7 +201,7 @@ fn recover(size: WindowSize, boots: &[(BootId, Offset)], disk: &Disk) -> Admissi
         boot: boots[boots.len() - 1].0,
         boots: boots.to_vec(),
         next: disk.next(),
-        floor: Offset(0),
+        floor: disk.events.keys().next().copied().unwrap_or_default(),
         topics: Vec::from([topic(1, "t"), topic(2, "u")]),
         window: size,
     });
