@@ -1,11 +1,12 @@
 //! Tests of the whole store on a real disk: every row comes back, a second host is refused, old epochs go.
 //!
 //! Power cuts and damage are in [`crash`], the pinned bytes of keys and values in [`golden`], decoding of any bytes in
-//! [`hostile`].
+//! [`hostile`], random writes with restarts against a map in [`model`].
 
 mod crash;
 mod golden;
 mod hostile;
+mod model;
 mod sample;
 
 use std::os::unix::fs::PermissionsExt;

@@ -131,14 +131,20 @@ impl Lives {
         while self.idle.len() > IDLE_LIVES_MAX
             && let Some(life) = self.idle.pop_front()
         {
-            let is_idle = self.lives.get(&life).is_some_and(|life| life.sessions == 0);
             let is_dirty = self.dirty.iter().any(|(dirty, _)| *dirty == life);
-            if is_idle
-                && !is_dirty
-                && let Some(life) = self.lives.remove(&life)
-            {
-                self.by_epoch.remove(&(life.producer, life.epoch));
+            if is_dirty {
+                // Its rows are not written yet: later.
+                self.idle.push_back(life);
+                break;
             }
+            self.forget(life);
+        }
+    }
+
+    fn forget(&mut self, life: LifeId) {
+        let is_idle = self.lives.get(&life).is_some_and(|life| life.sessions == 0);
+        if is_idle && let Some(life) = self.lives.remove(&life) {
+            self.by_epoch.remove(&(life.producer, life.epoch));
         }
     }
 

@@ -214,6 +214,39 @@ fn epochs_are_never_given_twice() {
 }
 
 #[test]
+fn a_session_that_leaves_too_many_keys_waiting_is_refused_whole_batches() {
+    let mut driver = driver();
+    let events = |data: &str| -> Vec<Event> {
+        (0..BATCH_EVENTS_MAX).map(|id| event(&id.to_string(), Some(&id.to_string()), data)).collect()
+    };
+    driver.publish(1, 1, 1, Try::First, events("x"));
+    assert_eq!(parts(&driver.publish(1, 1, 2, Try::First, events("y"))).3.len(), BATCH_EVENTS_MAX);
+    let another = || vec![event("another", Some("another key"), "x")];
+    assert_eq!(refused_code(&driver.publish(1, 1, 3, Try::First, another())), Some(Code::Quota));
+    assert_eq!(parts(&driver.publish(1, 1, 3, Try::First, vec![event("no key", None, "x")])).1, 1);
+    assert_eq!(parts(&driver.publish(1, 1, 4, Try::First, events("x"))).2.len(), BATCH_EVENTS_MAX);
+    assert_eq!(parts(&driver.publish(1, 1, 5, Try::First, another())).1, 1);
+}
+
+#[test]
+fn a_life_that_left_memory_comes_back_from_its_rows() {
+    let mut driver = driver();
+    driver.publish(1, 1, 1, Try::First, vec![event("a", None, "x")]);
+    driver.commit();
+    let epoch = driver.epoch(1);
+    driver.admission.close(SessionId(1));
+    for session in 2..2_000 {
+        driver.open(session, "many", None);
+        driver.admission.close(SessionId(session));
+    }
+    assert_eq!(driver.open(1, "p", Some(epoch)).streams, vec![(StreamId(1), Sequence(1))]);
+    let again = driver.publish(1, 1, 1, Try::Retry, vec![event("a", None, "x")]);
+    assert_eq!(parts(&again), (None, 0, vec![(0, 0)], vec![]));
+    // Another producer that claims the same epoch has none of its streams.
+    assert_eq!(driver.open(2, "thief", Some(epoch)).streams, vec![]);
+}
+
+#[test]
 fn a_follow_up_is_known_to_later_publishes() {
     let mut driver = driver();
     let mut writes = Vec::new();

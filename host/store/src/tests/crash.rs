@@ -126,6 +126,12 @@ fn a_write_ahead_log_torn_anywhere_in_its_unsynced_tail_opens_by_itself() {
             Store::open(image.path(), Options::default()).unwrap_or_else(|error| panic!("image {number}: {error}"));
         assert_eq!((prefix(&store), opened.next, opened.loss), (5, Offset(5), None), "image {number}");
         append(&store, 1);
+        if number % 7 == 0 {
+            // Killed again, perhaps with the old log still there beside the new one.
+            let again = tempfile::tempdir().unwrap();
+            copy(image.path(), again.path());
+            assert_eq!(prefix(&open(again.path()).0), 6);
+        }
     }
 }
 
