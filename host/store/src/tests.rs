@@ -320,17 +320,18 @@ fn admission_recovers_from_the_store() {
     use bugle_core::spec::Topic;
 
     let dir = tempfile::tempdir().unwrap();
+    let facts = |opened: &Opened| Facts {
+        slot: Slot(0),
+        seed: opened.id_seed,
+        boot: opened.boot,
+        boots: opened.boots.clone(),
+        next: opened.next,
+        floor: opened.floor,
+        topics: vec![Topic { id: bugle_core::ids::TopicId(8), name: "t".into() }],
+        window: WindowSize { ids: 100, ..WindowSize::default() },
+    };
     let recover = |store: &Store, opened: &Opened| {
-        let mut recovery = Recovery::new(Facts {
-            slot: Slot(0),
-            seed: opened.id_seed,
-            boot: opened.boot,
-            boots: opened.boots.clone(),
-            next: opened.next,
-            floor: opened.floor,
-            topics: vec![Topic { id: bugle_core::ids::TopicId(8), name: "t".into() }],
-            window: WindowSize { ids: 100, ..WindowSize::default() },
-        });
+        let mut recovery = Recovery::new(facts(opened));
         store.feed(&mut recovery).unwrap();
         recovery.finish()
     };
@@ -362,4 +363,10 @@ fn admission_recovers_from_the_store() {
     drop(store);
     let (store, opened) = open(dir.path());
     check(&store, &recover(&store, &opened));
+    // A block that lacks a chunk would forget ids in silence.
+    let (block, _) = store.id_blocks().unwrap()[0];
+    store.db().delete_cf(&store.family(crate::family::Family::Ids), crate::keys::id_chunk(block, 0)).unwrap();
+    assert!(store.find_id(block, 1).is_err());
+    let mut recovery = Recovery::new(facts(&opened));
+    assert!(store.feed(&mut recovery).is_err());
 }

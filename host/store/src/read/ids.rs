@@ -31,7 +31,8 @@ impl Store {
     pub fn id_chunk(&self, block: u64, chunk: u32) -> Result<Vec<IdEntry>, ReadError> {
         let key = keys::id_chunk(block, chunk);
         let value = self.db().get_pinned_cf(&self.family(Family::Ids), &key)?;
-        value.map_or(Ok(Vec::new()), |value| decode_ids(&value).map_err(damaged(key.as_ref())))
+        let value = value.ok_or(Damaged("a sealed block lacks a chunk")).map_err(damaged(key.as_ref()))?;
+        decode_ids(&value).map_err(damaged(key.as_ref()))
     }
 
     /// Offsets a sealed block has for a hash.
@@ -82,16 +83,32 @@ impl Store {
     pub fn feed(&self, recovery: &mut Recovery) -> Result<(), ReadError> {
         for (block, row) in self.id_blocks()? {
             recovery.block(block, row);
-            for pair in self.rows_from(Family::Ids, &keys::id_chunks(block), None) {
-                let (key, value) = pair?;
-                recovery.chunk(block, &decode_ids(&value).map_err(damaged(&key))?);
-            }
+            self.feed_block(recovery, block, row)?;
         }
         self.walk(recovery.replay_from(), true, |offset, value| {
             let position = Position { slot: SLOT, offset };
             visit_id(position, value, |topic, received, source, id| recovery.id(topic, source, id, offset, received))?;
             Ok(ControlFlow::Continue(()))
         })?;
+        Ok(())
+    }
+
+    fn feed_block(&self, recovery: &mut Recovery, block: u64, row: IdBlockRow) -> Result<(), ReadError> {
+        // Behind the block's last chunk there may be some of an earlier attempt to seal it, from before a restart.
+        let end = keys::id_chunk(block, row.chunks);
+        let mut count = 0;
+        for pair in self.rows_from(Family::Ids, &keys::id_chunks(block), None) {
+            let (key, value) = pair?;
+            if *key >= *end.as_ref() {
+                break;
+            }
+            let ids = decode_ids(&value).map_err(damaged(&key))?;
+            count += ids.len();
+            recovery.chunk(block, &ids);
+        }
+        if count != row.ids as usize {
+            return Err(damaged(keys::id_block(block).as_ref())(Damaged("a sealed block lacks ids")));
+        }
         Ok(())
     }
 }
