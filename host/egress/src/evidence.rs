@@ -11,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 
 use bugle_core::import::Sent;
 
+use crate::error::EgressError;
+
 /// Bytes written on one connection since it was opened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Written(Arc<AtomicU64>);
@@ -38,6 +40,18 @@ enum State {
     MayHaveLeft,
     /// The whole answer is here.
     Answered,
+    /// Nothing had left when the call was cut off, and nothing may leave any more.
+    CutOff,
+}
+
+/// The call was cut off: whoever was about to send must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IsCutOff;
+
+impl From<IsCutOff> for EgressError {
+    fn from(_: IsCutOff) -> EgressError {
+        EgressError::not_sent("the call was cut off before anything was sent")
+    }
 }
 
 /// The record of one outgoing call. Make one per call; ask [`Evidence::sent`] when the call ended, however it ended.
@@ -55,7 +69,7 @@ impl Evidence {
     #[must_use]
     pub fn sent(&self) -> Sent {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            State::Idle => Sent::Nothing,
+            State::Idle | State::CutOff => Sent::Nothing,
             State::OnConnection { .. } | State::MayHaveLeft => Sent::Maybe,
             State::Answered => Sent::Answered,
         }
@@ -69,23 +83,39 @@ impl Evidence {
         }
     }
 
-    fn set(&self, state: State) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    /// Ends the call for good: what has not left by now never will. Returns what is known then.
+    pub fn cut_off(&self) -> Sent {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Idle = *state {
+            *state = State::CutOff;
+        }
+        drop(state);
+        self.sent()
+    }
+
+    /// Whether the call was cut off is decided under the same lock, so that nobody sends after it.
+    fn unless_cut_off(&self, next: State) -> Result<(), IsCutOff> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::CutOff = *state {
+            return Err(IsCutOff);
+        }
+        *state = next;
+        Ok(())
     }
 
     /// The request is about to be handed to this connection, which is quiet.
-    pub(crate) fn on_connection(&self, written: &Written) {
-        self.set(State::OnConnection { before: written.total(), written: written.clone() });
+    pub(crate) fn on_connection(&self, written: &Written) -> Result<(), IsCutOff> {
+        self.unless_cut_off(State::OnConnection { before: written.total(), written: written.clone() })
     }
 
     /// Content is about to go out.
-    pub(crate) fn may_have_left(&self) {
-        self.set(State::MayHaveLeft);
+    pub(crate) fn may_have_left(&self) -> Result<(), IsCutOff> {
+        self.unless_cut_off(State::MayHaveLeft)
     }
 
     /// The complete answer arrived.
     pub(crate) fn answered(&self) {
-        self.set(State::Answered);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::Answered;
     }
 }
 
@@ -99,15 +129,29 @@ mod tests {
         assert_eq!(evidence.sent(), Sent::Nothing);
         let written = Written::default();
         written.add(100);
-        evidence.on_connection(&written);
+        evidence.on_connection(&written).unwrap();
         assert_eq!(evidence.sent(), Sent::Maybe);
         evidence.connection_failed();
         assert_eq!(evidence.sent(), Sent::Nothing);
-        evidence.on_connection(&written);
+        evidence.on_connection(&written).unwrap();
         written.add(1);
         evidence.connection_failed();
         assert_eq!(evidence.sent(), Sent::Maybe);
         evidence.answered();
         assert_eq!(evidence.sent(), Sent::Answered);
+    }
+
+    #[test]
+    fn nothing_is_sent_after_a_cut() {
+        let evidence = Evidence::new();
+        assert_eq!(evidence.cut_off(), Sent::Nothing);
+        assert_eq!(evidence.on_connection(&Written::default()), Err(IsCutOff));
+        assert_eq!(evidence.may_have_left(), Err(IsCutOff));
+        assert_eq!(evidence.sent(), Sent::Nothing);
+        let evidence = Evidence::new();
+        evidence.may_have_left().unwrap();
+        assert_eq!(evidence.cut_off(), Sent::Maybe);
+        evidence.answered();
+        assert_eq!(evidence.cut_off(), Sent::Answered);
     }
 }

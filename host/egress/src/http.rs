@@ -146,7 +146,8 @@ impl Inner {
                 other => return other,
             }
         }
-        let connection = self.connector.connect(&prepared.origin, &self.policy.networks).await?;
+        // Connecting needs more room than waiting for the answer, which takes longer.
+        let connection = Box::pin(self.connector.connect(&prepared.origin, &self.policy.networks)).await?;
         self.attempt(connection, prepared, evidence).await
     }
 
@@ -157,7 +158,7 @@ impl Inner {
         evidence: &Evidence,
     ) -> Result<Response, EgressError> {
         let origin = &prepared.origin;
-        evidence.on_connection(connection.written());
+        evidence.on_connection(connection.written())?;
         let answer = connection.send(prepared.request(connection.is_http2())).await;
         let (head, body) = answer.map_err(|error| broken(evidence, origin, &text_of(&error)))?.into_parts();
         let body = read(body).await.map_err(|reason| broken(evidence, origin, &reason))?;

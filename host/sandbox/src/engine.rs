@@ -13,6 +13,10 @@ use crate::options::{Limits, TICK};
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 /// Slots beyond this would not fit in 47 bits of address space.
 pub(crate) const SLOTS_MAX: u32 = 20_000;
+/// Memory maps of one started instance, measured; the kernel bounds them per process.
+const MAPS_PER_SLOT: u64 = 6;
+/// Memory maps of everything else.
+const MAPS_OTHER: u64 = 3000;
 /// Stack of guest code. Our host functions run above it, on the rest of the fiber's stack.
 const GUEST_STACK_BYTES: usize = 512 << 10;
 /// Stack of a fiber; only what is touched costs memory.
@@ -74,6 +78,13 @@ pub(crate) fn running(limits: &Limits) -> wasmtime::Result<Engine> {
     let mut config = shared();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
+}
+
+/// How many maps the kernel must allow for so many slots, if it allows fewer.
+pub(crate) fn missing_maps(slots: u32) -> Option<u64> {
+    let allowed = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse::<u64>().ok()?;
+    let needed = u64::from(slots) * MAPS_PER_SLOT + MAPS_OTHER;
+    (needed > allowed).then_some(needed)
 }
 
 /// Starts the epoch clock. It ends with the engine. A thread of its own, since busy guests could hold up any runtime's timers.

@@ -19,6 +19,16 @@ pub enum NewSandboxError {
         /// The most.
         slots_max: u32,
     },
+    /// A kernel setting.
+    #[error(
+        "{slots} plugin instances at once need {maps} memory maps; run `sysctl vm.max_map_count={maps}` or use fewer"
+    )]
+    Maps {
+        /// As configured.
+        slots: u32,
+        /// What is needed.
+        maps: u64,
+    },
     /// Address space, mostly.
     #[error(
         "could not reserve {slots} plugin instances ({error:#}); is address space limited (`ulimit -v`)? use fewer"

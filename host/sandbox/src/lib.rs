@@ -6,6 +6,7 @@
 //! Invariant: nothing a guest does ends anything but its own call.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
 
+mod apart;
 mod binding;
 mod bindings;
 mod cache;

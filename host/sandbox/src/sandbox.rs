@@ -75,6 +75,9 @@ impl<C: HostCalls> Sandbox<C> {
         if !(1..=SLOTS_MAX).contains(&slots) {
             return Err(NewSandboxError::Slots { slots, slots_max: SLOTS_MAX });
         }
+        if let Some(maps) = engine::missing_maps(slots) {
+            return Err(NewSandboxError::Maps { slots, maps });
+        }
         let engine = engine::running(&options.limits).map_err(|error| NewSandboxError::Engine { slots, error })?;
         engine::start_ticking(&engine).map_err(NewSandboxError::Clock)?;
         let cache = Cache::open(&options.cache, &engine)

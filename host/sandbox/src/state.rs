@@ -120,7 +120,7 @@ impl<C: HostCalls> State<C> {
         let mut call = self.call.take()?;
         for evidence in self.outgoing.drain(..) {
             // Nobody is left to be told the answer; the core keeps the evidence.
-            drop(call.import(Import::EgressEnd(evidence.sent())).await);
+            drop(call.import(Import::EgressEnd(evidence.cut_off())).await);
         }
         Some(call)
     }

@@ -116,6 +116,13 @@ impl Kept {
         connection
     }
 
+    /// Whether no kept connection is usable any more.
+    #[cfg(test)]
+    pub(super) fn are_all_closed(&self, origin: &Origin) -> bool {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(origin).is_none_or(|connections| connections.iter().all(Connection::is_closed))
+    }
+
     /// Keeps a connection whose answer was read to its end.
     pub(super) fn keep(&self, origin: &Origin, mut connection: Connection) {
         if connection.is_closed() {

@@ -7,6 +7,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -173,6 +174,32 @@ fn a_peer_that_accepts_and_closes_before_reading_leaves_an_honest_doubt() {
                 Sent::Maybe => assert_eq!(error.code(), "maybe-sent"),
                 Sent::Answered => panic!("nobody answered"),
             }
+        }
+    });
+}
+
+#[test]
+fn a_kept_connection_that_is_known_to_be_closed_is_replaced() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut tcp, _)) = listener.accept().await {
+                let mut head = [0; 1024];
+                drop(tcp.read(&mut head).await);
+                drop(tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nbye").await);
+            }
+        });
+        let client = egress("").http(policy(&origin));
+        let parsed: Origin = origin.parse().unwrap();
+        for _ in 0..5 {
+            assert_eq!(fetch(&client, &origin).await.as_deref(), Ok("bye"));
+            let closed = async {
+                while !client.0.kept.are_all_closed(&parsed) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, closed).await.unwrap();
         }
     });
 }

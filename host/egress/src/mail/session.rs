@@ -29,7 +29,7 @@ impl Mailer {
             connection.abort().await;
             return Err(error);
         }
-        evidence.may_have_left();
+        evidence.may_have_left()?;
         match connection.message(&message.content).await {
             Ok(reply) => {
                 evidence.answered();

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use std::time::Duration;
 
 use super::error;
+use crate::apart;
 use crate::bindings::bugle::plugin::{http, types};
 use crate::calls::HostCalls;
 use crate::state::State;
@@ -24,9 +25,10 @@ impl<C: HostCalls> http::Host for State<C> {
         let (request, timeout) = self.prepare(t, req)?;
         let evidence = self.egress_start(t).await?;
         let client = self.rights.http.clone();
-        let answer = Box::pin(client.send(request, timeout, &evidence)).await;
+        let work = async move || client.send(request, timeout, &evidence).await;
+        let answer = apart::run(work).await;
         self.egress_end().await;
-        answer.map(response).map_err(from_egress)
+        answer?.map(response).map_err(from_egress)
     }
 
     async fn send_all(&mut self, t: types::Ticket, reqs: Vec<http::Request>) -> Vec<Answer> {
@@ -41,12 +43,15 @@ impl<C: HostCalls> http::Host for State<C> {
                 Err(refusal) => Err(refusal),
             });
         }
-        let client = self.rights.http.clone();
-        let answers = started.into_iter().map(|started| async {
-            let (request, timeout, evidence) = started?;
-            client.send(request, timeout, &evidence).await.map(response).map_err(from_egress)
+        let answers = started.into_iter().map(|started| {
+            let client = self.rights.http.clone();
+            async move {
+                let (request, timeout, evidence) = started?;
+                let work = async move || client.send(request, timeout, &evidence).await;
+                apart::run(work).await?.map(response).map_err(from_egress)
+            }
         });
-        let answers = Box::pin(join_all(answers)).await;
+        let answers = join_all(answers).await;
         self.egress_end().await;
         answers
     }

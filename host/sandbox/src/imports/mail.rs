@@ -5,6 +5,7 @@
 use bugle_egress::Mail;
 
 use super::{denied, http::from_egress};
+use crate::apart;
 use crate::bindings::bugle::plugin::{mail, types};
 use crate::calls::HostCalls;
 use crate::state::State;
@@ -27,9 +28,11 @@ impl<C: HostCalls> mail::Host for State<C> {
         };
         let evidence = self.egress_start(t).await?;
         let timeout = self.time_left();
-        let sent = Box::pin(mailer.send(message, timeout, &evidence)).await;
+        let work = async move || mailer.send(message, timeout, &evidence).await;
+        let sent = apart::run(work).await;
         self.egress_end().await;
-        sent.map(|accepted| mail::Accepted { message_id: accepted.message_id, reply: accepted.reply })
+        sent?
+            .map(|accepted| mail::Accepted { message_id: accepted.message_id, reply: accepted.reply })
             .map_err(from_egress)
     }
 }

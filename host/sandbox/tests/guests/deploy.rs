@@ -1,13 +1,29 @@
 //! What is refused at deploy, in which words; how a revision replaces another; where compiled code comes from.
 
 use bugle_core::delivery::CallEnd;
-use bugle_sandbox::{CheckError, Grants, Limits, LoadPluginError, VerifyError};
+use bugle_sandbox::{
+    CheckError, Compiler, Grants, Limits, LoadPluginError, NewSandboxError, Options, Sandbox, VerifyError,
+};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use crate::harness::{Bench, binding, limits};
+use crate::harness::{Bench, Scripted, binding, compile_child, limits};
 
 fn empty() -> Bench {
     Bench::empty(limits(), bugle_egress::Options::default())
+}
+
+/// Options on a runtime that is dropped at once: nothing runs there.
+fn options(limits: Limits, egress: bugle_egress::Options) -> Options {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    Options {
+        guest: runtime.handle().clone(),
+        guest_threads: 1,
+        cache: std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"),
+        compiler: Compiler::Child(Some(compile_child())),
+        egress: bugle_egress::Egress::new(egress).unwrap(),
+        limits,
+    }
 }
 
 fn refused(bench: &Bench, path: PathBuf) -> LoadPluginError {
@@ -42,12 +58,65 @@ fn bytes_over_the_bound_are_not_looked_at() {
 }
 
 #[test]
+fn impossible_numbers_of_slots_are_refused_at_start() {
+    for (slots, part) in [(0, "choose 1 to"), (1_000_000, "choose 1 to"), (20_000, "vm.max_map_count")] {
+        let options = options(Limits { slots, ..limits() }, bugle_egress::Options::default());
+        // Where the kernel allows more maps, the larger number is fine too.
+        let refused = Sandbox::<Scripted>::new(options).err().map(|error| error.to_string());
+        assert!(refused.is_none_or(|text| text.contains(part)), "{slots}");
+    }
+}
+
+#[test]
+fn a_component_that_is_broken_inside_is_refused_by_the_compiler() {
+    let bench = empty();
+    let mut bytes = std::fs::read(bugle_guests::probe()).unwrap();
+    // The end of the first function body after the header: structure stays, code does not.
+    let middle = bytes.len() / 3;
+    bytes[middle..middle + 64].fill(0xff);
+    let error = bench.runtime.block_on(bench.sandbox.load(bytes, None)).unwrap_err();
+    assert!(matches!(error, LoadPluginError::Compile(_) | LoadPluginError::Verify(_)), "{error}");
+}
+
+#[test]
+fn damaged_code_on_disk_is_compiled_again() {
+    let bench = empty();
+    drop(bench.load(&bugle_guests::inbox()));
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(limits(), bugle_egress::Options::default());
+    options.cache = folder.path().join("compiled");
+    let sandbox = bench.runtime.block_on(async { Sandbox::<Scripted>::new(options).unwrap() });
+    let load = || bench.runtime.block_on(sandbox.load(std::fs::read(bugle_guests::inbox()).unwrap(), None));
+    load().unwrap();
+    let entry = std::fs::read_dir(folder.path().join("compiled")).unwrap().next().unwrap().unwrap();
+    let mut code = std::fs::read(entry.path()).unwrap();
+    let last = code.len() - 1;
+    code[last] ^= 1;
+    std::fs::write(entry.path(), &code).unwrap();
+    load().unwrap();
+    code[last] ^= 1;
+    assert_eq!(std::fs::read(entry.path()).unwrap(), code);
+    assert_eq!(std::fs::metadata(entry.path()).unwrap().permissions().mode() & 0o077, 0);
+}
+
+#[test]
+fn a_folder_open_to_others_is_refused() {
+    let bench = empty();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut options = options(limits(), bugle_egress::Options::default());
+    options.cache = folder.path().to_owned();
+    let refused = bench.runtime.block_on(async { Sandbox::<Scripted>::new(options).err().unwrap() });
+    assert!(matches!(refused, NewSandboxError::Cache { .. }), "{refused}");
+}
+
+#[test]
 fn compiled_code_is_never_taken() {
     let bench = empty();
     drop(bench.load(&bugle_guests::probe()));
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-    let ours = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let code = ours.filter(|path| path.extension().is_some_and(|ending| ending == "code")).next().unwrap();
+    let mut ours = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let code = ours.find(|path| path.extension().is_some_and(|ending| ending == "code")).unwrap();
     let code = std::fs::read(code).unwrap().split_off(32);
     let error = bench.runtime.block_on(bench.sandbox.load(code, None)).unwrap_err();
     assert!(matches!(error, LoadPluginError::Verify(VerifyError::Precompiled)), "{error}");

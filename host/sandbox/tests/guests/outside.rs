@@ -75,13 +75,17 @@ fn nothing_listening_is_not_sent() {
 }
 
 #[test]
-fn a_kept_connection_that_died_is_replaced_without_a_doubt() {
+fn a_receiver_that_hangs_up_between_requests_gives_answers_or_honest_doubts() {
     let receiver = http();
     let bench = bench(receiver);
     for _ in 0..20 {
         let ended = bench.run("http-body", &url(receiver, "/then-close"));
-        assert_eq!(ended.told(), "200 bye");
-        assert_eq!(sent(&ended.imports), [Sent::Answered]);
+        // A request can be on its way while the receiver closes; nobody can know then whether it arrived.
+        match sent(&ended.imports).as_slice() {
+            [Sent::Answered] => assert_eq!(ended.told(), "200 bye"),
+            [Sent::Maybe] => assert!(ended.told().contains("maybe-sent"), "{}", ended.told()),
+            other => panic!("{other:?}: {}", ended.told()),
+        }
     }
 }
 
@@ -193,11 +197,7 @@ fn refusals_before_the_content_send_nothing() {
 fn hostile_addresses_are_invalid() {
     let (relay, _messages) = smtp(&[]);
     let bench = mail_bench(relay);
-    for data in [
-        r#"{"to": "a@b.example\r\nBcc: c@d.example"}"#,
-        r#"{"to": "nobody"}"#,
-        r#"{"to": ""}"#,
-    ] {
+    for data in [r#"{"to": "a@b.example\r\nBcc: c@d.example"}"#, r#"{"to": "nobody"}"#, r#"{"to": ""}"#] {
         let ended = bench.run("mail", data);
         assert!(ended.told().contains("invalid"), "{data}: {}", ended.told());
         assert_eq!(sent(&ended.imports), [Sent::Nothing], "{data}");
