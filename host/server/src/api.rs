@@ -78,7 +78,7 @@ pub struct SubscriptionView {
     /// Why it cannot run (no plugin of that name, its settings refused).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Where it starts; only in the answer that created it.
+    /// Where it started, when it was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
     /// What it is doing now.

@@ -27,6 +27,9 @@ pub struct SubscriptionRow {
     pub id: u32,
     /// As applied, secrets and all: the store is readable by the host's user only.
     pub definition: Definition,
+    /// First offset it looked at; written right after its creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<u64>,
 }
 
 /// A plugin and its active revision; the component is a row of its own under that revision.

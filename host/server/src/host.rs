@@ -21,9 +21,9 @@ use bugle_core::ids::{BootId, Offset};
 use bugle_ingress::{Counters, CountersReading};
 use bugle_sandbox::{Plugin, Sandbox};
 
-use crate::catalog::PluginRow;
+use crate::catalog::{PluginRow, SubscriptionRow};
 use crate::data_dir::{DataDir, Endpoints};
-use crate::definition::{Definition, Start};
+use crate::definition::Start;
 use crate::tally::Tally;
 use crate::token::Token;
 use crate::wiring::PluginCall;
@@ -53,7 +53,7 @@ pub struct Parts {
     /// How often the store was opened.
     pub boot: BootId,
     /// Definitions as stored.
-    pub definitions: BTreeMap<String, Definition>,
+    pub definitions: BTreeMap<String, SubscriptionRow>,
     /// Plugins as stored.
     pub plugins: BTreeMap<String, PluginRow>,
     /// Those of them that can be run.
@@ -63,7 +63,7 @@ pub struct Parts {
 /// See the module.
 pub struct Host {
     parts: Parts,
-    definitions: Mutex<BTreeMap<String, Definition>>,
+    definitions: Mutex<BTreeMap<String, SubscriptionRow>>,
     plugins: Mutex<BTreeMap<String, PluginRow>>,
     loaded: Mutex<BTreeMap<String, Plugin>>,
     /// Held while a definition or a plugin changes.

@@ -3,6 +3,8 @@
 //! The lines are those of tests/checker: `log`, `state`, `scan-end`. Payloads are not shown, only their SHA-256. Taken for one
 //! moment when nothing moves; on a busy host later events may be missing.
 //!
+//! Events from before a subscription's start have no line for it.
+//!
 //! Invariant: only durable rows are read, never what a machine holds in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +13,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use bugle_broker::Bus;
 use bugle_core::code::Code;
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position};
@@ -31,8 +32,7 @@ const PAGE: EventBounds = EventBounds { events_max: 4096, bytes_max: 4 << 20 };
 const KEPT_MAX: usize = 1000;
 
 pub(super) async fn dump(State(host): State<Arc<Host>>) -> Result<Response, Failure> {
-    let bus = host.bus().clone();
-    let written = tokio::task::spawn_blocking(move || write(&bus)).await;
+    let written = tokio::task::spawn_blocking(move || write(&host)).await;
     let lines = written
         .map_err(|error| Failure::internal(Code::Unavailable, &error))?
         .map_err(|error| Failure::internal(Code::StorageFailed, &error))?;
@@ -42,17 +42,23 @@ pub(super) async fn dump(State(host): State<Arc<Host>>) -> Result<Response, Fail
 /// What the rows say of one subscription.
 struct Standing {
     spec: Subscription,
+    start: Offset,
     rows: SubscriptionRows,
     waiting: BTreeSet<Offset>,
     dead: BTreeSet<Position>,
     unknown: BTreeSet<Position>,
 }
 
-fn write(bus: &Bus) -> Result<String, ReadError> {
+fn write(host: &Host) -> Result<String, ReadError> {
+    let bus = host.bus();
     let store = bus.store();
     let topics: BTreeMap<_, _> = bus.topics().into_iter().map(|topic| (topic.id, topic.name)).collect();
     let specs = bus.subscriptions().into_iter();
-    let standings: Vec<Standing> = specs.map(|spec| Standing::read(store, spec)).collect::<Result<_, _>>()?;
+    let read = |spec: Subscription| {
+        let start = host.started_at(&spec.name).unwrap_or_default();
+        Standing::read(store, spec, start)
+    };
+    let standings: Vec<Standing> = specs.map(read).collect::<Result<_, _>>()?;
     let mut lines = String::new();
     let mut put = |line: serde_json::Value| {
         lines.push_str(&line.to_string());
@@ -70,7 +76,7 @@ fn write(bus: &Bus) -> Result<String, ReadError> {
             let topic = topics.get(&stored.topic).map_or("", |name| name);
             put(log_line(stored, topic));
             events += 1;
-            for standing in standings.iter().filter(|standing| standing.spec.topics.contains(&stored.topic)) {
+            for standing in standings.iter().filter(|standing| standing.covers(stored)) {
                 let subscription = &*standing.spec.name;
                 let position = stored.position.to_string();
                 let state = standing.state(stored);
@@ -103,7 +109,7 @@ fn log_line(stored: &StoredEvent, topic: &str) -> serde_json::Value {
 }
 
 impl Standing {
-    fn read(store: &Store, spec: Subscription) -> Result<Standing, ReadError> {
+    fn read(store: &Store, spec: Subscription, start: Offset) -> Result<Standing, ReadError> {
         let rows = store.subscription(spec.id)?;
         let (mut dead, mut unknown) = (BTreeSet::new(), BTreeSet::new());
         loop {
@@ -120,7 +126,18 @@ impl Standing {
             }
             unknown.extend(page.into_iter().map(|entry| entry.position));
         }
-        Ok(Standing { waiting: rows.waiting.iter().map(|(offset, _)| *offset).collect(), spec, rows, dead, unknown })
+        Ok(Standing {
+            waiting: rows.waiting.iter().map(|(offset, _)| *offset).collect(),
+            start,
+            spec,
+            rows,
+            dead,
+            unknown,
+        })
+    }
+
+    fn covers(&self, stored: &StoredEvent) -> bool {
+        self.spec.topics.contains(&stored.topic) && stored.position.offset >= self.start
     }
 
     fn state(&self, stored: &StoredEvent) -> &'static str {

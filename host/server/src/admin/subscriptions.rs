@@ -64,10 +64,8 @@ pub(super) async fn apply(
         );
         return Err(Failure::new(Code::Conflict, message));
     }
-    let started_at = host.apply(definition).await?;
-    let Json(mut view) = found(&host, &name).await?;
-    view.started_at = started_at;
-    Ok(Json(view).into_response())
+    host.apply(definition).await?;
+    Ok(found(&host, &name).await?.into_response())
 }
 
 pub(super) async fn pause(

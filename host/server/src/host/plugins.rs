@@ -98,7 +98,7 @@ impl Host {
         let plugin = loaded.map_err(|source| DeployError::Load { plugin: name.to_owned(), source })?;
         let users: Vec<Definition> = {
             let definitions = locked(&self.definitions);
-            definitions.values().filter(|definition| definition.plugin == name).cloned().collect()
+            definitions.values().map(|row| &row.definition).filter(|found| found.plugin == name).cloned().collect()
         };
         let mut bounds = Vec::new();
         for definition in &users {
@@ -199,7 +199,7 @@ impl Host {
 
     fn plugin_view(&self, name: &str, row: &PluginRow) -> PluginView {
         let definitions = locked(&self.definitions);
-        let users = definitions.values().filter(|definition| definition.plugin == name);
+        let users = definitions.values().map(|row| &row.definition).filter(|found| found.plugin == name);
         PluginView {
             name: name.to_owned(),
             revision: row.revision.clone(),

@@ -2,10 +2,11 @@
 //!
 //! A definition is checked with the plugin itself before anything of it is stored.
 
-use bugle_broker::{Applied, ApplySubscription, StartAt, SubscriptionError};
+use bugle_broker::{Applied, ApplySubscription, StartAt, Stopped, SubscriptionError};
 use bugle_core::code::Code;
-use bugle_core::ids::{SubscriptionId, TopicId};
+use bugle_core::ids::{Offset, SubscriptionId, TopicId};
 use bugle_core::spec::Subscription;
+use bugle_core::step::CatalogKind;
 
 use super::plugins::DeployError;
 use super::status::{position, state};
@@ -39,6 +40,9 @@ pub enum ApplyError {
     /// The broker could not.
     #[error(transparent)]
     Bus(#[from] SubscriptionError),
+    /// The host stops.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
     /// The operator: the disk.
     #[error(transparent)]
     Read(#[from] bugle_broker::ReadError),
@@ -52,7 +56,7 @@ impl ApplyError {
             ApplyError::Definition(_) | ApplyError::Secret(_) => Code::Invalid,
             ApplyError::UnknownTopic { .. } => Code::UnknownTopic,
             ApplyError::Plugin(error) => error.code(),
-            ApplyError::Bus(_) => Code::Unavailable,
+            ApplyError::Bus(_) | ApplyError::Stopped(_) => Code::Unavailable,
             ApplyError::Read(_) => Code::StorageFailed,
         }
     }
@@ -84,7 +88,7 @@ impl Host {
         let stored = locked(&self.definitions).get(&definition.name).cloned();
         let action = match &stored {
             None => "create",
-            Some(stored) if stored == definition => "none",
+            Some(stored) if stored.definition == *definition => "none",
             Some(_) => "change",
         };
         let events = match stored {
@@ -94,41 +98,60 @@ impl Host {
         Ok(Plan { action: action.to_owned(), start, events })
     }
 
-    /// Creates or changes a subscription, durably; says where a new one starts.
-    pub async fn apply(&self, mut definition: Definition) -> Result<Option<String>, ApplyError> {
+    /// Creates or changes a subscription, durably.
+    pub async fn apply(&self, mut definition: Definition) -> Result<(), ApplyError> {
         let _one_at_a_time = self.changes.lock().await;
         definition.check()?;
         let stored = locked(&self.definitions).get(&definition.name).cloned();
-        let grants = stored.as_ref().map(|stored| &stored.grants);
+        let grants = stored.as_ref().map(|stored| &stored.definition.grants);
         definition.grants.resolve_secrets(grants).map_err(ApplyError::Secret)?;
         let spec = definition.to_core(SubscriptionId(0), self.topic_ids(&definition)?);
         // Bound before the worker runs, so that its first delivery finds the plugin.
         self.bind(&definition).await?;
-        let row =
-            |spec: &Subscription| catalog::encode(&SubscriptionRow { id: spec.id.0, definition: definition.clone() });
-        let apply = ApplySubscription { spec, start: start_at(definition.start), row, also: Vec::new() };
-        let applied = match self.bus().apply_subscription(apply).await {
-            Ok(applied) => applied,
+        let started_at = stored.as_ref().and_then(|stored| stored.started_at);
+        let row = |id: SubscriptionId, started_at: Option<u64>| SubscriptionRow {
+            id: id.0,
+            definition: definition.clone(),
+            started_at,
+        };
+        let apply = ApplySubscription {
+            spec,
+            start: start_at(definition.start),
+            row: |spec: &Subscription| catalog::encode(&row(spec.id, started_at)),
+            also: Vec::new(),
+        };
+        let row = match self.bus().apply_subscription(apply).await {
+            // Only the commit tells where `latest` was, so the place is added by a second one.
+            Ok(Applied::Created { spec, floor }) => {
+                let row = row(spec.id, Some(floor.0));
+                let (name, value) = (definition.name.clone(), Some(catalog::encode(&row)));
+                self.bus().define(CatalogKind::Subscription, name, value, Vec::new()).await?;
+                row
+            }
+            Ok(Applied::Changed { spec }) => row(spec.id, started_at),
             Err(error) => {
                 self.unbind_or_restore(&definition.name, stored.as_ref()).await;
                 return Err(error.into());
             }
         };
-        locked(&self.definitions).insert(definition.name.clone(), definition);
-        Ok(match applied {
-            Applied::Created { floor, .. } => Some(position(floor)),
-            Applied::Changed { .. } => None,
-        })
+        locked(&self.definitions).insert(definition.name.clone(), row);
+        Ok(())
     }
 
-    async fn unbind_or_restore(&self, name: &str, stored: Option<&Definition>) {
+    async fn unbind_or_restore(&self, name: &str, stored: Option<&SubscriptionRow>) {
         let restored = match stored {
-            Some(stored) => self.bind(stored).await.is_ok(),
+            Some(stored) => self.bind(&stored.definition).await.is_ok(),
             None => false,
         };
         if !restored {
             self.unbind(name);
         }
+    }
+
+    /// The first offset a subscription looked at, if it is known.
+    #[must_use]
+    pub fn started_at(&self, name: &str) -> Option<Offset> {
+        locked(&self.definitions).get(name)?.started_at.map(Offset)
     }
 
     /// Stops delivering, durably.
@@ -153,7 +176,7 @@ impl Host {
 
     /// One subscription.
     pub async fn subscription(&self, name: &str) -> Option<SubscriptionView> {
-        let mut definition = locked(&self.definitions).get(name).cloned()?;
+        let SubscriptionRow { mut definition, started_at, .. } = locked(&self.definitions).get(name).cloned()?;
         let status = self.bus().status(name).await?;
         definition.grants = definition.grants.redacted();
         let paused = status.machine.as_ref().and_then(|machine| machine.paused.as_ref());
@@ -165,7 +188,7 @@ impl Host {
                 .machine
                 .is_none()
                 .then(|| "its worker broke; see the log, and start the host again".to_owned()),
-            started_at: None,
+            started_at: started_at.map(|offset| position(Offset(offset))),
             status: self.numbers(&status),
             definition,
         })

@@ -84,7 +84,7 @@ impl Running {
 struct Catalog {
     topics: Vec<Topic>,
     subscriptions: Vec<Subscription>,
-    definitions: BTreeMap<String, Definition>,
+    definitions: BTreeMap<String, SubscriptionRow>,
     plugins: BTreeMap<String, PluginRow>,
 }
 
@@ -186,7 +186,7 @@ fn read_catalog(store: &Store) -> anyhow::Result<Catalog> {
         let ids: Option<Vec<TopicId>> = row.definition.topics.iter().map(number).collect();
         let ids = ids.ok_or_else(|| anyhow!("subscription `{name}` in the store covers a topic that is not there"))?;
         subscriptions.push(row.definition.to_core(SubscriptionId(row.id), ids));
-        definitions.insert(name, row.definition);
+        definitions.insert(name, row);
     }
     let mut plugins = BTreeMap::new();
     for (name, row) in rows(store, CatalogKind::Plugin)? {
@@ -218,7 +218,7 @@ async fn load(store: &Store, sandbox: &Sandbox<PluginCall>, catalog: &Catalog) -
         }
     }
     let mut faults = Vec::new();
-    for definition in catalog.definitions.values() {
+    for SubscriptionRow { definition, .. } in catalog.definitions.values() {
         let activated = match (plugins.get(&definition.plugin), broken.get(&definition.plugin)) {
             (Some(plugin), _) => activate(sandbox, plugin, definition),
             (None, Some(problem)) => Err(problem.clone()),
