@@ -138,7 +138,7 @@ impl<C: HostCalls> Pool<C> {
         let next = if has_enough { None } else { state.calls.pop_front() };
         let Some(call) = next else {
             state.runners -= 1;
-            let surplus = own.take().and_then(|instance| keep(&mut state, instance));
+            let surplus = own.take().and_then(|instance| self.keep(&mut state, instance));
             drop(state);
             drop((stale, surplus));
             return None;
@@ -150,6 +150,15 @@ impl<C: HostCalls> Pool<C> {
         drop(state);
         drop(stale);
         Some((call, active))
+    }
+
+    /// Keeps an instance for the next runner, or gives it back to be dropped outside the lock.
+    fn keep(&self, state: &mut PoolState<C>, instance: Instance<C>) -> Option<Instance<C>> {
+        if state.is_stopping || state.idle.len() >= IDLE_MAX || self.slots.have_waiters() {
+            return Some(instance);
+        }
+        state.idle.push(instance);
+        None
     }
 
     /// The runner's guest waits: somebody else may work.
@@ -207,13 +216,4 @@ impl<C: HostCalls> Pool<C> {
             idle: state.idle.len(),
         }
     }
-}
-
-/// Keeps an instance for the next runner, or gives it back to be dropped outside the lock.
-fn keep<C: HostCalls>(state: &mut PoolState<C>, instance: Instance<C>) -> Option<Instance<C>> {
-    if state.is_stopping || state.idle.len() >= IDLE_MAX {
-        return Some(instance);
-    }
-    state.idle.push(instance);
-    None
 }

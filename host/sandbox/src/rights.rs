@@ -265,3 +265,6 @@ fn injected(manifest: &Manifest, binding: &Binding) -> Result<Vec<(Origin, Heade
     }
     Ok(injected)
 }
+
+#[cfg(test)]
+mod tests;

@@ -269,7 +269,7 @@ fn link_what_libc_asks_for<T: WasiView>(l: &mut Linker<T>) -> wasmtime::Result<(
 async fn sweep<C: HostCalls>(inner: Weak<Inner<C>>, slots: Arc<Slots>) {
     loop {
         let slots_are_short = tokio::select! {
-            () = tokio::time::sleep(SWEEP_EVERY) => false,
+            () = tokio::time::sleep(SWEEP_EVERY) => slots.have_waiters(),
             () = slots.are_short() => true,
         };
         let Some(inner) = inner.upgrade() else { return };

@@ -79,6 +79,21 @@ fn a_component_that_is_broken_inside_is_refused_by_the_compiler() {
 }
 
 #[test]
+fn a_compiler_that_cannot_run_or_fails_is_told() {
+    let bench = empty();
+    for (program, part) in [("/nonexistent/bugle", "could not compile"), ("/bin/false", "does not compile")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = options(limits(), bugle_egress::Options::default());
+        options.cache = folder.path().join("compiled");
+        options.compiler = Compiler::Child(Some(program.into()));
+        let sandbox = bench.runtime.block_on(async { Sandbox::<Scripted>::new(options).unwrap() });
+        let load = sandbox.load(std::fs::read(bugle_guests::inbox()).unwrap(), None);
+        let error = bench.runtime.block_on(load).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[test]
 fn damaged_code_on_disk_is_compiled_again() {
     let bench = empty();
     drop(bench.load(&bugle_guests::inbox()));
