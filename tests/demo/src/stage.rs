@@ -26,6 +26,9 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(60);
 /// How often the end of the work is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// By then receivers on a busy machine have read what a killed host had sent to them.
+const SOCKETS_DRAINED: Duration = Duration::from_millis(200);
+
 const CHANNELS: [&str; 3] = [WEBHOOK, EMAIL, INBOX];
 
 /// See the module.
@@ -109,6 +112,8 @@ impl Stage {
         self.read_figures()?;
         let from_us = now_us();
         self.host.kill()?;
+        // What the host had sent is still in the receivers' sockets; they read it before the kill counts as over.
+        std::thread::sleep(SOCKETS_DRAINED);
         let until_us = now_us();
         self.journal.write(Record::Kill(Kill { from_us, until_us }));
         let down = Instant::now();
