@@ -15,6 +15,7 @@ use bugle_checker::record::{Call, CallAnswer, Record};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 
 use crate::clock::now_us;
 use crate::identity::Identity;
@@ -48,6 +49,9 @@ struct Inside {
     requests: AtomicU64,
     waiting: AtomicU64,
     waiting_max: AtomicU64,
+    /// Nothing is answered before so many requests wait at once.
+    held_until: AtomicU64,
+    is_open: watch::Sender<bool>,
 }
 
 /// Connections that wait to be accepted: thousands may come at once.
@@ -74,6 +78,8 @@ impl HttpReceiver {
             requests: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             waiting_max: AtomicU64::new(0),
+            held_until: AtomicU64::new(0),
+            is_open: watch::Sender::new(true),
         });
         tokio::spawn(accept(listener, Arc::clone(&inside)));
         Ok(HttpReceiver { address, inside })
@@ -90,6 +96,12 @@ impl HttpReceiver {
         for route in locked(&self.inside.routes).iter_mut().filter(|route| route.path == path) {
             route.script = script.clone();
         }
+    }
+
+    /// Answers nothing before so many requests wait at once.
+    pub fn hold(&self, until: u64) {
+        self.inside.held_until.store(until, Ordering::Relaxed);
+        self.inside.is_open.send_replace(false);
     }
 
     /// Complete requests so far.
@@ -129,9 +141,16 @@ impl Inside {
         let mut reader = BufReader::new(reader);
         while let Some(request) = Request::read(&mut reader).await? {
             let at_us = now_us();
+            if request.method == "GET" && request.path == "/stats" {
+                say(&mut writer, 200, "", &self.stats()).await?;
+                continue;
+            }
             self.requests.fetch_add(1, Ordering::Relaxed);
             let waiting = self.waiting.fetch_add(1, Ordering::Relaxed) + 1;
             self.waiting_max.fetch_max(waiting, Ordering::Relaxed);
+            if waiting >= self.held_until.load(Ordering::Relaxed) {
+                self.is_open.send_replace(true);
+            }
             let goes_on = self.answer(&request, at_us, &mut reader, &mut writer).await;
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             if !goes_on? {
@@ -149,11 +168,13 @@ impl Inside {
         writer: &mut WriteHalf<'_>,
     ) -> Goes {
         let path = request.path.split('?').next().unwrap_or_default();
-        if request.method == "GET" && path == "/stats" {
-            return say(writer, 200, "", &self.stats()).await;
-        }
         let route = locked(&self.routes).iter().find(|route| route.path == path).cloned();
         let Some(route) = route else { return say(writer, 404, "", "nothing here").await };
+        let mut is_open = self.is_open.subscribe();
+        tokio::select! {
+            _ = is_open.wait_for(|is_open| *is_open) => {}
+            _ = reader.fill_buf() => return Ok(false),
+        }
         let identity = Identity::of_request(request);
         let behaviour = self.decide(&route, identity.as_ref());
         let outcome = perform(&route.script, behaviour, reader, writer).await;

@@ -12,8 +12,11 @@ use clap::Parser;
 
 /// Answers every request to `/hook`.
 #[derive(Debug, Parser)]
-#[command(after_help = "Example:\n  bugle-receiver --delay-ms 1000")]
+#[command(after_help = "Example:\n  bugle-receiver --hold-until 10000 --delay-ms 1000")]
 struct Arguments {
+    /// Answer nothing before so many requests wait at once
+    #[arg(long, default_value_t = 0)]
+    hold_until: u64,
     /// Milliseconds before each answer
     #[arg(long, default_value_t = 0)]
     delay_ms: u64,
@@ -27,6 +30,9 @@ fn main() -> anyhow::Result<()> {
     let route = Route { path: "/hook".to_owned(), subscription: String::new(), script };
     runtime.block_on(async {
         let receiver = HttpReceiver::start(None, vec![route])?;
+        if arguments.hold_until > 0 {
+            receiver.hold(arguments.hold_until);
+        }
         println!("{}", receiver.address().port());
         tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
         Ok(())

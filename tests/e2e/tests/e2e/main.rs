@@ -1,0 +1,18 @@
+//! Everything that only the whole product can show: real processes, real guests, real receivers, real kills.
+//!
+//! One binary, so that the host is linked once. Each test has its own host, data directory and ports, and waits for conditions
+//! with a deadline, never for a guess.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod channels;
+mod crash;
+mod deploy;
+mod door;
+mod hostile;
+mod independent;
+mod judge;
+mod operator;
+mod restart;
+mod retry;
+mod scene;
+mod waiting;
