@@ -59,7 +59,8 @@ fn excuse(
     later: &Call,
     report: &mut Report,
 ) -> Option<usize> {
-    let lies_between = |kill: &Kill| kill.until_us >= earlier.at_us && kill.from_us <= later.at_us;
+    let gone_us = |kill: &Kill| kill.until_us + allowances.echo_us;
+    let lies_between = |kill: &Kill| gone_us(kill) >= earlier.at_us && kill.from_us <= later.at_us;
     let Some(kill) = history.kills.iter().position(lies_between) else {
         report.add(
             Promise::G4,
@@ -182,6 +183,15 @@ mod tests {
         check(&again(&[]).call(500, "b1"), &["repeat"]);
         check(&again(&[(350, 360)]).call(500, "b1"), &["repeat"]);
         check(&again(&[(600, 610)]).call(500, "b1"), &["repeat"]);
+    }
+
+    #[test]
+    fn call_that_was_in_the_socket_when_the_host_died_counts_as_before_the_kill() {
+        let mut echo = again(&[(350, 360)]).call(500, "b1");
+        echo.allowances.echo_us = 40;
+        check(&echo, &[]);
+        echo.allowances.echo_us = 39;
+        check(&echo, &["repeat"]);
     }
 
     #[test]

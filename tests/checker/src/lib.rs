@@ -28,6 +28,9 @@ pub struct Allowances {
     /// An effect answered at most this long before a kill may be repeated after it: its ack may not have been durable yet.
     /// The host commits within milliseconds; two seconds leave room for a disk that stalls.
     pub ack_window_us: u64,
+    /// A receiver reads what a killed host had already written to its socket up to this long after the host is gone; such a
+    /// call counts as made before the kill. Far less than the next host needs until it calls anybody.
+    pub echo_us: u64,
     /// Producers may end in doubt, because they were not told to retry until they know.
     pub unknown_results: bool,
     /// The run ended before everything was settled.
@@ -36,7 +39,7 @@ pub struct Allowances {
 
 impl Default for Allowances {
     fn default() -> Self {
-        Self { ack_window_us: 2_000_000, unknown_results: false, unsettled_events: true }
+        Self { ack_window_us: 2_000_000, echo_us: 100_000, unknown_results: false, unsettled_events: true }
     }
 }
 

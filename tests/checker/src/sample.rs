@@ -29,7 +29,7 @@ impl Sample {
                 timeout_us: None,
                 repeats_per_kill_max: None,
             })],
-            allowances: Allowances::default(),
+            allowances: Allowances { echo_us: 0, ..Allowances::default() },
         };
         for (offset, id, key) in [(1, "a1", "A"), (2, "a2", "A"), (3, "a3", "A"), (4, "b1", "B")] {
             let position = Position { slot: 0, offset };
