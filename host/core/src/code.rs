@@ -107,10 +107,7 @@ impl Code {
     /// The code of a number, if it is in the table.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Code> {
-        Code::ALL
-            .iter()
-            .copied()
-            .find(|code| code.number() == number)
+        Code::ALL.iter().copied().find(|code| code.number() == number)
     }
 }
 

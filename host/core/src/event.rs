@@ -116,28 +116,14 @@ impl Event {
     /// Joins bytes and index after checking every range and, for attributes, UTF-8.
     pub fn new(bytes: Bytes, index: Index) -> Result<Event, IndexError> {
         let fits = {
-            let text = |span: Span| {
-                bytes
-                    .get(span.range())
-                    .is_some_and(|part| core::str::from_utf8(part).is_ok())
-            };
+            let text = |span: Span| bytes.get(span.range()).is_some_and(|part| core::str::from_utf8(part).is_ok());
             [index.id, index.source, index.kind].into_iter().all(text)
-                && [index.subject, index.key, index.content_type]
-                    .into_iter()
-                    .flatten()
-                    .all(text)
-                && index
-                    .others
-                    .iter()
-                    .all(|(name, value)| text(*name) && text(*value))
+                && [index.subject, index.key, index.content_type].into_iter().flatten().all(text)
+                && index.others.iter().all(|(name, value)| text(*name) && text(*value))
                 && bytes.get(index.data.range()).is_some()
         };
         let len = bytes.len();
-        if fits {
-            Ok(Event { bytes, index })
-        } else {
-            Err(IndexError { len })
-        }
+        if fits { Ok(Event { bytes, index }) } else { Err(IndexError { len }) }
     }
 
     /// Joins bytes and index that came from a record whose checksum was just verified and that [`Event::new`] accepted before
@@ -148,10 +134,7 @@ impl Event {
     }
 
     fn text(&self, span: Span) -> &str {
-        self.bytes
-            .get(span.range())
-            .and_then(|part| core::str::from_utf8(part).ok())
-            .unwrap_or_default()
+        self.bytes.get(span.range()).and_then(|part| core::str::from_utf8(part).ok()).unwrap_or_default()
     }
 
     /// The event's bytes as received.
@@ -222,10 +205,7 @@ impl Event {
 
     /// Attributes that have no accessor of their own, in their order in the bytes.
     pub fn others(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.index
-            .others
-            .iter()
-            .map(|(name, value)| (self.text(*name), self.text(*value)))
+        self.index.others.iter().map(|(name, value)| (self.text(*name), self.text(*value)))
     }
 
     /// Any attribute by its CloudEvents name; `time` and `priority` are not text here and are not found.
@@ -238,10 +218,7 @@ impl Event {
             "subject" => self.subject(),
             "partitionkey" => self.key(),
             "datacontenttype" => self.content_type(),
-            other => self
-                .others()
-                .find(|(name, _)| *name == other)
-                .map(|(_, value)| value),
+            other => self.others().find(|(name, _)| *name == other).map(|(_, value)| value),
         }
     }
 }

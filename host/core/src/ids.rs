@@ -116,10 +116,7 @@ pub struct Revision(pub [u8; 32]);
 impl fmt::Display for Revision {
     /// The first 12 hexadecimal digits, enough for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .take(6)
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -62,15 +62,13 @@ impl Filter {
     pub fn matches(&self, event: &Event) -> bool {
         match self {
             Filter::Everything => true,
-            Filter::Exact { attribute, value } => {
-                event.attribute(attribute).is_some_and(|text| text == value)
+            Filter::Exact { attribute, value } => event.attribute(attribute).is_some_and(|text| text == value),
+            Filter::Prefix { attribute, value } => {
+                event.attribute(attribute).is_some_and(|text| text.starts_with(value.as_str()))
             }
-            Filter::Prefix { attribute, value } => event
-                .attribute(attribute)
-                .is_some_and(|text| text.starts_with(value.as_str())),
-            Filter::Suffix { attribute, value } => event
-                .attribute(attribute)
-                .is_some_and(|text| text.ends_with(value.as_str())),
+            Filter::Suffix { attribute, value } => {
+                event.attribute(attribute).is_some_and(|text| text.ends_with(value.as_str()))
+            }
             Filter::All(parts) => parts.iter().all(|part| part.matches(event)),
             Filter::Any(parts) => parts.iter().any(|part| part.matches(event)),
             Filter::Not(part) => !part.matches(event),
@@ -81,13 +79,8 @@ impl Filter {
     #[must_use]
     pub fn depth(&self) -> usize {
         match self {
-            Filter::Everything
-            | Filter::Exact { .. }
-            | Filter::Prefix { .. }
-            | Filter::Suffix { .. } => 1,
-            Filter::All(parts) | Filter::Any(parts) => {
-                1 + parts.iter().map(Filter::depth).max().unwrap_or(0)
-            }
+            Filter::Everything | Filter::Exact { .. } | Filter::Prefix { .. } | Filter::Suffix { .. } => 1,
+            Filter::All(parts) | Filter::Any(parts) => 1 + parts.iter().map(Filter::depth).max().unwrap_or(0),
             Filter::Not(part) => 1 + part.depth(),
         }
     }
@@ -115,11 +108,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        RetryPolicy {
-            attempts_max: 16,
-            first_backoff: Millis::from_secs(1),
-            backoff_max: Millis::from_secs(3600),
-        }
+        RetryPolicy { attempts_max: 16, first_backoff: Millis::from_secs(1), backoff_max: Millis::from_secs(3600) }
     }
 }
 

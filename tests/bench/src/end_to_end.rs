@@ -41,7 +41,9 @@ pub(crate) async fn run(binary: &Path, events: u64) -> Result<Measured> {
     let measured = Measured {
         scenario: "B3a",
         durability: "F",
-        settings: format!("{PAYLOAD} B, {PRODUCERS} producers x {IN_FLIGHT} in flight, 1 subscription, 256 deliveries at once"),
+        settings: format!(
+            "{PAYLOAD} B, {PRODUCERS} producers x {IN_FLIGHT} in flight, 1 subscription, 256 deliveries at once"
+        ),
         events: seen.confirmed,
         seconds,
         rate: seen.confirmed as f64 / seconds,

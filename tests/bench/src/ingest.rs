@@ -14,7 +14,10 @@ const WARM_UP: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(binary: &Path, payload: usize, measured: Duration) -> Result<Measured> {
     let host = host::start(binary)?;
-    host::subscribe(&host, "ordering = \"none\"\nconcurrency = 64\n[filter]\nexact = { attribute = \"type\", value = \"never\" }")?;
+    host::subscribe(
+        &host,
+        "ordering = \"none\"\nconcurrency = 64\n[filter]\nexact = { attribute = \"type\", value = \"never\" }",
+    )?;
     let mut clients = Vec::new();
     for number in 0..PRODUCERS {
         clients.push(host::connect(&host, &format!("bench-{number}"), IN_FLIGHT).await?);
@@ -31,7 +34,9 @@ pub(crate) async fn run(binary: &Path, payload: usize, measured: Duration) -> Re
     Ok(Measured {
         scenario: "B1",
         durability: "F",
-        settings: format!("{payload} B, {PRODUCERS} producers x {IN_FLIGHT} in flight, 1 subscription that filters all out"),
+        settings: format!(
+            "{payload} B, {PRODUCERS} producers x {IN_FLIGHT} in flight, 1 subscription that filters all out"
+        ),
         events: seen.confirmed,
         seconds,
         rate: seen.confirmed as f64 / seconds,
@@ -50,7 +55,9 @@ async fn phase(clients: &[bugle_client::Client], payload: usize, length: Duratio
     for client in clients {
         let client = client.clone();
         // A look at the clock every 256 events.
-        tasks.spawn(async move { produce(&client, "bench", payload, |sent| sent % 256 != 0 || Instant::now() < end).await });
+        tasks.spawn(
+            async move { produce(&client, "bench", payload, |sent| sent % 256 != 0 || Instant::now() < end).await },
+        );
     }
     let mut total = Seen::new()?;
     while let Some(seen) = tasks.join_next().await {

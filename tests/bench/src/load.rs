@@ -45,7 +45,12 @@ pub(crate) fn payload(bytes: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Publishes until `more` says no, with [`IN_FLIGHT`] in flight; every event must be confirmed.
-pub(crate) async fn produce(client: &Client, kind: &str, bytes: usize, mut more: impl FnMut(u64) -> bool) -> Result<Seen> {
+pub(crate) async fn produce(
+    client: &Client,
+    kind: &str,
+    bytes: usize,
+    mut more: impl FnMut(u64) -> bool,
+) -> Result<Seen> {
     let mut seen = Seen::new()?;
     let mut waiting: VecDeque<(Instant, PendingReceipt)> = VecDeque::with_capacity(IN_FLIGHT);
     let data = payload(bytes, 42);

@@ -47,7 +47,8 @@ fn main() -> Result<()> {
     };
     anyhow::ensure!(binary.exists(), "`{}` does not exist; build it with `cargo build -p bugle`", binary.display());
     let wanted = |name: &str| arguments.scenario.as_deref().is_none_or(|only| only == name);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("could not start tokio")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("could not start tokio")?;
     let mut report = Report::default();
     for repeat in 1..=arguments.repeats {
         if wanted("b1") {

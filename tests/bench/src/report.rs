@@ -52,7 +52,9 @@ impl Report {
 
     pub(crate) fn print_table(&self) {
         println!();
-        println!("| scenario | settings | class | events/s (median, range) | host us/event | load us/event | events/sync | p50 ms | p99 ms | host MiB |");
+        println!(
+            "| scenario | settings | class | events/s (median, range) | host us/event | load us/event | events/sync | p50 ms | p99 ms | host MiB |"
+        );
         println!("|---|---|---|---|---|---|---|---|---|---|");
         for ((scenario, settings), runs) in &self.runs {
             let median = |of: fn(&Measured) -> f64| {

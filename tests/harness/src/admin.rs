@@ -68,7 +68,8 @@ impl Admin {
 
 fn read<T: DeserializeOwned>(path: &str, mut answer: Response<ureq::Body>) -> Result<Result<T, AdminError>> {
     let status = answer.status().as_u16();
-    let text = answer.body_mut().with_config().limit(1 << 30).read_to_string().with_context(|| format!("reading {path}"))?;
+    let text =
+        answer.body_mut().with_config().limit(1 << 30).read_to_string().with_context(|| format!("reading {path}"))?;
     if (200..300).contains(&status) {
         let text = if text.is_empty() { "null" } else { &text };
         return Ok(Ok(serde_json::from_str(text).with_context(|| format!("{path} answered {text:.500}"))?));

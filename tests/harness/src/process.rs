@@ -52,7 +52,8 @@ pub struct Usage {
 impl Host {
     /// Starts `binary` on a fresh data directory and free ports, and waits until it serves.
     pub fn start(binary: &Path, settings: Settings) -> Result<Host> {
-        let directory = tempfile::Builder::new().prefix("bugle-test-").tempdir().context("could not make a directory")?;
+        let directory =
+            tempfile::Builder::new().prefix("bugle-test-").tempdir().context("could not make a directory")?;
         let config = format!(
             "data_dir = {:?}\n[quic]\nlisten = \"127.0.0.1:{}\"\n[admin]\nlisten = \"127.0.0.1:{}\"\n{}\n",
             directory.path().join("data"),
@@ -74,7 +75,10 @@ impl Host {
         command.arg("serve").arg("--config").arg(self.directory.path().join("bugle.toml"));
         command.envs(self.settings.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        #[allow(unsafe_code, reason = "prctl is async-signal-safe and touches only the new child: it dies with this process")]
+        #[allow(
+            unsafe_code,
+            reason = "prctl is async-signal-safe and touches only the new child: it dies with this process"
+        )]
         // SAFETY: between fork and exec only prctl is called, which is async-signal-safe.
         unsafe {
             command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
@@ -208,7 +212,12 @@ impl Host {
             .context("could not run the command line")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
-            bail!("`bugle {}` ended with {}: {}{text}", arguments.join(" "), output.status, String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "`bugle {}` ended with {}: {}{text}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(text)
     }

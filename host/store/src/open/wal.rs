@@ -55,7 +55,7 @@ pub(super) fn find_hole(db_dir: &Path) -> io::Result<Option<Hole>> {
             scan.block(&block);
         }
         // A record does not go on in the next file.
-        scan.fragments.clear();
+        scan.fragments = None;
     }
     Ok(scan.hole)
 }
@@ -79,8 +79,8 @@ pub(super) fn files(db_dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 #[derive(Default)]
 struct Scan {
-    /// Of the record being put together.
-    fragments: Vec<u8>,
+    /// Of the record being put together; the first one can be empty, when just a header fitted into its block.
+    fragments: Option<Vec<u8>>,
     /// Bytes of this file were not a record.
     is_damaged: bool,
     /// The sequence number expected next.
@@ -101,7 +101,7 @@ impl Scan {
                 None => {
                     // Looks for the next record byte by byte: a damaged length must not hide what is behind it.
                     self.is_damaged = true;
-                    self.fragments.clear();
+                    self.fragments = None;
                     at += 1;
                 }
             }
@@ -111,16 +111,18 @@ impl Scan {
     fn fragment(&mut self, kind: u8, payload: &[u8]) {
         match kind {
             FULL => self.record(payload),
-            FIRST => {
-                self.fragments.clear();
-                self.fragments.extend_from_slice(payload);
-            }
+            FIRST => self.fragments = Some(payload.to_vec()),
             // Without its beginning a record is not complete.
-            MIDDLE if !self.fragments.is_empty() => self.fragments.extend_from_slice(payload),
-            LAST if !self.fragments.is_empty() => {
-                let mut record = std::mem::take(&mut self.fragments);
-                record.extend_from_slice(payload);
-                self.record(&record);
+            MIDDLE => {
+                if let Some(fragments) = &mut self.fragments {
+                    fragments.extend_from_slice(payload);
+                }
+            }
+            LAST => {
+                if let Some(mut record) = self.fragments.take() {
+                    record.extend_from_slice(payload);
+                    self.record(&record);
+                }
             }
             _ => {}
         }
@@ -199,4 +201,40 @@ fn next_key<'a>(rows: &mut Reader<'a>) -> Option<&'a [u8]> {
         rows.bytes().ok()?;
     }
     Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fragment_of(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let mut summed = vec![kind];
+        summed.extend_from_slice(payload);
+        let masked = crc32c::crc32c(&summed).rotate_right(15).wrapping_add(0xa282_ead8);
+        let len = u16::try_from(payload.len()).unwrap();
+        [&masked.to_le_bytes()[..], &len.to_le_bytes(), &summed].concat()
+    }
+
+    fn batch(sequence: u64, bytes: usize) -> Vec<u8> {
+        let mut batch = [&sequence.to_le_bytes()[..], &1u32.to_le_bytes()].concat();
+        batch.resize(bytes, 0xff);
+        batch
+    }
+
+    fn hole_in(log: &[u8]) -> Option<Hole> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("000004.log"), log).unwrap();
+        find_hole(dir.path()).unwrap()
+    }
+
+    #[test]
+    fn record_whose_first_fragment_is_only_a_header_is_no_hole() {
+        let filling = fragment_of(FULL, &batch(1, BLOCK_BYTES - 2 * HEADER_BYTES));
+        let first = fragment_of(FIRST, b"");
+        let rest = [fragment_of(LAST, &batch(2, 20)), fragment_of(FULL, &batch(3, 20))].concat();
+        assert_eq!(filling.len() + first.len(), BLOCK_BYTES);
+        assert_eq!(hole_in(&[&filling[..], &first, &rest].concat()), None);
+        let hole = hole_in(&[&filling[..], &[0; HEADER_BYTES], &rest].concat()).unwrap();
+        assert_eq!((hole.before, hole.behind), (1, 2));
+    }
 }

@@ -99,7 +99,7 @@ fn run(plan: &Plan) -> Outcome {
     for number in 0..PRODUCERS {
         let name = format!("producer-{number}");
         let journal = Journal::create(scene.logs.path(), &format!("{name}.jsonl")).unwrap();
-        let producer = Producer::new(scene_client(&scene, &name), &name, journal.clone());
+        let producer = scene.producer(&name, &journal);
         producers.push(scene.runtime.spawn(produce(producer, name, dice, Arc::clone(&load))));
         journals.push(journal);
     }
@@ -117,11 +117,6 @@ fn run(plan: &Plan) -> Outcome {
     let report = judge::report(&scene, &all, &dump, is_broken);
     let (miscounted, counted) = miscounted(&scene, &journals);
     Outcome { report, miscounted, counted }
-}
-
-fn scene_client(scene: &Scene, name: &str) -> bugle_client::Client {
-    let _inside = scene.runtime.enter();
-    scene.client(name)
 }
 
 /// Two webhooks with different receivers, the inbox, and a counter that only the claims protect.

@@ -50,10 +50,7 @@ fn a_second_revision_and_a_new_channel_arrive_under_load_without_a_loss() {
 
     let (sent, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let diary = Journal::create(scene.logs.path(), "producer.jsonl").unwrap();
-    let producer = {
-        let _inside = scene.runtime.enter();
-        Producer::new(scene.client("shop"), "shop", diary.clone())
-    };
+    let producer = scene.producer("shop", &diary);
     let producing = scene.runtime.spawn(produce(producer, Arc::clone(&sent), Arc::clone(&is_over)));
     let go_on = |count| {
         let until = sent.load(Ordering::Relaxed) + count;

@@ -21,9 +21,9 @@ fn failure(arguments: &[&str]) -> String {
 fn a_typing_mistake_in_the_config_is_told_with_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("bugle.toml");
-    std::fs::write(&file, "[quic]\nlisten = \"127.0.0.1:0\"\n\n[storage]\ncahce = \"64MiB\"\n").unwrap();
+    std::fs::write(&file, "[quic]\nlisten = \"127.0.0.1:0\"\n\n[storage]\ntail_rnig = \"64MiB\"\n").unwrap();
     let told = failure(&["serve", "--config", file.to_str().unwrap()]);
-    assert!(told.contains("bugle.toml:5") && told.contains("cahce") && told.contains("`cache`"), "{told}");
+    assert!(told.contains("bugle.toml:5") && told.contains("tail_rnig") && told.contains("`tail_ring`"), "{told}");
     std::fs::write(&file, "[admin]\nlisten = \"0.0.0.0:0\"\n").unwrap();
     let told = failure(&["serve", "--config", file.to_str().unwrap()]);
     assert!(told.contains("loopback"), "{told}");

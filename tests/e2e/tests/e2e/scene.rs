@@ -8,7 +8,7 @@ use std::time::Duration;
 use bugle_client::{Client, Event, Outcome};
 use bugle_harness::{Admin, AdminError, Host, Settings, eventually};
 use bugle_receivers::http::{HttpReceiver, Route};
-use bugle_receivers::{Journal, Script};
+use bugle_receivers::{Journal, Producer, Script};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -95,6 +95,13 @@ impl Scene {
         let (address, fingerprint) = self.host.quic();
         let builder = Client::builder(&address.to_string()).producer(producer).server_fingerprint(&fingerprint);
         self.runtime.block_on(builder.publish_timeout(2 * PATIENCE).connect()).unwrap()
+    }
+
+    /// A producer that writes everything down.
+    pub(crate) fn producer(&self, name: &str, journal: &Journal) -> Producer {
+        let client = self.client(name);
+        let _inside = self.runtime.enter();
+        Producer::new(client, name, journal.clone())
     }
 
     /// Publishes through a client of its own.
