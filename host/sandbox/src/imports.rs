@@ -75,3 +75,6 @@ fn cut(mut text: String, bytes_max: usize) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;
