@@ -57,6 +57,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) nacked: Counter,
     /// Deliveries rejected by the plugin.
     pub(crate) rejected: Counter,
+    /// Deliveries given up, rejected ones included.
+    pub(crate) dead: Counter,
     /// Attempts put off at no cost.
     pub(crate) deferred: Counter,
     /// Attempts that may have been sent.

@@ -39,6 +39,8 @@ pub struct Throughput {
     pub nacked: u64,
     /// Deliveries rejected.
     pub rejected: u64,
+    /// Deliveries given up, rejected ones included.
+    pub dead: u64,
     /// Attempts put off.
     pub deferred: u64,
     /// Attempts maybe sent.
@@ -133,6 +135,7 @@ fn throughput(port: &Port) -> Throughput {
         acked: counters.acked.get(),
         nacked: counters.nacked.get(),
         rejected: counters.rejected.get(),
+        dead: counters.dead.get(),
         deferred: counters.deferred.get(),
         unknown: counters.unknown.get(),
         broke: counters.broke.get(),

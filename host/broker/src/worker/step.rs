@@ -5,6 +5,7 @@
 use std::sync::{Arc, PoisonError};
 
 use bugle_core::ledger::LedgerStep;
+use bugle_core::step::Write;
 
 use super::{After, STEPS_IN_FLIGHT_MAX, Worker};
 use crate::queue::{Done, Item, Writes};
@@ -38,6 +39,8 @@ impl Worker {
         self.step_bytes = 0;
         self.after.actions.append(&mut self.step.actions);
         let writes = std::mem::take(&mut self.step.writes);
+        let dead = writes.iter().filter(|write| matches!(write, Write::Dead { .. }));
+        self.port.counters.dead.add(dead.count() as u64);
         (!writes.is_empty()).then(|| Writes {
             writes,
             ledger,

@@ -114,6 +114,7 @@ async fn subscriptions(page: &mut Page, host: &Host) {
     counter("bugle_delivered_total", "Deliveries acked.", &|counts| counts.acked);
     counter("bugle_retried_total", "Attempts to be repeated.", &|counts| counts.nacked + counts.broke + counts.lapsed);
     counter("bugle_rejected_total", "Deliveries rejected by the plugin.", &|counts| counts.rejected);
+    counter("bugle_dead_total", "Deliveries given up, rejected ones included.", &|counts| counts.dead);
     counter("bugle_deferred_total", "Attempts put off.", &|counts| counts.deferred);
     counter("bugle_unknown_total", "Attempts that may have been sent.", &|counts| counts.unknown);
     counter("bugle_conflicts_total", "Attempts run again after a conflict.", &|counts| counts.conflicts);

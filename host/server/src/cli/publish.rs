@@ -34,6 +34,9 @@ pub(super) struct PublishArgs {
     /// Name of this producer
     #[arg(long, default_value = "bugle-cli")]
     producer: String,
+    /// File with the token that this host asks producers for [default: none]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Give up after this long
     #[arg(long, default_value = "30s")]
     timeout: crate::quantity::Duration,
@@ -107,8 +110,13 @@ pub(super) fn run(context: &Context, args: PublishArgs) -> anyhow::Result<()> {
 
 async fn connect(context: &Context, args: &PublishArgs) -> anyhow::Result<Client> {
     let endpoints = context.data.find()?;
+    let token = match &args.token_file {
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("could not read `{}`", file.display()))?,
+        None => String::new(),
+    };
     Client::builder(&endpoints.quic)
         .producer(&args.producer)
+        .token(token.trim_end_matches('\n'))
         .server_fingerprint(&endpoints.fingerprint)
         .publish_timeout(args.timeout.std())
         .connect()

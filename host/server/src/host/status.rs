@@ -55,7 +55,7 @@ impl Host {
             attempts: counts.attempts,
             delivered: counts.acked,
             retried: counts.nacked + counts.broke + counts.lapsed,
-            dead: counts.rejected,
+            dead: counts.dead,
             suppressed: self.tally().suppressed(&status.spec.name),
             settle_ms_p50: counts.settle_ms.quantile(0.5).map(|ms| ms.0),
             settle_ms_p99: counts.settle_ms.quantile(0.99).map(|ms| ms.0),
