@@ -185,7 +185,7 @@ pub enum LogFormat {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// See [`Config::data_dir_doc`].
+    /// Where the host keeps everything; told in full by `bugle config print`.
     pub data_dir: PathBuf,
     /// Producers.
     pub quic: Quic,
