@@ -175,7 +175,7 @@ impl Call {
         let confirmed = shared.ledger_step(Done::Caller(done), |ledger| match ledger.confirm(now, claim, receipt) {
             Err(not_open) => (Err(not_open.to_string()), None),
             Ok((write, step)) => {
-                if is_planted(Bug::DedupRowInSecondBatch) && !rows.is_empty() {
+                if is_planted(Bug::DedupRowInSecondBatch) && !(rows.is_empty() && kv.is_empty()) {
                     late = Some(write);
                 } else {
                     rows.push(write);

@@ -68,7 +68,7 @@ fn a_second_revision_and_a_new_channel_arrive_under_load_without_a_loss() {
     is_over.store(true, Ordering::Relaxed);
     let counts = scene.runtime.block_on(producing).unwrap();
     let dump = judge::dump(&scene, 2 * PATIENCE);
-    let report = judge::report(&scene, &[&director, &calls, &diary], &dump, false);
+    let report = judge::report(&[&director, &calls, &diary], &dump, false);
     assert!(report.is_clean(), "{report}");
     assert_eq!((report.figures.repeats, report.figures.kills), (0, 0));
     let of_late = calls.calls().iter().filter(|call| call.subscription == "late").count() as u64;

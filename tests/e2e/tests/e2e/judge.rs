@@ -54,7 +54,7 @@ pub(crate) fn dump(scene: &Scene, within: Duration) -> String {
 }
 
 /// The checker's report on logs and dump.
-pub(crate) fn report(scene: &Scene, journals: &[&Journal], dump: &str, unsettled: bool) -> Report {
+pub(crate) fn report(journals: &[&Journal], dump: &str, unsettled: bool) -> Report {
     let mut history = History::default();
     for journal in journals {
         journal.records().unwrap().into_iter().for_each(|record| history.push(record));
@@ -62,10 +62,5 @@ pub(crate) fn report(scene: &Scene, journals: &[&Journal], dump: &str, unsettled
     history.read("store dump", dump.as_bytes()).unwrap();
     history.complete();
     let allowances = Allowances { unsettled_events: unsettled, unknown_results: false, ..Allowances::default() };
-    let report = check(&history, &allowances);
-    if !report.is_clean() {
-        let lines: Vec<String> = scene.host.log_text().lines().rev().take(20).map(str::to_owned).collect();
-        eprintln!("the host's last lines: {lines:#?}");
-    }
-    report
+    check(&history, &allowances)
 }
