@@ -29,6 +29,9 @@ const RESOURCES_MAX: usize = 256;
 /// Random bytes per request.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;
 
+/// Between the end of a slow outgoing call and the end of its attempt: enough for any verdict, too little to miss.
+const LAST_WORDS: Duration = Duration::from_millis(20);
+
 /// The data of one store.
 pub(crate) struct State<C> {
     call: Option<C>,
@@ -149,6 +152,11 @@ impl<C: HostCalls> State<C> {
     /// Time until the attempt is cut off.
     pub(crate) fn time_left(&self) -> Duration {
         self.deadline.at().saturating_duration_since(Instant::now())
+    }
+
+    /// Time that an outgoing call may take: a little less, so that the guest still can say what it makes of a time-out.
+    pub(crate) fn time_for_outgoing(&self) -> Duration {
+        self.time_left().saturating_sub(LAST_WORDS)
     }
 
     /// An outgoing call may start; `Err` if the core says no.

@@ -61,7 +61,7 @@ impl<C: HostCalls> State<C> {
     /// The request for egress, and how long it may take.
     fn prepare(&mut self, ticket: u64, req: http::Request) -> Result<(Request, Duration), types::Error> {
         let idempotency_key = self.live(ticket)?.delivery().idempotency_key.clone();
-        let left = self.time_left();
+        let left = self.time_for_outgoing();
         let timeout = req.timeout.map_or(left, |millis| left.min(Duration::from_millis(millis)));
         let mut headers = req.headers;
         if let Some(name) = req.idempotency_header {

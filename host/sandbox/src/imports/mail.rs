@@ -27,7 +27,7 @@ impl<C: HostCalls> mail::Host for State<C> {
             message_id: m.message_id.unwrap_or(idempotency_key),
         };
         let evidence = self.egress_start(t).await?;
-        let timeout = self.time_left();
+        let timeout = self.time_for_outgoing();
         let work = async move || mailer.send(message, timeout, &evidence).await;
         let sent = apart::run(work).await;
         self.egress_end().await;
