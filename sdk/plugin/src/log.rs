@@ -6,8 +6,8 @@ use crate::host::{self, wit};
 
 pub use wit::log::Level;
 
-/// Emit one line. The macros [`trace!`](crate::trace), [`debug!`](crate::debug), [`info!`](crate::info),
-/// [`warn!`](crate::warn) and [`error!`](crate::error) are shorter.
+/// Emit one line. The macros [`trace!`](macro@crate::trace), [`debug!`](macro@crate::debug), [`info!`](macro@crate::info),
+/// [`warn!`](macro@crate::warn) and [`error!`](macro@crate::error) are shorter.
 pub fn emit(level: Level, message: &str, fields: &[(String, String)]) {
     host::log::emit(level, message, fields);
 }
