@@ -3,7 +3,7 @@
 //! Knows the errors of the parts a handler calls and which code each one is; never shows a payload.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bugle_broker::{CreateTopicError, KvWriteError, ReadError, Stopped, SubscriptionError};
@@ -139,8 +139,21 @@ impl From<KvWriteError> for Failure {
     }
 }
 
+impl From<BytesRejection> for Failure {
+    fn from(rejection: BytesRejection) -> Failure {
+        let code = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
+            _ => Code::Invalid,
+        };
+        Failure::new(code, format!("the body could not be taken: {}", rejection.body_text()))
+    }
+}
+
 impl From<JsonRejection> for Failure {
     fn from(rejection: JsonRejection) -> Failure {
+        if let JsonRejection::BytesRejection(rejection) = rejection {
+            return rejection.into();
+        }
         Failure::invalid(crate::hint::explain(&rejection.body_text()))
     }
 }

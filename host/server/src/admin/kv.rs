@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -86,8 +86,9 @@ pub(super) async fn write(
     State(host): State<Arc<Host>>,
     Path((store, key)): Path<(String, String)>,
     query: Result<Query<Condition>, QueryRejection>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Answer<Swapped> {
+    let body = body?;
     let Query(condition) = query?;
     if body.len() > VALUE_BYTES_MAX {
         let message = format!("the value has {} bytes; at most {VALUE_BYTES_MAX} are kept", body.len());

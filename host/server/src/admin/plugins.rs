@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use bugle_core::code::Code;
 
@@ -26,7 +27,12 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Path(name): Path<String>
     })
 }
 
-pub(super) async fn deploy(State(host): State<Arc<Host>>, Path(name): Path<String>, body: Bytes) -> Answer<PluginView> {
+pub(super) async fn deploy(
+    State(host): State<Arc<Host>>,
+    Path(name): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<PluginView> {
+    let body = body?;
     crate::name::check("plugin", &name).map_err(|error| Failure::invalid(error.to_string()))?;
     Ok(Json(host.deploy(&name, body).await?))
 }

@@ -132,6 +132,21 @@ fn what_cannot_be_is_refused_with_a_code_and_a_way_out() {
 }
 
 #[test]
+fn a_component_may_be_larger_than_any_other_body() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = start(&dir);
+    let large = vec![b' '; 3 << 20];
+    let put = |path: &str| {
+        let (status, answer) = served.ask("PUT", path, Some(&served.token), &large);
+        (status, answer["code"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(put("/v1/plugins/p"), (400, "invalid".to_owned()));
+    assert_eq!(put("/v1/kv/box/a"), (413, "too-large".to_owned()));
+    assert_eq!(put("/v1/subscriptions/s"), (413, "too-large".to_owned()));
+    served.host.stop();
+}
+
+#[test]
 fn kv_entries_are_written_swapped_scanned_and_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let served = start(&dir);
