@@ -1,0 +1,25 @@
+//! The operating guide's samples are read by the host's own parsers, so the guide cannot fall behind them.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::path::Path;
+
+use bugle::config::Config;
+use bugle::definition::Definition;
+
+/// The blocks of one language, in order.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let open = format!("```{language}\n");
+    let inside = page.split(&open).skip(1);
+    inside.map(|rest| rest.split("\n```").next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn samples_of_the_operating_guide_are_accepted() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operating-guide.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let [config, definition] = <[String; 2]>::try_from(blocks(&page, "toml")).unwrap();
+    let config = Config::parse("guide", &config).unwrap();
+    assert_eq!(config.mail.host.as_deref(), Some("smtp.example.com"));
+    let definition = Definition::parse(Path::new("guide.toml"), &definition).unwrap();
+    assert_eq!(definition.name, "orders-webhook");
+}
