@@ -9,7 +9,7 @@ use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Response;
-use std::time::Duration;
+use tokio::net::TcpStream;
 
 use super::message::Ready;
 use super::{Mailer, RelayTls};
@@ -59,25 +59,38 @@ impl Mailer {
         let host = &self.relay.host;
         opened
             .map_err(|_| EgressError::not_sent(format!("mail relay `{host}`: no connection in time")))?
-            .map_err(|error| EgressError::not_sent(format!("mail relay `{host}`: {}", causes(&error))))
+            .map_err(|problem| EgressError::not_sent(format!("mail relay `{host}`: {problem}")))
     }
 
-    async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
+    async fn connect(&self) -> Result<AsyncSmtpConnection, String> {
         let hello = ClientId::default();
-        let server = (self.relay.host.as_str(), self.relay.port);
-        let implicit = match self.relay.tls {
-            RelayTls::Tls => self.tls.clone(),
-            RelayTls::None | RelayTls::StartTls => None,
+        let told = |error: Error| causes(&error);
+        let mut connection = match self.relay.tls {
+            RelayTls::Tls => self.connect_tls(&hello).await.map_err(told)?,
+            RelayTls::None | RelayTls::StartTls => {
+                let stream = self.open().await.map_err(|error| format!("Connection error: {error}"))?;
+                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await.map_err(told)?
+            }
         };
-        let timeout: Option<Duration> = Some(CONNECT_TIMEOUT);
-        let mut connection = AsyncSmtpConnection::connect_tokio1(server, timeout, &hello, implicit, None).await?;
         if let (RelayTls::StartTls, Some(tls)) = (self.relay.tls, &self.tls) {
-            connection.starttls(tls.clone(), &hello).await?;
+            connection.starttls(tls.clone(), &hello).await.map_err(told)?;
         }
         if let Some(credentials) = &self.credentials {
-            connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).await?;
+            connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).await.map_err(told)?;
         }
         Ok(connection)
+    }
+
+    /// lettre writes a mail's end apart from its content; with Nagle's algorithm each mail would wait 40 ms for that.
+    async fn open(&self) -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect((self.relay.host.as_str(), self.relay.port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    async fn connect_tls(&self, hello: &ClientId) -> Result<AsyncSmtpConnection, Error> {
+        let server = (self.relay.host.as_str(), self.relay.port);
+        AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT_TIMEOUT), hello, self.tls.clone(), None).await
     }
 
     /// Everything before the content. Only here and at the end does a permanent refusal speak of this message.
