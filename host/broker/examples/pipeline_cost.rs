@@ -12,8 +12,7 @@ use bugle_core::delivery::CallEnd;
 use bugle_core::event::{Event, Index, Span};
 use bugle_core::ids::{Name, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
-use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription};
-use bugle_core::time::Millis;
+use bugle_core::spec::Subscription;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
@@ -140,18 +139,8 @@ async fn start(dir: &std::path::Path) -> Bus {
     })
     .expect("the bus starts");
     bus.create_topic(Name::from("bench"), |_| Vec::new(), Vec::new()).await.expect("the topic is new");
-    let spec = Subscription {
-        id: SubscriptionId(0),
-        name: Name::from("bench"),
-        topics: vec![TopicId(1)],
-        filter: Filter::Everything,
-        plugin: Name::from("ack"),
-        ordering: Ordering::ByKey,
-        concurrency: 1024,
-        retry: RetryPolicy::default(),
-        lease: Millis::from_secs(60),
-        on_unknown: OnUnknown::default(),
-    };
+    let spec =
+        Subscription { concurrency: 1024, ..Subscription::new(SubscriptionId(0), "bench", "ack", vec![TopicId(1)]) };
     let row = |_: &Subscription| Vec::new();
     bus.apply_subscription(ApplySubscription { spec, start: StartAt::Latest, row, also: Vec::new() })
         .await

@@ -8,10 +8,10 @@ use std::time::Instant;
 use bugle_core::delivery::Verdict;
 use bugle_core::event::{Event, Index, Span, StoredEvent};
 use bugle_core::ids::{Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
-use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription};
+use bugle_core::spec::Subscription;
 use bugle_core::step::{Action, Step};
 use bugle_core::subscription::{Input, Machine, Recovered};
-use bugle_core::time::{Millis, Timestamp};
+use bugle_core::time::Timestamp;
 use bytes::Bytes;
 
 /// Events per path.
@@ -140,18 +140,7 @@ impl Driver {
 }
 
 fn spec(concurrency: u32) -> Subscription {
-    Subscription {
-        id: SubscriptionId(1),
-        name: "cost".into(),
-        topics: vec![TopicId(1)],
-        filter: Filter::Everything,
-        plugin: "cost".into(),
-        ordering: Ordering::ByKey,
-        concurrency,
-        retry: RetryPolicy::default(),
-        on_unknown: OnUnknown::Resend,
-        lease: Millis::from_secs(60),
-    }
+    Subscription { concurrency, ..Subscription::new(SubscriptionId(1), "cost", "cost", vec![TopicId(1)]) }
 }
 
 fn event(offset: u64, keys: u64) -> StoredEvent {

@@ -146,3 +146,22 @@ pub struct Subscription {
     /// How long an attempt may hold a delivery. Default 60 s; the wall limit of the call is shorter.
     pub lease: Millis,
 }
+
+impl Subscription {
+    /// A subscription that wants every event of its topics, with the documented defaults for everything else.
+    #[must_use]
+    pub fn new(id: SubscriptionId, name: &str, plugin: &str, topics: Vec<TopicId>) -> Subscription {
+        Subscription {
+            id,
+            name: name.into(),
+            topics,
+            filter: Filter::Everything,
+            plugin: plugin.into(),
+            ordering: Ordering::ByKey,
+            concurrency: 32,
+            retry: RetryPolicy::default(),
+            on_unknown: OnUnknown::default(),
+            lease: Millis::from_secs(60),
+        }
+    }
+}

@@ -274,11 +274,7 @@ impl Definition {
     #[must_use]
     pub fn to_core(&self, id: SubscriptionId, topics: Vec<TopicId>) -> spec::Subscription {
         spec::Subscription {
-            id,
-            name: self.name.as_str().into(),
-            topics,
             filter: self.filter.as_ref().map_or_else(spec::Filter::default, FilterSpec::to_core),
-            plugin: self.plugin.as_str().into(),
             ordering: match self.ordering {
                 OrderingSpec::ByKey => spec::Ordering::ByKey,
                 OrderingSpec::None => spec::Ordering::None,
@@ -294,6 +290,7 @@ impl Definition {
                 Some(UncertainSpec::Resend | UncertainSpec::Ask) | None => spec::OnUnknown::Resend,
             },
             lease: self.lease.0,
+            ..spec::Subscription::new(id, &self.name, &self.plugin, topics)
         }
     }
 }

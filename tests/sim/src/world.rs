@@ -7,7 +7,7 @@ use bugle_core::admission::{Admission, Facts, IdFact, IdPlace, Recovery, WindowS
 use bugle_core::ids::{BootId, Offset, Slot, SubscriptionId, TopicId};
 use bugle_core::ledger::{Ledger, LedgerStep};
 use bugle_core::publish::{BatchResult, PublishBatch};
-use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription, Topic};
+use bugle_core::spec::{OnUnknown, Ordering, RetryPolicy, Subscription, Topic};
 use bugle_core::step::Write;
 use bugle_core::subscription::{Bounds, Input};
 use bugle_core::time::Millis;
@@ -288,12 +288,8 @@ fn recovery(bus: &Bus, boot: BootId) -> Recovery {
 }
 
 fn spec(random: &mut Random, number: u32, topic: TopicId) -> Subscription {
+    let name = ["count", "send", "follow"][number as usize - 1];
     Subscription {
-        id: SubscriptionId(number),
-        name: ["count", "send", "follow"][number as usize - 1].into(),
-        topics: vec![topic],
-        filter: Filter::Everything,
-        plugin: "script".into(),
         ordering: if random.chance(80) { Ordering::ByKey } else { Ordering::None },
         concurrency: random.within(1, 6) as u32,
         retry: RetryPolicy {
@@ -303,6 +299,7 @@ fn spec(random: &mut Random, number: u32, topic: TopicId) -> Subscription {
         },
         on_unknown: if random.chance(70) { OnUnknown::Resend } else { OnUnknown::Park },
         lease: Millis(random.within(50, 400)),
+        ..Subscription::new(SubscriptionId(number), name, "script", vec![topic])
     }
 }
 

@@ -12,7 +12,7 @@ use bugle_core::delivery::{CallEnd, Delivery, Failure, Fault, Retry};
 use bugle_core::event::{Event, Index, Span};
 use bugle_core::ids::{Name, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
-use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription, Topic};
+use bugle_core::spec::{RetryPolicy, Subscription, Topic};
 use bugle_core::time::Millis;
 use bugle_store::{DeadEntry, Store};
 use bytes::Bytes;
@@ -253,16 +253,8 @@ pub(crate) fn start(dir: &Path, script: &Arc<Script>, options: Options) -> Bus {
 /// A subscription with quick retries.
 pub(crate) fn subscription(name: &str) -> Subscription {
     Subscription {
-        id: SubscriptionId(0),
-        name: Name::from(name),
-        topics: vec![TopicId(1)],
-        filter: Filter::Everything,
-        plugin: Name::from("plugin"),
-        ordering: Ordering::ByKey,
-        concurrency: 32,
         retry: RetryPolicy { attempts_max: 3, first_backoff: Millis(10), backoff_max: Millis(40) },
-        lease: Millis::from_secs(60),
-        on_unknown: OnUnknown::default(),
+        ..Subscription::new(SubscriptionId(0), name, "plugin", vec![TopicId(1)])
     }
 }
 

@@ -10,22 +10,17 @@ use super::{Bounds, Input, Machine, Recovered};
 use crate::delivery::{Fault, Retry, Verdict};
 use crate::event::{Class, Event, Index, Span, StoredEvent};
 use crate::ids::{Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
-use crate::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription};
+use crate::spec::{Filter, OnUnknown, RetryPolicy, Subscription};
 use crate::step::{Action, Invocation, Step, Write};
 use crate::time::{Millis, Timestamp};
 
 fn spec() -> Subscription {
     Subscription {
-        id: SubscriptionId(1),
-        name: "mail".into(),
-        topics: vec![TopicId(1)],
-        filter: Filter::Everything,
-        plugin: "mail".into(),
-        ordering: Ordering::ByKey,
         concurrency: 4,
         retry: RetryPolicy { attempts_max: 2, first_backoff: Millis(0), backoff_max: Millis(0) },
         on_unknown: OnUnknown::Park,
         lease: Millis(1_000),
+        ..Subscription::new(SubscriptionId(1), "mail", "mail", vec![TopicId(1)])
     }
 }
 

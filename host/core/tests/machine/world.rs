@@ -356,11 +356,7 @@ fn brief(write: &Write) -> String {
 
 fn spec(random: &mut Random) -> Subscription {
     Subscription {
-        id: SubscriptionId(1),
-        name: "mail".into(),
-        topics: vec![TopicId(1)],
         filter: Filter::Exact { attribute: "type".to_owned(), value: "wanted".to_owned() },
-        plugin: "mail".into(),
         ordering: if random.chance(85) { Ordering::ByKey } else { Ordering::None },
         concurrency: random.within(1, 6) as u32,
         retry: RetryPolicy {
@@ -370,6 +366,7 @@ fn spec(random: &mut Random) -> Subscription {
         },
         on_unknown: if random.chance(50) { OnUnknown::Resend } else { OnUnknown::Park },
         lease: Millis(random.within(20, 200)),
+        ..Subscription::new(SubscriptionId(1), "mail", "mail", vec![TopicId(1)])
     }
 }
 
