@@ -196,12 +196,12 @@ impl Worker {
     }
 
     fn call(&mut self, invocation: &Invocation, event: bugle_core::event::StoredEvent) {
-        let keys = &self.port.shared.keys;
+        let idempotency_key = self.port.shared.keys.key(&self.port.origin(&event));
         let delivery = Delivery {
             ticket: invocation.ticket,
             event,
             attempt: invocation.attempt,
-            idempotency_key: keys.key(self.port.subscription, invocation.position, 0),
+            idempotency_key,
             deadline: invocation.deadline,
         };
         self.port.counters.attempts.add(1);

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use crate::event::{Class, Event, StoredEvent};
 use crate::ids::{Attempt, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket, TopicId};
+use crate::origin::Origin;
 use crate::row::{
     ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, RecordRow, UnknownRow,
     WaitingRow,
@@ -24,6 +25,18 @@ pub enum Write {
         /// Topic.
         topic: TopicId,
         /// Event.
+        event: Event,
+    },
+    /// A copy of an event into a private topic. The driver gives it the attributes that say where it comes from; admission gives
+    /// it its place when the batch is built.
+    Redeliver {
+        /// The private topic of the subscription that gets it.
+        topic: TopicId,
+        /// The delivery it continues.
+        origin: Origin,
+        /// Whether it is a replay: it comes out of order.
+        is_late: bool,
+        /// The event as it was.
         event: Event,
     },
     /// Last stored sequence of a producer's stream.

@@ -53,7 +53,7 @@ impl Worker {
             Operator::Resume => self.handle(Input::Resume),
             Operator::Reconfigure(spec) => {
                 self.plugin = spec.plugin.clone();
-                self.port.inbox.cover(spec.topics.clone());
+                self.port.inbox.cover(spec.covered());
                 self.handle(Input::Reconfigure(*spec));
             }
         }
@@ -195,7 +195,7 @@ impl Worker {
 fn cost(write: &Write) -> usize {
     const ROW_OVERHEAD_BYTES: usize = 128;
     let bytes = match write {
-        Write::Append { event, .. } => event.bytes().len(),
+        Write::Append { event, .. } | Write::Redeliver { event, .. } => event.bytes().len(),
         Write::Kv { row, key, .. } => key.len() + row.as_ref().map_or(0, |row| row.value.len()),
         Write::Record { row, .. } => row.detail.len(),
         Write::Claim { key, .. } => key.len(),

@@ -239,7 +239,8 @@ impl Machine {
     }
 
     fn wants(&self, event: &StoredEvent) -> bool {
-        self.topics.binary_search(&event.topic).is_ok() && self.spec.filter.matches(&event.event)
+        self.spec.redelivery == Some(event.topic)
+            || (self.topics.binary_search(&event.topic).is_ok() && self.spec.filter.matches(&event.event))
     }
 
     fn admit(&mut self, event: &StoredEvent) {
