@@ -199,8 +199,11 @@ pub enum Action {
         /// At most this many events.
         events_max: u32,
     },
-    /// Call the plugin for this delivery.
+    /// Call the plugin for this delivery. If its event cannot be had, say so with `Input::Fetched` and no event.
     Invoke(Invocation),
+    /// Get the event of this delivery and hand it in as `Input::Fetched`; call no plugin. The machine then disposes of the
+    /// delivery with the event in hand.
+    Fetch(Invocation),
     /// The lease ran out: stop the call if it still runs; its end will be ignored.
     Cancel {
         /// The lapsed lease.
@@ -213,7 +216,7 @@ pub enum Action {
     },
 }
 
-/// One attempt to start.
+/// One attempt to start, or one delivery whose event is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
     /// The lease.

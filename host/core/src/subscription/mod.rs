@@ -30,7 +30,7 @@ use crate::spec::Subscription;
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use image::Image;
-use leases::Leases;
+use leases::{Disposal, Leases};
 use read::Reads;
 use start::Ready;
 use waits::Waits;
@@ -117,6 +117,13 @@ pub enum Input<'a> {
         /// Pause the subscription, with the reason.
         pause: Option<String>,
     },
+    /// The answer to an [`Action::Fetch`], or why an [`Action::Invoke`] could not be done.
+    Fetched {
+        /// Its lease.
+        ticket: Ticket,
+        /// The event; `None` if it cannot be had: that pauses the subscription, since loss is never silent.
+        event: Option<StoredEvent>,
+    },
     /// Time went by.
     Tick,
     /// Stop starting deliveries; those in flight end.
@@ -173,8 +180,8 @@ pub struct Machine {
     leases: Leases,
     waits: Waits,
     reads: Reads,
-    /// Waiting deliveries that have no attempt left, but whose event must be read before they can be buried.
-    doomed: VecDeque<Offset>,
+    /// Deliveries that are not to be attempted again, but whose event must be fetched before they can be disposed of.
+    disposals: VecDeque<(Offset, Disposal)>,
     paused: Option<PausedRow>,
     /// A write of the gathering step must be durable before anything starts.
     must_commit: bool,
@@ -205,7 +212,7 @@ impl Machine {
             leases: Leases::new(seed, spec.id, slot),
             waits: Waits::recover(rows.waiting, position),
             reads: Reads::new(position),
-            doomed: VecDeque::new(),
+            disposals: VecDeque::new(),
             paused: rows.paused,
             must_commit: false,
             seals: 0,
@@ -226,7 +233,7 @@ impl Machine {
     /// Handles one input; several may go into one step.
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>, step: &mut Step) {
         match input {
-            Input::Events { from, events, next } => self.take_events(now, from, events, next, step),
+            Input::Events { from, events, next } => self.take_events(from, events, next, step),
             Input::Finished { ticket, event, verdict, writes, hold, pause } => {
                 if let Some(end) = self.admit_end(ticket, event, writes, hold, step) {
                     self.end(now, end, verdict, step);
@@ -235,6 +242,7 @@ impl Machine {
                     }
                 }
             }
+            Input::Fetched { ticket, event } => self.fetched(now, ticket, event, step),
             Input::Tick => {}
             Input::Pause { by, reason } => self.pause(now, by, reason, step),
             Input::Resume => self.resume(step),
@@ -290,7 +298,7 @@ impl Machine {
             floor: self.cursor.floor(),
             read: self.reads.position(),
             ready: self.ready.len(),
-            in_flight: self.leases.len(),
+            in_flight: self.leases.calls(),
             waiting: self.waits.len(),
             lanes: self.lanes.busy(),
             queued: self.lanes.queued(),
@@ -333,7 +341,6 @@ impl Machine {
     fn wake(&mut self, now: Timestamp, step: &mut Step) {
         if self.leases.next_check().is_some_and(|at| at <= now) {
             for lease in self.leases.take_lapsed(now) {
-                step.actions.push(Action::Cancel { ticket: lease.ticket });
                 self.lapse(now, &lease, step);
             }
         }

@@ -50,6 +50,7 @@ pub(crate) struct World {
     submitted: VecDeque<Sealed>,
     pub(crate) calls: Vec<Call>,
     read: Option<(Offset, u32)>,
+    fetches: Vec<(Ticket, Offset)>,
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<String>,
     pub(crate) is_paused: bool,
@@ -78,6 +79,7 @@ impl World {
             submitted: VecDeque::new(),
             calls: Vec::new(),
             read: None,
+            fetches: Vec::new(),
             now: Timestamp(1_000),
             journal: Vec::new(),
             is_paused: false,
@@ -97,7 +99,8 @@ impl World {
     fn act(&mut self) -> Result<(), String> {
         match self.random.below(100) {
             0..15 => self.publish(),
-            15..35 => self.answer_read()?,
+            15..33 => self.answer_read()?,
+            33..35 => self.answer_fetch()?,
             35..65 => self.finish_one()?,
             65..75 => self.seal()?,
             75..87 => self.commit()?,
@@ -136,6 +139,27 @@ impl World {
         let events: Vec<StoredEvent> = events.into_iter().filter(|event| event.topic == TopicId(1)).collect();
         self.journal.push(format!("answer the read from {from} up to {end}"));
         self.handle(Input::Events { from, events: &events, next: Offset(end as u64) })
+    }
+
+    /// Hands in an event that was asked for, late or never now and then; once in a while it is not in the log.
+    fn answer_fetch(&mut self) -> Result<(), String> {
+        if self.fetches.is_empty() {
+            return Ok(());
+        }
+        let index = self.random.below(self.fetches.len() as u64) as usize;
+        let (ticket, offset) = self.fetches.swap_remove(index);
+        let is_there = self.random.chance(95);
+        let (is_live, was_paused) = (self.machine.is_live(ticket), self.is_paused);
+        self.journal.push(format!("fetched {offset} for {ticket:?}, live {is_live}: {is_there}"));
+        let event = is_there.then(|| self.log[offset.0 as usize].clone());
+        self.handle(Input::Fetched { ticket, event })?;
+        if is_live && !is_there && !self.is_paused {
+            return Err(format!("{offset} is not in the log and nobody is told"));
+        }
+        if is_there && self.is_paused != was_paused {
+            return Err("an event that came paused the subscription".to_owned());
+        }
+        Ok(())
     }
 
     fn finish_one(&mut self) -> Result<(), String> {
@@ -264,6 +288,7 @@ impl World {
                 self.check_start(call)?;
                 self.calls.push(call);
             }
+            Action::Fetch(invocation) => self.fetches.push((invocation.ticket, invocation.position.offset)),
             // The call goes on: its end must be without effect.
             Action::Cancel { ticket } => {
                 if self.machine.is_live(ticket) {
@@ -314,6 +339,7 @@ impl World {
         self.seen = 0;
         self.calls.clear();
         self.read = None;
+        self.fetches.clear();
         self.written = self.disk.clone();
         let rows = self.disk.rows();
         self.machine = Machine::recover_bounded(self.spec.clone(), Slot(0), self.seed, rows, self.bounds);
@@ -327,6 +353,10 @@ impl World {
         self.handle(Input::Resume)?;
         for _ in 0..20_000 {
             self.answer_read()?;
+            while !self.fetches.is_empty() {
+                let (ticket, offset) = self.fetches.remove(0);
+                self.handle(Input::Fetched { ticket, event: Some(self.log[offset.0 as usize].clone()) })?;
+            }
             while let Some(call) = self.calls.pop() {
                 self.finish(call, Verdict::Ack, None, None)?;
             }
