@@ -128,7 +128,11 @@ impl Driver {
             Action::Read { from, events_max } => self.read = Some((from, events_max)),
             Action::Invoke(invocation) => self.calls.push((invocation.ticket, invocation.position.offset)),
             // No delivery here is given up, so no event is fetched to dispose of one.
-            Action::Fetch(_) | Action::Cancel { .. } | Action::Paused { .. } => {}
+            Action::Fetch(_)
+            | Action::Cancel { .. }
+            | Action::Paused { .. }
+            | Action::Stuck { .. }
+            | Action::TrimDead => {}
         }
     }
 

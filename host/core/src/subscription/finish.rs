@@ -14,10 +14,10 @@ use crate::delivery::Verdict;
 use crate::event::StoredEvent;
 use crate::ids::{Offset, Ticket};
 use crate::lane::{LaneId, LaneState};
-use crate::row::{DeadRow, HoldRow, UnknownRow};
+use crate::row::{HoldRow, UnknownRow};
 use crate::seeded::{Bug, is_planted};
-use crate::spec::OnUnknown;
-use crate::step::{Action, Step, Write};
+use crate::spec::{OnExhausted, OnUnknown};
+use crate::step::{Action, Step, Stuck, Write};
 use crate::time::{Millis, Timestamp};
 
 /// Cause of a dead letter that the plugin rejected.
@@ -86,7 +86,7 @@ impl Machine {
                 self.wait_until(lease.offset, wait, until.max(now.after(DEFER_MIN)), step);
             }
             Verdict::Unknown(reference) => {
-                let has_next = lease.attempt.0 < self.spec.retry.attempts_max;
+                let has_next = !self.is_exhausted(lease.attempt.0);
                 match self.spec.on_unknown {
                     OnUnknown::Resend if has_next => self.fail(now, &lease, Some(event), None, reference, step),
                     // Resent to the last attempt and still in doubt: that is for a person too, not a plain dead letter.
@@ -170,6 +170,7 @@ impl Machine {
         let mut wait = self.wait_of(lease);
         wait.row.spent = lease.attempt.0;
         wait.refusals = 0;
+        wait.revision = lease.revision;
         wait.note(lease.attempt, now, reason);
         wait
     }
@@ -189,15 +190,31 @@ impl Machine {
         let wait = self.tried(now, lease, reason);
         let spent = wait.row.spent;
         match event {
-            Some(event) if spent >= policy.attempts_max => {
+            Some(event) if self.is_exhausted(spent) => {
                 self.bury(now, event, wait, ATTEMPTS_EXHAUSTED, None, step);
             }
-            None if spent >= policy.attempts_max => self.wait_until(lease.offset, wait, now, step),
+            None if self.is_exhausted(spent) => self.wait_until(lease.offset, wait, now, step),
             Some(_) | None => {
-                let backoff = self.jitter.after_failure(&policy, lease.offset, spent);
+                let backoff = if spent < policy.attempts_max {
+                    self.jitter.after_failure(&policy, lease.offset, spent)
+                } else {
+                    policy.backoff_max
+                };
+                if spent == policy.attempts_max {
+                    let position = self.position(lease.offset);
+                    step.actions.push(Action::Stuck { position, how: Stuck::Blocked });
+                }
                 let after = after.unwrap_or_default().min(AFTER_MAX);
                 self.wait_until(lease.offset, wait, now.after(backoff.max(after)), step);
             }
+        }
+    }
+
+    /// Whether a delivery with so many attempts spent is given up.
+    pub(super) fn is_exhausted(&self, spent: u32) -> bool {
+        match self.spec.on_exhausted {
+            OnExhausted::Skip | OnExhausted::ParkKey => spent >= self.spec.retry.attempts_max.max(1),
+            OnExhausted::Block => false,
         }
     }
 
@@ -219,36 +236,8 @@ impl Machine {
         self.waits.alarm_retry(offset, due);
     }
 
-    /// Gives a delivery up: the dead letter and the settlement are one batch.
-    fn bury(
-        &mut self,
-        now: Timestamp,
-        event: StoredEvent,
-        wait: Wait,
-        cause: &str,
-        hold: Option<Millis>,
-        step: &mut Step,
-    ) {
-        let position = event.position;
-        let row = DeadRow {
-            event,
-            cause: cause.into(),
-            reason: wait.row.notes.last().map_or_else(String::new, |note| note.reason.clone()),
-            attempts: wait.row.spent,
-            notes: wait.row.notes.clone(),
-            at: now,
-        };
-        let dead = Write::Dead { subscription: self.spec.id, position, row };
-        if is_planted(Bug::DeadLetterAfterAck) {
-            self.held_back[0].push(dead);
-        } else {
-            step.writes.push(dead);
-        }
-        self.settle(now, position.offset, wait.lane, Some(wait), hold, step);
-    }
-
     /// Settles a delivery and goes on with its lane.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         now: Timestamp,
         offset: Offset,

@@ -11,6 +11,7 @@
 mod finish;
 mod image;
 mod leases;
+mod letters;
 mod read;
 mod start;
 mod waits;
@@ -23,14 +24,16 @@ use crate::backoff::Jitter;
 use crate::cursor::Cursor;
 use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
-use crate::ids::{Offset, Position, Slot, Ticket, TopicId};
+use crate::ids::{Offset, Position, Revision, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
-use crate::row::{CursorChunk, CursorRow, HoldRow, PausedRow, WaitingRow};
-use crate::spec::Subscription;
+use crate::row::{CursorChunk, CursorRow, DeadTotals, HoldRow, PausedRow, WaitingRow};
+use crate::spec::{OnExhausted, Subscription};
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use image::Image;
 use leases::{Disposal, Leases};
+use letters::Letters;
+pub use letters::{DeadFacts, DecideError, Decision, Trimmed};
 use read::Reads;
 use start::Ready;
 use waits::Waits;
@@ -73,6 +76,8 @@ pub struct Recovered {
     pub holds: Vec<(String, Class, HoldRow)>,
     /// Whether it is paused.
     pub paused: Option<PausedRow>,
+    /// Its dead letters in numbers.
+    pub dead: DeadTotals,
 }
 
 impl Recovered {
@@ -85,6 +90,7 @@ impl Recovered {
             waiting: Vec::new(),
             holds: Vec::new(),
             paused: None,
+            dead: DeadTotals::default(),
         }
     }
 }
@@ -153,6 +159,10 @@ pub struct Status {
     pub in_flight: usize,
     /// Deliveries that were tried and wait for their next attempt.
     pub waiting: usize,
+    /// Deliveries beyond their attempts that are tried on, since their policy is to block.
+    pub blocked: usize,
+    /// Dead letters in numbers.
+    pub dead: DeadTotals,
     /// Keys that have something unsettled or are held closed.
     pub lanes: usize,
     /// Offsets queued in lanes.
@@ -182,6 +192,7 @@ pub struct Machine {
     reads: Reads,
     /// Deliveries that are not to be attempted again, but whose event must be fetched before they can be disposed of.
     disposals: VecDeque<(Offset, Disposal)>,
+    letters: Letters,
     paused: Option<PausedRow>,
     /// A write of the gathering step must be durable before anything starts.
     must_commit: bool,
@@ -213,6 +224,7 @@ impl Machine {
             waits: Waits::recover(rows.waiting, position),
             reads: Reads::new(position),
             disposals: VecDeque::new(),
+            letters: Letters::new(rows.dead),
             paused: rows.paused,
             must_commit: false,
             seals: 0,
@@ -249,6 +261,7 @@ impl Machine {
             Input::Reconfigure(spec) => self.reconfigure(spec),
         }
         self.wake(now, step);
+        self.look_after_letters(now, step);
         self.start(now, step);
         self.ask(now, step);
         self.must_commit = false;
@@ -257,6 +270,7 @@ impl Machine {
     /// Adds the cursor's rows to a step that is about to be committed.
     pub fn seal(&mut self, step: &mut Step) {
         self.cursor.seal(self.spec.id, &mut step.writes);
+        self.seal_letters(step);
         let [gathering, before] = &mut self.held_back;
         step.writes.append(before);
         before.append(gathering);
@@ -269,7 +283,9 @@ impl Machine {
     /// When the machine wants a [`Input::Tick`] at the latest.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        [self.waits.next_alarm(), self.leases.next_check(), self.next_supersede()].into_iter().flatten().min()
+        let lookouts =
+            [self.waits.next_alarm(), self.leases.next_check(), self.next_supersede(), self.letters.next_check()];
+        lookouts.into_iter().flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.
@@ -281,6 +297,11 @@ impl Machine {
     /// Gives a live lease more time, up to ten times its first length in all; returns how long it has from now.
     pub fn extend(&mut self, now: Timestamp, ticket: Ticket, by: Millis) -> Option<Millis> {
         self.leases.extend(now, ticket, by)
+    }
+
+    /// Tells which plugin revision a live delivery was handed to.
+    pub fn ran_on(&mut self, ticket: Ticket, revision: Revision) {
+        self.leases.ran_on(ticket, revision);
     }
 
     /// How many events of the same key are known to wait behind this delivery.
@@ -300,11 +321,23 @@ impl Machine {
             ready: self.ready.len(),
             in_flight: self.leases.calls(),
             waiting: self.waits.len(),
+            blocked: self.blocked(),
+            dead: self.letters.totals,
             lanes: self.lanes.busy(),
             queued: self.lanes.queued(),
             overflowed: self.lanes.overflowed().len(),
             paused: self.paused.clone(),
             stale_ends: self.stale_ends,
+        }
+    }
+
+    fn blocked(&self) -> usize {
+        match self.spec.on_exhausted {
+            OnExhausted::Skip | OnExhausted::ParkKey => 0,
+            OnExhausted::Block => {
+                let attempts_max = self.spec.retry.attempts_max;
+                self.waits.rows().filter(|(_, row)| row.spent >= attempts_max).count()
+            }
         }
     }
 

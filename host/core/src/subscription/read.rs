@@ -12,7 +12,7 @@ use super::waits::Wait;
 use crate::event::StoredEvent;
 use crate::ids::Offset;
 use crate::lane::{Joined, LaneId, Overflow};
-use crate::row::WaitingRow;
+use crate::row::{Parking, WaitingRow};
 use crate::spec::Ordering;
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
@@ -252,9 +252,11 @@ impl Machine {
     }
 
     fn wait_recovered(&mut self, offset: Offset, wait: Wait) {
-        let due = wait.row.due;
+        let (due, is_parked) = (wait.row.due, wait.row.parking == Parking::Parked);
         self.waits.insert(offset, wait);
-        self.waits.alarm_retry(offset, due);
+        if !is_parked {
+            self.waits.alarm_retry(offset, due);
+        }
     }
 
     /// What follows when an offset joined its lane, perhaps with a row from before a restart.

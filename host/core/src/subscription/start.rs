@@ -8,8 +8,9 @@ use alloc::collections::VecDeque;
 use super::leases::{Disposal, Grant, LEASES_MAX, Purpose};
 use super::{Machine, STEPS_OUTSTANDING_MAX};
 use crate::event::Class;
-use crate::ids::{Attempt, Offset};
+use crate::ids::{Attempt, KeyGeneration, Offset};
 use crate::lane::{LaneId, LaneState};
+use crate::row::Parking;
 use crate::step::{Action, Invocation, Step};
 use crate::time::Timestamp;
 
@@ -113,7 +114,9 @@ impl Machine {
         let lease = self.spec.lease;
         let ticket = self.leases.grant(now, lease, Grant { purpose: Purpose::Call, offset, lane, class, attempt });
         let position = self.position(offset);
-        let action = Action::Invoke(Invocation { ticket, position, attempt, deadline: now.after(lease), lease });
+        let letter = self.letter_of(offset);
+        let action =
+            Action::Invoke(Invocation { ticket, position, attempt, deadline: now.after(lease), lease, letter });
         if must_wait {
             step.actions.push(action);
         } else {
@@ -129,22 +132,32 @@ impl Machine {
         let (purpose, lease) = (Purpose::Fetch(disposal), self.spec.lease);
         let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
         let position = self.position(offset);
-        step.immediate.push(Action::Fetch(Invocation { ticket, position, attempt, deadline: now.after(lease), lease }));
+        let letter = self.letter_of(offset);
+        let deadline = now.after(lease);
+        step.immediate.push(Action::Fetch(Invocation { ticket, position, attempt, deadline, lease, letter }));
+    }
+
+    /// The key generation of a delivery whose event is in its dead letter.
+    fn letter_of(&self, offset: Offset) -> Option<KeyGeneration> {
+        match self.waits.get(offset)?.row.parking {
+            Parking::Released { generation } => Some(generation),
+            Parking::Never | Parking::Parked => None,
+        }
     }
 
     /// A delivery's time has come. One without an attempt left (the lease of its last one lapsed, or the limit was lowered) is
     /// buried as soon as its event was fetched.
     pub(super) fn retry(&mut self, offset: Offset) {
-        let attempts_max = self.spec.retry.attempts_max;
         let Some(wait) = self.waits.get_mut(offset).filter(|wait| wait.is_pending) else {
             return;
         };
         wait.is_pending = false;
-        if wait.is_stored && wait.row.spent >= attempts_max.max(1) {
+        let (is_stored, spent) = (wait.is_stored, wait.row.spent);
+        let (class, lane) = (wait.class, wait.lane);
+        if is_stored && self.is_exhausted(spent) {
             self.disposals.push_back((offset, Disposal::Bury));
             return;
         }
-        let (class, lane) = (wait.class, wait.lane);
         if let Some(id) = lane {
             self.lanes.get_mut(id).state = LaneState::Ready;
         }
@@ -163,7 +176,9 @@ impl Machine {
         if let Some(wait) = self.waits.get(offset) {
             lane.state = LaneState::Waiting;
             let due = wait.row.due;
-            self.waits.alarm_retry(offset, due);
+            if wait.row.parking != Parking::Parked {
+                self.waits.alarm_retry(offset, due);
+            }
         } else {
             lane.state = LaneState::Ready;
             self.ready.push(class, Item { offset, lane: Some(id) });

@@ -68,7 +68,11 @@ impl Bench {
                     self.machine.handle(self.now, Input::Fetched { ticket, event }, &mut self.step);
                     continue;
                 }
-                Action::Invoke(_) | Action::Cancel { .. } | Action::Paused { .. } => return,
+                Action::Invoke(_)
+                | Action::Cancel { .. }
+                | Action::Paused { .. }
+                | Action::Stuck { .. }
+                | Action::TrimDead => return,
             };
             let end = (from.0 as usize + events_max as usize).min(self.log.len());
             if from.0 as usize >= end {
@@ -112,7 +116,12 @@ impl Bench {
 fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
     let invocation = |action| match action {
         Action::Invoke(invocation) => Some(invocation),
-        Action::Read { .. } | Action::Fetch(_) | Action::Cancel { .. } | Action::Paused { .. } => None,
+        Action::Read { .. }
+        | Action::Fetch(_)
+        | Action::Cancel { .. }
+        | Action::Paused { .. }
+        | Action::Stuck { .. }
+        | Action::TrimDead => None,
     };
     actions.into_iter().filter_map(invocation).collect()
 }
@@ -230,7 +239,12 @@ fn ticket_of_a_call_fetches_nothing_and_that_of_a_fetch_ends_no_call() {
     bench.machine.handle(bench.now, Input::Tick, &mut bench.step);
     let fetches = bench.step.immediate.iter().filter_map(|action| match action {
         Action::Fetch(fetch) => Some(fetch.ticket),
-        Action::Read { .. } | Action::Invoke(_) | Action::Cancel { .. } | Action::Paused { .. } => None,
+        Action::Read { .. }
+        | Action::Invoke(_)
+        | Action::Cancel { .. }
+        | Action::Paused { .. }
+        | Action::Stuck { .. }
+        | Action::TrimDead => None,
     });
     let ticket = fetches.collect::<Vec<_>>()[0];
     bench.commit();
