@@ -6,6 +6,7 @@
 //! Invariant: [`Definition::check`] accepted whatever reaches the catalog.
 
 mod filter;
+mod given_up;
 mod grants;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::name::{self, NameError};
 use crate::quantity::{Duration, Size};
 
 pub use filter::FilterSpec;
+pub use given_up::{DeadLettersSpec, OnDeadFullSpec, OnExhaustedSpec};
 pub use grants::{Grants, SecretSource};
 
 /// A subscription: topics, filter, plugin, policy, settings and grants.
@@ -48,6 +50,12 @@ pub struct Definition {
     /// When failed attempts are repeated and when they end.
     #[serde(default)]
     pub retry: RetrySpec,
+    /// What happens to a delivery that used up its attempts: `skip` (default), `block` or `park-key`.
+    #[serde(default)]
+    pub on_exhausted: OnExhaustedSpec,
+    /// Bounds of its dead letters.
+    #[serde(default)]
+    pub dead_letters: DeadLettersSpec,
     /// What to do about effects that may have happened: `resend` with the same idempotency key, `ask` the provider first, or
     /// `park` for a person. Default: what the plugin's manifest says, else `resend`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -272,6 +280,7 @@ impl Definition {
         if self.lease < Duration::from_secs(1) || self.lease > LEASE_MAX {
             return Err(refuse("lease", format!("must be from 1s to {LEASE_MAX}")));
         }
+        self.dead_letters.check().map_err(|(field, problem)| refuse(field, problem))?;
         self.filter.as_ref().map_or(Ok(()), FilterSpec::check).map_err(|problem| refuse("filter", problem))?;
         self.grants.check().map_err(|(field, problem)| refuse(field, problem))
     }
@@ -295,6 +304,8 @@ impl Definition {
                 Some(UncertainSpec::Park) => spec::OnUnknown::Park,
                 Some(UncertainSpec::Resend | UncertainSpec::Ask) | None => spec::OnUnknown::Resend,
             },
+            on_exhausted: self.on_exhausted.to_core(),
+            dead: self.dead_letters.to_core(),
             lease: self.lease.0,
             ..spec::Subscription::new(id, &self.name, &self.plugin, topics)
         }

@@ -66,6 +66,12 @@ impl Host {
             numbers.ready = machine.ready as u64;
             numbers.in_flight = machine.in_flight as u64;
             numbers.waiting = machine.waiting as u64;
+            numbers.blocked = machine.blocked as u64;
+            numbers.dead_open = machine.dead.open;
+            numbers.parked = machine.dead.manual;
+            numbers.dead_letters = machine.dead.letters;
+            numbers.dead_bytes = machine.dead.bytes;
+            numbers.dead_removed = machine.dead.removed;
         }
         numbers
     }
