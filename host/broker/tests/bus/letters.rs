@@ -185,6 +185,7 @@ async fn letters_beyond_the_bound_go_oldest_first_and_are_counted_for_good() {
     let totals = bus.status("mail").await.unwrap().machine.unwrap().dead;
     assert_eq!((totals.letters + totals.removed, totals.open), (40, totals.letters));
     stop(bus).await;
+    drop(producer);
     let bus = start(dir.path(), &script, Options::default());
     let after = bus.status("mail").await.unwrap().machine.unwrap().dead;
     assert_eq!(after.removed, totals.removed);

@@ -212,7 +212,7 @@ fn letters_are_listed_filtered_dismissed_and_purged_and_every_mistake_is_told() 
     refused(&scene, &["dead", "purge", "nobody", "--yes"], &["[not-found]"]);
     refused(&scene, &["topic", "create", "bugle.mine"], &["[denied]", "reserved"]);
     let outcome = scene.publish("bugle.to.acts", [event("x", "ok", &json!({}))]);
-    assert!(format!("{outcome:?}").contains("Denied"), "{outcome:?}");
+    assert!(format!("{outcome:?}").contains("code: denied"), "{outcome:?}");
     let told = scene.try_apply("nosy", "topics = [\"bugle.to.acts\"]\nplugin = \"probe\"", &[]).unwrap_err();
     assert!(told.contains("private topic"), "{told}");
 
