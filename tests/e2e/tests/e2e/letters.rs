@@ -81,8 +81,9 @@ fn an_interrupted_replay_is_run_again_and_sends_each_letter_once() {
     scene.host.kill().unwrap();
     assert!(!client.wait().unwrap().success(), "the client says that the host broke off");
     scene.host.restart().unwrap();
+    // What the status told may have been a batch ahead of the disk.
     let left = open(&scene, "hook");
-    assert!(left > 0 && left <= count / 2, "{left}");
+    assert!(left > 0 && left <= count / 2 + 64, "{left}");
 
     let last = cli(&scene, &["dead", "replay", "hook"]);
     assert_eq!((&last["replayed"], &last["skipped"], &last["is_done"]), (&json!(left), &json!(0), &json!(true)));
