@@ -181,7 +181,11 @@ fn cost(batch: &PublishBatch) -> u32 {
     let bytes: usize = batch
         .events
         .iter()
-        .map(|event| event.as_ref().map_or(0, |event| event.bytes().len()) + EVENT_OVERHEAD_BYTES)
+        .map(|event| match event {
+            Ok(event) => event.bytes().len(),
+            Err(unreadable) => unreadable.source.len() + unreadable.id.len() + unreadable.refusal.detail.len(),
+        })
+        .map(|bytes| bytes + EVENT_OVERHEAD_BYTES)
         .sum();
     u32::try_from(bytes.min(PUBLISH_BYTES_MAX)).unwrap_or(u32::MAX)
 }

@@ -24,6 +24,9 @@ const HOLDS_MAX: usize = BATCH_EVENTS_MAX;
 /// Text in them: 256 bytes for each of [`HOLDS_MAX`], far more than usual ids take.
 const HOLD_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of a name in the text for events that wait.
+const SHOWN_BYTES_MAX: usize = 64;
+
 /// Which later events wait.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Scope {
@@ -185,6 +188,11 @@ fn remove_from<K: Eq + core::hash::Hash>(index: &mut HashMap<K, Vec<Serial>>, ke
     }
 }
 
+/// Enough of a name to find the event by: every event that waits repeats it, and results are kept.
+fn shown(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(SHOWN_BYTES_MAX)).unwrap_or(text)
+}
+
 impl Head {
     fn new(topic: &Name, source: &str, id: &str) -> Head {
         Head { topic: topic.clone(), source: source.to_string(), id: id.to_string() }
@@ -202,7 +210,7 @@ impl Hold {
 
     /// For the producer of an event that waits.
     fn explain(&self) -> String {
-        let (id, source) = (self.head.id.as_str(), self.head.source.as_str());
+        let (id, source) = (shown(&self.head.id), shown(&self.head.source));
         let name = match (id.is_empty(), source.is_empty()) {
             (false, false) => format!("event `{id}` of source `{source}`"),
             (false, true) => format!("event `{id}` without a readable source"),
