@@ -17,7 +17,8 @@ pub(super) struct Secrets(Vec<String>);
 impl Secrets {
     pub(super) fn new(user: &str, password: &str) -> Secrets {
         let plain = BASE64.encode(format!("\0{user}\0{password}"));
-        let forms = [password.to_owned(), BASE64.encode(password), plain];
+        // The longest first, since the others may be in it.
+        let forms = [plain, BASE64.encode(password), password.to_owned()];
         Secrets(forms.into_iter().filter(|form| form.len() >= SECRET_BYTES_MIN).collect())
     }
 
