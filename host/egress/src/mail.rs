@@ -112,7 +112,7 @@ pub struct Mailer {
     default_sender: Mailbox,
     senders: Vec<AllowedSender>,
     domain: String,
-    tls: Tls,
+    tls: Protection,
     credentials: Option<Credentials>,
     secrets: Secrets,
     connections: Semaphore,
@@ -126,7 +126,7 @@ impl fmt::Debug for Mailer {
 }
 
 /// As [`RelayTls`], with what each needs.
-enum Tls {
+enum Protection {
     None,
     StartTls(TlsParameters),
     FromTheStart(Arc<rustls::ClientConfig>),
@@ -150,9 +150,9 @@ impl Mailer {
         }
         let roots_pem = [extra_roots_pem, b"\n", &relay.ca_pem].concat();
         let tls = match relay.tls {
-            RelayTls::None => Tls::None,
-            RelayTls::StartTls => Tls::StartTls(tls_parameters(&relay.host, &roots_pem)?),
-            RelayTls::Tls => Tls::FromTheStart(Arc::new(roots::client_config(&roots_pem)?)),
+            RelayTls::None => Protection::None,
+            RelayTls::StartTls => Protection::StartTls(tls_parameters(&relay.host, &roots_pem)?),
+            RelayTls::Tls => Protection::FromTheStart(Arc::new(roots::client_config(&roots_pem)?)),
         };
         let login = relay.login.as_ref();
         let credentials = login.map(|(user, password)| Credentials::new(user.clone(), password.0.clone()));

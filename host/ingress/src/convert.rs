@@ -25,10 +25,7 @@ pub(crate) fn batch(session: SessionId, topic: Name, publish: &Publish) -> Publi
         sequence: Sequence(publish.sequence),
         attempt: if publish.retry { Try::Retry } else { Try::First },
         topic,
-        events: publish
-            .events()
-            .map(|bytes| decode_event(bytes.clone()).map_err(|refusal| unreadable(&bytes, refusal)))
-            .collect(),
+        events: publish.events().map(event).collect(),
     }
 }
 
@@ -59,9 +56,13 @@ pub(crate) fn abandon(session: SessionId, abandon: &schema::Abandon) -> Abandon 
 /// # Errors
 /// The refusal a producer would get.
 pub fn decode_event(bytes: Bytes) -> Result<Event, Refusal> {
+    event(bytes).map_err(|unreadable| unreadable.refusal)
+}
+
+fn event(bytes: Bytes) -> Result<Event, Unreadable> {
     let index = match EventView::parse(&bytes) {
         Ok(view) => index(&view),
-        Err(error) => return Err(refused(&error)),
+        Err(error) => return Err(unreadable(&bytes, refused(&error))),
     };
     // The view checked every text, and spans are its own slices: what `Event::new` would check again.
     Ok(Event::from_verified(bytes, index))

@@ -4,7 +4,7 @@
 
 use super::message::Ready;
 use super::stream::RelayStream;
-use super::{Mailer, Tls};
+use super::{Mailer, Protection};
 use crate::CONNECT_TIMEOUT;
 use crate::error::EgressError;
 use crate::evidence::Evidence;
@@ -72,7 +72,7 @@ impl Mailer {
         let stream = self.open().await.map_err(|error| self.explain(&format!("Connection error: {error}")))?;
         let mut connection =
             AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await.map_err(told)?;
-        if let Tls::StartTls(parameters) = &self.tls {
+        if let Protection::StartTls(parameters) = &self.tls {
             if !connection.server_info().supports_feature(Extension::StartTls) {
                 return Err(NO_STARTTLS.to_owned());
             }
@@ -89,8 +89,8 @@ impl Mailer {
     async fn open(&self) -> std::io::Result<RelayStream> {
         let (host, port) = (self.relay.host.as_str(), self.relay.port);
         match &self.tls {
-            Tls::None | Tls::StartTls(_) => RelayStream::plain(host, port).await,
-            Tls::FromTheStart(config) => RelayStream::tls(host, port, config.clone()).await,
+            Protection::None | Protection::StartTls(_) => RelayStream::plain(host, port).await,
+            Protection::FromTheStart(config) => RelayStream::tls(host, port, config.clone()).await,
         }
     }
 
