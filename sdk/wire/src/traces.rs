@@ -122,6 +122,7 @@ mod tests {
     use super::*;
     use crate::limits::EVENT_BYTES_MAX;
     use crate::{AttributeValue, EventView, EventWriter};
+    use proptest::prelude::*;
 
     fn event(attributes: &[(&str, AttributeValue<'_>)], data_bytes: usize) -> Vec<u8> {
         let mut writer = EventWriter::new("7", "shop", "order.paid");
@@ -189,5 +190,38 @@ mod tests {
         check(&[&whole[..], &[0x2a, 1, 0xff]].concat(), named.0, named.1, KeyTrace::Unknown);
         // An id given twice names nothing.
         check(&[&whole[..], &[0x0a, 1, b'8']].concat(), named.0, None, KeyTrace::None);
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_event_leaves_the_traces_it_has(
+            id in "\\PC{1,20}", key in proptest::option::of("\\PC{1,20}"), others in 0_usize..4, data in 0_usize..40,
+        ) {
+            let mut writer = EventWriter::new(&id, "shop", "t");
+            for other in 0..others {
+                writer.attribute(&format!("x{other}"), AttributeValue::Integer(7));
+            }
+            if let Some(key) = &key {
+                writer.attribute(KEY, AttributeValue::String(key));
+            }
+            writer.binary_data(&vec![0xff; data]);
+            let bytes = writer.finish();
+            if EventView::parse(&bytes).is_ok() {
+                let key = key.as_deref().map_or(KeyTrace::None, KeyTrace::Known);
+                prop_assert_eq!(EventTraces::read(&bytes), EventTraces { source: Some("shop"), id: Some(&id), key });
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic_and_no_damage_invents_a_key(cut in 0_usize..80, at in 0_usize..80, byte in any::<u8>()) {
+            let mut bytes = event(&[(KEY, AttributeValue::String("user-42"))], 30);
+            bytes.truncate(cut);
+            let trace = EventTraces::read(&bytes).key;
+            prop_assert!(matches!(trace, KeyTrace::None | KeyTrace::Unknown | KeyTrace::Known("user-42")), "{trace:?}");
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+            let _ = EventTraces::read(&bytes);
+        }
     }
 }
