@@ -179,9 +179,9 @@ async fn letters_beyond_the_bound_go_oldest_first_and_are_counted_for_good() {
     let events = (0..40).map(|n| event(&format!("e{n}"), Some("k"), "x")).collect();
     let first = producer.store("orders", events).await;
     settled(&bus, "mail", first + 40).await;
-    let kept = letters(&bus, |rows| rows.len() <= 16).await;
-    let ids: Vec<&str> = kept.iter().map(|row| row.event.event.id()).collect();
-    assert_eq!(ids.last(), Some(&"e39"));
+    let is_last = |row: &DeadRow| row.event.event.id() == "e39";
+    let kept = letters(&bus, |rows| rows.len() <= 16 && rows.last().is_some_and(is_last)).await;
+    assert!(kept.len() < 40);
     let totals = bus.status("mail").await.unwrap().machine.unwrap().dead;
     assert_eq!((totals.letters + totals.removed, totals.open), (40, totals.letters));
     stop(bus).await;
