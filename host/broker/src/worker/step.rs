@@ -5,7 +5,6 @@
 use std::sync::{Arc, PoisonError};
 
 use bugle_core::ledger::LedgerStep;
-use bugle_core::step::Write;
 
 use super::{After, STEPS_IN_FLIGHT_MAX, Worker};
 use crate::queue::{Done, Item, Writes};
@@ -39,8 +38,9 @@ impl Worker {
         self.step_bytes = 0;
         self.after.actions.append(&mut self.step.actions);
         let writes = std::mem::take(&mut self.step.writes);
-        let dead = writes.iter().filter(|write| matches!(write, Write::Dead { .. }));
-        self.port.counters.dead.add(dead.count() as u64);
+        let buried = self.machine.buried();
+        self.port.counters.dead.add(buried - self.buried);
+        self.buried = buried;
         (!writes.is_empty()).then(|| Writes {
             writes,
             ledger,

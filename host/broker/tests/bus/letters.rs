@@ -52,6 +52,7 @@ async fn replayed_letters_come_once_in_order_under_their_old_keys_and_past_the_f
     script.behave(|_| Act::End(ack()));
     assert_eq!(change(&bus, positions.clone(), Decision::Replay).await, [Changed::Done; 4]);
     settled(&bus, "mail", first + 8).await;
+    assert_eq!(bus.status("mail").await.unwrap().throughput.dead, 4, "a decision is no new letter");
     let again: Vec<_> = script.seen().split_off(4);
     let ids: Vec<&str> = again.iter().map(|seen| seen.id.as_str()).collect();
     assert_eq!(ids, ["e0", "e1", "e2", "e3"]);
