@@ -92,7 +92,7 @@ async fn copy_that_dies_again_keeps_its_first_key_and_an_edit_changes_it() {
     change(&bus, vec![copy.position], Decision::Replay).await;
     letters(&bus, |rows| rows.len() == 3).await;
     let keys: Vec<String> = script.seen().into_iter().map(|seen| seen.idempotency_key).collect();
-    assert_eq!((keys.len(), &keys[0] == &keys[1], keys[1] == keys[2]), (3, true, false));
+    assert_eq!((keys.len(), keys[0] == keys[1], keys[1] == keys[2]), (3, true, false));
     stop(bus).await;
 }
 
