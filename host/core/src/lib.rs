@@ -22,6 +22,7 @@ pub mod event;
 pub mod ids;
 pub mod import;
 mod lane;
+pub mod lane_hash;
 pub mod ledger;
 pub mod publish;
 pub mod row;

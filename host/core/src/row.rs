@@ -6,8 +6,9 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::event::StoredEvent;
+use crate::event::{Class, StoredEvent};
 use crate::ids::{Attempt, Offset};
+use crate::lane_hash::LaneMark;
 use crate::time::Timestamp;
 
 /// Offsets per cursor chunk: one bit each, so a chunk is 512 bytes.
@@ -39,12 +40,16 @@ pub struct AttemptNote {
 pub const ATTEMPT_NOTES_MAX: usize = 8;
 
 /// A delivery that waits for its next attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitingRow {
     /// Attempts already spent.
     pub spent: u32,
-    /// Earliest next attempt.
+    /// Earliest next attempt; [`Timestamp::NEVER`]: something else than time will wake it.
     pub due: Timestamp,
+    /// The event's class.
+    pub class: Class,
+    /// Its lane, so that a restart need not read the event.
+    pub lane: LaneMark,
     /// The latest ended attempts, oldest first.
     pub notes: Vec<AttemptNote>,
 }

@@ -188,6 +188,8 @@ pub enum Action {
     },
     /// Call the plugin for this delivery.
     Invoke(Invocation),
+    /// Read the row of this waiting delivery and its event, and hand both in as `Input::Loaded`.
+    Load(Load),
     /// The lease ran out: stop the call if it still runs; its end will be ignored.
     Cancel {
         /// The lapsed lease.
@@ -213,6 +215,19 @@ pub struct Invocation {
     pub deadline: Timestamp,
     /// How much lease it has.
     pub lease: Millis,
+}
+
+/// Number of a load, for its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoadNumber(pub u64);
+
+/// One waiting delivery to bring back from the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// To be told with the answer.
+    pub number: LoadNumber,
+    /// Which event.
+    pub position: Position,
 }
 
 /// The result of one or several inputs to a machine.

@@ -163,9 +163,14 @@ impl Machine {
     /// Writes the waiting row of a delivery and has it tried again then.
     fn wait_until(&mut self, offset: Offset, mut wait: Wait, due: Timestamp, step: &mut Step) {
         wait.row.due = due;
+        wait.row.lane = self.mark_of(&wait);
         wait.is_stored = true;
         step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: Some(wait.row.clone()) });
         let lane = wait.lane;
+        if self.is_crowded(due) && !is_planted(Bug::RetryToTheTail) {
+            self.spill(offset, wait.class, lane, due);
+            return;
+        }
         self.waits.insert(offset, wait);
         if let Some(id) = lane {
             if is_planted(Bug::RetryToTheTail) && self.lanes.get(id).len() > 1 {

@@ -11,7 +11,10 @@
 mod finish;
 mod image;
 mod leases;
+mod offset_set;
 mod read;
+mod spill;
+mod spilled;
 mod start;
 mod waits;
 
@@ -27,11 +30,12 @@ use crate::ids::{Offset, Position, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
 use crate::row::{CursorChunk, CursorRow, HoldRow, PausedRow, WaitingRow};
 use crate::spec::Subscription;
-use crate::step::{Action, Step, Write};
+use crate::step::{Action, LoadNumber, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use image::Image;
 use leases::Leases;
 use read::Reads;
+use spilled::Spilled;
 use start::Ready;
 use waits::Waits;
 
@@ -39,24 +43,34 @@ use waits::Waits;
 /// many seals old is durable. More would delay keyed events without making commits larger.
 pub const STEPS_OUTSTANDING_MAX: u64 = 8;
 
-/// Bounds of what a machine keeps in memory; an offset takes 8 to 40 bytes. The defaults hold a few MiB at worst.
+/// Bounds of what a machine keeps in memory; an offset takes 8 to 40 bytes. The defaults hold some 20 MiB at worst, beside 40 bytes
+/// for each delivery that waits on disk only.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Offsets in the queue of one lane; what is over is read again from the log later. Small, so that many stuck keys fit.
     pub lane_queue_max: usize,
-    /// Offsets in all lanes. When they are full of stuck keys, reading stops until one moves.
+    /// Offsets in all lanes. Lanes that wait for a retry are spilled then; if that does not help, reading stops until one moves.
     pub queued_max: usize,
     /// Keys that are blocked, waiting or held at once; the same then.
     pub lanes_max: usize,
-    /// Deliveries that wait for another attempt, each with its notes; the same then.
+    /// Deliveries that wait for another attempt in memory, each with up to 4 KiB of notes; the others wait on disk only.
     pub waiting_max: usize,
     /// Events read ahead that could start at once; a subscription with a large concurrency reads four times that ahead.
     pub ready_min: usize,
+    /// Bits of a lane's hash that count: all of them, except in tests that want keys to collide.
+    pub lane_hash_bits: u32,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds { lane_queue_max: 256, queued_max: 262_144, lanes_max: 65_536, waiting_max: 16_384, ready_min: 1_024 }
+        Bounds {
+            lane_queue_max: 256,
+            queued_max: 262_144,
+            lanes_max: 65_536,
+            waiting_max: 4_096,
+            ready_min: 1_024,
+            lane_hash_bits: u64::BITS,
+        }
     }
 }
 
@@ -67,7 +81,7 @@ pub struct Recovered {
     pub cursor: CursorRow,
     /// Settled offsets above it.
     pub chunks: Vec<(u64, CursorChunk)>,
-    /// Deliveries that wait.
+    /// Deliveries that wait, in the order of their offsets; where there can be many, [`Machine::remember`] takes them one by one.
     pub waiting: Vec<(Offset, WaitingRow)>,
     /// Closed lanes.
     pub holds: Vec<(String, Class, HoldRow)>,
@@ -117,6 +131,13 @@ pub enum Input<'a> {
         /// Pause the subscription, with the reason.
         pause: Option<String>,
     },
+    /// The answer to an [`Action::Load`].
+    Loaded {
+        /// The load.
+        number: LoadNumber,
+        /// Row and event; `None` if one of them is not in the store, which pauses the subscription.
+        found: Option<(WaitingRow, StoredEvent)>,
+    },
     /// Time went by.
     Tick,
     /// Stop starting deliveries; those in flight end.
@@ -146,6 +167,8 @@ pub struct Status {
     pub in_flight: usize,
     /// Deliveries that were tried and wait for their next attempt.
     pub waiting: usize,
+    /// Those of them that wait on disk only.
+    pub spilled: usize,
     /// Keys that have something unsettled or are held closed.
     pub lanes: usize,
     /// Offsets queued in lanes.
@@ -172,6 +195,7 @@ pub struct Machine {
     ready: Ready,
     leases: Leases,
     waits: Waits,
+    spilled: Spilled,
     reads: Reads,
     /// Waiting deliveries that have no attempt left, but whose event must be read before they can be buried.
     doomed: VecDeque<Offset>,
@@ -200,10 +224,11 @@ impl Machine {
         let mut machine = Machine {
             topics: sorted(&spec.topics),
             jitter: Jitter::new(seed, spec.id),
-            lanes: Lanes::new(seed, bounds.lane_queue_max.max(1)),
+            lanes: Lanes::new(seed, bounds.lane_queue_max.max(1)).with_hash_bits(bounds.lane_hash_bits),
             ready: Ready::default(),
             leases: Leases::new(seed, spec.id, slot),
-            waits: Waits::recover(rows.waiting, position),
+            waits: Waits::default(),
+            spilled: Spilled::new(seed),
             reads: Reads::new(position),
             doomed: VecDeque::new(),
             paused: rows.paused,
@@ -220,6 +245,9 @@ impl Machine {
             let lane = machine.lanes.open(&key, class);
             machine.close(lane, until);
         }
+        for (offset, row) in &rows.waiting {
+            machine.remember(*offset, row);
+        }
         machine
     }
 
@@ -235,6 +263,7 @@ impl Machine {
                     }
                 }
             }
+            Input::Loaded { number, found } => self.take_loaded(now, number, found, step),
             Input::Tick => {}
             Input::Pause { by, reason } => self.pause(now, by, reason, step),
             Input::Resume => self.resume(step),
@@ -242,6 +271,7 @@ impl Machine {
         }
         self.wake(now, step);
         self.start(now, step);
+        self.load_due(now, step);
         self.ask(now, step);
         self.must_commit = false;
     }
@@ -261,7 +291,8 @@ impl Machine {
     /// When the machine wants a [`Input::Tick`] at the latest.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        [self.waits.next_alarm(), self.leases.next_check(), self.next_supersede()].into_iter().flatten().min()
+        let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_special(), self.next_load()];
+        alarms.into_iter().flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.
@@ -291,10 +322,11 @@ impl Machine {
             read: self.reads.position(),
             ready: self.ready.len(),
             in_flight: self.leases.len(),
-            waiting: self.waits.len(),
-            lanes: self.lanes.busy(),
+            waiting: self.waits.seen_len() + self.spilled.len(),
+            spilled: self.spilled.len(),
+            lanes: self.lanes.busy() + self.spilled.lanes(),
             queued: self.lanes.queued(),
-            overflowed: self.lanes.overflowed().len(),
+            overflowed: self.lanes.overflowed().len() + self.spilled.followed(),
             paused: self.paused.clone(),
             stale_ends: self.stale_ends,
         }
@@ -316,6 +348,7 @@ impl Machine {
             self.must_commit = true;
             // The pause may have come from a read that failed and will never be answered.
             self.reads.forget();
+            self.load_again(step);
         }
     }
 

@@ -4,15 +4,14 @@
 //! the event of a delivery that is to be buried. The read at the frontier may wait for new events, so another one replaces it
 //! after a moment of patience; otherwise the kinds take turns, and a stuck key never stops the others.
 //!
-//! Invariant: every offset below the frontier is settled, skipped, queued, or covered by its lane's overflow.
+//! Invariant: every offset below the frontier is settled, skipped, spilled, queued, or behind a spilled head or an overflow of its
+//! lane.
 
 use super::Machine;
 use super::start::Item;
-use super::waits::Wait;
 use crate::event::StoredEvent;
 use crate::ids::Offset;
-use crate::lane::{Joined, LaneId, Overflow};
-use crate::row::WaitingRow;
+use crate::lane::{Joined, Overflow};
 use crate::spec::Ordering;
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
@@ -51,6 +50,8 @@ struct Rescan {
     at: Offset,
     /// Lanes that can still take something.
     open: usize,
+    /// When it began.
+    since: Timestamp,
 }
 
 /// Where the machine is in the log.
@@ -66,11 +67,36 @@ pub(super) struct Reads {
     pub(super) is_hungry: bool,
     /// Other reads that may be asked for before the next one at the frontier.
     specials: u32,
+    /// No rescan begins before then: as long after the last one's end as it took, so that they never take more than half of
+    /// the time, however many lanes want them.
+    rest_until: Timestamp,
 }
 
 impl Reads {
     pub(super) fn new(position: Offset) -> Reads {
-        Reads { position, asked: None, rescan: None, rescans: 0, is_hungry: false, specials: 1 }
+        Reads {
+            position,
+            asked: None,
+            rescan: None,
+            rescans: 0,
+            is_hungry: false,
+            specials: 1,
+            rest_until: Timestamp(0),
+        }
+    }
+
+    /// Rescans so far: what a fresh overflow was missed by.
+    pub(super) fn rescans(&self) -> u64 {
+        self.rescans
+    }
+
+    /// A lane with this overflow left memory: the rescan under way need not wait for it.
+    pub(super) fn lane_left(&mut self, overflow: Option<Overflow>) {
+        if let (Some(rescan), Some(overflow)) = (&mut self.rescan, overflow)
+            && overflow.missed_by != rescan.number
+        {
+            rescan.open = rescan.open.saturating_sub(1);
+        }
     }
 
     pub(super) fn position(&self) -> Offset {
@@ -89,12 +115,13 @@ impl Machine {
         if self.paused.is_some() {
             return;
         }
-        let wants_special = self.wants_special();
+        self.shed();
+        let wants_special = self.wants_special(now);
         match self.reads.asked {
             None => {
                 let room = self.room();
                 if wants_special && (self.reads.specials > 0 || room == 0) {
-                    self.ask_special(step);
+                    self.ask_special(now, step);
                 } else if room > 0 {
                     self.ask_frontier(now, room, step);
                 }
@@ -102,34 +129,44 @@ impl Machine {
             Some(Asked::Frontier { at, .. }) => {
                 if wants_special && now >= at.after(PATIENCE) {
                     self.reads.specials = SPECIAL_RUN_MAX;
-                    self.ask_special(step);
+                    self.ask_special(now, step);
                 }
             }
             Some(Asked::Rescan { .. } | Asked::Doomed { .. }) => {}
         }
     }
 
-    /// When patience with the read at the frontier ends.
-    pub(super) fn next_supersede(&self) -> Option<Timestamp> {
+    /// When a read that is wanted can be asked for: patience with the one at the frontier ends, and so does the rest after a rescan.
+    pub(super) fn next_special(&self) -> Option<Timestamp> {
+        if self.paused.is_some() || !self.wants_special(Timestamp::NEVER) {
+            return None;
+        }
+        let wanted = if self.wants_special(Timestamp(0)) { Timestamp(0) } else { self.reads.rest_until };
         match self.reads.asked {
-            Some(Asked::Frontier { at, .. }) if self.paused.is_none() && self.wants_special() => {
-                Some(at.after(PATIENCE))
-            }
-            Some(Asked::Frontier { .. } | Asked::Rescan { .. } | Asked::Doomed { .. }) | None => None,
+            Some(Asked::Frontier { at, .. }) => Some(at.after(PATIENCE).max(wanted)),
+            // Asked for by every input, except that a rest ends by itself.
+            None if wanted > Timestamp(0) => Some(wanted),
+            Some(Asked::Rescan { .. } | Asked::Doomed { .. }) | None => None,
         }
     }
 
-    fn wants_special(&self) -> bool {
-        !self.doomed.is_empty() || self.reads.rescan.is_some() || self.reads.is_hungry
+    fn wants_special(&self, now: Timestamp) -> bool {
+        let is_rested = now >= self.reads.rest_until;
+        !self.doomed.is_empty() || self.reads.rescan.is_some() || (self.reads.is_hungry && is_rested)
+    }
+
+    /// Deliveries read ahead that could start at once.
+    pub(super) fn ready_max(&self) -> usize {
+        self.bounds.ready_min.max(READY_PER_DELIVERY * self.spec.concurrency as usize).max(1)
     }
 
     /// How many events may be read ahead now; none while half of the last ones are still there, so that reads stay large.
     fn room(&self) -> usize {
-        let ready_max = self.bounds.ready_min.max(READY_PER_DELIVERY * self.spec.concurrency as usize).max(1);
+        let ready_max = self.ready_max();
         let is_full = self.lanes.queued() >= self.bounds.queued_max
             || self.lanes.busy() >= self.bounds.lanes_max
-            || self.waits.seen_len() >= self.bounds.waiting_max;
-        let (ready, places) = (self.ready.len(), self.places());
+            || self.waits.unstored() >= self.bounds.waiting_max.max(1);
+        let (ready, places) = (self.ready.fresh_len(), self.places());
         // With every place taken, some to follow and plenty behind them in their lanes, more would only be read twice.
         let is_busy = self.leases.len() >= places
             && ready >= (places / READY_SHARE).max(1)
@@ -138,18 +175,29 @@ impl Machine {
     }
 
     fn ask_frontier(&mut self, now: Timestamp, room: usize, step: &mut Step) {
-        // After a restart the floor can pass the frontier: what was settled above it before needs no second look.
-        let from = self.reads.position.max(self.cursor.floor());
+        let from = self.next_unknown(self.reads.position);
         self.reads.position = from;
         self.reads.asked = Some(Asked::Frontier { from, at: now });
         self.reads.specials = 1;
         step.immediate.push(Action::Read { from, events_max: u32::try_from(room).unwrap_or(u32::MAX) });
     }
 
-    fn ask_special(&mut self, step: &mut Step) {
+    /// The first offset from here on that has to be read: after a restart, what is settled or spilled needs no second look.
+    pub(super) fn next_unknown(&self, from: Offset) -> Offset {
+        let mut at = from;
+        loop {
+            let unsettled = self.cursor.next_unsettled(at);
+            at = self.spilled.next_unrecovered(unsettled);
+            if at == unsettled {
+                return at;
+            }
+        }
+    }
+
+    fn ask_special(&mut self, now: Timestamp, step: &mut Step) {
         let (asked, from, events_max) = if let Some(offset) = self.doomed.front().copied() {
             (Asked::Doomed { offset }, offset, 1)
-        } else if let Some(from) = self.rescan_from() {
+        } else if let Some(from) = self.rescan_from(now) {
             (Asked::Rescan { from }, from, RESCAN_EVENTS_MAX)
         } else {
             return;
@@ -160,7 +208,7 @@ impl Machine {
     }
 
     /// Where the rescan goes on, or begins.
-    fn rescan_from(&mut self) -> Option<Offset> {
+    fn rescan_from(&mut self, now: Timestamp) -> Option<Offset> {
         if let Some(rescan) = self.reads.rescan {
             return Some(rescan.at);
         }
@@ -182,7 +230,7 @@ impl Machine {
                 }
             }
         }
-        self.reads.rescan = Some(Rescan { number, at, open });
+        self.reads.rescan = Some(Rescan { number, at, open, since: now });
         Some(at)
     }
 
@@ -202,7 +250,7 @@ impl Machine {
             }
             Some(Asked::Rescan { from: asked }) if asked == from => {
                 self.reads.asked = None;
-                self.take_again(from, events, next, step);
+                self.take_again(now, from, events, next, step);
             }
             Some(Asked::Doomed { offset }) if offset == from => {
                 self.reads.asked = None;
@@ -225,6 +273,7 @@ impl Machine {
         }
         self.skip_absent(at, next, step);
         self.reads.position = self.reads.position.max(next);
+        self.spilled.passed(self.reads.position);
     }
 
     /// Counts offsets that are nobody's event here as settled.
@@ -232,10 +281,18 @@ impl Machine {
         if from >= to {
             return;
         }
-        for offset in self.waits.drain_unseen(from, to) {
+        while let Some(offset) = self.spilled.take_stray_within(from, to) {
             step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
         }
-        self.cursor.skip(from, to);
+        // What is spilled is still to be delivered, whatever the subscription covers by now.
+        let mut at = from;
+        while let Some(spilled) = self.spilled.next_recovered(at, to) {
+            self.cursor.skip(at, spilled);
+            at = spilled.next();
+        }
+        if at < to {
+            self.cursor.skip(at, to);
+        }
     }
 
     fn wants(&self, event: &StoredEvent) -> bool {
@@ -244,11 +301,11 @@ impl Machine {
 
     fn admit(&mut self, event: &StoredEvent) {
         let offset = event.position.offset;
-        if self.cursor.is_settled(offset) {
+        if self.cursor.is_settled(offset) || self.spilled.is_recovered(offset) {
             return;
         }
-        let row = self.waits.take_unseen(offset);
-        if row.is_none() && !self.wants(event) {
+        let is_stray = self.spilled.is_stray(offset);
+        if !is_stray && !self.wants(event) {
             self.cursor.skip(offset, offset.next());
             return;
         }
@@ -258,41 +315,23 @@ impl Machine {
         };
         let class = event.event.class();
         let Some(key) = key else {
-            match row {
+            match self.spilled.take_stray(offset) {
                 None => self.ready.push(class, Item { offset, lane: None }),
-                Some(row) => self.wait_recovered(offset, Wait { row, is_stored: true, ..Wait::new(None, class) }),
+                Some(due) => self.spill(offset, class, None, due),
             }
             return;
         };
-        let id = self.lanes.open(key, class);
-        let joined = self.lanes.join(id, offset, self.reads.rescans);
-        self.joined(id, offset, joined, row);
-    }
-
-    fn wait_recovered(&mut self, offset: Offset, wait: Wait) {
-        let due = wait.row.due;
-        self.waits.insert(offset, wait);
-        self.waits.alarm_retry(offset, due);
-    }
-
-    /// What follows when an offset joined its lane, perhaps with a row from before a restart.
-    fn joined(&mut self, id: LaneId, offset: Offset, joined: Joined, row: Option<WaitingRow>) {
-        match (joined, row) {
-            (Joined::Overflowed, Some(row)) => self.waits.put_unseen(offset, row),
-            (Joined::Overflowed, None) => {}
-            (Joined::Head | Joined::Behind, row) => {
-                if let Some(row) = row {
-                    let class = self.lanes.get(id).class();
-                    self.waits.insert(offset, Wait { row, is_stored: true, ..Wait::new(Some(id), class) });
-                }
-                if joined == Joined::Head {
-                    self.proceed(id);
-                }
-            }
+        let hash = self.lanes.hash_of(key, class);
+        if self.spilled.follow(hash, offset) {
+            return;
+        }
+        let id = self.lanes.open_hashed(hash, key, class);
+        if self.lanes.join(id, offset, self.reads.rescans) == Joined::Head {
+            self.proceed(id);
         }
     }
 
-    fn take_again(&mut self, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
+    fn take_again(&mut self, now: Timestamp, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
         // What lies beyond the frontier comes with the read of the frontier, once.
         let position = self.reads.position;
         let next = next.min(position);
@@ -304,13 +343,14 @@ impl Machine {
         }
         let Some(rescan) = &mut self.reads.rescan else { return };
         rescan.at = next;
-        let number = rescan.number;
+        let (number, took) = (rescan.number, now.since(rescan.since));
         if next >= position {
             self.lanes.clear_overflows(number);
         } else if rescan.open > 0 {
             return;
         }
         self.reads.rescan = None;
+        self.reads.rest_until = now.after(took);
         self.reads.is_hungry = self.lanes.overflowed().iter().any(|id| self.lanes.is_hungry(*id));
     }
 
@@ -324,8 +364,7 @@ impl Machine {
         if !self.lanes.get(id).overflow.is_some_and(is_its_turn) {
             return;
         }
-        let row = self.waits.take_unseen(offset);
-        if row.is_none() && !self.wants(event) {
+        if !self.spilled.is_stray(offset) && !self.wants(event) {
             // The filter changed since the event was read first.
             self.skip_absent(offset, offset.next(), step);
             return;
@@ -339,7 +378,9 @@ impl Machine {
                 overflow.missed_by = number;
             }
         }
-        self.joined(id, offset, joined, row);
+        if joined == Joined::Head {
+            self.proceed(id);
+        }
     }
 
     fn take_doomed(&mut self, now: Timestamp, offset: Offset, events: &[StoredEvent], step: &mut Step) {

@@ -26,11 +26,32 @@ pub(crate) struct Item {
 /// Deliveries that only wait for a free place, by class.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
-    critical: VecDeque<Item>,
-    normal: VecDeque<Item>,
-    low: VecDeque<Item>,
+    critical: ClassQueue,
+    normal: ClassQueue,
+    low: ClassQueue,
     /// Starts since the last low one.
     since_low: u32,
+}
+
+/// Deliveries of one class; those that came back from the disk have a queue of their own, and the two take turns.
+#[derive(Debug, Default)]
+struct ClassQueue {
+    fresh: VecDeque<Item>,
+    loaded: VecDeque<Item>,
+    is_turn_of_loaded: bool,
+}
+
+impl ClassQueue {
+    fn len(&self) -> usize {
+        self.fresh.len() + self.loaded.len()
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        let ClassQueue { fresh, loaded, is_turn_of_loaded } = self;
+        let (first, second) = if *is_turn_of_loaded { (loaded, fresh) } else { (fresh, loaded) };
+        *is_turn_of_loaded = !*is_turn_of_loaded;
+        first.pop_front().or_else(|| second.pop_front())
+    }
 }
 
 impl Ready {
@@ -38,7 +59,21 @@ impl Ready {
         self.critical.len() + self.normal.len() + self.low.len()
     }
 
-    fn queue(&mut self, class: Class) -> &mut VecDeque<Item> {
+    /// Those that did not come back from the disk.
+    pub(crate) fn fresh_len(&self) -> usize {
+        self.critical.fresh.len() + self.normal.fresh.len() + self.low.fresh.len()
+    }
+
+    /// Those of a class that came back from the disk.
+    pub(crate) fn loaded_len(&self, class: Class) -> usize {
+        match class {
+            Class::Critical => self.critical.loaded.len(),
+            Class::Normal => self.normal.loaded.len(),
+            Class::Low => self.low.loaded.len(),
+        }
+    }
+
+    fn queue(&mut self, class: Class) -> &mut ClassQueue {
         match class {
             Class::Critical => &mut self.critical,
             Class::Normal => &mut self.normal,
@@ -47,23 +82,28 @@ impl Ready {
     }
 
     pub(crate) fn push(&mut self, class: Class, item: Item) {
-        self.queue(class).push_back(item);
+        self.queue(class).fresh.push_back(item);
+    }
+
+    /// Adds a delivery that came back from the disk.
+    pub(crate) fn push_loaded(&mut self, class: Class, item: Item) {
+        self.queue(class).loaded.push_back(item);
     }
 
     /// Puts a delivery before all others of its class.
     pub(crate) fn push_first(&mut self, class: Class, item: Item) {
-        self.queue(class).push_front(item);
+        self.queue(class).fresh.push_front(item);
     }
 
     fn pop(&mut self) -> Option<(Class, Item)> {
-        let is_low_due = self.since_low >= OTHERS_PER_LOW && !self.low.is_empty();
+        let is_low_due = self.since_low >= OTHERS_PER_LOW && self.low.len() > 0;
         let order = if is_low_due {
             [Class::Low, Class::Critical, Class::Normal]
         } else {
             [Class::Critical, Class::Normal, Class::Low]
         };
         for class in order {
-            if let Some(item) = self.queue(class).pop_front() {
+            if let Some(item) = self.queue(class).pop() {
                 self.since_low = if class == Class::Low { 0 } else { self.since_low.saturating_add(1) };
                 return Some((class, item));
             }
@@ -125,11 +165,16 @@ impl Machine {
             self.doomed.push_back(offset);
             return;
         }
-        let (class, lane) = (wait.class, wait.lane);
+        let (class, lane, is_loaded) = (wait.class, wait.lane, wait.is_loaded);
         if let Some(id) = lane {
             self.lanes.get_mut(id).state = LaneState::Ready;
         }
-        self.ready.push(class, Item { offset, lane });
+        let item = Item { offset, lane };
+        if is_loaded {
+            self.ready.push_loaded(class, item);
+        } else {
+            self.ready.push(class, item);
+        }
     }
 
     /// Goes on with a lane whose head was settled, or that opens: its new head is ready, or waits for its time.
@@ -145,6 +190,8 @@ impl Machine {
             lane.state = LaneState::Waiting;
             let due = wait.row.due;
             self.waits.alarm_retry(offset, due);
+        } else if let Some(due) = self.spilled.take_stray(offset) {
+            self.spill(offset, class, Some(id), due);
         } else {
             lane.state = LaneState::Ready;
             self.ready.push(class, Item { offset, lane: Some(id) });

@@ -1,5 +1,8 @@
 //! The machine, one rule at a time; `tests/machine` has the random histories.
 
+mod spill;
+
+use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;
 use std::{format, vec};
@@ -10,6 +13,7 @@ use super::{Bounds, Input, Machine, Recovered};
 use crate::delivery::{Fault, Retry, Verdict};
 use crate::event::{Class, Event, Index, Span, StoredEvent};
 use crate::ids::{Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
+use crate::row::WaitingRow;
 use crate::spec::{Filter, OnUnknown, RetryPolicy, Subscription};
 use crate::step::{Action, Invocation, Step, Write};
 use crate::time::{Millis, Timestamp};
@@ -42,6 +46,10 @@ struct Bench {
     now: Timestamp,
     step: Step,
     reads: usize,
+    /// Waiting rows on disk.
+    rows: BTreeMap<Offset, WaitingRow>,
+    /// Rows of waiting deliveries that were read from there.
+    loads: usize,
 }
 
 impl Bench {
@@ -51,7 +59,15 @@ impl Bench {
     }
 
     fn with(machine: Machine, log: Vec<StoredEvent>) -> Bench {
-        let mut bench = Bench { machine, log, now: Timestamp(100), step: Step::default(), reads: 0 };
+        let mut bench = Bench {
+            machine,
+            log,
+            now: Timestamp(100),
+            step: Step::default(),
+            reads: 0,
+            rows: BTreeMap::new(),
+            loads: 0,
+        };
         bench.tick(0);
         bench
     }
@@ -93,18 +109,34 @@ impl Bench {
         invocations(std::mem::take(&mut self.step.immediate))
     }
 
-    /// Commits the step: its rows, and the attempts that had to wait for them.
+    /// Commits the step: its rows, and the attempts that had to wait for them. Loads are answered at once.
     fn commit(&mut self) -> (Vec<Write>, Vec<Invocation>) {
         self.machine.seal(&mut self.step);
         let actions = std::mem::take(&mut self.step.actions);
-        (std::mem::take(&mut self.step.writes), invocations(actions))
+        let writes = std::mem::take(&mut self.step.writes);
+        for write in &writes {
+            match write {
+                Write::Waiting { offset, row: Some(row), .. } => drop(self.rows.insert(*offset, row.clone())),
+                Write::Waiting { offset, row: None, .. } => drop(self.rows.remove(offset)),
+                _ => {}
+            }
+        }
+        for action in &actions {
+            if let Action::Load(load) = action {
+                self.loads += 1;
+                let offset = load.position.offset;
+                let found = self.rows.get(&offset).map(|row| (row.clone(), self.log[offset.0 as usize].clone()));
+                self.handle(Input::Loaded { number: load.number, found });
+            }
+        }
+        (writes, invocations(actions))
     }
 }
 
 fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
     let invocation = |action| match action {
         Action::Invoke(invocation) => Some(invocation),
-        Action::Read { .. } | Action::Cancel { .. } | Action::Paused { .. } => None,
+        Action::Read { .. } | Action::Load(_) | Action::Cancel { .. } | Action::Paused { .. } => None,
     };
     actions.into_iter().filter_map(invocation).collect()
 }

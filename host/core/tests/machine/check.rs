@@ -98,6 +98,14 @@ impl World {
     pub(crate) fn check_recovery(&self, seed: u64, bounds: Bounds) -> Result<(), String> {
         let live = self.machine.image();
         let rows = self.written.rows();
+        for (offset, row) in self.machine.waiting_rows() {
+            if self.written.waiting.get(&offset) != Some(row) {
+                return Err(format!(
+                    "the row of {offset} is {row:?} and on disk {:?}",
+                    self.written.waiting.get(&offset)
+                ));
+            }
+        }
         if rows.paused != live.paused {
             return Err(format!("paused is {:?} and on disk {:?}", live.paused, rows.paused));
         }

@@ -3,13 +3,13 @@
 //! Actions are drawn at random and resolved to inputs; every output goes through the checks in `check.rs`. Steps are committed
 //! one after another, and a crash loses those that were not. Invariant: the world breaks no rule of the driver.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bugle_core::delivery::{Fault, Retry, Verdict};
 use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
 use bugle_core::ids::{Attempt, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
 use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription};
-use bugle_core::step::{Action, Step, Write};
+use bugle_core::step::{Action, Load, LoadNumber, Step, Write};
 use bugle_core::subscription::{Bounds, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 use bytes::Bytes;
@@ -50,6 +50,10 @@ pub(crate) struct World {
     submitted: VecDeque<Sealed>,
     pub(crate) calls: Vec<Call>,
     read: Option<(Offset, u32)>,
+    /// Loads that were asked for; an answer may come twice.
+    loads: Vec<Load>,
+    /// Loads of this machine that were answered: when it is resumed it may ask for them once more.
+    answered: BTreeSet<LoadNumber>,
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<String>,
     pub(crate) is_paused: bool,
@@ -78,6 +82,8 @@ impl World {
             submitted: VecDeque::new(),
             calls: Vec::new(),
             read: None,
+            loads: Vec::new(),
+            answered: BTreeSet::new(),
             now: Timestamp(1_000),
             journal: Vec::new(),
             is_paused: false,
@@ -97,7 +103,8 @@ impl World {
     fn act(&mut self) -> Result<(), String> {
         match self.random.below(100) {
             0..15 => self.publish(),
-            15..35 => self.answer_read()?,
+            15..31 => self.answer_read()?,
+            31..35 => self.answer_load()?,
             35..65 => self.finish_one()?,
             65..75 => self.seal()?,
             75..87 => self.commit()?,
@@ -136,6 +143,20 @@ impl World {
         let events: Vec<StoredEvent> = events.into_iter().filter(|event| event.topic == TopicId(1)).collect();
         self.journal.push(format!("answer the read from {from} up to {end}"));
         self.handle(Input::Events { from, events: &events, next: Offset(end as u64) })
+    }
+
+    /// Row and event as they are on disk now. Now and then the same answer comes once more, later.
+    fn answer_load(&mut self) -> Result<(), String> {
+        if self.loads.is_empty() {
+            return Ok(());
+        }
+        let index = self.random.below(self.loads.len() as u64) as usize;
+        let load = if self.random.chance(20) { self.loads[index] } else { self.loads.swap_remove(index) };
+        let offset = load.position.offset;
+        let found = self.disk.waiting.get(&offset).map(|row| (row.clone(), self.log[offset.0 as usize].clone()));
+        self.journal.push(format!("answer {load:?} with {:?}", found.as_ref().map(|(row, _)| row)));
+        self.answered.insert(load.number);
+        self.handle(Input::Loaded { number: load.number, found })
     }
 
     fn finish_one(&mut self) -> Result<(), String> {
@@ -264,6 +285,14 @@ impl World {
                 self.check_start(call)?;
                 self.calls.push(call);
             }
+            Action::Load(load) => {
+                let offset = load.position.offset;
+                let is_early = self.disk.waiting.get(&offset).is_none_or(|row| row.due > self.now);
+                if is_early && !self.answered.contains(&load.number) {
+                    return Err(format!("{load:?} was asked for, which has no row or is not due"));
+                }
+                self.loads.push(load);
+            }
             // The call goes on: its end must be without effect.
             Action::Cancel { ticket } => {
                 if self.machine.is_live(ticket) {
@@ -314,6 +343,15 @@ impl World {
         self.seen = 0;
         self.calls.clear();
         self.read = None;
+        self.loads.clear();
+        self.answered.clear();
+        if self.random.chance(20) {
+            self.spec.ordering = match self.spec.ordering {
+                Ordering::ByKey => Ordering::None,
+                Ordering::None => Ordering::ByKey,
+            };
+            self.journal.push(format!("the ordering is {:?} now", self.spec.ordering));
+        }
         self.written = self.disk.clone();
         let rows = self.disk.rows();
         self.machine = Machine::recover_bounded(self.spec.clone(), Slot(0), self.seed, rows, self.bounds);
@@ -327,6 +365,7 @@ impl World {
         self.handle(Input::Resume)?;
         for _ in 0..20_000 {
             self.answer_read()?;
+            self.answer_load()?;
             while let Some(call) = self.calls.pop() {
                 self.finish(call, Verdict::Ack, None, None)?;
             }
@@ -337,7 +376,8 @@ impl World {
             if is_done && self.submitted.is_empty() && self.step.is_empty() {
                 return self.check_end();
             }
-            if self.read.is_none_or(|(from, _)| from.0 as usize >= self.log.len()) && self.calls.is_empty() {
+            let is_read = self.read.is_none_or(|(from, _)| from.0 as usize >= self.log.len());
+            if is_read && self.calls.is_empty() && self.loads.is_empty() {
                 self.pass_time()?;
             }
         }
@@ -378,8 +418,10 @@ fn bounds(random: &mut Random) -> Bounds {
         lane_queue_max: random.within(1, 5) as usize,
         queued_max: random.within(4, 40) as usize,
         lanes_max: random.within(2, 20) as usize,
-        waiting_max: random.within(1, 10) as usize,
+        waiting_max: random.within(0, 10) as usize,
         ready_min: random.within(1, 20) as usize,
+        // Two and four lanes for nine keys and classes: collisions all the time.
+        lane_hash_bits: *random.pick(&[64, 64, 2, 1]),
     }
 }
 
