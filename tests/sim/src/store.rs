@@ -114,6 +114,10 @@ impl Store {
         }
     }
 
+    pub(crate) fn waiting(&self, subscription: SubscriptionId, offset: Offset) -> Option<WaitingRow> {
+        self.rows.get(&subscription)?.waiting.get(&offset).cloned()
+    }
+
     pub(crate) fn claim(&self, scope: &str, key: &str) -> Option<ClaimRow> {
         self.claims.get(&(scope.to_owned(), key.to_owned())).cloned()
     }

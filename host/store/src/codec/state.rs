@@ -2,8 +2,9 @@
 //!
 //! Knows nothing of what a row means. Invariant: `decode(encode(row)) == row` for every row the core can make.
 
-use bugle_core::event::StoredEvent;
+use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Attempt, Offset, Position, Slot};
+use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
     AttemptNote, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, KvRow, PausedRow,
     RecordRow, RecordStatus, UnknownRow, WaitingRow,
@@ -50,15 +51,45 @@ impl Row for CursorChunk {
     }
 }
 
+/// Version 1 had neither class nor lane.
 impl Row for WaitingRow {
+    const VERSION: u8 = 2;
+
     fn write(&self, out: &mut Writer<'_>) {
         out.u32(self.spent);
         out.time(self.due);
+        out.u8(self.class.code());
+        match self.lane {
+            LaneMark::Unknown => out.u8(0),
+            LaneMark::Unkeyed => out.u8(1),
+            LaneMark::Keyed(LaneHash(hash)) => {
+                out.u8(2);
+                out.u64(hash);
+            }
+        }
         write_notes(&self.notes, out);
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        Ok(WaitingRow { spent: from.u32()?, due: from.time()?, notes: read_notes(from)? })
+        let (spent, due) = (from.u32()?, from.time()?);
+        let class = Class::from_code(from.u8()?).ok_or(Damaged("unknown class"))?;
+        let lane = match from.u8()? {
+            0 => LaneMark::Unknown,
+            1 => LaneMark::Unkeyed,
+            2 => LaneMark::Keyed(LaneHash(from.u64()?)),
+            _ => return Err(Damaged("unknown lane mark")),
+        };
+        Ok(WaitingRow { spent, due, class, lane, notes: read_notes(from)? })
+    }
+
+    fn read_other(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        match version {
+            1 => {
+                let (spent, due) = (from.u32()?, from.time()?);
+                Ok(WaitingRow { spent, due, notes: read_notes(from)?, ..WaitingRow::default() })
+            }
+            _ => Err(Damaged("unknown version")),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
 use bugle_core::ids::{Attempt, Offset, Position, ProducerEpoch, Sequence, Slot, StreamId, SubscriptionId, TopicId};
+use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
     AttemptNote, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow,
     RecordRow, RecordStatus, UnknownRow, WaitingRow,
@@ -53,7 +54,8 @@ pub(super) fn chunk() -> CursorChunk {
 }
 
 pub(super) fn waiting() -> WaitingRow {
-    WaitingRow { spent: 2, due: Timestamp(99), notes: notes() }
+    let lane = LaneMark::Keyed(LaneHash(0x0102_0304_0506_0708));
+    WaitingRow { spent: 2, due: Timestamp(99), class: Class::Low, lane, notes: notes() }
 }
 
 pub(super) fn hold() -> HoldRow {
