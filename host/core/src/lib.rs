@@ -24,6 +24,7 @@ pub mod import;
 mod lane;
 pub mod lane_hash;
 pub mod ledger;
+pub mod origin;
 pub mod publish;
 pub mod row;
 pub mod seeded;

@@ -5,7 +5,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::event::Event;
+use crate::event::{Event, StoredEvent};
 use crate::ids::{Name, SubscriptionId, TopicId};
 use crate::time::Millis;
 
@@ -131,6 +131,8 @@ pub struct Subscription {
     pub name: Name,
     /// The topics it covers.
     pub topics: Vec<TopicId>,
+    /// Its private topic: copies of events that come to it a second time. Covered beside its topics, whatever the filter says.
+    pub redelivery: Option<TopicId>,
     /// Which of their events it wants.
     pub filter: Filter,
     /// The plugin's name; which revision runs is the sandbox's affair.
@@ -155,6 +157,7 @@ impl Subscription {
             id,
             name: name.into(),
             topics,
+            redelivery: None,
             filter: Filter::Everything,
             plugin: plugin.into(),
             ordering: Ordering::ByKey,
@@ -163,5 +166,18 @@ impl Subscription {
             on_unknown: OnUnknown::default(),
             lease: Millis::from_secs(60),
         }
+    }
+
+    /// Whether it wants the event.
+    #[must_use]
+    pub fn wants(&self, event: &StoredEvent) -> bool {
+        self.redelivery == Some(event.topic)
+            || (self.topics.contains(&event.topic) && self.filter.matches(&event.event))
+    }
+
+    /// Every topic it looks at, the private one included.
+    #[must_use]
+    pub fn covered(&self) -> Vec<TopicId> {
+        self.topics.iter().chain(&self.redelivery).copied().collect()
     }
 }

@@ -66,7 +66,9 @@ impl Store {
                 put(&mut self.kv, (store.to_string(), key.clone()), row.clone());
             }
             Write::Record { .. } | Write::Catalog { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => {}
-            Write::Append { .. } => return Err("a follow-up reached the disk without a place".to_owned()),
+            Write::Append { .. } | Write::Redeliver { .. } => {
+                return Err("a follow-up reached the disk without a place".to_owned());
+            }
             Write::Cursor { subscription, row, .. } => {
                 let rows = self.rows_mut(*subscription);
                 if row.floor.0 < rows.floor {

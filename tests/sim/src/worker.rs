@@ -98,6 +98,10 @@ impl Worker {
                     let found = row.map(|row| (row, bus.store.log[offset.0 as usize].clone()));
                     self.handle(bus, Input::Loaded { number: load.number, found })?;
                 }
+                Action::Fetch(Invocation { ticket, position, .. }) => {
+                    let event = bus.store.log.get(position.offset.0 as usize).cloned();
+                    self.handle(bus, Input::Fetched { ticket, event })?;
+                }
                 // The call may go on; its ticket is dead.
                 Action::Cancel { .. } | Action::Paused { .. } => {}
             }

@@ -195,6 +195,10 @@ impl World {
                 Write::Append { topic, event } => {
                     self.admission.append(self.bus.now, topic, event, batch);
                 }
+                Write::Redeliver { topic, origin, is_late, event } => {
+                    let copy = crate::events::copy(&event, &origin, is_late);
+                    self.admission.append(self.bus.now, topic, copy, batch);
+                }
                 other => batch.push(other),
             }
         }
@@ -311,7 +315,8 @@ fn bounds(random: &mut Random) -> Bounds {
         lane_queue_max: random.within(1, 6) as usize,
         queued_max: random.within(6, 60) as usize,
         lanes_max: random.within(3, 30) as usize,
-        waiting_max: random.within(2, 20) as usize,
+        waiting_max: random.within(0, 20) as usize,
         ready_min: random.within(1, 30) as usize,
+        ..Bounds::default()
     }
 }

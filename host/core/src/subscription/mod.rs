@@ -33,7 +33,7 @@ use crate::spec::Subscription;
 use crate::step::{Action, LoadNumber, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use image::Image;
-use leases::Leases;
+use leases::{Disposal, Leases};
 use read::Reads;
 use spilled::Spilled;
 use start::Ready;
@@ -138,6 +138,13 @@ pub enum Input<'a> {
         /// Row and event; `None` if one of them is not in the store, which pauses the subscription.
         found: Option<(WaitingRow, StoredEvent)>,
     },
+    /// The answer to an [`Action::Fetch`], or why an [`Action::Invoke`] could not be done.
+    Fetched {
+        /// Its lease.
+        ticket: Ticket,
+        /// The event; `None` if it cannot be had: that pauses the subscription, since loss is never silent.
+        event: Option<StoredEvent>,
+    },
     /// Time went by.
     Tick,
     /// Stop starting deliveries; those in flight end.
@@ -197,8 +204,8 @@ pub struct Machine {
     waits: Waits,
     spilled: Spilled,
     reads: Reads,
-    /// Waiting deliveries that have no attempt left, but whose event must be read before they can be buried.
-    doomed: VecDeque<Offset>,
+    /// Deliveries that are not to be attempted again, but whose event must be fetched before they can be disposed of.
+    disposals: VecDeque<(Offset, Disposal)>,
     paused: Option<PausedRow>,
     /// A write of the gathering step must be durable before anything starts.
     must_commit: bool,
@@ -230,7 +237,7 @@ impl Machine {
             waits: Waits::default(),
             spilled: Spilled::new(seed),
             reads: Reads::new(position),
-            doomed: VecDeque::new(),
+            disposals: VecDeque::new(),
             paused: rows.paused,
             must_commit: false,
             seals: 0,
@@ -264,6 +271,7 @@ impl Machine {
                 }
             }
             Input::Loaded { number, found } => self.take_loaded(now, number, found, step),
+            Input::Fetched { ticket, event } => self.fetched(now, ticket, event, step),
             Input::Tick => {}
             Input::Pause { by, reason } => self.pause(now, by, reason, step),
             Input::Resume => self.resume(step),
@@ -321,7 +329,7 @@ impl Machine {
             floor: self.cursor.floor(),
             read: self.reads.position(),
             ready: self.ready.len(),
-            in_flight: self.leases.len(),
+            in_flight: self.leases.calls(),
             waiting: self.waits.seen_len() + self.spilled.len(),
             spilled: self.spilled.len(),
             lanes: self.lanes.busy() + self.spilled.lanes(),
@@ -366,7 +374,6 @@ impl Machine {
     fn wake(&mut self, now: Timestamp, step: &mut Step) {
         if self.leases.next_check().is_some_and(|at| at <= now) {
             for lease in self.leases.take_lapsed(now) {
-                step.actions.push(Action::Cancel { ticket: lease.ticket });
                 self.lapse(now, &lease, step);
             }
         }

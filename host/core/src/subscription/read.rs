@@ -1,8 +1,8 @@
 //! What the machine reads of the log, and what becomes of the events.
 //!
-//! Three reasons to read, one read at a time: new events at the frontier; a rescan of what did not fit the queue of a lane; and
-//! the event of a delivery that is to be buried. The read at the frontier may wait for new events, so another one replaces it
-//! after a moment of patience; otherwise the kinds take turns, and a stuck key never stops the others.
+//! Two reasons to read, one read at a time: new events at the frontier, and a rescan of what did not fit the queue of a lane.
+//! The read at the frontier may wait for new events, so a rescan replaces it after a moment of patience; otherwise the kinds
+//! take turns, and a stuck key never stops the others.
 //!
 //! Invariant: every offset below the frontier is settled, skipped, spilled, queued, or behind a spilled head or an overflow of its
 //! lane.
@@ -38,8 +38,6 @@ enum Asked {
     Frontier { from: Offset, at: Timestamp },
     /// Events that overflowed.
     Rescan { from: Offset },
-    /// One event to bury.
-    Doomed { offset: Offset },
 }
 
 /// A walk over the part of the log that overflowed lanes want again.
@@ -132,7 +130,7 @@ impl Machine {
                     self.ask_special(now, step);
                 }
             }
-            Some(Asked::Rescan { .. } | Asked::Doomed { .. }) => {}
+            Some(Asked::Rescan { .. }) => {}
         }
     }
 
@@ -146,13 +144,13 @@ impl Machine {
             Some(Asked::Frontier { at, .. }) => Some(at.after(PATIENCE).max(wanted)),
             // Asked for by every input, except that a rest ends by itself.
             None if wanted > Timestamp(0) => Some(wanted),
-            Some(Asked::Rescan { .. } | Asked::Doomed { .. }) | None => None,
+            Some(Asked::Rescan { .. }) | None => None,
         }
     }
 
     fn wants_special(&self, now: Timestamp) -> bool {
         let is_rested = now >= self.reads.rest_until;
-        !self.doomed.is_empty() || self.reads.rescan.is_some() || (self.reads.is_hungry && is_rested)
+        self.reads.rescan.is_some() || (self.reads.is_hungry && is_rested)
     }
 
     /// Deliveries read ahead that could start at once.
@@ -168,7 +166,7 @@ impl Machine {
             || self.waits.unstored() >= self.bounds.waiting_max.max(1);
         let (ready, places) = (self.ready.fresh_len(), self.places());
         // With every place taken, some to follow and plenty behind them in their lanes, more would only be read twice.
-        let is_busy = self.leases.len() >= places
+        let is_busy = self.leases.calls() >= places
             && ready >= (places / READY_SHARE).max(1)
             && self.lanes.queued() >= ready_max / 2;
         if is_full || is_busy || ready > ready_max / 2 { 0 } else { ready_max - ready }
@@ -195,16 +193,10 @@ impl Machine {
     }
 
     fn ask_special(&mut self, now: Timestamp, step: &mut Step) {
-        let (asked, from, events_max) = if let Some(offset) = self.doomed.front().copied() {
-            (Asked::Doomed { offset }, offset, 1)
-        } else if let Some(from) = self.rescan_from(now) {
-            (Asked::Rescan { from }, from, RESCAN_EVENTS_MAX)
-        } else {
-            return;
-        };
-        self.reads.asked = Some(asked);
+        let Some(from) = self.rescan_from(now) else { return };
+        self.reads.asked = Some(Asked::Rescan { from });
         self.reads.specials = self.reads.specials.saturating_sub(1);
-        step.immediate.push(Action::Read { from, events_max });
+        step.immediate.push(Action::Read { from, events_max: RESCAN_EVENTS_MAX });
     }
 
     /// Where the rescan goes on, or begins.
@@ -252,12 +244,8 @@ impl Machine {
                 self.reads.asked = None;
                 self.take_again(now, from, events, next, step);
             }
-            Some(Asked::Doomed { offset }) if offset == from => {
-                self.reads.asked = None;
-                self.take_doomed(now, offset, events, step);
-            }
             // A read that was replaced, or nobody asked for.
-            Some(Asked::Frontier { .. } | Asked::Rescan { .. } | Asked::Doomed { .. }) | None => {}
+            Some(Asked::Frontier { .. } | Asked::Rescan { .. }) | None => {}
         }
     }
 
@@ -296,7 +284,8 @@ impl Machine {
     }
 
     fn wants(&self, event: &StoredEvent) -> bool {
-        self.topics.binary_search(&event.topic).is_ok() && self.spec.filter.matches(&event.event)
+        self.spec.redelivery == Some(event.topic)
+            || (self.topics.binary_search(&event.topic).is_ok() && self.spec.filter.matches(&event.event))
     }
 
     fn admit(&mut self, event: &StoredEvent) {
@@ -380,19 +369,6 @@ impl Machine {
         }
         if joined == Joined::Head {
             self.proceed(id);
-        }
-    }
-
-    fn take_doomed(&mut self, now: Timestamp, offset: Offset, events: &[StoredEvent], step: &mut Step) {
-        self.doomed.pop_front();
-        match events.iter().find(|event| event.position.offset == offset) {
-            Some(event) => self.bury_doomed(now, event, step),
-            // Loss is never silent: an operator has to look why the log no longer holds what is not settled.
-            None => {
-                let reason = alloc::format!("unsettled event {} is not in the log any more", self.position(offset));
-                self.doomed.push_back(offset);
-                self.pause(now, "host".into(), reason, step);
-            }
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use alloc::collections::VecDeque;
 
-use super::leases::{Grant, LEASES_MAX};
+use super::leases::{Disposal, Grant, LEASES_MAX, Purpose};
 use super::{Machine, STEPS_OUTSTANDING_MAX};
 use crate::event::Class;
 use crate::ids::{Attempt, Offset};
@@ -15,6 +15,9 @@ use crate::time::Timestamp;
 
 /// While normal events keep coming, one low event starts after this many others, so that it does not starve.
 const OTHERS_PER_LOW: u32 = 16;
+
+/// Events fetched at once to dispose of their deliveries: they take no place of the concurrency, only memory.
+const FETCHES_MAX: usize = 64;
 
 /// A delivery that could start.
 #[derive(Clone, Copy, Debug)]
@@ -123,8 +126,13 @@ impl Machine {
         if self.paused.is_some() {
             return;
         }
+        while self.leases.fetching() < FETCHES_MAX
+            && let Some((offset, disposal)) = self.disposals.pop_front()
+        {
+            self.fetch(now, offset, disposal, step);
+        }
         let places = self.places();
-        while self.leases.len() < places
+        while self.leases.calls() < places
             && let Some((class, item)) = self.ready.pop()
         {
             self.invoke(now, class, item, step);
@@ -143,7 +151,7 @@ impl Machine {
             must_wait |= !is_durable;
         }
         let lease = self.spec.lease;
-        let ticket = self.leases.grant(now, lease, Grant { offset, lane, class, attempt });
+        let ticket = self.leases.grant(now, lease, Grant { purpose: Purpose::Call, offset, lane, class, attempt });
         let position = self.position(offset);
         let action = Action::Invoke(Invocation { ticket, position, attempt, deadline: now.after(lease), lease });
         if must_wait {
@@ -153,8 +161,19 @@ impl Machine {
         }
     }
 
+    /// Asks for the event of a delivery that is not to be attempted. Nothing leaves the host by it, so it need not wait for the
+    /// disk.
+    fn fetch(&mut self, now: Timestamp, offset: Offset, disposal: Disposal, step: &mut Step) {
+        let Some(wait) = self.waits.get(offset) else { return };
+        let (lane, class, attempt) = (wait.lane, wait.class, Attempt(wait.row.spent));
+        let (purpose, lease) = (Purpose::Fetch(disposal), self.spec.lease);
+        let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
+        let position = self.position(offset);
+        step.immediate.push(Action::Fetch(Invocation { ticket, position, attempt, deadline: now.after(lease), lease }));
+    }
+
     /// A delivery's time has come. One without an attempt left (the lease of its last one lapsed, or the limit was lowered) is
-    /// buried as soon as its event was read.
+    /// buried as soon as its event was fetched.
     pub(super) fn retry(&mut self, offset: Offset) {
         let attempts_max = self.spec.retry.attempts_max;
         let Some(wait) = self.waits.get_mut(offset).filter(|wait| wait.is_pending) else {
@@ -162,7 +181,7 @@ impl Machine {
         };
         wait.is_pending = false;
         if wait.is_stored && wait.row.spent >= attempts_max.max(1) {
-            self.doomed.push_back(offset);
+            self.disposals.push_back((offset, Disposal::Bury));
             return;
         }
         let (class, lane, is_loaded) = (wait.class, wait.lane, wait.is_loaded);

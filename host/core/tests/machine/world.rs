@@ -54,6 +54,7 @@ pub(crate) struct World {
     loads: Vec<Load>,
     /// Loads of this machine that were answered: when it is resumed it may ask for them once more.
     answered: BTreeSet<LoadNumber>,
+    fetches: Vec<(Ticket, Offset)>,
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<String>,
     pub(crate) is_paused: bool,
@@ -84,6 +85,7 @@ impl World {
             read: None,
             loads: Vec::new(),
             answered: BTreeSet::new(),
+            fetches: Vec::new(),
             now: Timestamp(1_000),
             journal: Vec::new(),
             is_paused: false,
@@ -103,8 +105,9 @@ impl World {
     fn act(&mut self) -> Result<(), String> {
         match self.random.below(100) {
             0..15 => self.publish(),
-            15..31 => self.answer_read()?,
-            31..35 => self.answer_load()?,
+            15..30 => self.answer_read()?,
+            30..33 => self.answer_load()?,
+            33..35 => self.answer_fetch()?,
             35..65 => self.finish_one()?,
             65..75 => self.seal()?,
             75..87 => self.commit()?,
@@ -157,6 +160,27 @@ impl World {
         self.journal.push(format!("answer {load:?} with {:?}", found.as_ref().map(|(row, _)| row)));
         self.answered.insert(load.number);
         self.handle(Input::Loaded { number: load.number, found })
+    }
+
+    /// Hands in an event that was asked for, late or never now and then; once in a while it is not in the log.
+    fn answer_fetch(&mut self) -> Result<(), String> {
+        if self.fetches.is_empty() {
+            return Ok(());
+        }
+        let index = self.random.below(self.fetches.len() as u64) as usize;
+        let (ticket, offset) = self.fetches.swap_remove(index);
+        let is_there = self.random.chance(95);
+        let (is_live, was_paused) = (self.machine.is_live(ticket), self.is_paused);
+        self.journal.push(format!("fetched {offset} for {ticket:?}, live {is_live}: {is_there}"));
+        let event = is_there.then(|| self.log[offset.0 as usize].clone());
+        self.handle(Input::Fetched { ticket, event })?;
+        if is_live && !is_there && !self.is_paused {
+            return Err(format!("{offset} is not in the log and nobody is told"));
+        }
+        if is_there && self.is_paused != was_paused {
+            return Err("an event that came paused the subscription".to_owned());
+        }
+        Ok(())
     }
 
     fn finish_one(&mut self) -> Result<(), String> {
@@ -293,6 +317,7 @@ impl World {
                 }
                 self.loads.push(load);
             }
+            Action::Fetch(invocation) => self.fetches.push((invocation.ticket, invocation.position.offset)),
             // The call goes on: its end must be without effect.
             Action::Cancel { ticket } => {
                 if self.machine.is_live(ticket) {
@@ -352,6 +377,7 @@ impl World {
             };
             self.journal.push(format!("the ordering is {:?} now", self.spec.ordering));
         }
+        self.fetches.clear();
         self.written = self.disk.clone();
         let rows = self.disk.rows();
         self.machine = Machine::recover_bounded(self.spec.clone(), Slot(0), self.seed, rows, self.bounds);
@@ -366,6 +392,10 @@ impl World {
         for _ in 0..20_000 {
             self.answer_read()?;
             self.answer_load()?;
+            while !self.fetches.is_empty() {
+                let (ticket, offset) = self.fetches.remove(0);
+                self.handle(Input::Fetched { ticket, event: Some(self.log[offset.0 as usize].clone()) })?;
+            }
             while let Some(call) = self.calls.pop() {
                 self.finish(call, Verdict::Ack, None, None)?;
             }
