@@ -8,6 +8,7 @@
 //! in the ledger's order.
 
 mod inbox;
+mod load;
 mod payloads;
 mod read;
 mod settle;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use bugle_core::delivery::Delivery;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Ticket};
-use bugle_core::step::{Action, Invocation, Step};
+use bugle_core::step::{Action, Invocation, Load, Step};
 use bugle_core::subscription::{Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::Timestamp;
 use tokio::sync::oneshot;
@@ -65,6 +66,8 @@ pub(crate) struct Worker {
     fetching: HashMap<Ticket, Wanted>,
     /// Those of them that were not asked for yet.
     unfetched: Vec<Invocation>,
+    /// Waiting deliveries to bring back from the store at the end of this round.
+    unloaded: Vec<Load>,
     /// Calls to hand over at the end of this round.
     calls: Vec<Call>,
     /// Calls handed over that have not ended.
@@ -112,6 +115,7 @@ impl Worker {
             paging: None,
             fetching: HashMap::new(),
             unfetched: Vec::new(),
+            unloaded: Vec::new(),
             calls: Vec::new(),
             calls_out: 0,
             draining: None,
@@ -136,6 +140,7 @@ impl Worker {
             self.submit();
             self.run_immediate();
             self.fetch_all();
+            self.load_all();
             self.hand_over();
             self.answer_drain();
             if self.is_stopping {
@@ -173,6 +178,7 @@ impl Worker {
         match action {
             Action::Read { from, events_max } => self.read(from, events_max as usize),
             Action::Invoke(invocation) => self.start(invocation, Wanted::Call),
+            Action::Load(load) => self.unloaded.push(load),
             Action::Fetch(invocation) => self.start(invocation, Wanted::Event),
             Action::Cancel { ticket } => {
                 self.fetching.remove(&ticket);

@@ -12,8 +12,9 @@ use bugle_core::attempt::{ClaimEnd, Transaction};
 use bugle_core::delivery::Verdict;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{ClaimId, Offset, Ticket, TopicId};
+use bugle_core::row::WaitingRow;
 use bugle_core::spec;
-use bugle_core::step::Write;
+use bugle_core::step::{LoadNumber, Write};
 use bugle_core::subscription::Status;
 use bugle_core::time::Millis;
 use tokio::sync::{Notify, oneshot};
@@ -60,6 +61,9 @@ impl Effects {
     }
 }
 
+/// A waiting delivery that was read from the store: its row and its event.
+pub(crate) type Loaded = (LoadNumber, Option<(WaitingRow, StoredEvent)>);
+
 /// Something for the worker.
 pub(crate) enum Message {
     Ended(Ended),
@@ -82,6 +86,8 @@ pub(crate) enum Message {
     Fetched(Vec<Ticket>, Vec<StoredEvent>),
     /// Single events could not be read.
     FetchFailed(Vec<Ticket>, String),
+    /// Waiting deliveries came back; of one that the store has not all of, there is none.
+    Loaded(Vec<Loaded>),
     /// A read of the store failed; say it and stop.
     ReadFailed(String),
     /// With rows of the same batch, such as the audit row.

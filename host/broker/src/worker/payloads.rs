@@ -1,17 +1,21 @@
-//! Where the worker finds the events its machine knows by offset only: the chunk used last, those read for a laggard, the ring.
+//! Where the worker finds the events its machine knows by offset only: the chunk used last, those read for a laggard, those that came
+//! back with their waiting delivery, the ring.
 //!
-//! Invariant: holds at most [`WINDOW_BYTES_MAX`] of chunks from the store, the newest one always.
+//! Invariant: holds at most [`WINDOW_BYTES_MAX`] of chunks from the store, the newest one always, and [`LOADED_BYTES_MAX`] of
+//! single events.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::Offset;
 
-use crate::ring::{Chunk, Read, Ring};
+use crate::ring::{Chunk, EVENT_OVERHEAD_BYTES, Read, Ring};
 
 /// Chunks read from the store and kept until their events were handed out: the prefetch of one subscription.
 const WINDOW_BYTES_MAX: usize = 4 << 20;
+/// Events of loaded deliveries that did not start yet. Beyond, they are fetched once more.
+const LOADED_BYTES_MAX: usize = 1 << 20;
 
 /// A run of the log that was read from the store: every event from `from` up to `next`.
 #[derive(Clone)]
@@ -27,6 +31,8 @@ pub(super) struct Payloads {
     last: Option<Arc<Chunk>>,
     window: VecDeque<Page>,
     window_bytes: usize,
+    loaded: HashMap<Offset, StoredEvent>,
+    loaded_bytes: usize,
 }
 
 impl Payloads {
@@ -43,6 +49,30 @@ impl Payloads {
                 self.window_bytes -= old.chunk.bytes();
             }
         }
+    }
+
+    /// Keeps the event of a delivery that came back, until it is asked for. Those of deliveries that never ask go when the room
+    /// is used up, with all the others.
+    pub(super) fn keep_loaded(&mut self, event: StoredEvent) {
+        let bytes = event.event.bytes().len() + EVENT_OVERHEAD_BYTES;
+        if self.loaded_bytes + bytes > LOADED_BYTES_MAX {
+            self.loaded.clear();
+            self.loaded_bytes = 0;
+        }
+        self.loaded_bytes += bytes;
+        if let Some(before) = self.loaded.insert(event.position.offset, event) {
+            self.loaded_bytes -= before.event.bytes().len() + EVENT_OVERHEAD_BYTES;
+        }
+    }
+
+    fn take_loaded(&mut self, offset: Offset) -> Option<StoredEvent> {
+        // Nearly always there is none at all.
+        if self.loaded.is_empty() {
+            return None;
+        }
+        let event = self.loaded.remove(&offset)?;
+        self.loaded_bytes -= event.event.bytes().len() + EVENT_OVERHEAD_BYTES;
+        Some(event)
     }
 
     /// The page that covers an offset, if there is one.
@@ -62,6 +92,9 @@ impl Payloads {
     pub(super) fn event(&mut self, ring: &Ring, offset: Offset) -> Option<StoredEvent> {
         if let Some(event) = self.last.as_ref().and_then(|chunk| chunk.event(offset)) {
             return Some(event.clone());
+        }
+        if let Some(event) = self.take_loaded(offset) {
+            return Some(event);
         }
         let kept = self.window.iter().map(|page| &page.chunk).find(|chunk| chunk.event(offset).is_some()).cloned();
         let chunk = match kept {
@@ -103,6 +136,21 @@ mod tests {
         for offset in [1, 4, 9, 12] {
             assert_eq!(payloads.event(&ring, Offset(offset)), None);
         }
+    }
+
+    #[test]
+    fn events_of_loaded_deliveries_are_handed_out_once_and_are_bounded() {
+        let ring = Ring::new(Offset(100), 1 << 20);
+        let mut payloads = Payloads::default();
+        payloads.keep_loaded(stored(7));
+        payloads.keep_loaded(stored(7));
+        assert_eq!(payloads.event(&ring, Offset(7)).map(|event| event.position.offset), Some(Offset(7)));
+        assert_eq!((payloads.event(&ring, Offset(7)), payloads.loaded_bytes), (None, 0));
+        for offset in 0..20_000 {
+            payloads.keep_loaded(stored(offset));
+            assert!(payloads.loaded_bytes <= LOADED_BYTES_MAX);
+        }
+        assert!(payloads.event(&ring, Offset(0)).is_none() && payloads.event(&ring, Offset(19_999)).is_some());
     }
 
     #[test]

@@ -31,6 +31,7 @@ impl Worker {
                 Message::Read { from, chunk, next } => self.store_read(Page { from, next, chunk }),
                 Message::Fetched(tickets, events) => self.fetched(&tickets, &events),
                 Message::FetchFailed(tickets, reason) => self.fetch_failed(&tickets, &reason),
+                Message::Loaded(all) => self.loaded(all),
                 Message::ReadFailed(reason) => self.read_failed(&reason),
                 Message::Operator(operator, mut also, reply) => {
                     self.operator(operator);
