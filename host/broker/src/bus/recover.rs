@@ -140,6 +140,7 @@ impl Inside {
             waiting: rows.waiting,
             holds: rows.holds,
             paused: rows.paused,
+            channel: rows.channel,
         })
     }
 
