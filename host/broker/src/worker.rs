@@ -75,6 +75,8 @@ pub(crate) struct Worker {
     /// Somebody waits for the last call to end; no call is started any more.
     draining: Option<Vec<oneshot::Sender<()>>>,
     is_stopping: bool,
+    /// The breaker is open, as far as people were told.
+    is_sick: bool,
     alarm: Alarm,
     /// Reads of the store under way; dropped with the worker.
     tasks: JoinSet<()>,
@@ -99,6 +101,7 @@ impl Worker {
     pub(crate) fn new(port: Arc<Port>, plugin: Name, invoke: Arc<dyn Invoke>, machine: Machine) -> Worker {
         Worker {
             now: port.shared.clock.now(),
+            payloads: Payloads::new(machine.prefetch_bytes()),
             port,
             plugin,
             invoke,
@@ -110,7 +113,6 @@ impl Worker {
             after: After::default(),
             submitted: VecDeque::new(),
             completed: 0,
-            payloads: Payloads::default(),
             reading: Reading::Idle,
             paging: None,
             fetching: HashMap::new(),
@@ -120,6 +122,7 @@ impl Worker {
             calls_out: 0,
             draining: None,
             is_stopping: false,
+            is_sick: false,
             alarm: Alarm::default(),
             tasks: JoinSet::new(),
         }
@@ -142,6 +145,7 @@ impl Worker {
             self.fetch_all();
             self.load_all();
             self.hand_over();
+            self.port.counters.flow.set(self.machine.flow_counts());
             self.answer_drain();
             if self.is_stopping {
                 return;
@@ -219,6 +223,7 @@ impl Worker {
             attempt: invocation.attempt,
             idempotency_key,
             deadline: invocation.deadline,
+            wants_fresh: invocation.wants_fresh,
         };
         self.port.counters.attempts.add(1);
         self.calls_out += 1;

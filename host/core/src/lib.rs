@@ -19,6 +19,7 @@ pub mod code;
 mod cursor;
 pub mod delivery;
 pub mod event;
+pub mod flow;
 pub mod ids;
 pub mod import;
 mod lane;

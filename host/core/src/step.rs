@@ -10,8 +10,8 @@ use crate::event::{Class, Event, StoredEvent};
 use crate::ids::{Attempt, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket, TopicId};
 use crate::origin::Origin;
 use crate::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, RecordRow, UnknownRow,
-    WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, RecordRow,
+    UnknownRow, WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -162,6 +162,13 @@ pub enum Write {
         /// Row, or delete.
         row: Option<IdBlockRow>,
     },
+    /// State of a subscription's channel; `None` forgets it.
+    Channel {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Row, or delete.
+        row: Option<ChannelRow>,
+    },
     /// Pause mark of a subscription; `None` resumes it.
     Paused {
         /// Subscription.
@@ -231,6 +238,8 @@ pub struct Invocation {
     pub deadline: Timestamp,
     /// How much lease it has.
     pub lease: Millis,
+    /// The plugin broke in the attempt before: run this one on an instance that has run nothing else.
+    pub wants_fresh: bool,
 }
 
 /// Number of a load, for its answer.

@@ -33,8 +33,8 @@ pub(crate) trait Row: Sized {
     /// Reads them back.
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged>;
 
-    /// Reads what another version of the format wrote.
-    fn read_other(_version: u8, _from: &mut Reader<'_>) -> Result<Self, Damaged> {
+    /// Reads the fields of an older version, if there is one.
+    fn read_old(_version: u8, _from: &mut Reader<'_>) -> Result<Self, Damaged> {
         Err(Damaged("unknown version"))
     }
 
@@ -49,7 +49,7 @@ pub(crate) trait Row: Sized {
     fn decode(value: &[u8]) -> Result<Self, Damaged> {
         let mut from = Reader::new(value);
         let version = from.u8()?;
-        let row = if version == Self::VERSION { Self::read(&mut from) } else { Self::read_other(version, &mut from) }?;
+        let row = if version == Self::VERSION { Self::read(&mut from)? } else { Self::read_old(version, &mut from)? };
         from.end()?;
         Ok(row)
     }

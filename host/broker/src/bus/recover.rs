@@ -155,6 +155,7 @@ impl Inside {
             waiting: Vec::new(),
             holds: rows.holds,
             paused: rows.paused,
+            channel: rows.channel,
         })
     }
 

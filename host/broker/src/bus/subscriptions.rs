@@ -184,6 +184,11 @@ impl Bus {
         self.inside.operate(name, Operator::Resume, also).await
     }
 
+    /// Says that the cause of an open breaker may be gone: it probes at once.
+    pub async fn probe(&self, name: &str) -> Result<(), SubscriptionError> {
+        self.inside.operate(name, Operator::Probe, Vec::new()).await
+    }
+
     /// Ends a subscription and removes its definition. Calls under way run to their end without effect.
     pub async fn delete_subscription(&self, name: &str, also: Vec<Definition>) -> Result<(), SubscriptionError> {
         let _one_at_a_time = self.inside.definitions.lock().await;

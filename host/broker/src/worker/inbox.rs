@@ -101,8 +101,13 @@ pub(crate) enum Message {
 
 /// What an operator asks of a subscription; answered when it is durable.
 pub(crate) enum Operator {
-    Pause { by: String, reason: String },
+    Pause {
+        by: String,
+        reason: String,
+    },
     Resume,
+    /// The cause of an open breaker may be gone.
+    Probe,
     Reconfigure(Box<spec::Subscription>),
 }
 

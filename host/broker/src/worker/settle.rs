@@ -52,8 +52,10 @@ impl Worker {
         match operator {
             Operator::Pause { by, reason } => self.handle(Input::Pause { by, reason }),
             Operator::Resume => self.handle(Input::Resume),
+            Operator::Probe => self.handle(Input::Probe),
             Operator::Reconfigure(spec) => {
                 self.plugin = spec.plugin.clone();
+                self.payloads.resize(spec.prefetch_bytes);
                 self.port.inbox.cover(spec.covered());
                 self.handle(Input::Reconfigure(*spec));
             }
@@ -193,7 +195,8 @@ fn cost(write: &Write) -> usize {
         | Write::Catalog { .. }
         | Write::IdChunk { .. }
         | Write::IdBlock { .. }
-        | Write::Paused { .. } => 0,
+        | Write::Paused { .. }
+        | Write::Channel { .. } => 0,
     };
     ROW_OVERHEAD_BYTES + bytes
 }

@@ -8,6 +8,9 @@
 //! Invariant: what is settled is never delivered again; per key one delivery at a time and in order; and recovering from all
 //! rows written so far gives the same unsettled deliveries with the same attempts spent.
 
+mod behind;
+mod charge;
+mod dispose;
 mod finish;
 mod image;
 mod leases;
@@ -18,7 +21,7 @@ mod spilled;
 mod start;
 mod waits;
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -26,17 +29,18 @@ use crate::backoff::Jitter;
 use crate::cursor::Cursor;
 use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
+use crate::flow::{Flow, FlowCounts, FlowStatus};
 use crate::ids::{Offset, Position, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
-use crate::row::{CursorChunk, CursorRow, HoldRow, PausedRow, WaitingRow};
+use crate::row::{ChannelRow, CursorChunk, CursorRow, HoldRow, PausedRow, WaitingRow};
 use crate::spec::Subscription;
 use crate::step::{Action, LoadNumber, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use image::Image;
-use leases::{Disposal, Leases};
+use leases::Leases;
 use read::Reads;
 use spilled::Spilled;
-use start::Ready;
+use start::{Ready, Unwanted};
 use waits::Waits;
 
 /// Sealed steps that may be on their way to the disk at once. The machine counts on it: a lane whose latest settlement is this
@@ -87,6 +91,8 @@ pub struct Recovered {
     pub holds: Vec<(String, Class, HoldRow)>,
     /// Whether it is paused.
     pub paused: Option<PausedRow>,
+    /// How its channel is.
+    pub channel: Option<ChannelRow>,
 }
 
 impl Recovered {
@@ -99,6 +105,7 @@ impl Recovered {
             waiting: Vec::new(),
             holds: Vec::new(),
             paused: None,
+            channel: None,
         }
     }
 }
@@ -154,8 +161,10 @@ pub enum Input<'a> {
         /// For people.
         reason: String,
     },
-    /// Go on.
+    /// Go on. If the breaker is open, probe at once.
     Resume,
+    /// The cause of an open breaker may be gone, such as by a new revision of the plugin: probe at once.
+    Probe,
     /// A new definition. Topics and filter apply to events read from now on, the ordering when the machine is recovered next,
     /// everything else at once.
     Reconfigure(Subscription),
@@ -182,10 +191,14 @@ pub struct Status {
     pub queued: usize,
     /// Keys with more unsettled events than are kept in memory.
     pub overflowed: usize,
+    /// Classes with events that were read past while their kind is held back; they are read again when it is not.
+    pub behind: usize,
     /// Why it does not run.
     pub paused: Option<PausedRow>,
     /// Ends of calls that came with a ticket that was not live.
     pub stale_ends: u64,
+    /// Breaker, rate and degrade policy, as of the latest input.
+    pub flow: FlowStatus,
 }
 
 /// See the module.
@@ -204,8 +217,13 @@ pub struct Machine {
     waits: Waits,
     spilled: Spilled,
     reads: Reads,
-    /// Deliveries that are not to be attempted again, but whose event must be fetched before they can be disposed of.
-    disposals: VecDeque<(Offset, Disposal)>,
+    /// Deliveries that are not to be attempted, but whose event must be fetched before they can be disposed of.
+    unwanted: VecDeque<Unwanted>,
+    /// Deliveries that no degrade rule may hand on or drop: they came from another subscription already.
+    staying: BTreeSet<Offset>,
+    flow: Flow,
+    /// The time of the latest input.
+    now: Timestamp,
     paused: Option<PausedRow>,
     /// A write of the gathering step must be durable before anything starts.
     must_commit: bool,
@@ -237,7 +255,10 @@ impl Machine {
             waits: Waits::default(),
             spilled: Spilled::new(seed),
             reads: Reads::new(position),
-            disposals: VecDeque::new(),
+            unwanted: VecDeque::new(),
+            staying: BTreeSet::new(),
+            flow: Flow::recover(&spec.protection, Jitter::new(seed, spec.id), rows.channel),
+            now: Timestamp(0),
             paused: rows.paused,
             must_commit: false,
             seals: 0,
@@ -260,6 +281,8 @@ impl Machine {
 
     /// Handles one input; several may go into one step.
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>, step: &mut Step) {
+        self.now = now;
+        self.flow.settle(now);
         match input {
             Input::Events { from, events, next } => self.take_events(now, from, events, next, step),
             Input::Finished { ticket, event, verdict, writes, hold, pause } => {
@@ -275,18 +298,23 @@ impl Machine {
             Input::Tick => {}
             Input::Pause { by, reason } => self.pause(now, by, reason, step),
             Input::Resume => self.resume(step),
-            Input::Reconfigure(spec) => self.reconfigure(spec),
+            Input::Probe => self.flow.probe_now(now),
+            Input::Reconfigure(spec) => self.reconfigure(now, spec),
         }
         self.wake(now, step);
         self.start(now, step);
         self.load_due(now, step);
         self.ask(now, step);
+        if self.flow.take_changed() {
+            step.writes.push(Write::Channel { subscription: self.spec.id, row: self.flow.row() });
+        }
         self.must_commit = false;
     }
 
     /// Adds the cursor's rows to a step that is about to be committed.
     pub fn seal(&mut self, step: &mut Step) {
         self.cursor.seal(self.spec.id, &mut step.writes);
+        self.flow.ages.forget_below(self.cursor.floor());
         let [gathering, before] = &mut self.held_back;
         step.writes.append(before);
         before.append(gathering);
@@ -300,7 +328,9 @@ impl Machine {
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_special(), self.next_load()];
-        alarms.into_iter().flatten().min()
+        // While it is paused nothing may start, and what the channel does then is found out at the resume.
+        let flow = if self.paused.is_none() { self.flow.next_wakeup(Some(self.now)) } else { None };
+        alarms.into_iter().chain([flow]).flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.
@@ -335,9 +365,23 @@ impl Machine {
             lanes: self.lanes.busy() + self.spilled.lanes(),
             queued: self.lanes.queued(),
             overflowed: self.lanes.overflowed().len() + self.spilled.followed(),
+            behind: self.reads.behind.iter().flatten().count(),
             paused: self.paused.clone(),
             stale_ends: self.stale_ends,
+            flow: self.flow.status(self.now),
         }
+    }
+
+    /// Bytes of events that its driver may keep at hand beside the newest ones.
+    #[must_use]
+    pub fn prefetch_bytes(&self) -> u64 {
+        self.spec.prefetch_bytes
+    }
+
+    /// What the protection of the channel did since the machine was made; cheap.
+    #[must_use]
+    pub fn flow_counts(&self) -> FlowCounts {
+        self.flow.counts()
     }
 
     fn pause(&mut self, now: Timestamp, by: String, reason: String, step: &mut Step) {
@@ -358,9 +402,11 @@ impl Machine {
             self.reads.forget();
             self.load_again(step);
         }
+        self.flow.probe_now(self.now);
     }
 
-    fn reconfigure(&mut self, spec: Subscription) {
+    fn reconfigure(&mut self, now: Timestamp, spec: Subscription) {
+        self.flow.reconfigure(now, &spec.protection);
         let topics = sorted(&spec.topics);
         if topics != self.topics || spec.filter != self.spec.filter {
             self.cursor.keep_skipped();

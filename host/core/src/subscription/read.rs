@@ -1,8 +1,8 @@
 //! What the machine reads of the log, and what becomes of the events.
 //!
-//! Two reasons to read, one read at a time: new events at the frontier, and a rescan of what did not fit the queue of a lane.
-//! The read at the frontier may wait for new events, so a rescan replaces it after a moment of patience; otherwise the kinds
-//! take turns, and a stuck key never stops the others.
+//! Three reasons to read, one read at a time: new events at the frontier; a rescan of what did not fit the queue of a lane; and
+//! catching up with classes that the frontier left behind. The read at the frontier may wait for new events, so another one
+//! replaces it after a moment of patience; otherwise the kinds take turns, and a stuck key never stops the others.
 //!
 //! Invariant: every offset below the frontier is settled, skipped, spilled, queued, or behind a spilled head or an overflow of its
 //! lane.
@@ -22,12 +22,6 @@ const PATIENCE: Millis = Millis(10);
 /// Events of one rescan read: most are somebody else's and only cost a look.
 const RESCAN_EVENTS_MAX: u32 = 4_096;
 
-/// Read-ahead per delivery that can be in flight, where the concurrency is large.
-const READY_PER_DELIVERY: usize = 4;
-
-/// The part of the concurrency that must be ready to follow before keyed events are enough.
-const READY_SHARE: usize = 8;
-
 /// Other reads in a row once the one at the frontier turned out to wait for new events.
 const SPECIAL_RUN_MAX: u32 = 8;
 
@@ -38,6 +32,8 @@ enum Asked {
     Frontier { from: Offset, at: Timestamp },
     /// Events that overflowed.
     Rescan { from: Offset },
+    /// Events of classes that were left behind.
+    CatchUp { from: Offset },
 }
 
 /// A walk over the part of the log that overflowed lanes want again.
@@ -68,6 +64,10 @@ pub(super) struct Reads {
     /// No rescan begins before then: as long after the last one's end as it took, so that they never take more than half of
     /// the time, however many lanes want them.
     rest_until: Timestamp,
+    /// Where the events of each class begin that the frontier passed without taking them.
+    pub(super) behind: [Option<Offset>; 3],
+    /// The next read that is not at the frontier is one that catches up, if both kinds are wanted.
+    is_catch_up_turn: bool,
 }
 
 impl Reads {
@@ -80,6 +80,8 @@ impl Reads {
             is_hungry: false,
             specials: 1,
             rest_until: Timestamp(0),
+            behind: [None; 3],
+            is_catch_up_turn: false,
         }
     }
 
@@ -130,7 +132,7 @@ impl Machine {
                     self.ask_special(now, step);
                 }
             }
-            Some(Asked::Rescan { .. }) => {}
+            Some(Asked::Rescan { .. } | Asked::CatchUp { .. }) => {}
         }
     }
 
@@ -144,32 +146,16 @@ impl Machine {
             Some(Asked::Frontier { at, .. }) => Some(at.after(PATIENCE).max(wanted)),
             // Asked for by every input, except that a rest ends by itself.
             None if wanted > Timestamp(0) => Some(wanted),
-            Some(Asked::Rescan { .. }) | None => None,
+            Some(Asked::Rescan { .. } | Asked::CatchUp { .. }) | None => None,
         }
     }
 
     fn wants_special(&self, now: Timestamp) -> bool {
-        let is_rested = now >= self.reads.rest_until;
-        self.reads.rescan.is_some() || (self.reads.is_hungry && is_rested)
+        self.wants_rescan(now) || self.catch_up_from().is_some()
     }
 
-    /// Deliveries read ahead that could start at once.
-    pub(super) fn ready_max(&self) -> usize {
-        self.bounds.ready_min.max(READY_PER_DELIVERY * self.spec.concurrency as usize).max(1)
-    }
-
-    /// How many events may be read ahead now; none while half of the last ones are still there, so that reads stay large.
-    fn room(&self) -> usize {
-        let ready_max = self.ready_max();
-        let is_full = self.lanes.queued() >= self.bounds.queued_max
-            || self.lanes.busy() >= self.bounds.lanes_max
-            || self.waits.unstored() >= self.bounds.waiting_max.max(1);
-        let (ready, places) = (self.ready.fresh_len(), self.places());
-        // With every place taken, some to follow and plenty behind them in their lanes, more would only be read twice.
-        let is_busy = self.leases.calls() >= places
-            && ready >= (places / READY_SHARE).max(1)
-            && self.lanes.queued() >= ready_max / 2;
-        if is_full || is_busy || ready > ready_max / 2 { 0 } else { ready_max - ready }
+    fn wants_rescan(&self, now: Timestamp) -> bool {
+        self.reads.rescan.is_some() || (self.reads.is_hungry && now >= self.reads.rest_until)
     }
 
     fn ask_frontier(&mut self, now: Timestamp, room: usize, step: &mut Step) {
@@ -193,8 +179,19 @@ impl Machine {
     }
 
     fn ask_special(&mut self, now: Timestamp, step: &mut Step) {
-        let Some(from) = self.rescan_from(now) else { return };
-        self.reads.asked = Some(Asked::Rescan { from });
+        let catch_up = self.catch_up_from();
+        let wants_rescan = self.wants_rescan(now);
+        let is_turn = self.reads.is_catch_up_turn || !wants_rescan;
+        self.reads.is_catch_up_turn = !is_turn;
+        let (asked, from) = match catch_up.filter(|_| is_turn) {
+            Some(from) => (Asked::CatchUp { from }, from),
+            None if !wants_rescan => return,
+            None => match self.rescan_from(now) {
+                Some(from) => (Asked::Rescan { from }, from),
+                None => return,
+            },
+        };
+        self.reads.asked = Some(asked);
         self.reads.specials = self.reads.specials.saturating_sub(1);
         step.immediate.push(Action::Read { from, events_max: RESCAN_EVENTS_MAX });
     }
@@ -244,8 +241,12 @@ impl Machine {
                 self.reads.asked = None;
                 self.take_again(now, from, events, next, step);
             }
+            Some(Asked::CatchUp { from: asked }) if asked == from => {
+                self.reads.asked = None;
+                self.take_behind(from, events, next);
+            }
             // A read that was replaced, or nobody asked for.
-            Some(Asked::Frontier { .. } | Asked::Rescan { .. }) | None => {}
+            Some(Asked::Frontier { .. } | Asked::Rescan { .. } | Asked::CatchUp { .. }) | None => {}
         }
     }
 
@@ -256,12 +257,17 @@ impl Machine {
             if offset >= at && offset < next {
                 self.skip_absent(at, offset, step);
                 at = offset.next();
-                self.admit(event);
+                self.flow.ages.note(offset, event.received);
+                if !self.is_left_behind(event) {
+                    self.admit(event);
+                }
             }
         }
         self.skip_absent(at, next, step);
         self.reads.position = self.reads.position.max(next);
-        self.spilled.passed(self.reads.position);
+        // What catching up will read again must still be known then.
+        let behind = self.reads.behind.iter().flatten().min();
+        self.spilled.passed(behind.copied().unwrap_or(self.reads.position));
     }
 
     /// Counts offsets that are nobody's event here as settled.
@@ -283,12 +289,12 @@ impl Machine {
         }
     }
 
-    fn wants(&self, event: &StoredEvent) -> bool {
+    pub(super) fn wants(&self, event: &StoredEvent) -> bool {
         self.spec.redelivery == Some(event.topic)
             || (self.topics.binary_search(&event.topic).is_ok() && self.spec.filter.matches(&event.event))
     }
 
-    fn admit(&mut self, event: &StoredEvent) {
+    pub(super) fn admit(&mut self, event: &StoredEvent) {
         let offset = event.position.offset;
         if self.cursor.is_settled(offset) || self.spilled.is_recovered(offset) {
             return;
@@ -315,8 +321,16 @@ impl Machine {
             return;
         }
         let id = self.lanes.open_hashed(hash, key, class);
-        if self.lanes.join(id, offset, self.reads.rescans) == Joined::Head {
-            self.proceed(id);
+        match self.lanes.join(id, offset, self.reads.rescans) {
+            Joined::Head => self.proceed(id),
+            Joined::Behind => {}
+            Joined::Overflowed => {
+                // A class that catches up brings events that a rescan under way may have passed already.
+                let number = self.reads.rescans;
+                if let Some(overflow) = &mut self.lanes.get_mut(id).overflow {
+                    overflow.missed_by = number;
+                }
+            }
         }
     }
 
@@ -350,7 +364,7 @@ impl Machine {
         let lane = event.event.key().and_then(|key| self.lanes.find(key, event.event.class()));
         let Some(id) = lane else { return };
         let is_its_turn = |overflow: Overflow| overflow.missed_by != number && offset >= overflow.from;
-        if !self.lanes.get(id).overflow.is_some_and(is_its_turn) {
+        if !self.lanes.get(id).overflow.is_some_and(is_its_turn) || self.is_for_catching_up(event) {
             return;
         }
         if !self.spilled.is_stray(offset) && !self.wants(event) {

@@ -9,14 +9,16 @@
 use alloc::format;
 
 use super::Machine;
+use super::charge::discharge;
 use super::waits::Wait;
 use crate::event::{Class, StoredEvent};
+use crate::flow::Stance;
 use crate::ids::Offset;
 use crate::lane::{Joined, LaneId, LaneState};
 use crate::lane_hash::{LaneHash, LaneMark};
 use crate::row::WaitingRow;
 use crate::spec::Ordering;
-use crate::step::{Action, Load, LoadNumber, Step};
+use crate::step::{Action, Load, LoadNumber, Step, Write};
 use crate::time::Timestamp;
 
 /// Loaded deliveries of one class that may be on their way or ready at once, as a part of the read-ahead: enough to keep every
@@ -90,14 +92,15 @@ impl Machine {
         }
     }
 
-    /// Deliveries of one class that may be loaded and not started at once.
-    fn loaded_max(&self) -> usize {
-        (self.ready_max() / LOADED_SHARE).max(1)
+    /// Deliveries of one class that may be loaded and not started at once; of a class that is held, one: to be the probe.
+    fn loaded_max(&self, class: Class) -> usize {
+        let is_held = !self.flow.is_plain() && self.flow.stance(self.now, class) == Stance::Hold;
+        if is_held { 1 } else { (self.ready_max() / LOADED_SHARE).max(1) }
     }
 
     fn may_load(&self, class: Class) -> bool {
         self.paused.is_none()
-            && self.ready.loaded_len(class) + self.spilled.loading(class) < self.loaded_max()
+            && self.ready.loaded_len(class) + self.spilled.loading(class) < self.loaded_max(class)
             // The other half is for what is read.
             && self.lanes.busy() <= self.bounds.lanes_max / 2
     }
@@ -144,13 +147,18 @@ impl Machine {
         let Some(loading) = self.spilled.load(number) else { return };
         let offset = loading.offset;
         let position = self.position(offset);
-        let Some((row, event)) = found.filter(|(_, event)| event.position == position) else {
+        let Some((mut row, event)) = found.filter(|(_, event)| event.position == position) else {
             // Loss is never silent: an operator has to look why the store no longer holds what is not settled.
             let reason = format!("row or event of the unsettled delivery {position} is not in the store any more");
             self.pause(now, "host".into(), reason, step);
             return;
         };
         self.spilled.loaded(number);
+        if let Some((count, culprit)) = self.spilled.take_given_back(offset)
+            && discharge(&mut row, count, culprit) > 0
+        {
+            step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: Some(row.clone()) });
+        }
         let class = event.event.class();
         let key = match self.spec.ordering {
             Ordering::ByKey => event.event.key(),

@@ -15,7 +15,7 @@ use super::offset_set::OffsetSet;
 use crate::event::Class;
 use crate::ids::Offset;
 use crate::lane_hash::{LaneHash, Placement};
-use crate::row::CHUNK_OFFSETS;
+use crate::row::{CHUNK_OFFSETS, Culprit};
 use crate::step::LoadNumber;
 use crate::time::Timestamp;
 
@@ -23,6 +23,8 @@ use crate::time::Timestamp;
 const SPARE_PARTS: usize = 8;
 /// Room below which nothing is given back.
 const SPARE_MIN: usize = 1_024;
+/// Spilled deliveries whose attempts are given back: as many as a window of evidence can hold several times over.
+const GIVEN_BACK_MAX: usize = 4_096;
 /// Instead of a chunk number: no later event of the lane was read.
 const NOTHING_BEHIND: u32 = u32::MAX;
 
@@ -77,6 +79,7 @@ pub(crate) struct Spilled {
     /// Rows of a recovered machine that are not the head of a spilled lane, or whose lane is not known: their events queue as
     /// if they had none, and are spilled when they come to the head of their lane.
     strays: BTreeMap<Offset, Timestamp>,
+    given_back: BTreeMap<Offset, (u32, Culprit)>,
 }
 
 fn heap_of(class: Class) -> usize {
@@ -96,6 +99,7 @@ impl Spilled {
             loading: [0; 3],
             loads_asked: 0,
             strays: BTreeMap::new(),
+            given_back: BTreeMap::new(),
         }
     }
 
@@ -236,6 +240,21 @@ impl Spilled {
             self.offsets.remove(loading.offset);
             self.loading[heap_of(loading.class)] -= 1;
         }
+    }
+
+    /// Remembers that attempts of a spilled delivery were not its fault, until it is back. Beyond the bound they stay charged.
+    pub(crate) fn give_back(&mut self, offset: Offset, count: u32, culprit: Culprit) {
+        if self.offsets.contains(offset)
+            && (self.given_back.len() < GIVEN_BACK_MAX || self.given_back.contains_key(&offset))
+        {
+            let (given, blamed) = self.given_back.entry(offset).or_insert((0, culprit));
+            (*given, *blamed) = (given.saturating_add(count), culprit);
+        }
+    }
+
+    /// What was remembered for a delivery that is back.
+    pub(crate) fn take_given_back(&mut self, offset: Offset) -> Option<(u32, Culprit)> {
+        if self.given_back.is_empty() { None } else { self.given_back.remove(&offset) }
     }
 
     /// Adds a recovered row that is no head of a spilled lane.

@@ -1,5 +1,6 @@
 //! The machine, one rule at a time; `tests/machine` has the random histories.
 
+mod protect;
 mod spill;
 
 use std::collections::BTreeMap;

@@ -31,6 +31,8 @@ pub(crate) struct Wait {
     pub(crate) rings: Timestamp,
     /// Calls in a row that never ran.
     pub(crate) refusals: u32,
+    /// Successes of the subscription when the plugin broke on this delivery first, as far as this process knows.
+    pub(crate) successes_before: Option<u64>,
     pub(crate) lane: Option<LaneId>,
     pub(crate) class: Class,
 }
@@ -45,6 +47,7 @@ impl Wait {
             is_loaded: false,
             rings: Timestamp::NEVER,
             refusals: 0,
+            successes_before: None,
             lane,
             class,
         }

@@ -6,8 +6,8 @@ use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Attempt, Offset, Position, Slot};
 use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
-    AttemptNote, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, KvRow, PausedRow,
-    RecordRow, RecordStatus, UnknownRow, WaitingRow,
+    AttemptNote, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow,
+    KvRow, OpenRow, PausedRow, RecordRow, RecordStatus, UnknownRow, WaitingRow,
 };
 
 use super::{Damaged, Reader, Row, Writer, decode_event, encode_event};
@@ -51,13 +51,17 @@ impl Row for CursorChunk {
     }
 }
 
-/// Version 1 had neither class nor lane.
+/// Version 1 had one count of attempts, all of them charged to the event, and neither class nor lane.
 impl Row for WaitingRow {
     const VERSION: u8 = 2;
 
     fn write(&self, out: &mut Writer<'_>) {
         out.u32(self.spent);
         out.time(self.due);
+        write_notes(&self.notes, out);
+        for count in [self.channel, self.plugin, self.broke] {
+            out.varint(count.into());
+        }
         out.u8(self.class.code());
         match self.lane {
             LaneMark::Unknown => out.u8(0),
@@ -67,11 +71,11 @@ impl Row for WaitingRow {
                 out.u64(hash);
             }
         }
-        write_notes(&self.notes, out);
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let (spent, due) = (from.u32()?, from.time()?);
+        let first = Self::read_old(1, from)?;
+        let (channel, plugin, broke) = (from.varint_u32()?, from.varint_u32()?, from.varint_u32()?);
         let class = Class::from_code(from.u8()?).ok_or(Damaged("unknown class"))?;
         let lane = match from.u8()? {
             0 => LaneMark::Unknown,
@@ -79,17 +83,51 @@ impl Row for WaitingRow {
             2 => LaneMark::Keyed(LaneHash(from.u64()?)),
             _ => return Err(Damaged("unknown lane mark")),
         };
-        Ok(WaitingRow { spent, due, class, lane, notes: read_notes(from)? })
+        Ok(WaitingRow { channel, plugin, broke, class, lane, ..first })
     }
 
-    fn read_other(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        match version {
-            1 => {
-                let (spent, due) = (from.u32()?, from.time()?);
-                Ok(WaitingRow { spent, due, notes: read_notes(from)?, ..WaitingRow::default() })
-            }
-            _ => Err(Damaged("unknown version")),
+    fn read_old(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        if version != 1 {
+            return Err(Damaged("unknown version"));
         }
+        let (spent, due, notes) = (from.u32()?, from.time()?, read_notes(from)?);
+        Ok(WaitingRow { spent, due, notes, ..WaitingRow::default() })
+    }
+}
+
+impl Row for ChannelRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.optional(self.open.as_ref(), |out, open| {
+            out.u8(culprit_code(open.culprit));
+            out.time(open.until);
+            out.time(open.since);
+            out.text(&open.reason);
+        });
+        out.u32(self.times);
+        out.time(self.since);
+        out.u32(self.counting);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let open = from.optional(|from| {
+            let code = from.u8()?;
+            let culprit = Culprit::ALL.into_iter().find(|culprit| culprit_code(*culprit) == code);
+            Ok(OpenRow {
+                culprit: culprit.ok_or(Damaged("unknown culprit"))?,
+                until: from.time()?,
+                since: from.time()?,
+                reason: from.text()?,
+            })
+        })?;
+        Ok(ChannelRow { open, times: from.u32()?, since: from.time()?, counting: from.u32()? })
+    }
+}
+
+/// The stable code of a culprit.
+fn culprit_code(culprit: Culprit) -> u8 {
+    match culprit {
+        Culprit::Channel => 1,
+        Culprit::Plugin => 2,
     }
 }
 
@@ -115,7 +153,10 @@ impl Row for PausedRow {
     }
 }
 
+/// Version 1 had one count of attempts: all of them were charged to the event.
 impl Row for DeadRow {
+    const VERSION: u8 = 2;
+
     fn write(&self, out: &mut Writer<'_>) {
         write_event(&self.event, out);
         out.text(&self.cause);
@@ -123,10 +164,22 @@ impl Row for DeadRow {
         out.u32(self.attempts);
         write_notes(&self.notes, out);
         out.time(self.at);
+        out.varint(self.channel.into());
+        out.varint(self.plugin.into());
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let first = Self::read_old(1, from)?;
+        Ok(DeadRow { channel: from.varint_u32()?, plugin: from.varint_u32()?, ..first })
+    }
+
+    fn read_old(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        if version != 1 {
+            return Err(Damaged("unknown version"));
+        }
         Ok(DeadRow {
+            channel: 0,
+            plugin: 0,
             event: read_event(from)?,
             cause: from.text()?,
             reason: from.text()?,

@@ -4,8 +4,8 @@ use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
 use bugle_core::ids::{Attempt, Offset, Position, ProducerEpoch, Sequence, Slot, StreamId, SubscriptionId, TopicId};
 use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
-    AttemptNote, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow,
-    RecordRow, RecordStatus, UnknownRow, WaitingRow,
+    AttemptNote, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow,
+    IdEntry, KvRow, OpenRow, PausedRow, RecordRow, RecordStatus, UnknownRow, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
@@ -55,7 +55,8 @@ pub(super) fn chunk() -> CursorChunk {
 
 pub(super) fn waiting() -> WaitingRow {
     let lane = LaneMark::Keyed(LaneHash(0x0102_0304_0506_0708));
-    WaitingRow { spent: 2, due: Timestamp(99), class: Class::Low, lane, notes: notes() }
+    let (class, due) = (Class::Low, Timestamp(99));
+    WaitingRow { spent: 2, channel: 3, plugin: 1, broke: 1, due, class, lane, notes: notes() }
 }
 
 pub(super) fn hold() -> HoldRow {
@@ -66,12 +67,24 @@ pub(super) fn paused() -> PausedRow {
     PausedRow { by: "plugin".to_owned(), reason: "gone".to_owned(), at: Timestamp(4) }
 }
 
+pub(super) fn channel() -> ChannelRow {
+    let open = OpenRow {
+        culprit: Culprit::Plugin,
+        until: Timestamp(70),
+        since: Timestamp(60),
+        reason: "it trapped".to_owned(),
+    };
+    ChannelRow { open: Some(open), times: 2, since: Timestamp(60), counting: 5 }
+}
+
 pub(super) fn dead() -> DeadRow {
     DeadRow {
         event: event(6),
         cause: "rejected".to_owned(),
         reason: "no such user".to_owned(),
         attempts: 3,
+        channel: 2,
+        plugin: 1,
         notes: notes(),
         at: Timestamp(7),
     }
@@ -136,6 +149,7 @@ pub(super) fn every_write() -> Vec<Write> {
         Write::IdChunk { block: 4, chunk: 0, first: Offset(1), ids: ids() },
         Write::IdBlock { block: 4, row: Some(id_block()) },
         Write::Paused { subscription, row: Some(paused()) },
+        Write::Channel { subscription, row: Some(channel()) },
     ]
 }
 
@@ -152,5 +166,6 @@ pub(super) fn every_delete() -> Vec<Write> {
         Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: None },
         Write::IdBlock { block: 4, row: None },
         Write::Paused { subscription, row: None },
+        Write::Channel { subscription, row: None },
     ]
 }
