@@ -6,4 +6,5 @@ mod effects;
 mod hand_over;
 mod private;
 mod reopen;
+mod spill;
 mod support;
