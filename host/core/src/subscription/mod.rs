@@ -11,7 +11,9 @@
 mod behind;
 mod charge;
 mod dispose;
+mod due_heap;
 mod finish;
+mod heads;
 mod image;
 mod leases;
 mod offset_set;

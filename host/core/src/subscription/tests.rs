@@ -51,6 +51,8 @@ struct Bench {
     rows: BTreeMap<Offset, WaitingRow>,
     /// Rows of waiting deliveries that were read from there.
     loads: usize,
+    /// Rows written with fewer attempts charged to the event than before.
+    discharged: usize,
 }
 
 impl Bench {
@@ -68,6 +70,7 @@ impl Bench {
             reads: 0,
             rows: BTreeMap::new(),
             loads: 0,
+            discharged: 0,
         };
         bench.tick(0);
         bench
@@ -124,6 +127,10 @@ impl Bench {
         let actions = std::mem::take(&mut self.step.actions);
         let writes = std::mem::take(&mut self.step.writes);
         for write in &writes {
+            if let Write::Waiting { offset, row: Some(row), .. } = write {
+                let is_less = self.rows.get(offset).is_some_and(|before| row.spent < before.spent);
+                self.discharged += usize::from(is_less);
+            }
             match write {
                 Write::Waiting { offset, row: Some(row), .. } => drop(self.rows.insert(*offset, row.clone())),
                 Write::Waiting { offset, row: None, .. } => drop(self.rows.remove(offset)),

@@ -481,6 +481,32 @@ fn those_that_come_due_together_and_fresh_events_take_turns() {
 }
 
 #[test]
+fn blame_that_comes_later_is_given_back_when_they_are_loaded_and_only_a_probe_is() {
+    let names: Vec<String> = (0..30).map(|n| format!("{n}")).collect();
+    let keys: Vec<&str> = names.iter().map(String::as_str).collect();
+    let wide = Subscription { concurrency: 30, ..patient() };
+    let mut bench = bench_of(wide, Recovered::at(Offset(0)), &keys);
+    let calls = bench.started();
+    bench.fail_all(&calls);
+    bench.commit();
+    let charged: Vec<Offset> = bench.rows.iter().filter(|(_, row)| row.spent == 1).map(|(offset, _)| *offset).collect();
+    assert!(!charged.is_empty(), "some failed before there was evidence");
+    bench.tick(50);
+    bench.settle_down();
+    assert!(bench.loads <= 1, "{} loads while the channel is held", bench.loads);
+    for _ in 0..200 {
+        let at = bench.machine.next_wakeup().unwrap_or(bench.now);
+        bench.tick(at.since(bench.now).0);
+        for call in bench.settle_down() {
+            bench.end(&call, Verdict::Ack);
+        }
+    }
+    let status = bench.machine.status();
+    assert_eq!((status.floor, status.spilled), (Offset(30), 0));
+    assert_eq!(bench.discharged, charged.len(), "each row was written once more without the attempt");
+}
+
+#[test]
 fn critical_ones_come_back_first() {
     let mut events = log(&["a", "b", "c", "d", "e", "f"]);
     events[5] = event(5, "f", Class::Critical);
