@@ -40,7 +40,14 @@ pub(super) struct Payloads {
 impl Payloads {
     pub(super) fn new(prefetch_bytes: u64) -> Payloads {
         let window_bytes_max = usize::try_from(prefetch_bytes).unwrap_or(usize::MAX);
-        Payloads { window_bytes_max, last: None, window: VecDeque::new(), window_bytes: 0 }
+        Payloads {
+            window_bytes_max,
+            last: None,
+            window: VecDeque::new(),
+            window_bytes: 0,
+            loaded: HashMap::new(),
+            loaded_bytes: 0,
+        }
     }
 
     /// Another prefetch, from the next page on.
