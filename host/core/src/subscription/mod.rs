@@ -187,6 +187,8 @@ pub struct Status {
     pub waiting: usize,
     /// Those of them that wait on disk only.
     pub spilled: usize,
+    /// When the first of them is due; breaker and rate may hold it back longer.
+    pub next_attempt: Option<Timestamp>,
     /// Keys that have something unsettled or are held closed.
     pub lanes: usize,
     /// Offsets queued in lanes.
@@ -364,6 +366,7 @@ impl Machine {
             in_flight: self.leases.calls(),
             waiting: self.waits.seen_len() + self.spilled.len(),
             spilled: self.spilled.len(),
+            next_attempt: [self.waits.next_retry(), self.spilled.next_retry()].into_iter().flatten().min(),
             lanes: self.lanes.busy() + self.spilled.lanes(),
             queued: self.lanes.queued(),
             overflowed: self.lanes.overflowed().len() + self.spilled.followed(),

@@ -136,6 +136,11 @@ impl Spilled {
         self.due[heap_of(class)].next()
     }
 
+    /// The earliest due time of all.
+    pub(crate) fn next_retry(&self) -> Option<Timestamp> {
+        self.due.iter().filter_map(DueHeap::next).min()
+    }
+
     /// Deliveries of a class on their way back.
     pub(crate) fn loading(&self, class: Class) -> usize {
         self.loading[heap_of(class)]
