@@ -63,6 +63,16 @@ impl DueHeap {
         Some(due.parts())
     }
 
+    /// Makes everything below an offset due at once.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for a seek, which lets go of what waits"))]
+    pub(crate) fn hurry_below(&mut self, to: Offset) {
+        let all = core::mem::take(&mut self.0).into_iter().map(|Reverse(due)| {
+            let (at, offset) = due.parts();
+            Reverse(Due::new(if offset < to { Timestamp(0) } else { at }, offset))
+        });
+        self.0 = all.collect();
+    }
+
     /// All of them, in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Timestamp, Offset)> {
         self.0.iter().map(|Reverse(due)| due.parts())
@@ -85,6 +95,15 @@ mod tests {
         assert_eq!((heap.next(), heap.iter().count()), (Some(Timestamp(0)), 6));
         let out: Vec<(u64, u64)> = core::iter::from_fn(|| heap.pop()).map(|(at, offset)| (at.0, offset.0)).collect();
         assert_eq!(out, [(0, 7), (5, 8), (5, 9), (5, 1 << 51), (1 << 41, 0), (TIME_MAX, 3)]);
+    }
+
+    #[test]
+    fn what_lies_below_a_place_can_be_hurried() {
+        let mut heap = DueHeap::default();
+        [(5, 1), (6, 2), (4, 3)].iter().for_each(|(at, offset)| heap.push(Timestamp(*at), Offset(*offset)));
+        heap.hurry_below(Offset(3));
+        let out: Vec<(u64, u64)> = core::iter::from_fn(|| heap.pop()).map(|(at, offset)| (at.0, offset.0)).collect();
+        assert_eq!(out, [(0, 1), (0, 2), (4, 3)]);
     }
 
     #[test]

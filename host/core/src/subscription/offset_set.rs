@@ -64,6 +64,14 @@ impl OffsetSet {
         }
     }
 
+    /// Takes out the first offset of all.
+    pub(crate) fn pop_first(&mut self) -> Option<Offset> {
+        let (number, word) = self.words.first_key_value()?;
+        let first = Offset(number * BITS + u64::from(word.trailing_zeros()));
+        self.remove(first);
+        Some(first)
+    }
+
     /// The first offset from here on that is not in the set.
     pub(crate) fn next_absent(&self, from: Offset) -> Offset {
         let (mut number, bit) = place(from);
@@ -133,8 +141,8 @@ mod tests {
         assert_eq!(set.len(), 4);
         set.forget_below(Offset(129));
         assert_eq!(set.iter().map(|offset| offset.0).collect::<Vec<_>>(), [130]);
-        set.forget_below(Offset(1 << 40));
-        assert_eq!((set.len(), set.words.len()), (0, 0));
+        assert_eq!(set.pop_first(), Some(Offset(130)));
+        assert_eq!((set.pop_first(), set.len(), set.words.len()), (None, 0, 0));
     }
 
     #[test]

@@ -25,6 +25,9 @@ use crate::time::Timestamp;
 /// place busy while loads take a few milliseconds, few enough to stay a small part of memory.
 const LOADED_SHARE: usize = 8;
 
+/// Rows of settled deliveries deleted with one input: a small part of a batch.
+const ORPHANS_PER_INPUT: usize = 64;
+
 /// The most urgent first.
 const CLASSES: [Class; 3] = [Class::Critical, Class::Normal, Class::Low];
 
@@ -33,6 +36,7 @@ impl Machine {
     /// of collecting them in [`super::Recovered`]. Rows come in the order of their offsets.
     pub fn remember(&mut self, offset: Offset, row: &WaitingRow) {
         if self.cursor.is_settled(offset) {
+            self.spilled.add_orphan(offset);
             return;
         }
         match (self.spec.ordering, row.lane) {
@@ -105,14 +109,21 @@ impl Machine {
             && self.lanes.busy() <= self.bounds.lanes_max / 2
     }
 
-    /// When a spilled delivery is due that could be loaded.
+    /// When a spilled delivery is due that could be loaded, or a row left to be deleted.
     pub(super) fn next_load(&self) -> Option<Timestamp> {
+        if self.spilled.has_orphans() {
+            return Some(Timestamp(0));
+        }
         let may_load = CLASSES.into_iter().filter(|class| self.may_load(*class));
         may_load.filter_map(|class| self.spilled.next_due(class)).min()
     }
 
-    /// Asks for spilled deliveries that are due.
+    /// Asks for spilled deliveries that are due, and deletes rows that nobody needs.
     pub(super) fn load_due(&mut self, now: Timestamp, step: &mut Step) {
+        for _ in 0..ORPHANS_PER_INPUT {
+            let Some(offset) = self.spilled.take_orphan() else { break };
+            step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
+        }
         for class in CLASSES {
             while self.spilled.next_due(class).is_some_and(|due| due <= now)
                 && self.may_load(class)
@@ -165,12 +176,27 @@ impl Machine {
             Ordering::None => None,
         };
         let lane = key.map(|key| self.open_again(offset, self.lanes.hash_of(key, class), key, class));
+        if self.cursor.is_settled(offset) {
+            // It was let go while it waited: its lane goes on without it.
+            step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
+            self.go_on_behind(lane);
+            return;
+        }
         let due = row.due;
         self.waits.insert(offset, Wait { row, is_stored: true, is_loaded: true, ..Wait::new(lane, class) });
         self.waits.alarm_retry(offset, due);
         if due <= now {
             self.retry(offset);
         }
+    }
+
+    /// Has a lane go on whose head was settled by something else than the end of its call.
+    fn go_on_behind(&mut self, lane: Option<LaneId>) {
+        let Some(id) = lane else { return };
+        self.lanes.pop(id);
+        self.reads.is_hungry |= self.lanes.is_hungry(id);
+        self.lanes.get_mut(id).settled_in = self.seals + 1;
+        self.proceed(id);
     }
 
     /// Opens the lane of a delivery that is back; its later events are behind it again, in the log.

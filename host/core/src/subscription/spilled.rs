@@ -33,6 +33,10 @@ pub(crate) struct Loading {
 pub(crate) struct Spilled {
     lanes: Heads,
     offsets: OffsetSet,
+    /// Those of them that are never due.
+    parked: OffsetSet,
+    /// Rows found at the restart whose deliveries are settled: what was let go while it waited here. They are to be deleted.
+    orphans: OffsetSet,
     /// Those whose row was found at the restart and whose event was not read since.
     recovered: OffsetSet,
     /// By class.
@@ -56,6 +60,8 @@ impl Spilled {
         Spilled {
             lanes: Heads::new(seed),
             offsets: OffsetSet::default(),
+            parked: OffsetSet::default(),
+            orphans: OffsetSet::default(),
             recovered: OffsetSet::default(),
             due: Default::default(),
             loads: BTreeMap::new(),
@@ -111,9 +117,53 @@ impl Spilled {
     /// Adds a delivery that is on disk; one that is never due waits for a person.
     pub(crate) fn add(&mut self, offset: Offset, class: Class, due: Timestamp) {
         self.offsets.insert(offset);
-        if due != Timestamp::NEVER {
+        if due == Timestamp::NEVER {
+            self.parked.insert(offset);
+        } else {
             self.due[heap_of(class)].push(due, offset);
         }
+    }
+
+    /// Makes a delivery due that never was; its row says so too.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for a seek, which lets go of what waits"))]
+    pub(crate) fn unpark(&mut self, offset: Offset, class: Class, due: Timestamp) {
+        self.parked.remove(offset);
+        self.due[heap_of(class)].push(due, offset);
+    }
+
+    /// Everything below `to` was settled, whatever it waited for: it comes back at once, so that its lane goes on.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for a seek, which lets go of what waits"))]
+    pub(crate) fn hurry_below(&mut self, to: Offset) {
+        for heap in &mut self.due {
+            heap.hurry_below(to);
+        }
+        while let Some(offset) = self.parked.next_within(Offset(0), to) {
+            self.unpark(offset, Class::default(), Timestamp(0));
+        }
+        let kept = self.strays.split_off(&to);
+        for offset in core::mem::replace(&mut self.strays, kept).into_keys() {
+            self.orphans.insert(offset);
+        }
+    }
+
+    /// Notes a row whose delivery is settled.
+    pub(crate) fn add_orphan(&mut self, offset: Offset) {
+        self.orphans.insert(offset);
+    }
+
+    /// Takes a row that is to be deleted.
+    pub(crate) fn take_orphan(&mut self) -> Option<Offset> {
+        self.orphans.pop_first()
+    }
+
+    pub(crate) fn has_orphans(&self) -> bool {
+        self.orphans.len() > 0
+    }
+
+    /// Nothing is spilled any more; an answer to a load of before is still told from one to a later load.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for a seek, which lets go of what waits"))]
+    pub(crate) fn clear(&mut self, seed: u64) {
+        *self = Spilled { loads_asked: self.loads_asked, ..Spilled::new(seed) };
     }
 
     /// Blocks a lane, with the first later event of it that was read; false if it was blocked before.

@@ -270,6 +270,57 @@ fn restart_knows_them_from_their_rows_and_reads_only_what_is_not_known() {
 }
 
 #[test]
+fn what_is_let_go_while_it_waits_frees_its_lane_and_loses_its_row() {
+    let mut bench = bench(&["a", "b", "a", "b"]);
+    let calls = bench.started();
+    bench.fail_all(&calls);
+    bench.settle_down();
+    bench.machine.cursor.skip(Offset(0), Offset(1));
+    bench.machine.spilled.hurry_below(Offset(1));
+    assert!(bench.settle_down().is_empty());
+    bench.tick(1);
+    bench.settle_down();
+    bench.tick(10);
+    assert_eq!(offsets(&bench.settle_down()), [2], "the lane goes on behind it, and it does not run");
+    assert_eq!(bench.rows.keys().map(|offset| offset.0).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn rows_of_settled_deliveries_are_deleted_after_a_restart() {
+    let row = WaitingRow { spent: 1, due: Timestamp(9_999), ..WaitingRow::default() };
+    let waiting: Vec<_> = (0..200).map(|offset| (Offset(offset), row.clone())).collect();
+    let rows = Recovered { waiting: waiting.clone(), ..Recovered::at(Offset(150)) };
+    let mut bench = bench_of(patient(), rows, &["a"]);
+    bench.rows = waiting.into_iter().collect();
+    for _ in 0..4 {
+        bench.commit();
+        if bench.machine.next_wakeup() == Some(Timestamp(0)) {
+            bench.tick(0);
+        }
+    }
+    assert_eq!((bench.rows.len(), bench.machine.status().waiting), (50, 50));
+}
+
+#[test]
+fn nothing_is_left_of_them_when_everything_begins_again() {
+    let mut bench = bench(&["a", "b"]);
+    let calls = bench.started();
+    bench.fail_all(&calls);
+    bench.settle_down();
+    bench.tick(50);
+    bench.machine.seal(&mut bench.step);
+    let loads: Vec<_> = std::mem::take(&mut bench.step.actions);
+    bench.machine.spilled.clear(1);
+    for action in loads {
+        let Action::Load(load) = action else { continue };
+        let found =
+            Some((bench.rows[&load.position.offset].clone(), bench.log[load.position.offset.0 as usize].clone()));
+        bench.handle(Input::Loaded { number: load.number, found });
+    }
+    assert_eq!((bench.machine.status().waiting, bench.settle_down().len()), (0, 0), "late answers are dropped");
+}
+
+#[test]
 fn restart_jumps_over_a_region_that_is_wholly_known() {
     let keys: Vec<String> = (0..1_000).map(|n| format!("{n}")).collect();
     let waiting = keys.iter().enumerate().map(|(offset, key)| {
