@@ -64,7 +64,6 @@ impl DueHeap {
     }
 
     /// Makes everything below an offset due at once.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for a seek, which lets go of what waits"))]
     pub(crate) fn hurry_below(&mut self, to: Offset) {
         let all = core::mem::take(&mut self.0).into_iter().map(|Reverse(due)| {
             let (at, offset) = due.parts();

@@ -125,7 +125,6 @@ impl Spilled {
     }
 
     /// Makes a delivery due that never was; its row says so too.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for a seek, which lets go of what waits"))]
     pub(crate) fn unpark(&mut self, offset: Offset, class: Class, due: Timestamp) {
         self.parked.remove(offset);
         self.due[heap_of(class)].push(due, offset);
