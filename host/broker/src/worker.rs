@@ -8,6 +8,7 @@
 //! in the ledger's order.
 
 mod inbox;
+mod letters;
 mod load;
 mod payloads;
 mod read;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use bugle_core::delivery::Delivery;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Ticket};
+use bugle_core::origin::Origin;
 use bugle_core::step::{Action, Invocation, Load, Step};
 use bugle_core::subscription::{Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::Timestamp;
@@ -30,7 +32,7 @@ use tokio::time::Instant;
 
 use crate::call::{Call, Port};
 use crate::invoke::Invoke;
-pub(crate) use inbox::{Effects, Ended, Inbox, Message, Operator};
+pub(crate) use inbox::{Decide, Effects, Ended, Inbox, Message, Operator};
 use payloads::Payloads;
 use read::{Reading, Wanted};
 
@@ -189,6 +191,8 @@ impl Worker {
                 self.port.counters.lapsed.add(1);
                 tracing::debug!(subscription = %self.port.name, ticket = ticket.0, "a lease ran out before its call ended");
             }
+            Action::Stuck { position, how } => self.stuck(position, how),
+            Action::TrimDead => self.show_letters(),
             Action::Paused { reason } => {
                 tracing::warn!(subscription = %self.port.name, %reason, "the subscription is paused; resume it when the cause is gone");
             }
@@ -198,6 +202,10 @@ impl Worker {
     /// Makes a call of an attempt or hands its event in, once the event was fetched if need be.
     fn start(&mut self, invocation: Invocation, wanted: fn(Invocation) -> Wanted) {
         if self.draining.is_some() {
+            return;
+        }
+        if invocation.letter.is_some() {
+            self.fetch(wanted(invocation));
             return;
         }
         let offset = invocation.position.offset;
@@ -216,7 +224,9 @@ impl Worker {
     }
 
     fn call(&mut self, invocation: &Invocation, event: StoredEvent) {
-        let idempotency_key = self.port.shared.keys.key(&self.port.origin(&event));
+        let origin = self.port.origin(&event);
+        let generation = invocation.letter.unwrap_or(origin.generation);
+        let idempotency_key = self.port.shared.keys.key(&Origin { generation, ..origin });
         let delivery = Delivery {
             ticket: invocation.ticket,
             event,

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{BootId, Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    CHUNK_OFFSETS, ChannelRow, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, HoldRow, KvRow, PausedRow,
-    WaitingRow,
+    CHUNK_OFFSETS, ChannelRow, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, KvRow,
+    PausedRow, WaitingRow,
 };
 use bugle_core::step::Write;
 use bugle_core::subscription::Recovered;
@@ -26,6 +26,7 @@ pub(crate) struct Rows {
     paused: Option<PausedRow>,
     channel: Option<ChannelRow>,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
+    dead_totals: DeadTotals,
     pub(crate) unknown: BTreeSet<Offset>,
 }
 
@@ -94,6 +95,10 @@ impl Store {
                     return Err(format!("{position} was buried twice by {subscription}"));
                 }
             }
+            Write::DeadGone { subscription, position } => {
+                self.rows_mut(*subscription).dead.remove(&position.offset);
+            }
+            Write::DeadTotals { subscription, row } => self.rows_mut(*subscription).dead_totals = *row,
             Write::Unknown { subscription, position, .. } => {
                 if !self.rows_mut(*subscription).unknown.insert(position.offset) {
                     return Err(format!("{position} was parked twice by {subscription}"));
@@ -117,6 +122,7 @@ impl Store {
             holds: rows.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: rows.paused.clone(),
             channel: rows.channel.clone(),
+            dead: rows.dead_totals,
         }
     }
 

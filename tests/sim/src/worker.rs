@@ -103,7 +103,7 @@ impl Worker {
                     self.handle(bus, Input::Fetched { ticket, event })?;
                 }
                 // The call may go on; its ticket is dead.
-                Action::Cancel { .. } | Action::Paused { .. } => {}
+                Action::Cancel { .. } | Action::Paused { .. } | Action::Stuck { .. } | Action::TrimDead => {}
             }
         }
         Ok(())

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
 
 use bugle_core::admission::{Admission, Facts, Recovery, WindowSize};
 use bugle_core::event::Class;
-use bugle_core::ids::{Name, Offset, Position, Slot};
+use bugle_core::ids::{Name, Offset, Position, Slot, SubscriptionId};
 use bugle_core::ledger::Ledger;
+use bugle_core::row::DeadTotals;
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::subscription::{Machine, Recovered};
 use bugle_core::time::Timestamp;
@@ -36,6 +37,9 @@ use crate::worker::{Inbox, Worker};
 
 /// The only slot of the embedded host.
 const SLOT: Slot = Slot(0);
+/// Dead letters read at once.
+const LETTERS_PAGE: usize = 64;
+
 /// What a bus is made of.
 pub struct Parts {
     /// The opened store.
@@ -156,7 +160,25 @@ impl Inside {
             holds: rows.holds,
             paused: rows.paused,
             channel: rows.channel,
+            dead: match rows.dead {
+                Some(totals) => totals,
+                None => self.count_letters(spec.id)?,
+            },
         })
+    }
+
+    /// The totals of dead letters that a host wrote that did not keep them.
+    fn count_letters(&self, subscription: SubscriptionId) -> Result<DeadTotals, ReadError> {
+        let mut totals = DeadTotals::default();
+        let mut after = None;
+        loop {
+            let page = self.shared.store.dead(subscription, after, LETTERS_PAGE)?;
+            let Some(last) = page.last() else { return Ok(totals) };
+            after = Some(last.position);
+            for entry in &page {
+                totals.add(entry.row.state, entry.row.cost());
+            }
+        }
     }
 
     /// Starts the worker of a subscription whose rows are durable, with its machine.
@@ -168,6 +190,8 @@ impl Inside {
             subscription: spec.id,
             private: spec.redelivery,
             name: spec.name.clone(),
+            letters: tokio::sync::Mutex::default(),
+            operators: Arc::default(),
             counters: WorkerCounters::default(),
         });
         let worker = Worker::new(Arc::clone(&port), spec.plugin.clone(), Arc::clone(&self.invoke), machine);

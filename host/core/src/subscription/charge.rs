@@ -71,6 +71,7 @@ impl Machine {
             wait.successes_before = None;
         }
         wait.refusals = 0;
+        wait.revision = lease.revision;
         wait.note(lease.attempt, now, reason);
         Tried { wait, is_own_fault: charge.culprit.is_none() }
     }
@@ -80,6 +81,7 @@ impl Machine {
         let mut wait = self.wait_of(lease);
         charge_one(&mut wait.row, None);
         wait.refusals = 0;
+        wait.revision = lease.revision;
         wait.note(lease.attempt, now, reason);
         wait
     }

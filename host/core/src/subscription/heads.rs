@@ -94,6 +94,11 @@ impl Heads {
         }
     }
 
+    pub(crate) fn contains(&self, lane: LaneHash) -> bool {
+        let (part, place) = self.place(lane);
+        self.parts[part].find(place, |head| head.lane() == lane).is_some()
+    }
+
     /// Notes a later event of a lane; false if the lane is not here.
     pub(crate) fn follow(&mut self, lane: LaneHash, offset: Offset) -> bool {
         if self.len == 0 {

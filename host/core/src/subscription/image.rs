@@ -11,7 +11,7 @@ use super::Machine;
 use crate::event::Class;
 use crate::ids::Offset;
 use crate::lane::LaneState;
-use crate::row::{ChannelRow, PausedRow, WaitingRow};
+use crate::row::{ChannelRow, DeadTotals, PausedRow, WaitingRow};
 use crate::time::Timestamp;
 
 /// See the module.
@@ -25,6 +25,8 @@ pub struct Image {
     pub waiting: BTreeMap<Offset, Timestamp>,
     /// Closed lanes.
     pub holds: BTreeMap<(String, Class), Timestamp>,
+    /// Its dead letters in numbers.
+    pub dead: DeadTotals,
     /// Why it does not run.
     pub paused: Option<PausedRow>,
     /// How its channel is.
@@ -53,6 +55,7 @@ impl Machine {
             unsettled: unsettled.filter(|offset| !self.cursor.is_settled(*offset)).collect(),
             waiting,
             holds: holds.collect(),
+            dead: self.letters.totals,
             paused: self.paused.clone(),
             channel: self.flow.row(),
         }

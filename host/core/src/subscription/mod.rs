@@ -16,6 +16,7 @@ mod finish;
 mod heads;
 mod image;
 mod leases;
+mod letters;
 mod offset_set;
 mod read;
 mod spill;
@@ -32,14 +33,16 @@ use crate::cursor::Cursor;
 use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
 use crate::flow::{Flow, FlowCounts, FlowStatus};
-use crate::ids::{Offset, Position, Slot, Ticket, TopicId};
+use crate::ids::{Offset, Position, Revision, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
-use crate::row::{ChannelRow, CursorChunk, CursorRow, HoldRow, PausedRow, WaitingRow};
-use crate::spec::Subscription;
+use crate::row::{ChannelRow, CursorChunk, CursorRow, DeadTotals, HoldRow, PausedRow, WaitingRow};
+use crate::spec::{OnExhausted, Subscription};
 use crate::step::{Action, LoadNumber, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use image::Image;
 use leases::Leases;
+use letters::Letters;
+pub use letters::{DeadFacts, DecideError, Decision, Trimmed};
 use read::Reads;
 use spilled::Spilled;
 use start::{Ready, Unwanted};
@@ -95,6 +98,8 @@ pub struct Recovered {
     pub paused: Option<PausedRow>,
     /// How its channel is.
     pub channel: Option<ChannelRow>,
+    /// Its dead letters in numbers.
+    pub dead: DeadTotals,
 }
 
 impl Recovered {
@@ -108,6 +113,7 @@ impl Recovered {
             holds: Vec::new(),
             paused: None,
             channel: None,
+            dead: DeadTotals::default(),
         }
     }
 }
@@ -189,6 +195,10 @@ pub struct Status {
     pub spilled: usize,
     /// When the first of them is due; breaker and rate may hold it back longer.
     pub next_attempt: Option<Timestamp>,
+    /// Deliveries beyond their attempts that are tried on, since their policy is to block.
+    pub blocked: usize,
+    /// Dead letters in numbers.
+    pub dead: DeadTotals,
     /// Keys that have something unsettled or are held closed.
     pub lanes: usize,
     /// Offsets queued in lanes.
@@ -228,6 +238,7 @@ pub struct Machine {
     flow: Flow,
     /// The time of the latest input.
     now: Timestamp,
+    letters: Letters,
     paused: Option<PausedRow>,
     /// A write of the gathering step must be durable before anything starts.
     must_commit: bool,
@@ -263,6 +274,7 @@ impl Machine {
             staying: BTreeSet::new(),
             flow: Flow::recover(&spec.protection, Jitter::new(seed, spec.id), rows.channel),
             now: Timestamp(0),
+            letters: Letters::new(rows.dead),
             paused: rows.paused,
             must_commit: false,
             seals: 0,
@@ -306,6 +318,7 @@ impl Machine {
             Input::Reconfigure(spec) => self.reconfigure(now, spec),
         }
         self.wake(now, step);
+        self.look_after_letters(now, step);
         self.start(now, step);
         self.load_due(now, step);
         self.ask(now, step);
@@ -319,6 +332,7 @@ impl Machine {
     pub fn seal(&mut self, step: &mut Step) {
         self.cursor.seal(self.spec.id, &mut step.writes);
         self.flow.ages.forget_below(self.cursor.floor());
+        self.seal_letters(step);
         let [gathering, before] = &mut self.held_back;
         step.writes.append(before);
         before.append(gathering);
@@ -334,7 +348,7 @@ impl Machine {
         let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_special(), self.next_load()];
         // While it is paused nothing may start, and what the channel does then is found out at the resume.
         let flow = if self.paused.is_none() { self.flow.next_wakeup(Some(self.now)) } else { None };
-        alarms.into_iter().chain([flow]).flatten().min()
+        alarms.into_iter().chain([flow, self.letters.next_check()]).flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.
@@ -346,6 +360,11 @@ impl Machine {
     /// Gives a live lease more time, up to ten times its first length in all; returns how long it has from now.
     pub fn extend(&mut self, now: Timestamp, ticket: Ticket, by: Millis) -> Option<Millis> {
         self.leases.extend(now, ticket, by)
+    }
+
+    /// Tells which plugin revision a live delivery was handed to.
+    pub fn ran_on(&mut self, ticket: Ticket, revision: Revision) {
+        self.leases.ran_on(ticket, revision);
     }
 
     /// How many events of the same key are known to wait behind this delivery.
@@ -367,6 +386,8 @@ impl Machine {
             waiting: self.waits.seen_len() + self.spilled.len(),
             spilled: self.spilled.len(),
             next_attempt: [self.waits.next_retry(), self.spilled.next_retry()].into_iter().flatten().min(),
+            blocked: self.blocked(),
+            dead: self.letters.totals,
             lanes: self.lanes.busy() + self.spilled.lanes(),
             queued: self.lanes.queued(),
             overflowed: self.lanes.overflowed().len() + self.spilled.followed(),
@@ -387,6 +408,17 @@ impl Machine {
     #[must_use]
     pub fn flow_counts(&self) -> FlowCounts {
         self.flow.counts()
+    }
+
+    /// Those of them in memory.
+    fn blocked(&self) -> usize {
+        match self.spec.on_exhausted {
+            OnExhausted::Skip | OnExhausted::ParkKey => 0,
+            OnExhausted::Block => {
+                let attempts_max = self.spec.retry.attempts_max;
+                self.waits.rows().filter(|(_, row)| row.spent >= attempts_max).count()
+            }
+        }
     }
 
     fn pause(&mut self, now: Timestamp, by: String, reason: String, step: &mut Step) {

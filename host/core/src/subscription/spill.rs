@@ -67,6 +67,14 @@ impl Machine {
             || self.lanes.queued() > self.bounds.queued_max / 2
     }
 
+    /// [`Machine::spill`] with what only memory knows of the delivery.
+    pub(super) fn spill_wait(&mut self, offset: Offset, wait: &Wait, due: Timestamp) {
+        if let Some(successes) = wait.successes_before {
+            self.spilled.note_break(offset, successes);
+        }
+        self.spill(offset, wait.class, wait.lane, due);
+    }
+
     /// Lets go of a waiting delivery, whose row is on disk or in the gathering step, and of the lane it heads.
     pub(super) fn spill(&mut self, offset: Offset, class: Class, lane: Option<LaneId>, due: Timestamp) {
         if let Some(id) = lane {
@@ -91,7 +99,7 @@ impl Machine {
                 && lane.head() == Some(offset)
                 && let Some(wait) = self.waits.remove(offset)
             {
-                self.spill(offset, wait.class, Some(id), wait.row.due);
+                self.spill_wait(offset, &wait, wait.row.due);
             }
         }
     }
@@ -183,7 +191,9 @@ impl Machine {
             return;
         }
         let due = row.due;
-        self.waits.insert(offset, Wait { row, is_stored: true, is_loaded: true, ..Wait::new(lane, class) });
+        let successes_before = self.spilled.take_break(offset);
+        let wait = Wait { row, is_stored: true, is_loaded: true, successes_before, ..Wait::new(lane, class) };
+        self.waits.insert(offset, wait);
         self.waits.alarm_retry(offset, due);
         if due <= now {
             self.retry(offset);
@@ -191,7 +201,7 @@ impl Machine {
     }
 
     /// Has a lane go on whose head was settled by something else than the end of its call.
-    fn go_on_behind(&mut self, lane: Option<LaneId>) {
+    pub(super) fn go_on_behind(&mut self, lane: Option<LaneId>) {
         let Some(id) = lane else { return };
         self.lanes.pop(id);
         self.reads.is_hungry |= self.lanes.is_hungry(id);
@@ -200,7 +210,7 @@ impl Machine {
     }
 
     /// Opens the lane of a delivery that is back; its later events are behind it again, in the log.
-    fn open_again(&mut self, offset: Offset, hash: LaneHash, key: &str, class: Class) -> LaneId {
+    pub(super) fn open_again(&mut self, offset: Offset, hash: LaneHash, key: &str, class: Class) -> LaneId {
         assert!(self.lanes.find_hashed(hash).is_none(), "a blocked lane is not in memory");
         let behind = self.spilled.unblock(hash, offset.next());
         let id = self.lanes.open_hashed(hash, key, class);

@@ -20,6 +20,8 @@ use crate::time::Timestamp;
 
 /// Spilled deliveries whose attempts are given back: as many as a window of evidence can hold several times over.
 const GIVEN_BACK_MAX: usize = 4_096;
+/// Spilled deliveries on which the plugin broke: when there are more, it is not the events that are to blame.
+const BROKEN_MAX: usize = 4_096;
 /// A delivery on its way back to memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loading {
@@ -49,6 +51,8 @@ pub(crate) struct Spilled {
     /// if they had none, and are spilled when they come to the head of their lane.
     strays: BTreeMap<Offset, Timestamp>,
     given_back: BTreeMap<Offset, (u32, Culprit)>,
+    /// Successes of the subscription when the plugin broke on a delivery first.
+    broken_at: BTreeMap<Offset, u64>,
 }
 
 fn heap_of(class: Class) -> usize {
@@ -69,6 +73,7 @@ impl Spilled {
             loads_asked: 0,
             strays: BTreeMap::new(),
             given_back: BTreeMap::new(),
+            broken_at: BTreeMap::new(),
         }
     }
 
@@ -124,10 +129,34 @@ impl Spilled {
         }
     }
 
+    /// Whether a delivery is spilled.
+    pub(crate) fn contains(&self, offset: Offset) -> bool {
+        self.offsets.contains(offset) || self.is_stray(offset)
+    }
+
+    /// Whether a spilled delivery is never due.
+    pub(crate) fn is_parked(&self, offset: Offset) -> bool {
+        self.parked.contains(offset) || self.strays.get(&offset) == Some(&Timestamp::NEVER)
+    }
+
     /// Makes a delivery due that never was; its row says so too.
     pub(crate) fn unpark(&mut self, offset: Offset, class: Class, due: Timestamp) {
+        if let Some(stray) = self.strays.get_mut(&offset) {
+            *stray = due;
+            return;
+        }
         self.parked.remove(offset);
         self.due[heap_of(class)].push(due, offset);
+    }
+
+    /// Forgets a delivery that is never due: it was settled. False if it is not the head of its lane.
+    pub(crate) fn forget_parked(&mut self, offset: Offset) -> bool {
+        if self.strays.remove(&offset).is_some() {
+            return false;
+        }
+        self.parked.remove(offset);
+        self.offsets.remove(offset);
+        true
     }
 
     /// Everything below `to` was settled, whatever it waited for: it comes back at once, so that its lane goes on.
@@ -168,6 +197,11 @@ impl Spilled {
     /// Blocks a lane, with the first later event of it that was read; false if it was blocked before.
     pub(crate) fn block(&mut self, lane: LaneHash, behind: Option<Offset>) -> bool {
         self.lanes.insert(lane, behind)
+    }
+
+    /// Whether a lane is blocked.
+    pub(crate) fn is_blocked(&self, lane: LaneHash) -> bool {
+        self.lanes.contains(lane)
     }
 
     /// Notes a later event of a blocked lane; false if the lane is not blocked.
@@ -234,6 +268,18 @@ impl Spilled {
             let (given, blamed) = self.given_back.entry(offset).or_insert((0, culprit));
             (*given, *blamed) = (given.saturating_add(count), culprit);
         }
+    }
+
+    /// Remembers since when the plugin breaks on a delivery; beyond the bound it counts anew.
+    pub(crate) fn note_break(&mut self, offset: Offset, successes: u64) {
+        if self.broken_at.len() < BROKEN_MAX {
+            self.broken_at.insert(offset, successes);
+        }
+    }
+
+    /// That of a delivery that is back.
+    pub(crate) fn take_break(&mut self, offset: Offset) -> Option<u64> {
+        if self.broken_at.is_empty() { None } else { self.broken_at.remove(&offset) }
     }
 
     /// What was remembered for a delivery that is back.

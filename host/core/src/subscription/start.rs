@@ -10,8 +10,9 @@ use super::leases::{Disposal, Grant, LEASES_MAX, Purpose};
 use super::{Machine, STEPS_OUTSTANDING_MAX};
 use crate::event::Class;
 use crate::flow::{Decision, Start};
-use crate::ids::{Attempt, Offset};
+use crate::ids::{Attempt, KeyGeneration, Offset};
 use crate::lane::{LaneId, LaneState};
+use crate::row::Parking;
 use crate::spec::DegradeAction;
 use crate::step::{Action, Invocation, Step};
 use crate::time::Timestamp;
@@ -196,7 +197,7 @@ impl Machine {
         let mut fallback: Option<(u8, Class)> = None;
         for class in self.ready.order() {
             let Some(item) = self.ready.front(class) else { continue };
-            let decision = self.decide(now, class, item.offset);
+            let decision = self.weigh(now, class, item.offset);
             let rank = match decision.action {
                 DegradeAction::Send => return Some(class),
                 DegradeAction::Defer => 1,
@@ -209,7 +210,7 @@ impl Machine {
         fallback.filter(|_| self.flow.wants_probe(now)).map(|(_, class)| class)
     }
 
-    fn decide(&mut self, now: Timestamp, class: Class, offset: Offset) -> Decision {
+    fn weigh(&mut self, now: Timestamp, class: Class, offset: Offset) -> Decision {
         if self.staying.contains(&offset) {
             return Decision { action: DegradeAction::Send, rule: None };
         }
@@ -225,7 +226,7 @@ impl Machine {
             while self.unwanted.len() < FETCHES_MAX
                 && let Some(item) = self.ready.front(class)
             {
-                let decision = self.decide(now, class, item.offset);
+                let decision = self.weigh(now, class, item.offset);
                 match decision.action {
                     DegradeAction::Send | DegradeAction::Defer => break,
                     DegradeAction::Reroute(_) | DegradeAction::Drop => {
@@ -254,7 +255,8 @@ impl Machine {
         let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
         let position = self.position(offset);
         let deadline = now.after(lease);
-        let action = Action::Invoke(Invocation { ticket, position, attempt, deadline, lease, wants_fresh });
+        let letter = self.letter_of(offset);
+        let action = Action::Invoke(Invocation { ticket, position, attempt, deadline, lease, wants_fresh, letter });
         if must_wait {
             step.actions.push(action);
         } else {
@@ -274,6 +276,7 @@ impl Machine {
         let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
         let position = self.position(offset);
         let deadline = now.after(lease);
+        let letter = self.letter_of(offset);
         step.immediate.push(Action::Fetch(Invocation {
             ticket,
             position,
@@ -281,19 +284,28 @@ impl Machine {
             deadline,
             lease,
             wants_fresh: false,
+            letter,
         }));
+    }
+
+    /// The key generation of a delivery whose event is in its dead letter.
+    fn letter_of(&self, offset: Offset) -> Option<KeyGeneration> {
+        match self.waits.get(offset)?.row.parking {
+            Parking::Released { generation } => Some(generation),
+            Parking::Never | Parking::Parked => None,
+        }
     }
 
     /// A delivery's time has come. One without an attempt left (the lease of its last one lapsed, or the limit was lowered) is
     /// buried as soon as its event was fetched.
     pub(super) fn retry(&mut self, offset: Offset) {
-        let attempts_max = self.spec.retry.attempts_max;
         let Some(wait) = self.waits.get_mut(offset).filter(|wait| wait.is_pending) else {
             return;
         };
         wait.is_pending = false;
         let (class, lane, is_loaded) = (wait.class, wait.lane, wait.is_loaded);
-        if wait.is_stored && wait.row.spent >= attempts_max.max(1) {
+        let (is_stored, spent) = (wait.is_stored, wait.row.spent);
+        if is_stored && self.is_exhausted(spent) {
             self.unwanted.push_back(Unwanted { item: Item { offset, lane }, class, disposal: Disposal::Bury });
             return;
         }
@@ -310,6 +322,10 @@ impl Machine {
 
     /// Goes on with a lane whose head was settled, or that opens: its new head is ready, or waits for its time.
     pub(super) fn proceed(&mut self, id: LaneId) {
+        while self.lanes.get(id).head().is_some_and(|head| self.cursor.is_settled(head)) {
+            // Settled by a person while it was queued.
+            self.lanes.pop(id);
+        }
         let lane = self.lanes.get_mut(id);
         let Some(offset) = lane.head() else {
             lane.state = LaneState::Idle;

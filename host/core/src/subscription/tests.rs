@@ -1,5 +1,6 @@
 //! The machine, one rule at a time; `tests/machine` has the random histories.
 
+mod letters;
 mod protect;
 mod spill;
 
@@ -88,7 +89,12 @@ impl Bench {
                     self.machine.handle(self.now, Input::Fetched { ticket, event }, &mut self.step);
                     continue;
                 }
-                Action::Invoke(_) | Action::Load(_) | Action::Cancel { .. } | Action::Paused { .. } => return,
+                Action::Invoke(_)
+                | Action::Load(_)
+                | Action::Cancel { .. }
+                | Action::Paused { .. }
+                | Action::Stuck { .. }
+                | Action::TrimDead => return,
             };
             let end = (from.0 as usize + events_max as usize).min(self.log.len());
             if from.0 as usize >= end {
@@ -126,17 +132,7 @@ impl Bench {
         self.machine.seal(&mut self.step);
         let actions = std::mem::take(&mut self.step.actions);
         let writes = std::mem::take(&mut self.step.writes);
-        for write in &writes {
-            if let Write::Waiting { offset, row: Some(row), .. } = write {
-                let is_less = self.rows.get(offset).is_some_and(|before| row.spent < before.spent);
-                self.discharged += usize::from(is_less);
-            }
-            match write {
-                Write::Waiting { offset, row: Some(row), .. } => drop(self.rows.insert(*offset, row.clone())),
-                Write::Waiting { offset, row: None, .. } => drop(self.rows.remove(offset)),
-                _ => {}
-            }
-        }
+        self.keep_rows(&writes);
         for action in &actions {
             if let Action::Load(load) = action {
                 self.loads += 1;
@@ -147,14 +143,32 @@ impl Bench {
         }
         (writes, invocations(actions))
     }
+
+    fn keep_rows(&mut self, writes: &[Write]) {
+        for write in writes {
+            if let Write::Waiting { offset, row: Some(row), .. } = write {
+                let is_less = self.rows.get(offset).is_some_and(|before| row.spent < before.spent);
+                self.discharged += usize::from(is_less);
+            }
+            match write {
+                Write::Waiting { offset, row: Some(row), .. } => drop(self.rows.insert(*offset, row.clone())),
+                Write::Waiting { offset, row: None, .. } => drop(self.rows.remove(offset)),
+                _ => {}
+            }
+        }
+    }
 }
 
 fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
     let invocation = |action| match action {
         Action::Invoke(invocation) => Some(invocation),
-        Action::Read { .. } | Action::Load(_) | Action::Fetch(_) | Action::Cancel { .. } | Action::Paused { .. } => {
-            None
-        }
+        Action::Read { .. }
+        | Action::Fetch(_)
+        | Action::Load(_)
+        | Action::Cancel { .. }
+        | Action::Paused { .. }
+        | Action::Stuck { .. }
+        | Action::TrimDead => None,
     };
     actions.into_iter().filter_map(invocation).collect()
 }
@@ -272,9 +286,13 @@ fn ticket_of_a_call_fetches_nothing_and_that_of_a_fetch_ends_no_call() {
     bench.machine.handle(bench.now, Input::Tick, &mut bench.step);
     let fetches = bench.step.immediate.iter().filter_map(|action| match action {
         Action::Fetch(fetch) => Some(fetch.ticket),
-        Action::Read { .. } | Action::Invoke(_) | Action::Load(_) | Action::Cancel { .. } | Action::Paused { .. } => {
-            None
-        }
+        Action::Read { .. }
+        | Action::Invoke(_)
+        | Action::Load(_)
+        | Action::Cancel { .. }
+        | Action::Paused { .. }
+        | Action::Stuck { .. }
+        | Action::TrimDead => None,
     });
     let ticket = fetches.collect::<Vec<_>>()[0];
     bench.commit();

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use crate::event::Class;
-use crate::ids::{Attempt, Offset};
+use crate::ids::{Attempt, Offset, Revision};
 use crate::lane::LaneId;
 use crate::row::{ATTEMPT_NOTES_MAX, AttemptNote, WaitingRow};
 use crate::time::Timestamp;
@@ -33,6 +33,8 @@ pub(crate) struct Wait {
     pub(crate) refusals: u32,
     /// Successes of the subscription when the plugin broke on this delivery first, as far as this process knows.
     pub(crate) successes_before: Option<u64>,
+    /// The plugin revision of the last attempt.
+    pub(crate) revision: Option<Revision>,
     pub(crate) lane: Option<LaneId>,
     pub(crate) class: Class,
 }
@@ -48,6 +50,7 @@ impl Wait {
             rings: Timestamp::NEVER,
             refusals: 0,
             successes_before: None,
+            revision: None,
             lane,
             class,
         }

@@ -7,12 +7,12 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bugle_core::delivery::{Fault, Retry, Verdict};
 use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
-use bugle_core::ids::{Attempt, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
+use bugle_core::ids::{Attempt, KeyGeneration, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
 use bugle_core::spec::{
-    Blame, BreakerPolicy, Classes, DegradeAction, DegradeRule, Filter, Health, OnUnknown, Ordering, Protection, Rate,
-    RetryPolicy, Subscription,
+    Blame, BreakerPolicy, Classes, DeadBounds, DegradeAction, DegradeRule, Filter, Health, OnDeadFull, OnExhausted,
+    OnUnknown, Ordering, Protection, Rate, RetryPolicy, Subscription,
 };
-use bugle_core::step::{Action, Load, LoadNumber, Step, Write};
+use bugle_core::step::{Action, Invocation, Load, LoadNumber, Step, Write};
 use bugle_core::subscription::{Bounds, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 use bytes::Bytes;
@@ -33,6 +33,7 @@ pub(crate) struct Call {
     pub(crate) ticket: Ticket,
     pub(crate) offset: Offset,
     pub(crate) attempt: Attempt,
+    pub(crate) letter: Option<KeyGeneration>,
 }
 
 /// See the module.
@@ -47,7 +48,7 @@ pub(crate) struct World {
     pub(crate) disk: Disk,
     /// All writes so far.
     pub(crate) written: Disk,
-    step: Step,
+    pub(crate) step: Step,
     /// Writes of the gathering step that `written` has.
     seen: usize,
     submitted: VecDeque<Sealed>,
@@ -57,7 +58,9 @@ pub(crate) struct World {
     loads: Vec<Load>,
     /// Loads of this machine that were answered: when it is resumed it may ask for them once more.
     answered: BTreeSet<LoadNumber>,
-    fetches: Vec<(Ticket, Offset)>,
+    fetches: Vec<Call>,
+    /// The machine wants to see dead letters, after this one.
+    pub(crate) trim: Option<Option<Offset>>,
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<String>,
     pub(crate) is_paused: bool,
@@ -103,6 +106,7 @@ impl World {
             loads: Vec::new(),
             answered: BTreeSet::new(),
             fetches: Vec::new(),
+            trim: None,
             now: Timestamp(1_000),
             journal: Vec::new(),
             is_paused: false,
@@ -122,19 +126,21 @@ impl World {
 
     fn act(&mut self) -> Result<(), String> {
         match self.random.below(100) {
-            0..15 => self.publish(),
-            15..30 => self.answer_read()?,
-            30..33 => self.answer_load()?,
-            33..35 => self.answer_fetch()?,
-            35..65 => self.finish_one()?,
-            65..75 => self.seal()?,
-            75..87 => self.commit()?,
-            87..93 => self.pass_time()?,
-            93..94 => self.crash()?,
-            94..96 => self.pause_or_resume()?,
-            96..97 if self.random.chance(15) => self.probe()?,
-            96..97 => self.reconfigure()?,
-            97..98 => self.extend(),
+            0..14 => self.publish(),
+            14..28 => self.answer_read()?,
+            28..31 => self.answer_load()?,
+            31..33 => self.answer_fetch()?,
+            33..62 => self.finish_one()?,
+            62..72 => self.seal()?,
+            72..84 => self.commit()?,
+            84..90 => self.pass_time()?,
+            90..91 => self.crash()?,
+            91..93 => self.pause_or_resume()?,
+            93..94 if self.random.chance(15) => self.probe()?,
+            93..94 => self.reconfigure()?,
+            94..95 => self.extend(),
+            95..97 => self.decide_one()?,
+            97..98 => self.answer_trim()?,
             _ => self.finish_stale()?,
         }
         Ok(())
@@ -162,7 +168,7 @@ impl World {
         self.read = None;
         let events = self.log[from.0 as usize..end].to_vec();
         // A driver may leave out what the subscription does not cover.
-        let events: Vec<StoredEvent> = events.into_iter().filter(|event| event.topic == TopicId(1)).collect();
+        let events: Vec<StoredEvent> = events.into_iter().filter(|event| event.topic != TopicId(2)).collect();
         self.journal.push(format!("answer the read from {from} up to {end}"));
         self.handle(Input::Events { from, events: &events, next: Offset(end as u64) })
     }
@@ -187,16 +193,17 @@ impl World {
             return Ok(());
         }
         let index = self.random.below(self.fetches.len() as u64) as usize;
-        let (ticket, offset) = self.fetches.swap_remove(index);
+        let fetch = self.fetches.swap_remove(index);
+        let Call { ticket, offset, .. } = fetch;
         let is_there = self.random.chance(95);
         let (is_live, was_paused) = (self.machine.is_live(ticket), self.is_paused);
         self.journal.push(format!("fetched {offset} for {ticket:?}, live {is_live}: {is_there}"));
-        let event = is_there.then(|| self.log[offset.0 as usize].clone());
+        let event = is_there.then(|| self.event_of(fetch));
         self.handle(Input::Fetched { ticket, event })?;
         if is_live && !is_there && !self.is_paused {
             return Err(format!("{offset} is not in the log and nobody is told"));
         }
-        if is_there && self.is_paused != was_paused {
+        if is_there && self.is_paused != was_paused && self.spec.dead.on_full != OnDeadFull::Pause {
             return Err("an event that came paused the subscription".to_owned());
         }
         Ok(())
@@ -241,8 +248,16 @@ impl World {
             (true, Verdict::Ack) => vec![effect(call.offset)],
             (true, _) => Vec::new(),
         };
-        let event = self.log[call.offset.0 as usize].clone();
+        let event = self.event_of(call);
         self.handle(Input::Finished { ticket: call.ticket, event, verdict, writes, hold, pause })
+    }
+
+    /// The event of a delivery: as published, or as it is in the letter from which it is tried again.
+    fn event_of(&self, call: Call) -> StoredEvent {
+        match (call.letter, self.written.dead.get(&call.offset)) {
+            (Some(_), Some(letter)) => letter.event.clone(),
+            (Some(_) | None, _) => self.log[call.offset.0 as usize].clone(),
+        }
     }
 
     /// The end of a call that never was: a made-up ticket, or the right one with another's event.
@@ -292,8 +307,15 @@ impl World {
 
     fn reconfigure(&mut self) -> Result<(), String> {
         let Subscription { concurrency, retry, lease, protection, .. } = spec(&mut self.random);
-        self.journal.push(format!("reconfigure: {concurrency} at once, {retry:?}, {lease:?}, {protection:?}"));
-        self.spec = Subscription { concurrency, retry, lease, protection, ..self.spec.clone() };
+        let on_exhausted = match (self.spec.on_exhausted, self.random.chance(50)) {
+            (OnExhausted::Block, _) => OnExhausted::Block,
+            (_, true) => OnExhausted::Skip,
+            (_, false) => OnExhausted::ParkKey,
+        };
+        self.journal.push(format!(
+            "reconfigure: {concurrency} at once, {retry:?}, {lease:?}, {on_exhausted:?}, {protection:?}"
+        ));
+        self.spec = Subscription { concurrency, retry, lease, on_exhausted, protection, ..self.spec.clone() };
         let spec = self.spec.clone();
         self.handle(Input::Reconfigure(spec))
     }
@@ -321,7 +343,7 @@ impl World {
         self.check_bounds()
     }
 
-    fn take_writes(&mut self) -> Result<(), String> {
+    pub(crate) fn take_writes(&mut self) -> Result<(), String> {
         for write in &self.step.writes[self.seen..] {
             self.journal.push(format!("  writes {}", brief(write)));
             self.written.apply(write)?;
@@ -344,7 +366,8 @@ impl World {
             Action::Invoke(invocation) => {
                 self.starts += 1;
                 let offset = invocation.position.offset;
-                let call = Call { ticket: invocation.ticket, offset, attempt: invocation.attempt };
+                let Invocation { ticket, attempt, letter, .. } = invocation;
+                let call = Call { ticket, offset, attempt, letter };
                 self.check_start(call)?;
                 self.calls.push(call);
             }
@@ -356,9 +379,9 @@ impl World {
                 }
                 self.loads.push(load);
             }
-            Action::Fetch(invocation) => {
+            Action::Fetch(Invocation { ticket, attempt, position, letter, .. }) => {
                 self.reached.fetches += 1;
-                self.fetches.push((invocation.ticket, invocation.position.offset));
+                self.fetches.push(Call { ticket, offset: position.offset, attempt, letter });
             }
             // The call goes on: its end must be without effect.
             Action::Cancel { ticket } => {
@@ -366,7 +389,8 @@ impl World {
                     return Err(format!("{ticket:?} was cancelled and is live"));
                 }
             }
-            Action::Paused { .. } => {}
+            Action::TrimDead => self.trim = Some(None),
+            Action::Paused { .. } | Action::Stuck { .. } => {}
         }
         Ok(())
     }
@@ -395,6 +419,7 @@ impl World {
         let Some(sealed) = self.submitted.pop_front() else { return Ok(()) };
         for write in &sealed.writes {
             self.disk.apply(write)?;
+            self.place(write, &sealed.writes)?;
         }
         self.journal.push("commit".to_owned());
         for action in sealed.actions {
@@ -420,6 +445,7 @@ impl World {
             self.journal.push(format!("the ordering is {:?} now", self.spec.ordering));
         }
         self.fetches.clear();
+        self.trim = None;
         self.written = self.disk.clone();
         let rows = self.disk.rows();
         self.machine = Machine::recover_bounded(self.spec.clone(), Slot(0), self.seed, rows, self.bounds);
@@ -439,11 +465,16 @@ impl World {
             self.answer_read()?;
             self.answer_load()?;
             while !self.fetches.is_empty() {
-                let (ticket, offset) = self.fetches.remove(0);
-                self.handle(Input::Fetched { ticket, event: Some(self.log[offset.0 as usize].clone()) })?;
+                let fetch = self.fetches.remove(0);
+                let event = Some(self.event_of(fetch));
+                self.handle(Input::Fetched { ticket: fetch.ticket, event })?;
             }
             while let Some(call) = self.calls.pop() {
                 self.finish(call, Verdict::Ack, None, None)?;
+            }
+            self.decide_parked()?;
+            if self.is_paused {
+                self.handle(Input::Resume)?;
             }
             self.seal()?;
             self.commit()?;
@@ -481,6 +512,19 @@ fn spec(random: &mut Random) -> Subscription {
             backoff_max: Millis(50),
         },
         on_unknown: if random.chance(50) { OnUnknown::Resend } else { OnUnknown::Park },
+        on_exhausted: *random.pick(&[
+            OnExhausted::Skip,
+            OnExhausted::ParkKey,
+            OnExhausted::ParkKey,
+            OnExhausted::Block,
+        ]),
+        dead: DeadBounds {
+            letters_max: random.within(2, 40),
+            bytes_max: 1 << 20,
+            age_max: Millis(random.within(100, 1_000_000)),
+            on_full: if random.chance(80) { OnDeadFull::RemoveOldest } else { OnDeadFull::Pause },
+        },
+        redelivery: Some(TopicId(3)),
         lease: Millis(random.within(20, 200)),
         protection: protection(random),
         ..Subscription::new(SubscriptionId(1), "mail", "mail", vec![TopicId(1)])
@@ -507,7 +551,7 @@ fn protection(random: &mut Random) -> Protection {
 }
 
 fn rule(random: &mut Random) -> DegradeRule {
-    let actions = [DegradeAction::Send, DegradeAction::Defer, DegradeAction::Reroute(TopicId(3)), DegradeAction::Drop];
+    let actions = [DegradeAction::Send, DegradeAction::Defer, DegradeAction::Reroute(TopicId(4)), DegradeAction::Drop];
     let healths = [None, Some(Health::Sick), Some(Health::Sick), Some(Health::Healthy)];
     DegradeRule {
         classes: Classes::of(&[*random.pick(&CLASSES), *random.pick(&CLASSES)]),
@@ -534,7 +578,7 @@ fn bounds(random: &mut Random) -> Bounds {
     }
 }
 
-fn event(offset: Offset, topic: TopicId, kind: &str, key: &str, class: Class) -> StoredEvent {
+pub(crate) fn event(offset: Offset, topic: TopicId, kind: &str, key: &str, class: Class) -> StoredEvent {
     let text = format!("{offset}/{kind}/{key}");
     let span = |part: &str, start: usize| Span { start: start as u32, len: part.len() as u32 };
     let id = offset.to_string();

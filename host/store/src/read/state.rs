@@ -6,7 +6,9 @@
 
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, SubscriptionId};
-use bugle_core::row::{ChannelRow, ClaimRow, CursorChunk, CursorRow, HoldRow, KvRow, PausedRow, WaitingRow};
+use bugle_core::row::{
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadTotals, HoldRow, KvRow, PausedRow, WaitingRow,
+};
 use bugle_core::step::CatalogKind;
 
 use super::{ReadError, damaged};
@@ -28,6 +30,8 @@ pub struct SubscriptionRows {
     pub paused: Option<PausedRow>,
     /// Breaker and degrade rules of its channel.
     pub channel: Option<ChannelRow>,
+    /// Its dead letters in numbers; absent if an older host wrote the last of them.
+    pub dead: Option<DeadTotals>,
 }
 
 /// A key and its row.
@@ -41,6 +45,7 @@ impl Store {
         let mut rows = SubscriptionRows {
             paused: self.row(Family::Lane, &keys::paused(subscription))?,
             channel: self.row(Family::Lane, &keys::channel(subscription))?,
+            dead: self.row(Family::Dead, &keys::dead_totals(subscription))?,
             ..SubscriptionRows::default()
         };
         for class in CLASSES {
