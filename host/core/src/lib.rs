@@ -23,6 +23,7 @@ pub mod ids;
 pub mod import;
 mod lane;
 pub mod ledger;
+pub mod origin;
 pub mod publish;
 pub mod row;
 pub mod seeded;

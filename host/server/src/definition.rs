@@ -6,12 +6,14 @@
 //! Invariant: [`Definition::check`] accepted whatever reaches the catalog.
 
 mod filter;
+mod given_up;
 mod grants;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use bugle_core::ids::{Position, SubscriptionId, TopicId};
+use bugle_core::origin::PRIVATE_PREFIX;
 use bugle_core::spec;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,7 @@ use crate::name::{self, NameError};
 use crate::quantity::{Duration, Size};
 
 pub use filter::FilterSpec;
+pub use given_up::{DeadLettersSpec, OnDeadFullSpec, OnExhaustedSpec};
 pub use grants::{Grants, SecretSource};
 
 /// A subscription: topics, filter, plugin, policy, settings and grants.
@@ -47,6 +50,12 @@ pub struct Definition {
     /// When failed attempts are repeated and when they end.
     #[serde(default)]
     pub retry: RetrySpec,
+    /// What happens to a delivery that used up its attempts: `skip` (default), `block` or `park-key`.
+    #[serde(default)]
+    pub on_exhausted: OnExhaustedSpec,
+    /// Bounds of its dead letters.
+    #[serde(default)]
+    pub dead_letters: DeadLettersSpec,
     /// What to do about effects that may have happened: `resend` with the same idempotency key, `ask` the provider first, or
     /// `park` for a person. Default: what the plugin's manifest says, else `resend`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -248,6 +257,11 @@ impl Definition {
         }
         let refuse =
             |field: &'static str, problem: String| DefinitionError::Field { name: self.name.clone(), field, problem };
+        if let Some(private) = self.topics.iter().find(|topic| topic.starts_with(PRIVATE_PREFIX)) {
+            let problem =
+                format!("names `{private}`, the private topic of a subscription, which no other one can cover");
+            return Err(refuse("topics", problem));
+        }
         if self.topics.is_empty() {
             return Err(refuse("topics", "is empty; name at least one topic".to_owned()));
         }
@@ -266,6 +280,7 @@ impl Definition {
         if self.lease < Duration::from_secs(1) || self.lease > LEASE_MAX {
             return Err(refuse("lease", format!("must be from 1s to {LEASE_MAX}")));
         }
+        self.dead_letters.check().map_err(|(field, problem)| refuse(field, problem))?;
         self.filter.as_ref().map_or(Ok(()), FilterSpec::check).map_err(|problem| refuse("filter", problem))?;
         self.grants.check().map_err(|(field, problem)| refuse(field, problem))
     }
@@ -289,6 +304,8 @@ impl Definition {
                 Some(UncertainSpec::Park) => spec::OnUnknown::Park,
                 Some(UncertainSpec::Resend | UncertainSpec::Ask) | None => spec::OnUnknown::Resend,
             },
+            on_exhausted: self.on_exhausted.to_core(),
+            dead: self.dead_letters.to_core(),
             lease: self.lease.0,
             ..spec::Subscription::new(id, &self.name, &self.plugin, topics)
         }

@@ -52,6 +52,8 @@ kinds! {
     Paused = b"pa",
     /// Subscription, slot, offset: dead letter.
     Dead = b"de",
+    /// Subscription: its dead letters in numbers.
+    DeadTotals = b"dt",
     /// Subscription, slot, offset: parked for a decision.
     Unknown = b"un",
     /// Scope, key: dedup claim.
@@ -213,6 +215,10 @@ pub(crate) fn hold(subscription: SubscriptionId, class: Class, key: &str) -> Key
 
 pub(crate) fn paused(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::Paused, subscription)
+}
+
+pub(crate) fn dead_totals(subscription: SubscriptionId) -> Key {
+    of_subscription(Kind::DeadTotals, subscription)
 }
 
 /// All dead letters or all parked deliveries of a subscription.

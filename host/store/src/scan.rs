@@ -7,7 +7,8 @@
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, UnknownRow, WaitingRow,
+    ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, UnknownRow,
+    WaitingRow,
 };
 use rocksdb::{IteratorMode, ReadOptions};
 
@@ -58,6 +59,10 @@ pub enum ScannedRow {
         subscription: SubscriptionId,
         position: Position,
         row: DeadRow,
+    },
+    DeadTotals {
+        subscription: SubscriptionId,
+        row: DeadTotals,
     },
     Unknown {
         subscription: SubscriptionId,
@@ -145,9 +150,14 @@ fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
     let kind = Kind::of(key).ok_or(Damaged("unknown kind")).map_err(damaged(key))?;
     let row = match kind {
         Kind::Record => return record_entry(key, value).map(ScannedRow::Record),
-        Kind::Cursor | Kind::Chunk | Kind::Waiting | Kind::Hold | Kind::Paused | Kind::Dead | Kind::Unknown => {
-            of_subscription(kind, key, value)
-        }
+        Kind::Cursor
+        | Kind::Chunk
+        | Kind::Waiting
+        | Kind::Hold
+        | Kind::Paused
+        | Kind::Dead
+        | Kind::DeadTotals
+        | Kind::Unknown => of_subscription(kind, key, value),
         Kind::Event | Kind::Sequence | Kind::Claim | Kind::Kv | Kind::Catalog | Kind::IdBlock | Kind::IdChunk => {
             of_slot(kind, key, value)
         }
@@ -165,6 +175,9 @@ fn of_subscription(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, D
     let subscription = fields.subscription().ok_or(KEY)?;
     if kind == Kind::Paused {
         return Ok(ScannedRow::Paused { subscription, row: PausedRow::decode(value)? });
+    }
+    if kind == Kind::DeadTotals {
+        return Ok(ScannedRow::DeadTotals { subscription, row: DeadTotals::decode(value)? });
     }
     if matches!(kind, Kind::Dead | Kind::Unknown) {
         let position = fields.position().ok_or(KEY)?;

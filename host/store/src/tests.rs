@@ -91,7 +91,7 @@ fn a_deleted_row_is_gone() {
                 | ScannedRow::Event(_)
                 | ScannedRow::Sequence { .. }
                 | ScannedRow::Cursor { .. }
-                | ScannedRow::Dead { .. }
+                | ScannedRow::DeadTotals { .. }
                 | ScannedRow::Unknown { .. }
                 | ScannedRow::Record(_)
         )

@@ -4,5 +4,7 @@
 mod deliver;
 mod effects;
 mod hand_over;
+mod letters;
+mod private;
 mod reopen;
 mod support;

@@ -9,7 +9,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
-use super::{dump, gate, kv, lookups, metrics, plugins, status, subscriptions, tail, topics};
+use super::{dead, dump, gate, kv, lookups, metrics, plugins, status, subscriptions, tail, topics};
 use crate::host::Host;
 
 /// Who may call a route. One token stands for all rights today; the distinction is what finer ones will be made of.
@@ -60,7 +60,14 @@ fn table() -> Vec<Route> {
         route("PUT", COMPONENT_PATH, Change, put(plugins::deploy).layer(component)),
         route("GET", COMPONENT_PATH, Read, get(plugins::show)),
         route("GET", "/v1/records", Read, get(lookups::records)),
-        route("GET", "/v1/dead", Read, get(lookups::dead)),
+        route("GET", "/v1/dead", Read, get(dead::list)),
+        route("GET", "/v1/dead/{subscription}/{position}", Read, get(dead::show)),
+        route("PUT", "/v1/dead/{subscription}/{position}", Change, put(dead::edit)),
+        route("POST", "/v1/dead/replay/plan", Read, post(dead::plan)),
+        route("POST", "/v1/dead/replay", Change, post(dead::replay)),
+        route("POST", "/v1/dead/dismiss", Change, post(dead::dismiss)),
+        route("POST", "/v1/dead/purge", Change, post(dead::purge)),
+        route("GET", "/v1/audit", Read, get(dead::audit)),
         route("GET", "/v1/kv/{store}", Read, get(kv::scan)),
         route("GET", "/v1/kv/{store}/{*key}", Read, get(kv::read)),
         route("PUT", "/v1/kv/{store}/{*key}", Change, put(kv::write)),
