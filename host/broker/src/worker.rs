@@ -9,6 +9,7 @@
 
 mod inbox;
 mod letters;
+mod load;
 mod payloads;
 mod read;
 mod settle;
@@ -22,7 +23,7 @@ use bugle_core::delivery::Delivery;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Ticket};
 use bugle_core::origin::Origin;
-use bugle_core::step::{Action, Invocation, Step};
+use bugle_core::step::{Action, Invocation, Load, Step};
 use bugle_core::subscription::{Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::Timestamp;
 use tokio::sync::oneshot;
@@ -69,6 +70,8 @@ pub(crate) struct Worker {
     fetching: HashMap<Ticket, Wanted>,
     /// Those of them that were not asked for yet.
     unfetched: Vec<Invocation>,
+    /// Waiting deliveries to bring back from the store at the end of this round.
+    unloaded: Vec<Load>,
     /// Calls to hand over at the end of this round.
     calls: Vec<Call>,
     /// Calls handed over that have not ended.
@@ -76,6 +79,8 @@ pub(crate) struct Worker {
     /// Somebody waits for the last call to end; no call is started any more.
     draining: Option<Vec<oneshot::Sender<()>>>,
     is_stopping: bool,
+    /// The breaker is open, as far as people were told.
+    is_sick: bool,
     alarm: Alarm,
     /// Reads of the store under way; dropped with the worker.
     tasks: JoinSet<()>,
@@ -100,6 +105,7 @@ impl Worker {
     pub(crate) fn new(port: Arc<Port>, plugin: Name, invoke: Arc<dyn Invoke>, machine: Machine) -> Worker {
         Worker {
             now: port.shared.clock.now(),
+            payloads: Payloads::new(machine.prefetch_bytes()),
             port,
             plugin,
             invoke,
@@ -112,15 +118,16 @@ impl Worker {
             submitted: VecDeque::new(),
             completed: 0,
             buried: 0,
-            payloads: Payloads::default(),
             reading: Reading::Idle,
             paging: None,
             fetching: HashMap::new(),
             unfetched: Vec::new(),
+            unloaded: Vec::new(),
             calls: Vec::new(),
             calls_out: 0,
             draining: None,
             is_stopping: false,
+            is_sick: false,
             alarm: Alarm::default(),
             tasks: JoinSet::new(),
         }
@@ -141,7 +148,9 @@ impl Worker {
             self.submit();
             self.run_immediate();
             self.fetch_all();
+            self.load_all();
             self.hand_over();
+            self.port.counters.flow.set(self.machine.flow_counts());
             self.answer_drain();
             if self.is_stopping {
                 return;
@@ -178,6 +187,7 @@ impl Worker {
         match action {
             Action::Read { from, events_max } => self.read(from, events_max as usize),
             Action::Invoke(invocation) => self.start(invocation, Wanted::Call),
+            Action::Load(load) => self.unloaded.push(load),
             Action::Fetch(invocation) => self.start(invocation, Wanted::Event),
             Action::Cancel { ticket } => {
                 self.fetching.remove(&ticket);
@@ -226,6 +236,7 @@ impl Worker {
             attempt: invocation.attempt,
             idempotency_key,
             deadline: invocation.deadline,
+            wants_fresh: invocation.wants_fresh,
         };
         self.port.counters.attempts.add(1);
         self.calls_out += 1;

@@ -2,12 +2,18 @@
 //!
 //! Parsing from files and JSON is the server's; this is the checked result.
 
+mod protect;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::event::{Event, StoredEvent};
 use crate::ids::{Name, SubscriptionId, TopicId};
 use crate::time::Millis;
+pub use protect::{
+    Blame, BreakerPolicy, Classes, DEGRADE_RULES_MAX, DegradeAction, DegradeRule, Health, Protection, RATE_PER_MAX,
+    Rate,
+};
 
 /// A topic: a named log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,6 +204,13 @@ pub struct Subscription {
     pub dead: DeadBounds,
     /// How long an attempt may hold a delivery. Default 60 s; the wall limit of the call is shorter.
     pub lease: Millis,
+    /// Attribute that names what an event is about, for records that the host writes. Default:
+    /// `businesskey`.
+    pub business_key: Option<Name>,
+    /// Rate, blame, breaker and degrade policy.
+    pub protection: Protection,
+    /// Bytes of events read ahead of the deliveries, beyond the host's own memory of the newest. Default 4 MiB.
+    pub prefetch_bytes: u64,
 }
 
 impl Subscription {
@@ -218,6 +231,9 @@ impl Subscription {
             on_exhausted: OnExhausted::default(),
             dead: DeadBounds::default(),
             lease: Millis::from_secs(60),
+            business_key: None,
+            protection: Protection::standard(),
+            prefetch_bytes: 4 << 20,
         }
     }
 

@@ -9,6 +9,7 @@ mod audit;
 mod dead;
 mod lookups;
 mod plugins;
+mod policy;
 mod status;
 mod subscriptions;
 mod topics;
@@ -32,8 +33,9 @@ use crate::wiring::PluginCall;
 
 pub use dead::{DeadError, ReplayJob};
 pub use plugins::DeployError;
+pub use policy::SimulateError;
 pub use status::resident_bytes;
-pub use subscriptions::ApplyError;
+pub use subscriptions::{ApplyError, RemoveError};
 
 /// What a host is made of.
 pub struct Parts {

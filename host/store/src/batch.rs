@@ -99,6 +99,9 @@ impl<'s> Batch<'s> {
             Write::Paused { subscription, row } => {
                 self.set(Family::Lane, keys::paused(*subscription).as_ref(), row.as_ref());
             }
+            Write::Channel { subscription, row } => {
+                self.set(Family::Lane, keys::channel(*subscription).as_ref(), row.as_ref());
+            }
             Write::Dead { subscription, position, row } => {
                 self.put(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref(), row);
             }

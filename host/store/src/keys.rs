@@ -50,6 +50,8 @@ kinds! {
     Hold = b"ho",
     /// Subscription: pause mark.
     Paused = b"pa",
+    /// Subscription: breaker and degrade rules of its channel.
+    Channel = b"cn",
     /// Subscription, slot, offset: dead letter.
     Dead = b"de",
     /// Subscription: its dead letters in numbers.
@@ -215,6 +217,10 @@ pub(crate) fn hold(subscription: SubscriptionId, class: Class, key: &str) -> Key
 
 pub(crate) fn paused(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::Paused, subscription)
+}
+
+pub(crate) fn channel(subscription: SubscriptionId) -> Key {
+    of_subscription(Kind::Channel, subscription)
 }
 
 pub(crate) fn dead_totals(subscription: SubscriptionId) -> Key {

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{BootId, Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    CHUNK_OFFSETS, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, KvRow, PausedRow,
-    WaitingRow,
+    CHUNK_OFFSETS, ChannelRow, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, KvRow,
+    PausedRow, WaitingRow,
 };
 use bugle_core::step::Write;
 use bugle_core::subscription::Recovered;
@@ -24,6 +24,7 @@ pub(crate) struct Rows {
     waiting: BTreeMap<Offset, WaitingRow>,
     holds: BTreeMap<(String, Class), HoldRow>,
     paused: Option<PausedRow>,
+    channel: Option<ChannelRow>,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
     dead_totals: DeadTotals,
     pub(crate) unknown: BTreeSet<Offset>,
@@ -88,6 +89,7 @@ impl Store {
                 put(&mut self.rows_mut(*subscription).holds, (key.clone(), *class), *row);
             }
             Write::Paused { subscription, row } => self.rows_mut(*subscription).paused = row.clone(),
+            Write::Channel { subscription, row } => self.rows_mut(*subscription).channel = row.clone(),
             Write::Dead { subscription, position, row } => {
                 if self.rows_mut(*subscription).dead.insert(position.offset, row.clone()).is_some() {
                     return Err(format!("{position} was buried twice by {subscription}"));
@@ -119,8 +121,13 @@ impl Store {
             waiting: rows.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
             holds: rows.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: rows.paused.clone(),
+            channel: rows.channel.clone(),
             dead: rows.dead_totals,
         }
+    }
+
+    pub(crate) fn waiting(&self, subscription: SubscriptionId, offset: Offset) -> Option<WaitingRow> {
+        self.rows.get(&subscription)?.waiting.get(&offset).cloned()
     }
 
     pub(crate) fn claim(&self, scope: &str, key: &str) -> Option<ClaimRow> {

@@ -7,4 +7,5 @@ mod hand_over;
 mod letters;
 mod private;
 mod reopen;
+mod spill;
 mod support;

@@ -5,9 +5,10 @@ use bugle_core::ids::{
     Attempt, KeyGeneration, Offset, Position, ProducerEpoch, Revision, Sequence, Slot, StreamId, SubscriptionId,
     TopicId,
 };
+use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
-    AttemptNote, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals, HoldRow, IdBlockRow,
-    IdEntry, KvRow, Parking, PausedRow, RecordRow, RecordStatus, UnknownRow, WaitingRow,
+    AttemptNote, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals,
+    HoldRow, IdBlockRow, IdEntry, KvRow, OpenRow, Parking, PausedRow, RecordRow, RecordStatus, UnknownRow, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
@@ -56,12 +57,20 @@ pub(super) fn chunk() -> CursorChunk {
 }
 
 pub(super) fn waiting() -> WaitingRow {
-    WaitingRow { parking: Parking::Released { generation: KeyGeneration(1) }, ..old_waiting() }
+    WaitingRow {
+        channel: 3,
+        plugin: 1,
+        broke: 1,
+        class: Class::Low,
+        lane: LaneMark::Keyed(LaneHash(0x0102_0304_0506_0708)),
+        parking: Parking::Released { generation: KeyGeneration(1) },
+        ..old_waiting()
+    }
 }
 
 /// As an older host wrote it.
 pub(super) fn old_waiting() -> WaitingRow {
-    WaitingRow { spent: 2, due: Timestamp(99), parking: Parking::Never, notes: notes() }
+    WaitingRow { spent: 2, due: Timestamp(99), notes: notes(), ..WaitingRow::default() }
 }
 
 pub(super) fn hold() -> HoldRow {
@@ -72,6 +81,16 @@ pub(super) fn paused() -> PausedRow {
     PausedRow { by: "plugin".to_owned(), reason: "gone".to_owned(), at: Timestamp(4) }
 }
 
+pub(super) fn channel() -> ChannelRow {
+    let open = OpenRow {
+        culprit: Culprit::Plugin,
+        until: Timestamp(70),
+        since: Timestamp(60),
+        reason: "it trapped".to_owned(),
+    };
+    ChannelRow { open: Some(open), times: 2, since: Timestamp(60), counting: 5 }
+}
+
 pub(super) fn dead() -> DeadRow {
     DeadRow {
         state: DeadState::Replayed,
@@ -79,6 +98,8 @@ pub(super) fn dead() -> DeadRow {
         decided: Some(Timestamp(8)),
         generation: KeyGeneration(2),
         revision: Some(Revision([7; 32])),
+        channel: 2,
+        plugin: 1,
         ..old_dead()
     }
 }
@@ -99,6 +120,8 @@ pub(super) fn old_dead() -> DeadRow {
         cause: "rejected".to_owned(),
         reason: "no such user".to_owned(),
         attempts: 3,
+        channel: 0,
+        plugin: 0,
         notes: notes(),
         at: Timestamp(7),
     }
@@ -164,6 +187,7 @@ pub(super) fn every_write() -> Vec<Write> {
         Write::IdChunk { block: 4, chunk: 0, first: Offset(1), ids: ids() },
         Write::IdBlock { block: 4, row: Some(id_block()) },
         Write::Paused { subscription, row: Some(paused()) },
+        Write::Channel { subscription, row: Some(channel()) },
     ]
 }
 
@@ -181,5 +205,6 @@ pub(super) fn every_delete() -> Vec<Write> {
         Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: None },
         Write::IdBlock { block: 4, row: None },
         Write::Paused { subscription, row: None },
+        Write::Channel { subscription, row: None },
     ]
 }
