@@ -242,6 +242,8 @@ async fn letters_of_a_host_that_kept_no_numbers_are_counted_at_the_start() {
         cause: "rejected".to_owned(),
         reason: "no".to_owned(),
         attempts: 1,
+        channel: 0,
+        plugin: 0,
         notes: Vec::new(),
         at: Timestamp(1),
     };
