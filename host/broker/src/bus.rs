@@ -6,6 +6,7 @@
 //! Knows nothing of frames, HTTP, WebAssembly or the form of catalog rows; those are the server's.
 
 mod count;
+mod explain;
 mod kv;
 mod look;
 mod producers;
@@ -37,6 +38,7 @@ use crate::shared::Shared;
 use crate::upkeep::Upkeep;
 
 pub use count::Count;
+pub use explain::{Ending, Explanation};
 pub use kv::{KvSwap, KvWriteError};
 pub use recover::{Parts, StartError};
 pub use status::{SubscriptionStatus, Throughput};

@@ -28,8 +28,8 @@ mod upkeep;
 mod worker;
 
 pub use bus::{
-    Applied, ApplySubscription, Bus, Count, CreateTopicError, Definition, KvSwap, KvWriteError, Options, Parts,
-    StartAt, StartError, SubscriptionError, SubscriptionStatus, Throughput,
+    Applied, ApplySubscription, Bus, Count, CreateTopicError, Definition, Ending, Explanation, KvSwap, KvWriteError,
+    Options, Parts, StartAt, StartError, SubscriptionError, SubscriptionStatus, Throughput,
 };
 pub use call::Call;
 pub use counters::{CommitCounters, Counter};

@@ -83,6 +83,11 @@ impl Lane {
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }
+
+    /// How many of the lane come before an offset that is queued in it.
+    pub(crate) fn place_of(&self, offset: Offset) -> Option<usize> {
+        self.queue.binary_search(&offset).ok()
+    }
 }
 
 /// What became of an offset that joined a lane.

@@ -6,6 +6,7 @@
 //! Invariant: only what the table calls open is answered without the token, and nothing to a foreign `Host` header.
 
 mod dump;
+mod explain;
 mod failure;
 mod gate;
 mod kv;

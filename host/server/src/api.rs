@@ -3,11 +3,15 @@
 //! Additive changes only: a field may be added, none is renamed or removed. Positions, revisions and times are text, so that no
 //! client has to know how they are made. Knows nothing of HTTP.
 
+mod explain;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::definition::Definition;
+
+pub use explain::{EventHead, ExplainView, ExplanationView};
 
 /// Every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

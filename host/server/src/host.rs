@@ -5,6 +5,7 @@
 //!
 //! Invariant: what `definitions` and `plugins` hold is durable, and one change at a time is made.
 
+mod explain;
 mod lookups;
 mod plugins;
 mod status;
@@ -28,6 +29,7 @@ use crate::tally::Tally;
 use crate::token::Token;
 use crate::wiring::PluginCall;
 
+pub use explain::{ExplainError, Wanted};
 pub use plugins::DeployError;
 pub use status::resident_bytes;
 pub use subscriptions::ApplyError;

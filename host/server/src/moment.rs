@@ -2,7 +2,7 @@
 //!
 //! The calendar is the one of the wire crate, so that a time looks the same everywhere.
 
-use bugle_core::time::Timestamp;
+use bugle_core::time::{Millis, Timestamp};
 
 /// A time as text; one beyond the calendar is told in milliseconds.
 #[must_use]
@@ -13,9 +13,37 @@ pub fn text(at: Timestamp) -> String {
         .map_or_else(|| format!("{} ms", at.0), |time| time.to_string())
 }
 
+/// A span of time in its two largest units, for people: `350 ms`, `6 s`, `5 min 3 s`, `2 h`, `3 d 4 h`.
+#[must_use]
+pub fn span(span: Millis) -> String {
+    const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
+    let seconds = span.0 / 1000;
+    if seconds == 0 {
+        return format!("{} ms", span.0);
+    }
+    let largest = UNITS.iter().position(|(_, unit)| seconds >= *unit).unwrap_or_default();
+    let mut left = seconds;
+    let mut parts = Vec::new();
+    for (name, unit) in UNITS.iter().skip(largest).take(2) {
+        let count = left / unit;
+        left %= unit;
+        if count > 0 {
+            parts.push(format!("{count} {name}"));
+        }
+    }
+    parts.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
-    use bugle_core::time::Timestamp;
+    use bugle_core::time::{Millis, Timestamp};
+
+    #[test]
+    fn a_span_has_at_most_two_units() {
+        let told = |ms| super::span(Millis(ms));
+        assert_eq!([told(0), told(999), told(6_345), told(60_000)], ["0 ms", "999 ms", "6 s", "1 min"]);
+        assert_eq!([told(303_000), told(7_261_000), told(273_600_000)], ["5 min 3 s", "2 h 1 min", "3 d 4 h"]);
+    }
 
     #[test]
     fn a_time_is_rfc_3339() {

@@ -62,6 +62,12 @@ impl Bus {
         Ok(self.inside.shared.blocking.run(read).await?)
     }
 
+    /// The first offset that is still in the log.
+    #[must_use]
+    pub fn floor(&self) -> Offset {
+        self.inside.shared.store.floor()
+    }
+
     /// The offset after the last committed event.
     #[must_use]
     pub fn end(&self) -> Offset {

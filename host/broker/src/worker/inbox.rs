@@ -14,7 +14,7 @@ use bugle_core::event::StoredEvent;
 use bugle_core::ids::{ClaimId, Offset, Ticket, TopicId};
 use bugle_core::spec;
 use bugle_core::step::Write;
-use bugle_core::subscription::Status;
+use bugle_core::subscription::{Answer, Question, Status};
 use bugle_core::time::Millis;
 use tokio::sync::{Notify, oneshot};
 
@@ -85,6 +85,8 @@ pub(crate) enum Message {
     /// With rows of the same batch, such as the audit row.
     Operator(Operator, Vec<Write>, oneshot::Sender<()>),
     Status(oneshot::Sender<Status>),
+    /// Why something does not move.
+    Explain(Box<Question>, oneshot::Sender<Box<Answer>>),
     /// Start no more calls; answer when none is in flight and everything is committed.
     Drain(oneshot::Sender<()>),
     /// End now.

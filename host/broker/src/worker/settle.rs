@@ -40,6 +40,9 @@ impl Worker {
                 Message::Status(reply) => {
                     let _ = reply.send(self.machine.status());
                 }
+                Message::Explain(question, reply) => {
+                    let _ = reply.send(Box::new(self.machine.explain(&question)));
+                }
                 Message::Drain(reply) => self.draining.get_or_insert_default().push(reply),
                 Message::Stop => self.is_stopping = true,
             }

@@ -30,8 +30,16 @@ pub(crate) struct Lease {
     pub(crate) lane: Option<LaneId>,
     pub(crate) class: Class,
     pub(crate) attempt: Attempt,
+    pub(crate) since: Timestamp,
     until: Timestamp,
     until_max: Timestamp,
+}
+
+impl Lease {
+    /// It runs out then.
+    pub(crate) fn until(&self) -> Timestamp {
+        self.until
+    }
 }
 
 /// What a lease is for.
@@ -92,6 +100,7 @@ impl Leases {
             lane: grant.lane,
             class: grant.class,
             attempt: grant.attempt,
+            since: now,
             until,
             until_max: now.after(Millis(lease.0.saturating_mul(LEASES_IN_ALL_MAX))),
         });
@@ -105,6 +114,11 @@ impl Leases {
     /// The lease of a live ticket.
     pub(crate) fn get(&self, ticket: Ticket) -> Option<&Lease> {
         self.slots.get(self.index(ticket))?.as_ref().filter(|lease| lease.ticket == ticket)
+    }
+
+    /// The lease of a delivery. A walk: for people, not for each event.
+    pub(crate) fn of(&self, offset: Offset) -> Option<&Lease> {
+        self.slots.iter().flatten().find(|lease| lease.offset == offset)
     }
 
     /// Ends the lease of a live ticket.

@@ -8,6 +8,7 @@
 //! Invariant: what is settled is never delivered again; per key one delivery at a time and in order; and recovering from all
 //! rows written so far gives the same unsettled deliveries with the same attempts spent.
 
+mod explain;
 mod finish;
 mod image;
 mod leases;
@@ -29,6 +30,7 @@ use crate::row::{CursorChunk, CursorRow, HoldRow, PausedRow, WaitingRow};
 use crate::spec::Subscription;
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
+pub use explain::{Answer, Bound, Explained, Gate, LaneExplained, Question, Standing};
 pub use image::Image;
 use leases::Leases;
 use read::Reads;

@@ -55,6 +55,18 @@ impl Ready {
         self.queue(class).push_front(item);
     }
 
+    /// How many start before this one: those before it in its class and all of the more urgent classes.
+    pub(crate) fn ahead_of(&self, offset: Offset) -> Option<usize> {
+        let mut ahead = 0;
+        for queue in [&self.critical, &self.normal, &self.low] {
+            if let Some(place) = queue.iter().position(|item| item.offset == offset) {
+                return Some(ahead + place);
+            }
+            ahead += queue.len();
+        }
+        None
+    }
+
     fn pop(&mut self) -> Option<(Class, Item)> {
         let is_low_due = self.since_low >= OTHERS_PER_LOW && !self.low.is_empty();
         let order = if is_low_due {

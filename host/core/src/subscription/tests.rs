@@ -1,5 +1,7 @@
 //! The machine, one rule at a time; `tests/machine` has the random histories.
 
+mod explain;
+
 use std::string::{String, ToString};
 use std::vec::Vec;
 use std::{format, vec};

@@ -135,6 +135,17 @@ impl Waits {
         if self.unseen.is_empty() { None } else { self.unseen.remove(&offset) }
     }
 
+    /// The row of an event that was not read since the restart.
+    pub(crate) fn unseen_row(&self, offset: Offset) -> Option<&WaitingRow> {
+        self.unseen.get(&offset)
+    }
+
+    /// When the delivery's alarm rings. A walk: for people, not for each event.
+    pub(crate) fn alarm_of(&self, offset: Offset) -> Option<Timestamp> {
+        let is_it = |Reverse((_, due)): &&Reverse<(Timestamp, Due)>| *due == Due::Retry(offset);
+        self.alarms.iter().filter(is_it).map(|Reverse((at, _))| *at).max()
+    }
+
     pub(crate) fn put_unseen(&mut self, offset: Offset, row: WaitingRow) {
         self.unseen.insert(offset, row);
     }

@@ -10,7 +10,7 @@ use bugle_broker::{CreateTopicError, KvWriteError, ReadError, Stopped, Subscript
 use bugle_core::code::Code;
 
 use crate::api;
-use crate::host::{ApplyError, DeployError};
+use crate::host::{ApplyError, DeployError, ExplainError};
 
 /// A refusal.
 #[derive(Debug)]
@@ -120,6 +120,15 @@ impl From<ApplyError> for Failure {
             ApplyError::Bus(error) => error.into(),
             ApplyError::Read(error) => error.into(),
             error => Failure::new(error.code(), chain(&error)),
+        }
+    }
+}
+
+impl From<ExplainError> for Failure {
+    fn from(error: ExplainError) -> Failure {
+        match error {
+            ExplainError::Read(error) => error.into(),
+            error => Failure::new(error.code(), error.to_string()),
         }
     }
 }
