@@ -127,7 +127,7 @@ impl Driver {
         match action {
             Action::Read { from, events_max } => self.read = Some((from, events_max)),
             Action::Invoke(invocation) => self.calls.push((invocation.ticket, invocation.position.offset)),
-            Action::Cancel { .. } | Action::Paused { .. } => {}
+            Action::Cancel { .. } | Action::Paused { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {}
         }
     }
 

@@ -122,6 +122,33 @@ pub enum OnUnknown {
     Park,
 }
 
+/// How much a subscription may leave unsettled. One that stands still would otherwise fill the disk for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BacklogCap {
+    /// Unsettled events. Default 10 million.
+    pub events_max: u64,
+    /// Bytes of log from the oldest unsettled event on. Default 16 GiB.
+    pub bytes_max: u64,
+    /// What happens beyond.
+    pub policy: BacklogPolicy,
+}
+
+impl Default for BacklogCap {
+    fn default() -> Self {
+        BacklogCap { events_max: 10_000_000, bytes_max: 16 << 30, policy: BacklogPolicy::default() }
+    }
+}
+
+/// What happens to a backlog over its cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BacklogPolicy {
+    /// The oldest unsettled events expire, with a row that says which.
+    #[default]
+    ExpireOldest,
+    /// Publishing to the subscription's topics is refused until it has worked some of it off.
+    RefusePublish,
+}
+
 /// A subscription: topics + filter + plugin + policy. Its cursor lives in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
@@ -145,6 +172,8 @@ pub struct Subscription {
     pub on_unknown: OnUnknown,
     /// How long an attempt may hold a delivery. Default 60 s; the wall limit of the call is shorter.
     pub lease: Millis,
+    /// How much it may leave unsettled, and what happens beyond.
+    pub backlog: BacklogCap,
 }
 
 impl Subscription {
@@ -162,6 +191,7 @@ impl Subscription {
             retry: RetryPolicy::default(),
             on_unknown: OnUnknown::default(),
             lease: Millis::from_secs(60),
+            backlog: BacklogCap::default(),
         }
     }
 }

@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use crate::event::{Class, Event, StoredEvent};
 use crate::ids::{Attempt, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket, TopicId};
 use crate::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, RecordRow, UnknownRow,
-    WaitingRow,
+    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, PausedRow, RecordRow,
+    RunRow, UnknownRow, WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -149,6 +149,29 @@ pub enum Write {
         /// Row, or delete.
         row: Option<IdBlockRow>,
     },
+    /// Deletes the waiting rows of a run of offsets.
+    WaitingRange {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// First offset.
+        from: Offset,
+        /// The offset after the last one.
+        to: Offset,
+    },
+    /// How an operator has a subscription run; `None`: as usual.
+    Run {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Row, or delete.
+        row: Option<RunRow>,
+    },
+    /// A run of the log that a subscription let go of.
+    LetGo {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Row.
+        row: LetGoRow,
+    },
     /// Pause mark of a subscription; `None` resumes it.
     Paused {
         /// Subscription.
@@ -197,6 +220,18 @@ pub enum Action {
     Paused {
         /// Why.
         reason: String,
+    },
+    /// The backlog is over its cap, or no more: publishing to the subscription's topics is refused meanwhile.
+    BacklogFull {
+        /// Over it.
+        is_full: bool,
+    },
+    /// Say to operators that the oldest of the backlog expired.
+    Expired {
+        /// How many offsets.
+        events: u64,
+        /// All of them below this one.
+        below: Offset,
     },
 }
 

@@ -156,6 +156,18 @@ pub enum Gate {
     },
     /// So much is unsettled that reading stops until some of it moves.
     Full(Bound),
+    /// It drains: nothing from here on is read.
+    Draining {
+        /// First offset that is not read.
+        to: Offset,
+    },
+    /// After a seek nothing starts before the calls that it cancelled have ended.
+    Cancelled {
+        /// How many still run.
+        calls: usize,
+        /// Until then at the latest.
+        until: Timestamp,
+    },
 }
 
 /// The bound of memory that stops reading.
@@ -202,12 +214,14 @@ impl Machine {
         if in_flight >= self.places() {
             gates.push(Gate::NoPlace { in_flight });
         }
+        gates.extend(self.cancelled_until().map(|(calls, until)| Gate::Cancelled { calls, until }));
         gates
     }
 
     /// What keeps the machine from reading on.
     fn read_gates(&self) -> Vec<Gate> {
         let mut gates: Vec<Gate> = self.paused.iter().cloned().map(Gate::Paused).collect();
+        gates.extend(self.run.drain_to.map(|to| Gate::Draining { to }));
         gates.extend(self.full_bound().map(Gate::Full));
         gates
     }

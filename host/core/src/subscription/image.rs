@@ -11,7 +11,7 @@ use super::Machine;
 use crate::event::Class;
 use crate::ids::Offset;
 use crate::lane::LaneState;
-use crate::row::{PausedRow, WaitingRow};
+use crate::row::{LetGoRow, PausedRow, RunRow, WaitingRow};
 use crate::time::Timestamp;
 
 /// See the module.
@@ -27,6 +27,10 @@ pub struct Image {
     pub holds: BTreeMap<(String, Class), Timestamp>,
     /// Why it does not run.
     pub paused: Option<PausedRow>,
+    /// Whether it drains or is boosted.
+    pub run: RunRow,
+    /// What it let go last.
+    pub let_go: Option<LetGoRow>,
 }
 
 impl Machine {
@@ -45,6 +49,8 @@ impl Machine {
             waiting: self.waits.rows().map(|(offset, row)| (offset, row.clone())).collect(),
             holds: holds.collect(),
             paused: self.paused.clone(),
+            run: self.run,
+            let_go: self.let_go,
         }
     }
 }

@@ -116,6 +116,11 @@ impl Leases {
         self.slots.get(self.index(ticket))?.as_ref().filter(|lease| lease.ticket == ticket)
     }
 
+    /// Leases of deliveries below an offset. A walk: for people, not for each event.
+    pub(crate) fn below(&self, to: Offset) -> Vec<Lease> {
+        self.slots.iter().flatten().filter(|lease| lease.offset < to).copied().collect()
+    }
+
     /// The lease of a delivery. A walk: for people, not for each event.
     pub(crate) fn of(&self, offset: Offset) -> Option<&Lease> {
         self.slots.iter().flatten().find(|lease| lease.offset == offset)

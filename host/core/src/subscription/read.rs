@@ -78,6 +78,13 @@ impl Reads {
         self.position
     }
 
+    /// Everything below counts as read, and what was asked for is not wanted any more.
+    pub(super) fn move_to(&mut self, to: Offset) {
+        self.position = self.position.max(to);
+        self.asked = None;
+        self.rescan = None;
+    }
+
     /// No answer is expected any more.
     pub(super) fn forget(&mut self) {
         self.asked = None;
@@ -93,7 +100,7 @@ impl Machine {
         let wants_special = self.wants_special();
         match self.reads.asked {
             None => {
-                let room = self.room();
+                let room = self.readable(self.reads.position.max(self.cursor.floor()), self.room());
                 if wants_special && (self.reads.specials > 0 || room == 0) {
                     self.ask_special(step);
                 } else if room > 0 {
@@ -126,7 +133,7 @@ impl Machine {
 
     /// How many events may be read ahead now; none while half of the last ones are still there, so that reads stay large.
     fn room(&self) -> usize {
-        let ready_max = self.bounds.ready_min.max(READY_PER_DELIVERY * self.spec.concurrency as usize).max(1);
+        let ready_max = self.bounds.ready_min.max(READY_PER_DELIVERY * self.places()).max(1);
         let is_full = self.full_bound().is_some();
         let (ready, places) = (self.ready.len(), self.places());
         // With every place taken, some to follow and plenty behind them in their lanes, more would only be read twice.
@@ -224,6 +231,7 @@ impl Machine {
     }
 
     fn take_new(&mut self, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
+        let next = self.readable_end(next);
         let mut at = from;
         for event in events {
             let offset = event.position.offset;

@@ -1,6 +1,9 @@
 //! The machine, one rule at a time; `tests/machine` has the random histories.
 
+mod backlog;
 mod explain;
+mod run;
+mod seek;
 
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -106,7 +109,11 @@ impl Bench {
 fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
     let invocation = |action| match action {
         Action::Invoke(invocation) => Some(invocation),
-        Action::Read { .. } | Action::Cancel { .. } | Action::Paused { .. } => None,
+        Action::Read { .. }
+        | Action::Cancel { .. }
+        | Action::Paused { .. }
+        | Action::BacklogFull { .. }
+        | Action::Expired { .. } => None,
     };
     actions.into_iter().filter_map(invocation).collect()
 }

@@ -3,7 +3,7 @@
 //! A delivery stays here from its first failure until it is settled, also while another attempt is in flight, since its row
 //! stays on disk as long. Knows nothing of lanes beyond their ids. Invariant: every entry that is pending has an alarm.
 
-use alloc::collections::{BTreeMap, BinaryHeap};
+use alloc::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -160,6 +160,17 @@ impl Waits {
             self.unseen.remove(offset);
         }
         gone
+    }
+
+    /// Whether a delivery of `from..to` was tried.
+    pub(crate) fn has_rows(&self, from: Offset, to: Offset) -> bool {
+        self.seen.range(from..to).next().is_some() || self.unseen.range(from..to).next().is_some()
+    }
+
+    /// Forgets deliveries below `to` but for the kept ones; their alarms ring in vain, since they are settled for good.
+    pub(crate) fn forget_below(&mut self, to: Offset, kept: &BTreeSet<Offset>) {
+        self.seen.retain(|offset, _| *offset >= to || kept.contains(offset));
+        self.unseen.retain(|offset, _| *offset >= to || kept.contains(offset));
     }
 
     /// Every row that is on disk.

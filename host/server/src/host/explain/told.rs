@@ -225,6 +225,12 @@ impl Told {
                 format!("the subscription is paused by {} since {}: {reason}", row.by, moment::text(row.at))
             }
             Gate::NoPlace { in_flight } => format!("every place is taken: {in_flight} deliveries are in flight"),
+            Gate::Draining { to } => {
+                format!("the subscription drains: it reads nothing from {} on and then pauses", text_of(*to))
+            }
+            Gate::Cancelled { calls, until } => {
+                format!("{calls} calls that a seek cancelled may still run, {} at the latest", self.when(*until))
+            }
             Gate::Full(bound) => format!("reading has stopped until some of it moves: {}", full(*bound)),
         }
     }

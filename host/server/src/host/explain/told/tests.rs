@@ -141,6 +141,8 @@ fn what_stands_in_the_way_is_told_last() {
         Gate::Full(Bound::Queued),
         Gate::Full(Bound::Lanes),
         Gate::Full(Bound::Waiting),
+        Gate::Draining { to: Offset(9) },
+        Gate::Cancelled { calls: 2, until: soon() },
     ];
     let explained = Explained { gates, ..explained(Standing::Ready { ahead: 0 }) };
     let view = told().event(at(20), &head(), &explained, None);
@@ -148,6 +150,7 @@ fn what_stands_in_the_way_is_told_last() {
     assert_eq!(told[0], "the subscription is paused by operator since 2023-11-14T22:13:20Z: lunch");
     assert!(told[1].ends_with("no reason given") && told[2].contains("32 deliveries are in flight"), "{told:?}");
     assert!(told[3].contains("queued behind") && told[4].contains("keys") && told[5].contains("wait"), "{told:?}");
+    assert!(told[6].contains("from 0-9 on") && told[7].contains("2 calls") && told[7].contains("in 6 s"), "{told:?}");
 }
 
 #[test]
