@@ -6,11 +6,13 @@
 //! Knows nothing of frames, HTTP, WebAssembly or the form of catalog rows; those are the server's.
 
 mod count;
+mod delete;
 mod explain;
 mod kv;
 mod look;
 mod producers;
 mod recover;
+mod runs;
 mod shutdown;
 mod status;
 mod subscriptions;
@@ -18,9 +20,9 @@ mod subscriptions;
 mod tests;
 mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bugle_core::admission::WindowSize;
 use bugle_core::ids::Name;
@@ -77,6 +79,8 @@ struct Inside {
     running: RwLock<BTreeMap<Name, Running>>,
     /// Held while a definition changes, so that two operators cannot create the same name.
     definitions: tokio::sync::Mutex<()>,
+    /// Names of deleted subscriptions whose last calls may still run.
+    deleted: Mutex<BTreeSet<Name>>,
     /// The committer and the upkeep, until the shutdown.
     threads: Mutex<Option<(std::thread::JoinHandle<()>, Upkeep)>>,
 }
@@ -162,6 +166,10 @@ impl Inside {
     fn port(&self, name: &str) -> Option<Arc<Port>> {
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
         running.get(name).map(|running| Arc::clone(&running.port))
+    }
+
+    fn deleted(&self) -> MutexGuard<'_, BTreeSet<Name>> {
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ports(&self) -> Vec<Arc<Port>> {

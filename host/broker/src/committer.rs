@@ -36,6 +36,9 @@ const COMMIT_BYTES_MAX: usize = 1 << 20;
 /// Told to a producer that was refused for lack of disk: an operator needs longer than a retry loop.
 const DISK_FULL_RETRY: Millis = Millis::from_secs(5);
 
+/// Told to a producer that was refused for a full backlog: backlogs are looked at once a second.
+const BACKLOG_FULL_RETRY: Millis = Millis::from_secs(2);
+
 /// See the module.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
@@ -110,6 +113,13 @@ impl Committer {
         if self.shared.is_disk_full.load(Ordering::Relaxed) {
             self.shared.counters.disk_full.add(1);
             round.result(session, sink, refuse_for_disk(&batch));
+            return Ok(());
+        }
+        if self.shared.backlogs.is_any()
+            && let Some(full) = self.shared.backlogs.of_topic(self.shared.topics.number(&batch.topic))
+        {
+            self.shared.counters.backlog_full.add(1);
+            round.result(session, sink, refuse_for_backlog(&batch, &full));
             return Ok(());
         }
         let probe = self.admission.probe(&batch);
@@ -195,13 +205,20 @@ impl Drop for FailOnPanic<'_> {
 }
 
 fn refuse_for_disk(batch: &PublishBatch) -> BatchResult {
+    let detail = "the host is short of disk space; publishing goes on when an operator has made room";
+    refuse(batch, Code::DiskFull, DISK_FULL_RETRY, detail.to_owned())
+}
+
+fn refuse_for_backlog(batch: &PublishBatch, full: &str) -> BatchResult {
+    let detail =
+        format!("the backlog of subscription `{full}` is over its cap, and its policy is to refuse publishing");
+    refuse(batch, Code::Quota, BACKLOG_FULL_RETRY, detail)
+}
+
+fn refuse(batch: &PublishBatch, code: Code, retry_after: Millis, detail: String) -> BatchResult {
     BatchResult {
         stream: batch.stream,
         sequence: batch.sequence,
-        outcome: BatchOutcome::Refused(Refusal {
-            code: Code::DiskFull,
-            retry_after: Some(DISK_FULL_RETRY),
-            detail: "the host is short of disk space; publishing goes on when an operator has made room".to_owned(),
-        }),
+        outcome: BatchOutcome::Refused(Refusal { code, retry_after: Some(retry_after), detail }),
     }
 }

@@ -7,6 +7,7 @@
 //! Invariant: nobody outside hears of anything before the write that explains it is durable.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
 
+mod backlogs;
 mod blocking;
 mod bus;
 mod call;
@@ -37,3 +38,4 @@ pub use histogram::Counted;
 pub use invoke::{EncodeEvent, FollowUp, HOPS_ATTRIBUTE, Invoke};
 pub use queue::{PUBLISH_BYTES_MAX, ResultSink, Stopped};
 pub use reads::ReadError;
+pub use worker::Pace;

@@ -8,6 +8,8 @@
 //! in the ledger's order.
 
 mod inbox;
+mod look;
+mod pace;
 mod payloads;
 mod read;
 mod settle;
@@ -29,6 +31,8 @@ use tokio::time::Instant;
 use crate::call::{Call, Port};
 use crate::invoke::Invoke;
 pub(crate) use inbox::{Effects, Ended, Inbox, Message, Operator};
+pub use pace::Pace;
+use pace::PaceMeter;
 use payloads::Payloads;
 use read::Reading;
 
@@ -71,6 +75,7 @@ pub(crate) struct Worker {
     /// Somebody waits for the last call to end; no call is started any more.
     draining: Option<Vec<oneshot::Sender<()>>>,
     is_stopping: bool,
+    pace: PaceMeter,
     alarm: Alarm,
     /// Reads of the store under way; dropped with the worker.
     tasks: JoinSet<()>,
@@ -115,6 +120,7 @@ impl Worker {
             calls_out: 0,
             draining: None,
             is_stopping: false,
+            pace: PaceMeter::default(),
             alarm: Alarm::default(),
             tasks: JoinSet::new(),
         }
@@ -129,6 +135,7 @@ impl Worker {
             while self.tasks.try_join_next().is_some() {}
             self.complete_steps();
             self.handle_messages();
+            self.look();
             self.tick_if_due();
             self.read_at_tail();
             self.run_immediate();
@@ -173,19 +180,28 @@ impl Worker {
             Action::Read { from, events_max } => self.read(from, events_max as usize),
             Action::Invoke(invocation) => self.start(invocation),
             Action::Cancel { ticket } => {
-                self.fetching.remove(&ticket);
+                if self.fetching.remove(&ticket).is_some() {
+                    self.handle(Input::NeverRan { ticket });
+                }
                 self.port.counters.lapsed.add(1);
-                tracing::debug!(subscription = %self.port.name, ticket = ticket.0, "a lease ran out before its call ended");
+                tracing::debug!(subscription = %self.port.name, ticket = ticket.0, "a lease ended before its call");
             }
             Action::Paused { reason } => {
                 tracing::warn!(subscription = %self.port.name, %reason, "the subscription is paused; resume it when the cause is gone");
             }
+            Action::BacklogFull { is_full } => self.backlog_full(is_full),
+            Action::Expired { events, below } => self.expired(events, below),
         }
     }
 
     /// Makes a call of an attempt, or has its event fetched first.
     fn start(&mut self, invocation: Invocation) {
         if self.draining.is_some() {
+            return;
+        }
+        // Its lease ended before the step that explains the attempt was durable.
+        if !self.machine.is_live(invocation.ticket) {
+            self.handle(Input::NeverRan { ticket: invocation.ticket });
             return;
         }
         let offset = invocation.position.offset;
@@ -241,7 +257,7 @@ impl Worker {
     }
 
     fn floor(&self) -> Offset {
-        self.machine.status().floor
+        self.machine.floor()
     }
 }
 

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use crate::event::Event;
 use crate::ids::{Name, SubscriptionId, TopicId};
+use crate::pattern::TopicPattern;
 use crate::time::Millis;
 
 /// A topic: a named log.
@@ -156,8 +157,10 @@ pub struct Subscription {
     pub id: SubscriptionId,
     /// Its name.
     pub name: Name,
-    /// The topics it covers.
+    /// The topics it covers: those it names, and those that match a pattern and exist.
     pub topics: Vec<TopicId>,
+    /// A topic that is created and matches one of these is covered from its first event on.
+    pub patterns: Vec<TopicPattern>,
     /// Which of their events it wants.
     pub filter: Filter,
     /// The plugin's name; which revision runs is the sandbox's affair.
@@ -177,6 +180,12 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// Whether a topic of this name matches one of the patterns.
+    #[must_use]
+    pub fn has_pattern_for(&self, name: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(name))
+    }
+
     /// A subscription that wants every event of its topics, with the documented defaults for everything else.
     #[must_use]
     pub fn new(id: SubscriptionId, name: &str, plugin: &str, topics: Vec<TopicId>) -> Subscription {
@@ -184,6 +193,7 @@ impl Subscription {
             id,
             name: name.into(),
             topics,
+            patterns: Vec::new(),
             filter: Filter::Everything,
             plugin: plugin.into(),
             ordering: Ordering::ByKey,

@@ -172,6 +172,14 @@ pub enum Write {
         /// Row.
         row: LetGoRow,
     },
+    /// Everything of a subscription that ends with it: cursor, waiting rows, holds, marks, dead letters, parked deliveries, and
+    /// the claims and kv entries under its name. Send records stay.
+    Forget {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Its name.
+        name: Name,
+    },
     /// Pause mark of a subscription; `None` resumes it.
     Paused {
         /// Subscription.
@@ -196,6 +204,8 @@ pub enum CatalogKind {
     Audit,
     /// Counters such as the next topic number.
     Counter,
+    /// The name of a subscription that was deleted while calls of it may still run, under its number.
+    Deleted,
 }
 
 /// What the driver of a subscription does for it.

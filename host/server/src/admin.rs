@@ -14,6 +14,7 @@ mod lookups;
 mod metrics;
 mod plugins;
 mod routes;
+mod runs;
 mod status;
 mod subscriptions;
 mod tail;

@@ -13,6 +13,13 @@ pub fn text(at: Timestamp) -> String {
         .map_or_else(|| format!("{} ms", at.0), |time| time.to_string())
 }
 
+/// The time of an RFC 3339 text, from 1970 on.
+#[must_use]
+pub fn parse(text: &str) -> Option<Timestamp> {
+    let time: bugle_wire::Timestamp = text.parse().ok()?;
+    u64::try_from(time.unix_ms()).ok().map(Timestamp)
+}
+
 /// A span of time in its two largest units, for people: `350 ms`, `6 s`, `5 min 3 s`, `2 h`, `3 d 4 h`.
 #[must_use]
 pub fn span(span: Millis) -> String {

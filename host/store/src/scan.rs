@@ -7,7 +7,8 @@
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, UnknownRow, WaitingRow,
+    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, PausedRow, RunRow,
+    UnknownRow, WaitingRow,
 };
 use rocksdb::{IteratorMode, ReadOptions};
 
@@ -53,6 +54,14 @@ pub enum ScannedRow {
     Paused {
         subscription: SubscriptionId,
         row: PausedRow,
+    },
+    Run {
+        subscription: SubscriptionId,
+        row: RunRow,
+    },
+    LetGo {
+        subscription: SubscriptionId,
+        row: LetGoRow,
     },
     Dead {
         subscription: SubscriptionId,
@@ -145,9 +154,15 @@ fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
     let kind = Kind::of(key).ok_or(Damaged("unknown kind")).map_err(damaged(key))?;
     let row = match kind {
         Kind::Record => return record_entry(key, value).map(ScannedRow::Record),
-        Kind::Cursor | Kind::Chunk | Kind::Waiting | Kind::Hold | Kind::Paused | Kind::Dead | Kind::Unknown => {
-            of_subscription(kind, key, value)
-        }
+        Kind::Cursor
+        | Kind::Chunk
+        | Kind::Waiting
+        | Kind::Hold
+        | Kind::Paused
+        | Kind::Run
+        | Kind::LetGo
+        | Kind::Dead
+        | Kind::Unknown => of_subscription(kind, key, value),
         Kind::Event | Kind::Sequence | Kind::Claim | Kind::Kv | Kind::Catalog | Kind::IdBlock | Kind::IdChunk => {
             of_slot(kind, key, value)
         }
@@ -165,6 +180,12 @@ fn of_subscription(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, D
     let subscription = fields.subscription().ok_or(KEY)?;
     if kind == Kind::Paused {
         return Ok(ScannedRow::Paused { subscription, row: PausedRow::decode(value)? });
+    }
+    if kind == Kind::Run {
+        return Ok(ScannedRow::Run { subscription, row: RunRow::decode(value)? });
+    }
+    if kind == Kind::LetGo {
+        return Ok(ScannedRow::LetGo { subscription, row: LetGoRow::decode(value)? });
     }
     if matches!(kind, Kind::Dead | Kind::Unknown) {
         let position = fields.position().ok_or(KEY)?;

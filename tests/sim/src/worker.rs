@@ -93,7 +93,8 @@ impl Worker {
                 Action::Read { from, events_max } => self.read = Some((from, events_max)),
                 Action::Invoke(invocation) => self.start(bus, invocation)?,
                 // The call may go on; its ticket is dead.
-                Action::Cancel { .. } | Action::Paused { .. } => {}
+                Action::Cancel { .. } | Action::Paused { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {
+                }
             }
         }
         Ok(())
@@ -101,7 +102,7 @@ impl Worker {
 
     fn start(&mut self, bus: &mut Bus, invocation: Invocation) -> Result<(), String> {
         if !self.machine.is_live(invocation.ticket) {
-            return Ok(());
+            return self.handle(bus, Input::NeverRan { ticket: invocation.ticket });
         }
         let event = bus.store.log[invocation.position.offset.0 as usize].clone();
         self.check_start(bus, &event)?;

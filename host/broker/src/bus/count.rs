@@ -6,6 +6,7 @@ use bugle_core::ids::Offset;
 use bugle_core::spec::Subscription;
 use bugle_store::{EventBounds, EventPage};
 
+use super::topics::cover;
 use super::{Bus, StartAt};
 use crate::reads::ReadError;
 
@@ -27,11 +28,19 @@ impl Bus {
     /// How many events of the log a subscription that starts there would get.
     pub async fn count(&self, spec: &Subscription, start: StartAt) -> Result<Count, ReadError> {
         let end = self.end();
-        let mut from = match start {
+        let from = match start {
             StartAt::Latest => end,
-            StartAt::Earliest => self.inside.shared.store.floor(),
+            StartAt::Earliest => self.floor(),
             StartAt::Offset(offset) => offset,
         };
+        self.count_between(spec, from, end).await
+    }
+
+    /// How many events between two places of the log a subscription would get.
+    pub async fn count_between(&self, spec: &Subscription, from: Offset, end: Offset) -> Result<Count, ReadError> {
+        let mut spec = spec.clone();
+        cover(&mut spec, &self.topics());
+        let mut from = from;
         let mut count = Count { events: 0, is_cut: false };
         let mut looked_at = 0;
         while from < end {

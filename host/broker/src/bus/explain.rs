@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Position, SubscriptionId};
-use bugle_core::row::{DeadRow, UnknownRow};
-use bugle_core::subscription::{Answer, Question};
+use bugle_core::row::{DeadRow, LetGoRow, UnknownRow};
+use bugle_core::subscription::{Answer, Question, Standing};
 use tokio::sync::oneshot;
 
 use super::Bus;
@@ -33,6 +33,8 @@ pub enum Ending {
     Dead(Box<DeadRow>),
     /// It may have been sent and waits for a decision.
     Unknown(Box<UnknownRow>),
+    /// It lies in a run of the log that was let go, so it was not delivered unless that happened before.
+    LetGo(LetGoRow),
 }
 
 impl Bus {
@@ -51,15 +53,13 @@ impl Bus {
         let (reply, answer) = oneshot::channel();
         port.inbox.push(Message::Explain(Box::new(question.clone()), reply));
         let answer = answer.await.ok().map(|answer| *answer);
-        let position = match (question, &answer) {
+        let ending = match (question, &answer) {
             (Question::Event(event), Some(Answer::Event(explained))) if explained.standing.is_over() => {
-                Some(event.position)
+                let ending = self.ending(port.subscription, event.position).await?;
+                let is_settled = explained.standing == Standing::Settled;
+                ending.filter(|ending| is_settled || !matches!(ending, Ending::LetGo(_)))
             }
             (Question::Event(_) | Question::Lane { .. }, _) => None,
-        };
-        let ending = match position {
-            Some(position) => self.ending(port.subscription, position).await?,
-            None => None,
         };
         Ok(Explanation { subscription: Arc::clone(&port.name), answer, ending })
     }
@@ -70,8 +70,12 @@ impl Bus {
             if let Some(row) = store.dead_at(subscription, position)? {
                 return Ok(Some(Ending::Dead(Box::new(row))));
             }
-            let row = store.unknown_at(subscription, position)?;
-            Ok::<_, bugle_store::ReadError>(row.map(|row| Ending::Unknown(Box::new(row))))
+            if let Some(row) = store.unknown_at(subscription, position)? {
+                return Ok(Some(Ending::Unknown(Box::new(row))));
+            }
+            let is_in = |row: &LetGoRow| row.from <= position.offset && position.offset < row.to;
+            let row = store.let_go(subscription)?.into_iter().rev().find(is_in);
+            Ok::<_, bugle_store::ReadError>(row.map(Ending::LetGo))
         };
         Ok(self.inside.shared.blocking.run(find).await?)
     }

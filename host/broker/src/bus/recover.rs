@@ -17,7 +17,9 @@ use bugle_core::time::Timestamp;
 use bugle_store::{Opened, Store};
 use tokio::sync::watch;
 
+use super::topics::cover;
 use super::{Bus, Inside, Options, Running};
+use crate::backlogs::Backlogs;
 use crate::blocking::Blocking;
 use crate::call::Port;
 use crate::clock::Clock;
@@ -89,6 +91,7 @@ impl Bus {
             readers: RwLock::default(),
             failed,
             has_ended: AtomicBool::new(false),
+            backlogs: Backlogs::default(),
             is_disk_full: AtomicBool::new(false),
             store: Arc::new(store),
         });
@@ -106,10 +109,13 @@ impl Bus {
                 options,
                 running: RwLock::new(BTreeMap::new()),
                 definitions: tokio::sync::Mutex::new(()),
+                deleted: Mutex::default(),
                 threads: Mutex::new(Some((thread, upkeep))),
             }),
         };
-        for spec in subscriptions {
+        bus.inside.finish_deletes()?;
+        for mut spec in subscriptions {
+            cover(&mut spec, &topics);
             let rows = bus.inside.rows(&spec)?;
             bus.inside.run(spec, rows);
         }
@@ -128,6 +134,8 @@ impl Inside {
             waiting: rows.waiting,
             holds: rows.holds,
             paused: rows.paused,
+            run: rows.run,
+            let_go: rows.let_go.last().copied(),
         })
     }
 
@@ -140,6 +148,7 @@ impl Inside {
             subscription: spec.id,
             name: spec.name.clone(),
             counters: WorkerCounters::default(),
+            last_call: Mutex::default(),
         });
         let machine = Machine::recover(spec.clone(), SLOT, self.options.seed, rows);
         let worker = Worker::new(Arc::clone(&port), spec.plugin.clone(), Arc::clone(&self.invoke), machine);

@@ -30,7 +30,7 @@ use crate::event::{Class, StoredEvent};
 use crate::ids::{Offset, Position, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
 use crate::row::{CursorChunk, CursorRow, HoldRow, LetGoRow, PausedRow, RunRow, WaitingRow};
-use crate::spec::Subscription;
+use crate::spec::{BacklogCap, Subscription};
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use backlog::LogExtent;
@@ -163,6 +163,8 @@ pub enum Input<'a> {
         /// Its ticket.
         ticket: Ticket,
     },
+    /// A topic that matches a pattern is about to be created: its events are covered from the first one on.
+    Cover(TopicId),
     /// A new definition. Topics and filter apply to events read from now on, the ordering when the machine is recovered next,
     /// everything else at once.
     Reconfigure(Subscription),
@@ -300,6 +302,7 @@ impl Machine {
             Input::Seek { to } => self.seek(now, to, step),
             Input::Log(log) => self.check_backlog(now, log, step),
             Input::NeverRan { ticket } => self.forget_cancelled(ticket),
+            Input::Cover(topic) => self.cover(topic),
             Input::Reconfigure(spec) => self.reconfigure(spec),
         }
         self.wake(now, step);
@@ -371,6 +374,12 @@ impl Machine {
         }
     }
 
+    /// How much it may leave unsettled.
+    #[must_use]
+    pub fn backlog_cap(&self) -> BacklogCap {
+        self.spec.backlog
+    }
+
     /// Everything below is settled. Cheap, unlike the whole status.
     #[must_use]
     pub fn floor(&self) -> Offset {
@@ -406,6 +415,14 @@ impl Machine {
         let ordering = self.spec.ordering;
         self.topics = topics;
         self.spec = Subscription { ordering, id: self.spec.id, ..spec };
+    }
+
+    /// Nothing that was skipped so far can be of a topic that does not exist yet, so the cursor stays as it is.
+    fn cover(&mut self, topic: TopicId) {
+        if let Err(place) = self.topics.binary_search(&topic) {
+            self.topics.insert(place, topic);
+            self.spec.topics.push(topic);
+        }
     }
 
     /// Runs what is due: leases that lapsed, retries, holds.

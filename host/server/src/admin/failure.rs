@@ -10,7 +10,7 @@ use bugle_broker::{CreateTopicError, KvWriteError, ReadError, Stopped, Subscript
 use bugle_core::code::Code;
 
 use crate::api;
-use crate::host::{ApplyError, DeployError, ExplainError};
+use crate::host::{ApplyError, DeployError, ExplainError, RunError};
 
 /// A refusal.
 #[derive(Debug)]
@@ -108,6 +108,7 @@ impl From<SubscriptionError> for Failure {
             SubscriptionError::FilterTooDeep { .. } | SubscriptionError::Empty(_) => {
                 Failure::invalid(error.to_string())
             }
+            SubscriptionError::StillEnding(_) => Failure::new(Code::Conflict, error.to_string()),
             SubscriptionError::Read(_) => Failure::internal(Code::StorageFailed, &error),
             SubscriptionError::Stopped(_) => Failure::internal(Code::Unavailable, &error),
         }
@@ -120,6 +121,16 @@ impl From<ApplyError> for Failure {
             ApplyError::Bus(error) => error.into(),
             ApplyError::Read(error) => error.into(),
             error => Failure::new(error.code(), chain(&error)),
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        match error {
+            RunError::Bus(error) => error.into(),
+            RunError::Read(error) => error.into(),
+            error => Failure::new(error.code(), error.to_string()),
         }
     }
 }

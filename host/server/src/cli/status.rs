@@ -1,5 +1,6 @@
 //! `bugle status`.
 
+use super::subscription::runs::done_in;
 use super::{Context, print};
 use crate::api::StatusView;
 
@@ -34,6 +35,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
                 line.state.clone(),
                 line.plugin.clone(),
                 numbers.backlog.to_string(),
+                done_in(&line.drain),
                 numbers.in_flight.to_string(),
                 numbers.delivered.to_string(),
                 numbers.retried.to_string(),
@@ -43,7 +45,18 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    let headings =
-        ["SUBSCRIPTION", "STATE", "PLUGIN", "BACKLOG", "IN FLIGHT", "DELIVERED", "RETRIED", "DEAD", "P50", "P99"];
+    let headings = [
+        "SUBSCRIPTION",
+        "STATE",
+        "PLUGIN",
+        "BACKLOG",
+        "DONE IN",
+        "IN FLIGHT",
+        "DELIVERED",
+        "RETRIED",
+        "DEAD",
+        "P50",
+        "P99",
+    ];
     print::table(&headings, &rows, "no subscriptions yet")
 }

@@ -6,7 +6,7 @@
 
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, SubscriptionId};
-use bugle_core::row::{ClaimRow, CursorChunk, CursorRow, HoldRow, KvRow, PausedRow, WaitingRow};
+use bugle_core::row::{ClaimRow, CursorChunk, CursorRow, HoldRow, KvRow, LetGoRow, PausedRow, RunRow, WaitingRow};
 use bugle_core::step::CatalogKind;
 
 use super::{ReadError, damaged};
@@ -28,6 +28,10 @@ pub struct SubscriptionRows {
     pub holds: Vec<(String, Class, HoldRow)>,
     /// Pause mark.
     pub paused: Option<PausedRow>,
+    /// How an operator has it run.
+    pub run: Option<RunRow>,
+    /// What it let go of, oldest first.
+    pub let_go: Vec<LetGoRow>,
 }
 
 /// A key and its row.
@@ -40,6 +44,8 @@ impl Store {
     pub fn subscription(&self, subscription: SubscriptionId) -> Result<SubscriptionRows, ReadError> {
         let mut rows = SubscriptionRows {
             paused: self.row(Family::Lane, &keys::paused(subscription))?,
+            run: self.row(Family::Lane, &keys::run(subscription))?,
+            let_go: self.let_go(subscription)?,
             ..SubscriptionRows::default()
         };
         for class in CLASSES {
@@ -62,6 +68,14 @@ impl Store {
             })();
             rows.holds.push(hold.ok_or(Damaged("its key is not a hold's")).map_err(damaged(&key))?);
         }
+        Ok(rows)
+    }
+
+    /// What a subscription let go of, oldest first; the store keeps the latest few hundred rows.
+    pub fn let_go(&self, subscription: SubscriptionId) -> Result<Vec<LetGoRow>, ReadError> {
+        let rows = self.typed(Family::Lane, &keys::let_gos(subscription))?;
+        let mut rows: Vec<LetGoRow> = rows.into_iter().map(|(_, row)| row).collect();
+        rows.sort_unstable_by_key(|row| row.serial);
         Ok(rows)
     }
 

@@ -14,5 +14,6 @@ mod judge;
 mod operator;
 mod restart;
 mod retry;
+mod runs;
 mod scene;
 mod waiting;

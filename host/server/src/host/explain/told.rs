@@ -5,7 +5,7 @@
 use bugle_broker::Ending;
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, Position};
-use bugle_core::row::AttemptNote;
+use bugle_core::row::{AttemptNote, LetGoRow, LetGoWhy};
 use bugle_core::subscription::{Bound, Explained, Gate, LaneExplained, Standing};
 use bugle_core::time::Timestamp;
 
@@ -214,6 +214,24 @@ impl Told {
                 attempt: Some(row.attempts),
                 ..state("unknown")
             },
+            Ending::LetGo(row) => self.let_go(row),
+        }
+    }
+
+    fn let_go(&self, row: &LetGoRow) -> ExplanationView {
+        let (from, to, at) = (text_of(row.from), text_of(row.to), moment::text(row.at));
+        let why = match row.why {
+            LetGoWhy::Expired => format!("the backlog was over its cap: {from} to {to} expired at {at}"),
+            LetGoWhy::Sought => format!("an operator went forward from {from} to {to} at {at}"),
+        };
+        ExplanationView {
+            why: vec![
+                why,
+                "it was not delivered, unless that was before it, or a seek back took it up again".to_owned(),
+            ],
+            next: format!("nothing; `bugle subscription seek {} --to {from}` would deliver it", self.subscription),
+            since: Some(at),
+            ..state("let-go")
         }
     }
 

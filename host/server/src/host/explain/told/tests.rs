@@ -2,7 +2,7 @@
 
 use bugle_core::event::{Event, Index, StoredEvent};
 use bugle_core::ids::{Attempt, TopicId};
-use bugle_core::row::{DeadRow, PausedRow, UnknownRow};
+use bugle_core::row::{DeadRow, LetGoRow, LetGoWhy, PausedRow, UnknownRow};
 use bytes::Bytes;
 
 use super::*;
@@ -128,6 +128,17 @@ fn what_ended_badly_is_told_by_its_row() {
     let unknown = told().event(at(20), &head(), &explained(Standing::Settled), Some(&Ending::Unknown(Box::new(row))));
     assert_eq!(unknown.state, "unknown");
     assert!(unknown.why[0].contains("250?") && unknown.next.contains("a person decides"), "{unknown:?}");
+}
+
+#[test]
+fn what_was_let_go_is_told_by_its_row() {
+    let row = |why| LetGoRow { serial: 0, from: Offset(10), to: Offset(30), events: 20, total: 20, why, at: NOW };
+    let view = |why| told().event(at(20), &head(), &explained(Standing::Settled), Some(&Ending::LetGo(row(why))));
+    let expired = view(LetGoWhy::Expired);
+    assert_eq!(expired.state, "let-go");
+    assert!(expired.why[0].contains("over its cap: 0-10 to 0-30 expired"), "{expired:?}");
+    let sought = view(LetGoWhy::Sought);
+    assert!(sought.why[0].contains("went forward from 0-10 to 0-30") && sought.next.contains("seek mail --to 0-10"));
 }
 
 #[test]
