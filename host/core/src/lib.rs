@@ -23,6 +23,7 @@ pub mod ids;
 pub mod import;
 mod lane;
 pub mod ledger;
+pub mod matcher;
 pub mod pattern;
 pub mod publish;
 pub mod row;

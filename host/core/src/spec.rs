@@ -57,7 +57,20 @@ pub enum Filter {
 /// How deep a filter may nest; a deeper one is refused when it is applied, so that matching can recurse safely.
 pub const FILTER_DEPTH_MAX: usize = 16;
 
+/// How many comparisons and groups a filter may have; every event that is read may meet all of them.
+pub const FILTER_PARTS_MAX: usize = 1_024;
+
 impl Filter {
+    /// Comparisons and groups in it.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        match self {
+            Filter::Everything | Filter::Exact { .. } | Filter::Prefix { .. } | Filter::Suffix { .. } => 1,
+            Filter::All(parts) | Filter::Any(parts) => 1 + parts.iter().map(Filter::parts).sum::<usize>(),
+            Filter::Not(part) => 1 + part.parts(),
+        }
+    }
+
     /// Whether the subscription wants the event. A missing attribute matches no comparison.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {

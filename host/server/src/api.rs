@@ -99,9 +99,6 @@ pub struct SubscriptionView {
     /// Deliveries that may be in flight at once, a boost included.
     #[serde(default)]
     pub places: u64,
-    /// The backlog is over its cap and publishing to its topics is refused.
-    #[serde(default)]
-    pub is_backlog_full: bool,
     /// The latest run of the log that was let go undelivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub let_go: Option<LetGoView>,
@@ -132,6 +129,12 @@ pub struct SubscriptionStatus {
     pub retried: u64,
     /// Deliveries given up since the host started.
     pub dead: u64,
+    /// Events that expired undelivered since the host started, because the backlog was over its cap.
+    #[serde(default)]
+    pub expired: u64,
+    /// The backlog is over its cap and publishing to the subscription's topics is refused.
+    #[serde(default)]
+    pub is_backlog_full: bool,
     /// Side effects skipped because they were done before, since the host started.
     pub suppressed: u64,
     /// Publish to settled, the median, in ms.

@@ -2,7 +2,8 @@
 //!
 //! A call under way goes on without effect on deliveries, but may still write a claim or a kv entry through an import. So the
 //! name is kept as deleted until the last call has ended, and everything is taken once more then; after a crash in between,
-//! the next start does that, since no call is left. Numbers are never given again. Send records stay.
+//! the next start does that, since no call is left. Numbers are never given again. Send records stay. Why so:
+//! docs/decisions/0013-delete-by-ranges-twice.md.
 //!
 //! Invariant: a name is free again only when nothing of the old subscription is left under it.
 

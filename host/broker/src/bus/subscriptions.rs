@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use bugle_core::event::Class;
 use bugle_core::ids::{Name, Offset, SubscriptionId};
 use bugle_core::row::CursorRow;
-use bugle_core::spec::{FILTER_DEPTH_MAX, Subscription};
+use bugle_core::spec::{FILTER_DEPTH_MAX, FILTER_PARTS_MAX, Subscription};
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
 use tokio::sync::oneshot;
@@ -76,6 +76,14 @@ pub enum SubscriptionError {
         name: Name,
         /// Its depth.
         depth: usize,
+    },
+    /// The caller: the filter.
+    #[error("the filter of subscription `{name}` has {parts} parts, at most {FILTER_PARTS_MAX} are allowed")]
+    FilterTooLarge {
+        /// Subscription.
+        name: Name,
+        /// Its parts.
+        parts: usize,
     },
     /// The caller: nothing to cover or to run.
     #[error("subscription `{0}` needs at least one topic and a concurrency of at least 1")]
@@ -227,6 +235,10 @@ fn check(spec: &Subscription) -> Result<(), SubscriptionError> {
     let depth = spec.filter.depth();
     if depth > FILTER_DEPTH_MAX {
         return Err(SubscriptionError::FilterTooDeep { name: spec.name.clone(), depth });
+    }
+    let parts = spec.filter.parts();
+    if parts > FILTER_PARTS_MAX {
+        return Err(SubscriptionError::FilterTooLarge { name: spec.name.clone(), parts });
     }
     if (spec.topics.is_empty() && spec.patterns.is_empty()) || spec.concurrency == 0 {
         return Err(SubscriptionError::Empty(spec.name.clone()));

@@ -29,6 +29,7 @@ use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
 use crate::ids::{Offset, Position, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
+use crate::matcher::Matcher;
 use crate::row::{CursorChunk, CursorRow, HoldRow, LetGoRow, PausedRow, RunRow, WaitingRow};
 use crate::spec::{BacklogCap, Subscription};
 use crate::step::{Action, Step, Write};
@@ -211,6 +212,8 @@ pub struct Machine {
     spec: Subscription,
     /// The spec's topics, sorted.
     topics: Vec<TopicId>,
+    /// The spec's filter, compiled.
+    matcher: Matcher,
     slot: Slot,
     bounds: Bounds,
     jitter: Jitter,
@@ -253,6 +256,7 @@ impl Machine {
         let position = cursor.floor();
         let mut machine = Machine {
             topics: sorted(&spec.topics),
+            matcher: Matcher::new(&spec.filter),
             jitter: Jitter::new(seed, spec.id),
             lanes: Lanes::new(seed, bounds.lane_queue_max.max(1)),
             ready: Ready::default(),
@@ -414,6 +418,7 @@ impl Machine {
         }
         let ordering = self.spec.ordering;
         self.topics = topics;
+        self.matcher = Matcher::new(&spec.filter);
         self.spec = Subscription { ordering, id: self.spec.id, ..spec };
     }
 

@@ -257,7 +257,7 @@ impl Machine {
     }
 
     pub(super) fn wants(&self, event: &StoredEvent) -> bool {
-        self.topics.binary_search(&event.topic).is_ok() && self.spec.filter.matches(&event.event)
+        self.topics.binary_search(&event.topic).is_ok() && self.matcher.matches(&event.event)
     }
 
     fn admit(&mut self, event: &StoredEvent) {

@@ -3,7 +3,7 @@
 //! Forward, everything unsettled before the place is let go: leases on it are cancelled, its waiting rows deleted, its lanes go
 //! on behind it; what lies at or behind the place stays as it is, settled or not. Backward, the subscription is as one that
 //! starts there: everything from the place on is delivered again, settled or not. Holds stay in both cases. The same batch has
-//! all of it.
+//! all of it. Why so: docs/decisions/0012-seek-waits-for-cancelled-calls.md.
 //!
 //! Invariant (G5, G6): a call whose lease was cancelled runs to its end without effect, and nothing starts before the last of
 //! them has ended or its lease would have run out; so no key has two calls under way.

@@ -105,9 +105,9 @@ impl From<SubscriptionError> for Failure {
                 Code::NotFound,
                 format!("there is no subscription `{name}`; `bugle subscription list` shows them"),
             ),
-            SubscriptionError::FilterTooDeep { .. } | SubscriptionError::Empty(_) => {
-                Failure::invalid(error.to_string())
-            }
+            SubscriptionError::FilterTooDeep { .. }
+            | SubscriptionError::FilterTooLarge { .. }
+            | SubscriptionError::Empty(_) => Failure::invalid(error.to_string()),
             SubscriptionError::StillEnding(_) => Failure::new(Code::Conflict, error.to_string()),
             SubscriptionError::Read(_) => Failure::internal(Code::StorageFailed, &error),
             SubscriptionError::Stopped(_) => Failure::internal(Code::Unavailable, &error),

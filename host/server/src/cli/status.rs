@@ -1,6 +1,6 @@
 //! `bugle status`.
 
-use super::subscription::runs::done_in;
+use super::subscription::runs::{alarms, done_in};
 use super::{Context, print};
 use crate::api::StatusView;
 
@@ -58,5 +58,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
         "P50",
         "P99",
     ];
-    print::table(&headings, &rows, "no subscriptions yet")
+    print::table(&headings, &rows, "no subscriptions yet")?;
+    let told: String = status.subscriptions.iter().map(|(name, line)| alarms(name, &line.status)).collect();
+    if told.is_empty() { Ok(()) } else { print::text(&format!("\n{told}")) }
 }

@@ -58,6 +58,8 @@ impl Host {
             delivered: counts.acked,
             retried: counts.nacked + counts.broke + counts.lapsed,
             dead: counts.dead,
+            expired: counts.expired,
+            is_backlog_full: status.machine.as_ref().is_some_and(|machine| machine.is_backlog_full),
             suppressed: self.tally().suppressed(&status.spec.name),
             settle_ms_p50: counts.settle_ms.quantile(0.5).map(|ms| ms.0),
             settle_ms_p99: counts.settle_ms.quantile(0.99).map(|ms| ms.0),

@@ -198,7 +198,6 @@ impl Host {
             drain_to: machine.and_then(|machine| machine.run.drain_to).map(position),
             boost: machine.and_then(|machine| machine.run.boost).map(|boost| boost.factor),
             places: machine.map_or(0, |machine| machine.places as u64),
-            is_backlog_full: machine.is_some_and(|machine| machine.is_backlog_full),
             let_go: machine.and_then(|machine| machine.let_go.as_ref()).map(let_go_view),
             status: self.numbers(&status),
             definition,

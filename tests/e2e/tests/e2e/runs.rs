@@ -191,8 +191,11 @@ fn a_backlog_over_its_cap_expires_or_refuses_and_says_so() {
     let refuse = "backlog = { events = 3, policy = \"refuse-publish\" }";
     scene.apply("hook", &webhook("hook", "orders", &receiver, refuse));
     eventually("publishing to be refused", PATIENCE, || {
-        scene.subscription("hook")["is_backlog_full"].as_bool().filter(|is_full| *is_full)
+        scene.subscription("hook")["status"]["is_backlog_full"].as_bool().filter(|is_full| *is_full)
     });
+    let told = cli(&scene, "status");
+    println!("{told}");
+    has(&told, &["DONE IN", "hook: its backlog is over the cap", "hook: 15 events expired undelivered"]);
     let told = refused(&scene, "publish orders --type t --source s --data {} --id late");
     println!("{told}");
     has(&told, &["quota", "`hook`"]);

@@ -6,7 +6,7 @@ use bugle_core::time::Millis;
 use super::super::admin::AdminClient;
 use super::super::{Context, print};
 use super::{path, show};
-use crate::api::{BoostRequest, DrainView, SeekRequest, SeekView, SubscriptionView};
+use crate::api::{BoostRequest, DrainView, SeekRequest, SeekView, SubscriptionStatus, SubscriptionView};
 use crate::definition::Start;
 use crate::moment;
 
@@ -69,6 +69,21 @@ pub(in crate::cli) fn done_in(drain: &DrainView) -> String {
     }
 }
 
+/// What `status` says of a subscription that needs a person; empty if it needs none.
+pub(in crate::cli) fn alarms(name: &str, status: &SubscriptionStatus) -> String {
+    let mut told = String::new();
+    if status.is_backlog_full {
+        told.push_str(&format!("{name}: its backlog is over the cap, publishing to its topics is refused\n"));
+    }
+    if status.expired > 0 {
+        told.push_str(&format!(
+            "{name}: {} events expired undelivered, its backlog was over the cap\n",
+            status.expired
+        ));
+    }
+    told
+}
+
 /// What `show` says beside the usual.
 pub(super) fn lines(view: &SubscriptionView) -> Vec<(&'static str, String)> {
     let mut lines = vec![("left", left(&view.drain))];
@@ -78,7 +93,7 @@ pub(super) fn lines(view: &SubscriptionView) -> Vec<(&'static str, String)> {
     if let Some(factor) = view.boost {
         lines.push(("boost", format!("{factor} times, {} places, until it has caught up", view.places)));
     }
-    if view.is_backlog_full {
+    if view.status.is_backlog_full {
         lines.push(("backlog cap", "reached: publishing to its topics is refused".to_owned()));
     }
     if let Some(row) = &view.let_go {
