@@ -17,7 +17,7 @@ use std::time::Instant;
 use bugle_core::admission::Admission;
 use bugle_core::code::Code;
 use bugle_core::event::Class;
-use bugle_core::publish::{BatchOutcome, BatchResult, PublishBatch, Refusal};
+use bugle_core::publish::{PublishBatch, Refusal};
 use bugle_core::row::CursorRow;
 use bugle_core::step::Write;
 use bugle_core::time::Millis;
@@ -99,7 +99,7 @@ impl Committer {
             Item::Writes(writes) => self.writes(writes, round),
             Item::Open(open, reply) => round.opens.push((reply, self.open(open)?)),
             Item::Close(session) => self.admission.close(session),
-            Item::Abandon { session, source, id } => self.admission.abandon(session, &source, &id),
+            Item::Abandon(abandon) => self.admission.abandon(&abandon),
             Item::Query { topic, source, id, reply } => {
                 let state = self.query(&topic, &source, &id)?;
                 round.queries.push((reply, state));
@@ -110,16 +110,19 @@ impl Committer {
 
     fn publish(&mut self, batch: PublishBatch, sink: Arc<dyn ResultSink>, round: &mut Round) -> Result<(), ReadError> {
         let session = batch.session;
-        if self.shared.is_disk_full.load(Ordering::Relaxed) {
+        if self.shared.is_disk_full.load(Ordering::Relaxed)
+            && let Some(result) = self.admission.refuse(&batch, no_disk())
+        {
             self.shared.counters.disk_full.add(1);
-            round.result(session, sink, refuse_for_disk(&batch));
+            round.result(session, sink, result);
             return Ok(());
         }
         if self.shared.backlogs.is_any()
             && let Some(full) = self.shared.backlogs.of_topic(self.shared.topics.number(&batch.topic))
+            && let Some(result) = self.admission.refuse(&batch, full_backlog(&full))
         {
             self.shared.counters.backlog_full.add(1);
-            round.result(session, sink, refuse_for_backlog(&batch, &full));
+            round.result(session, sink, result);
             return Ok(());
         }
         let probe = self.admission.probe(&batch);
@@ -204,21 +207,20 @@ impl Drop for FailOnPanic<'_> {
     }
 }
 
-fn refuse_for_disk(batch: &PublishBatch) -> BatchResult {
-    let detail = "the host is short of disk space; publishing goes on when an operator has made room";
-    refuse(batch, Code::DiskFull, DISK_FULL_RETRY, detail.to_owned())
+fn no_disk() -> Refusal {
+    Refusal {
+        code: Code::DiskFull,
+        retry_after: Some(DISK_FULL_RETRY),
+        detail: "the host is short of disk space; publishing goes on when an operator has made room".to_owned(),
+    }
 }
 
-fn refuse_for_backlog(batch: &PublishBatch, full: &str) -> BatchResult {
-    let detail =
-        format!("the backlog of subscription `{full}` is over its cap, and its policy is to refuse publishing");
-    refuse(batch, Code::Quota, BACKLOG_FULL_RETRY, detail)
-}
-
-fn refuse(batch: &PublishBatch, code: Code, retry_after: Millis, detail: String) -> BatchResult {
-    BatchResult {
-        stream: batch.stream,
-        sequence: batch.sequence,
-        outcome: BatchOutcome::Refused(Refusal { code, retry_after: Some(retry_after), detail }),
+fn full_backlog(subscription: &str) -> Refusal {
+    Refusal {
+        code: Code::Quota,
+        retry_after: Some(BACKLOG_FULL_RETRY),
+        detail: format!(
+            "the backlog of subscription `{subscription}` is over its cap, and its policy is to refuse publishing"
+        ),
     }
 }
