@@ -11,14 +11,13 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
+use crate::origin::RESERVED_PREFIX;
+
 /// Longest pattern: a name of the largest size and some stars.
 const PATTERN_BYTES_MAX: usize = 96;
 
 /// Stars of one pattern: more would make a match slow and are a mistake.
 const STARS_MAX: usize = 8;
-
-/// The host's own topics.
-pub const RESERVED_PREFIX: &str = "bugle.";
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,11 +10,12 @@
 use std::sync::{Arc, PoisonError};
 
 use bugle_core::ids::{Name, SubscriptionId};
+use bugle_core::origin::private_topic;
 use bugle_core::step::{CatalogKind, Write};
 use tokio::sync::oneshot;
 
 use super::subscriptions::definition;
-use super::{Bus, Definition, Inside, SubscriptionError};
+use super::{Bus, Definition, Inside, SubscriptionError, private};
 use crate::queue::{Item, Stopped, Writes};
 use crate::reads::ReadError;
 
@@ -28,10 +29,16 @@ impl Bus {
         let _one_at_a_time = self.inside.definitions.lock().await;
         let spec = self.inside.spec(name).ok_or_else(|| SubscriptionError::NotFound(Name::from(name)))?;
         let ended = self.inside.stop_and_watch(name).await;
-        let mut writes = vec![definition(&spec, None), deleted(spec.id, Some(&spec.name)), forget(spec.id, &spec.name)];
+        let mut writes = vec![
+            definition(&spec, None),
+            private::deleted(name),
+            deleted(spec.id, Some(&spec.name)),
+            forget(spec.id, &spec.name),
+        ];
         writes.extend(also.into_iter().map(Definition::into_write));
         self.inside.deleted().insert(Name::clone(&spec.name));
         self.inside.commit(writes).await.map_err(SubscriptionError::Stopped)?;
+        self.inside.shared.topics.remove(&private_topic(name));
         // Weak: a call that never ends must not keep the store open.
         let inside = Arc::downgrade(&self.inside);
         self.inside.runtime.spawn(async move {

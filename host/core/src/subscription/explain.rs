@@ -11,10 +11,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Machine;
+use super::leases::Purpose;
 use crate::event::{Class, StoredEvent};
 use crate::ids::{Attempt, Offset};
 use crate::lane::{LaneId, LaneState};
-use crate::row::{AttemptNote, PausedRow};
+use crate::row::{AttemptNote, Parking, PausedRow};
 use crate::spec::Ordering;
 use crate::time::Timestamp;
 
@@ -116,6 +117,13 @@ pub enum Standing {
         /// The latest failed attempt.
         last: Option<AttemptNote>,
     },
+    /// It was given up and its key waits for a person.
+    Parked {
+        /// Attempts spent.
+        spent: u32,
+        /// The latest failed attempt.
+        last: Option<AttemptNote>,
+    },
     /// No attempt is left: it becomes a dead letter as soon as its event was read.
     GivingUp {
         /// Attempts spent.
@@ -139,6 +147,7 @@ impl Standing {
             | Standing::Ready { .. }
             | Standing::InFlight { .. }
             | Standing::Waiting { .. }
+            | Standing::Parked { .. }
             | Standing::GivingUp { .. } => false,
         }
     }
@@ -202,7 +211,11 @@ impl Machine {
             Standing::Held { .. } | Standing::Waiting { .. } | Standing::Queued { .. } | Standing::InFlight { .. } => {
                 self.paused.iter().cloned().map(Gate::Paused).collect()
             }
-            Standing::NotCovered | Standing::FilteredOut | Standing::Settled | Standing::Unaccounted => Vec::new(),
+            Standing::NotCovered
+            | Standing::FilteredOut
+            | Standing::Parked { .. }
+            | Standing::Settled
+            | Standing::Unaccounted => Vec::new(),
         };
         Explained { standing, gates, attempts_max: self.spec.retry.attempts_max }
     }
@@ -210,7 +223,7 @@ impl Machine {
     /// What keeps a ready delivery from starting.
     fn start_gates(&self) -> Vec<Gate> {
         let mut gates: Vec<Gate> = self.paused.iter().cloned().map(Gate::Paused).collect();
-        let in_flight = self.leases.len();
+        let in_flight = self.leases.calls();
         if in_flight >= self.places() {
             gates.push(Gate::NoPlace { in_flight });
         }
@@ -232,7 +245,8 @@ impl Machine {
         if !is_settled && let Some(standing) = self.standing_in_memory(offset, self.lane_of(event)) {
             return standing;
         }
-        if self.topics.binary_search(&event.topic).is_err() {
+        let is_covered = self.topics.binary_search(&event.topic).is_ok() || self.spec.redelivery == Some(event.topic);
+        if !is_covered {
             Standing::NotCovered
         } else if !self.wants(event) {
             Standing::FilteredOut
@@ -254,11 +268,11 @@ impl Machine {
 
     /// Where an unsettled event is, if the machine knows it already.
     fn standing_in_memory(&self, offset: Offset, lane: Option<LaneId>) -> Option<Standing> {
-        if let Some(lease) = self.leases.of(offset) {
+        if let Some(lease) = self.leases.of(offset).filter(|lease| lease.purpose == Purpose::Call) {
             let (attempt, since, until) = (lease.attempt, lease.since, lease.until());
             return Some(Standing::InFlight { attempt, since, until });
         }
-        if self.doomed.contains(&offset) {
+        if self.leases.of(offset).is_some() || self.disposals.iter().any(|(disposed, _)| *disposed == offset) {
             let spent = self.waits.get(offset).map_or(0, |wait| wait.row.spent);
             return Some(Standing::GivingUp { spent });
         }
@@ -294,12 +308,16 @@ impl Machine {
 
     /// A row of a restart whose event was not read yet counts too: it is what the delivery will wait for.
     fn standing_waiting(&self, offset: Offset) -> Option<Standing> {
+        let row = self.waits.get(offset).map(|wait| &wait.row).or_else(|| self.waits.unseen(offset));
+        if let Some(row) = row.filter(|row| row.parking == Parking::Parked) {
+            return Some(Standing::Parked { spent: row.spent, last: row.notes.last().cloned() });
+        }
         if let Some(wait) = self.waits.get(offset) {
             let due = self.waits.alarm_of(offset).unwrap_or(wait.row.due);
             let (spent, refusals, last) = (wait.row.spent, wait.refusals, wait.row.notes.last().cloned());
             return wait.is_pending.then_some(Standing::Waiting { due, spent, refusals, last });
         }
-        let row = self.waits.unseen_row(offset)?;
+        let row = self.waits.unseen(offset)?;
         Some(Standing::Waiting { due: row.due, spent: row.spent, refusals: 0, last: row.notes.last().cloned() })
     }
 

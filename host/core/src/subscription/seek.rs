@@ -12,7 +12,7 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::leases::Lease;
+use super::leases::{Lease, Purpose};
 use super::start::Ready;
 use super::waits::Waits;
 use super::{Machine, read::Reads};
@@ -80,7 +80,10 @@ impl Machine {
 
     fn cancel(&mut self, lease: &Lease, step: &mut Step) {
         self.leases.end(lease.ticket);
-        self.cancelled.push((lease.ticket, lease.until()));
+        // A fetch that comes back late does nothing that could meet another attempt.
+        if lease.purpose == Purpose::Call {
+            self.cancelled.push((lease.ticket, lease.until()));
+        }
         step.actions.push(Action::Cancel { ticket: lease.ticket });
     }
 
@@ -108,7 +111,7 @@ impl Machine {
         let count = self.settle_gone(&gone, step);
         self.forget_waits(&gone);
         self.ready.retain(|offset| offset >= to || kept.contains(&offset));
-        self.doomed.retain(|offset| *offset >= to || kept.contains(offset));
+        self.disposals.retain(|(offset, _)| *offset >= to || kept.contains(offset));
         self.reads.move_to(to);
         for id in self.lanes.let_go_below(to, &kept, self.reads.position(), self.seals + 1) {
             self.proceed(id);
@@ -164,7 +167,7 @@ impl Machine {
             .collect();
         self.lanes = self.lanes.emptied();
         self.ready = Ready::default();
-        self.doomed.clear();
+        self.disposals.clear();
         self.cursor.start_over(to);
         self.waits = Waits::recover(Vec::new(), to);
         self.reads = Reads::new(to);

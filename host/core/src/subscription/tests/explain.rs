@@ -124,7 +124,7 @@ fn an_event_whose_call_never_ran_waits_at_no_cost() {
 
 #[test]
 fn an_event_that_waited_before_a_restart_and_was_not_read_since() {
-    let row = crate::row::WaitingRow { spent: 1, due: Timestamp(900), notes: Vec::new() };
+    let row = crate::row::WaitingRow { spent: 1, due: Timestamp(900), ..Default::default() };
     let rows = Recovered { waiting: vec![(Offset(0), row)], ..Recovered::at(Offset(0)) };
     let machine = Machine::recover(spec(), Slot(0), 1, rows);
     let bench = Bench {

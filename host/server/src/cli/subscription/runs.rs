@@ -69,17 +69,14 @@ pub(in crate::cli) fn done_in(drain: &DrainView) -> String {
     }
 }
 
-/// What `status` says of a subscription that needs a person; empty if it needs none.
-pub(in crate::cli) fn alarms(name: &str, status: &SubscriptionStatus) -> String {
-    let mut told = String::new();
+/// What `status` says of a backlog that needs a person.
+pub(in crate::cli) fn alarms(name: &str, status: &SubscriptionStatus) -> Vec<String> {
+    let mut told = Vec::new();
     if status.is_backlog_full {
-        told.push_str(&format!("{name}: its backlog is over the cap, publishing to its topics is refused\n"));
+        told.push(format!("! {name}: its backlog is over the cap, publishing to its topics is refused"));
     }
     if status.expired > 0 {
-        told.push_str(&format!(
-            "{name}: {} events expired undelivered, its backlog was over the cap\n",
-            status.expired
-        ));
+        told.push(format!("! {name}: {} events expired undelivered, its backlog was over the cap", status.expired));
     }
     told
 }

@@ -5,7 +5,7 @@
 use bugle_broker::Ending;
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, Position};
-use bugle_core::row::{AttemptNote, LetGoRow, LetGoWhy};
+use bugle_core::row::{AttemptNote, DeadRow, DeadState, LetGoRow, LetGoWhy};
 use bugle_core::subscription::{Bound, Explained, Gate, LaneExplained, Standing};
 use bugle_core::time::Timestamp;
 
@@ -114,6 +114,16 @@ impl Told {
             Standing::Waiting { due, spent, refusals, last } => {
                 self.waiting(*due, *spent, *refusals, last.as_ref(), explained.attempts_max)
             }
+            Standing::Parked { spent, last } => ExplanationView {
+                why: vec![match last {
+                    Some(note) => format!("its key waits for a person after {spent} attempts: {}", note.reason),
+                    None => format!("its key waits for a person after {spent} attempts"),
+                }],
+                next: self.decide(),
+                since: last.as_ref().map(|note| moment::text(note.at)),
+                attempt: Some(*spent),
+                ..state("parked")
+            },
             Standing::GivingUp { spent } => ExplanationView {
                 why: vec![format!("{spent} of {} attempts are spent", explained.attempts_max)],
                 next: "its event is read once more and becomes a dead letter".to_owned(),
@@ -200,13 +210,7 @@ impl Told {
 
     fn ending(&self, ending: &Ending) -> ExplanationView {
         match ending {
-            Ending::Dead(row) => ExplanationView {
-                why: vec![format!("given up after {} attempts ({}): {}", row.attempts, row.cause, row.reason)],
-                next: format!("nothing by itself; `bugle dead list {}` shows it", self.subscription),
-                since: Some(moment::text(row.at)),
-                attempt: Some(row.attempts),
-                ..state("dead")
-            },
+            Ending::Dead(row) => self.dead(row),
             Ending::Unknown(row) => ExplanationView {
                 why: vec![format!("it may have been sent, and nobody knows (reference: {})", row.reference)],
                 next: "nothing by itself: a person decides".to_owned(),
@@ -216,6 +220,27 @@ impl Told {
             },
             Ending::LetGo(row) => self.let_go(row),
         }
+    }
+
+    fn dead(&self, row: &DeadRow) -> ExplanationView {
+        let decided = row.decided.map(|at| format!(" at {}", moment::text(at))).unwrap_or_default();
+        let (word, next) = match row.state {
+            DeadState::Open => ("dead", self.decide()),
+            DeadState::Manual => ("parked", self.decide()),
+            DeadState::Replayed => ("replayed", format!("nothing: a person had it delivered again{decided}")),
+            DeadState::Dismissed => ("dismissed", format!("nothing: a person gave it up for good{decided}")),
+        };
+        ExplanationView {
+            why: vec![format!("given up after {} attempts ({}): {}", row.attempts, row.cause, row.reason)],
+            next,
+            since: Some(moment::text(row.at)),
+            attempt: Some(row.attempts),
+            ..state(word)
+        }
+    }
+
+    fn decide(&self) -> String {
+        format!("nothing by itself; `bugle dead list {}` shows it, to replay or dismiss it", self.subscription)
     }
 
     fn let_go(&self, row: &LetGoRow) -> ExplanationView {

@@ -1,8 +1,8 @@
 //! Every state, and the words it is told in.
 
 use bugle_core::event::{Event, Index, StoredEvent};
-use bugle_core::ids::{Attempt, TopicId};
-use bugle_core::row::{DeadRow, LetGoRow, LetGoWhy, PausedRow, UnknownRow};
+use bugle_core::ids::{Attempt, KeyGeneration, TopicId};
+use bugle_core::row::{DeadRow, DeadState, LetGoRow, LetGoWhy, PausedRow, UnknownRow};
 use bytes::Bytes;
 
 use super::*;
@@ -93,6 +93,10 @@ fn what_waits_for_another_attempt() {
     let due = Standing::Waiting { due: Timestamp(0), spent: 1, refusals: 0, last: None };
     check(due, "waiting", "", "attempt 2 starts now");
     check(Standing::GivingUp { spent: 16 }, "giving-up", "16 of 16", "becomes a dead letter");
+    let parked =
+        check(Standing::Parked { spent: 16, last: Some(note()) }, "parked", "waits for a person", "bugle dead");
+    assert!(parked.why[0].ends_with("HTTP 503") && parked.until.is_none(), "{parked:?}");
+    check(Standing::Parked { spent: 1, last: None }, "parked", "after 1 attempts", "bugle dead list mail");
 }
 
 #[test]
@@ -113,16 +117,28 @@ fn a_bug_of_ours_is_called_one() {
 
 #[test]
 fn what_ended_badly_is_told_by_its_row() {
-    let row = DeadRow {
+    let letter = |state: DeadState, decided| DeadRow {
         event: stored(),
+        state,
+        holds_key: false,
+        decided,
+        generation: KeyGeneration(0),
+        revision: None,
         cause: "rejected".to_owned(),
         reason: "no such number".to_owned(),
         attempts: 1,
         notes: Vec::new(),
         at: NOW,
     };
-    let dead = told().event(at(20), &head(), &explained(Standing::Settled), Some(&Ending::Dead(Box::new(row))));
+    let ending =
+        |row: DeadRow| told().event(at(20), &head(), &explained(Standing::Settled), Some(&Ending::Dead(Box::new(row))));
+    let dead = ending(letter(DeadState::Open, None));
     assert_eq!((dead.state.as_str(), dead.attempt), ("dead", Some(1)));
+    assert_eq!(ending(letter(DeadState::Manual, None)).state, "parked");
+    for (state, word) in [(DeadState::Replayed, "replayed"), (DeadState::Dismissed, "dismissed")] {
+        let decided = ending(letter(state, Some(NOW)));
+        assert!(decided.state == word && decided.next.ends_with("2023-11-14T22:13:20Z"), "{decided:?}");
+    }
     assert!(dead.why[0].contains("(rejected): no such number") && dead.next.contains("bugle dead list mail"));
     let row = UnknownRow { event: stored(), reference: "250?".to_owned(), attempts: 2, at: NOW };
     let unknown = told().event(at(20), &head(), &explained(Standing::Settled), Some(&Ending::Unknown(Box::new(row))));
