@@ -132,7 +132,9 @@ impl Driver {
             | Action::Cancel { .. }
             | Action::Paused { .. }
             | Action::Stuck { .. }
-            | Action::TrimDead => {}
+            | Action::TrimDead
+            | Action::BacklogFull { .. }
+            | Action::Expired { .. } => {}
         }
     }
 

@@ -7,8 +7,8 @@
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, UnknownRow,
-    WaitingRow,
+    ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, PausedRow,
+    RunRow, UnknownRow, WaitingRow,
 };
 use rocksdb::{IteratorMode, ReadOptions};
 
@@ -54,6 +54,14 @@ pub enum ScannedRow {
     Paused {
         subscription: SubscriptionId,
         row: PausedRow,
+    },
+    Run {
+        subscription: SubscriptionId,
+        row: RunRow,
+    },
+    LetGo {
+        subscription: SubscriptionId,
+        row: LetGoRow,
     },
     Dead {
         subscription: SubscriptionId,
@@ -155,6 +163,8 @@ fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
         | Kind::Waiting
         | Kind::Hold
         | Kind::Paused
+        | Kind::Run
+        | Kind::LetGo
         | Kind::Dead
         | Kind::DeadTotals
         | Kind::Unknown => of_subscription(kind, key, value),
@@ -178,6 +188,12 @@ fn of_subscription(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, D
     }
     if kind == Kind::DeadTotals {
         return Ok(ScannedRow::DeadTotals { subscription, row: DeadTotals::decode(value)? });
+    }
+    if kind == Kind::Run {
+        return Ok(ScannedRow::Run { subscription, row: RunRow::decode(value)? });
+    }
+    if kind == Kind::LetGo {
+        return Ok(ScannedRow::LetGo { subscription, row: LetGoRow::decode(value)? });
     }
     if matches!(kind, Kind::Dead | Kind::Unknown) {
         let position = fields.position().ok_or(KEY)?;

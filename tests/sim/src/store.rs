@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{BootId, Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    CHUNK_OFFSETS, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, KvRow, PausedRow,
-    WaitingRow,
+    CHUNK_OFFSETS, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, KvRow, LetGoRow,
+    PausedRow, RunRow, WaitingRow,
 };
 use bugle_core::step::Write;
 use bugle_core::subscription::Recovered;
@@ -24,6 +24,8 @@ pub(crate) struct Rows {
     waiting: BTreeMap<Offset, WaitingRow>,
     holds: BTreeMap<(String, Class), HoldRow>,
     paused: Option<PausedRow>,
+    run: Option<RunRow>,
+    let_go: Option<LetGoRow>,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
     dead_totals: DeadTotals,
     pub(crate) unknown: BTreeSet<Offset>,
@@ -87,6 +89,12 @@ impl Store {
             Write::Hold { subscription, key, class, row } => {
                 put(&mut self.rows_mut(*subscription).holds, (key.clone(), *class), *row);
             }
+            Write::WaitingRange { subscription, from, to } => {
+                self.rows_mut(*subscription).waiting.retain(|offset, _| *offset < *from || *offset >= *to);
+            }
+            Write::Run { subscription, row } => self.rows_mut(*subscription).run = *row,
+            Write::LetGo { subscription, row } => self.rows_mut(*subscription).let_go = Some(*row),
+            Write::Forget { subscription, .. } => drop(self.rows.remove(subscription)),
             Write::Paused { subscription, row } => self.rows_mut(*subscription).paused = row.clone(),
             Write::Dead { subscription, position, row } => {
                 if self.rows_mut(*subscription).dead.insert(position.offset, row.clone()).is_some() {
@@ -120,6 +128,8 @@ impl Store {
             holds: rows.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: rows.paused.clone(),
             dead: rows.dead_totals,
+            run: rows.run,
+            let_go: rows.let_go,
         }
     }
 

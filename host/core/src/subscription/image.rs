@@ -11,7 +11,7 @@ use super::Machine;
 use crate::event::Class;
 use crate::ids::Offset;
 use crate::lane::LaneState;
-use crate::row::{DeadTotals, PausedRow, WaitingRow};
+use crate::row::{DeadTotals, LetGoRow, PausedRow, RunRow, WaitingRow};
 use crate::time::Timestamp;
 
 /// See the module.
@@ -29,6 +29,10 @@ pub struct Image {
     pub dead: DeadTotals,
     /// Why it does not run.
     pub paused: Option<PausedRow>,
+    /// Whether it drains or is boosted.
+    pub run: RunRow,
+    /// What it let go last.
+    pub let_go: Option<LetGoRow>,
 }
 
 impl Machine {
@@ -48,6 +52,8 @@ impl Machine {
             holds: holds.collect(),
             dead: self.letters.totals,
             paused: self.paused.clone(),
+            run: self.run,
+            let_go: self.let_go,
         }
     }
 }

@@ -8,11 +8,15 @@
 //! Invariant: what is settled is never delivered again; per key one delivery at a time and in order; and recovering from all
 //! rows written so far gives the same unsettled deliveries with the same attempts spent.
 
+mod backlog;
+mod explain;
 mod finish;
 mod image;
 mod leases;
 mod letters;
 mod read;
+mod run;
+mod seek;
 mod start;
 mod waits;
 
@@ -26,15 +30,19 @@ use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
 use crate::ids::{Offset, Position, Revision, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
-use crate::row::{CursorChunk, CursorRow, DeadTotals, HoldRow, PausedRow, WaitingRow};
-use crate::spec::{OnExhausted, Subscription};
+use crate::matcher::Matcher;
+use crate::row::{CursorChunk, CursorRow, DeadTotals, HoldRow, LetGoRow, PausedRow, RunRow, WaitingRow};
+use crate::spec::{BacklogCap, OnExhausted, Subscription};
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
+pub use backlog::LogExtent;
+pub use explain::{Answer, Bound, Explained, Gate, LaneExplained, Question, Standing};
 pub use image::Image;
 use leases::{Disposal, Leases};
 use letters::Letters;
 pub use letters::{DeadFacts, DecideError, Decision, Trimmed};
 use read::Reads;
+pub use run::{BOOST_MAX, DRAINED};
 use start::Ready;
 use waits::Waits;
 
@@ -78,6 +86,10 @@ pub struct Recovered {
     pub paused: Option<PausedRow>,
     /// Its dead letters in numbers.
     pub dead: DeadTotals,
+    /// Whether it drains or is boosted.
+    pub run: Option<RunRow>,
+    /// The latest row of what it let go.
+    pub let_go: Option<LetGoRow>,
 }
 
 impl Recovered {
@@ -91,6 +103,8 @@ impl Recovered {
             holds: Vec::new(),
             paused: None,
             dead: DeadTotals::default(),
+            run: None,
+            let_go: None,
         }
     }
 }
@@ -141,6 +155,30 @@ pub enum Input<'a> {
     },
     /// Go on.
     Resume,
+    /// Read nothing new, finish what was read, then pause. Nothing to one that is paused.
+    Drain,
+    /// Work faster until everything below an offset was read and started.
+    Boost {
+        /// Times the concurrency; 1 ends a boost.
+        factor: u32,
+        /// The end of the log now.
+        until: Offset,
+    },
+    /// Go on at another place of the log, at most its end: forward everything unsettled before it is let go, backward everything
+    /// from there on is delivered again.
+    Seek {
+        /// There.
+        to: Offset,
+    },
+    /// How long the log is, now and then: the backlog is compared with its cap.
+    Log(LogExtent),
+    /// A cancelled attempt was never handed to the plugin.
+    NeverRan {
+        /// Its ticket.
+        ticket: Ticket,
+    },
+    /// A topic that matches a pattern is about to be created: its events are covered from the first one on.
+    Cover(TopicId),
     /// A new definition. Topics and filter apply to events read from now on, the ordering when the machine is recovered next,
     /// everything else at once.
     Reconfigure(Subscription),
@@ -173,6 +211,16 @@ pub struct Status {
     pub paused: Option<PausedRow>,
     /// Ends of calls that came with a ticket that was not live.
     pub stale_ends: u64,
+    /// Offsets settled or skipped so far: grows by one with each.
+    pub progress: u64,
+    /// Deliveries that may be in flight at once, a boost included.
+    pub places: usize,
+    /// Whether it drains or is boosted.
+    pub run: RunRow,
+    /// The backlog is over its cap and publishing is refused.
+    pub is_backlog_full: bool,
+    /// The latest run of the log that was let go, with the sum of all.
+    pub let_go: Option<LetGoRow>,
 }
 
 /// See the module.
@@ -181,6 +229,8 @@ pub struct Machine {
     spec: Subscription,
     /// The spec's topics, sorted.
     topics: Vec<TopicId>,
+    /// The spec's filter, compiled.
+    matcher: Matcher,
     slot: Slot,
     bounds: Bounds,
     jitter: Jitter,
@@ -194,6 +244,13 @@ pub struct Machine {
     disposals: VecDeque<(Offset, Disposal)>,
     letters: Letters,
     paused: Option<PausedRow>,
+    run: RunRow,
+    /// Calls whose leases were cancelled and that may still run, with the time their leases would have run out.
+    cancelled: Vec<(Ticket, Timestamp)>,
+    /// The seal that writes the latest seek or expiry: what comes behind it starts only after that.
+    moved_in: Option<u64>,
+    is_backlog_full: bool,
+    let_go: Option<LetGoRow>,
     /// A write of the gathering step must be durable before anything starts.
     must_commit: bool,
     /// Sealed steps so far.
@@ -217,6 +274,7 @@ impl Machine {
         let position = cursor.floor();
         let mut machine = Machine {
             topics: sorted(&spec.topics),
+            matcher: Matcher::new(&spec.filter),
             jitter: Jitter::new(seed, spec.id),
             lanes: Lanes::new(seed, bounds.lane_queue_max.max(1)),
             ready: Ready::default(),
@@ -226,6 +284,11 @@ impl Machine {
             disposals: VecDeque::new(),
             letters: Letters::new(rows.dead),
             paused: rows.paused,
+            run: rows.run.unwrap_or_default(),
+            cancelled: Vec::new(),
+            moved_in: None,
+            is_backlog_full: false,
+            let_go: rows.let_go,
             must_commit: false,
             seals: 0,
             stale_ends: 0,
@@ -258,11 +321,18 @@ impl Machine {
             Input::Tick => {}
             Input::Pause { by, reason } => self.pause(now, by, reason, step),
             Input::Resume => self.resume(step),
+            Input::Drain => self.drain(step),
+            Input::Boost { factor, until } => self.boost_until(factor, until, step),
+            Input::Seek { to } => self.seek(now, to, step),
+            Input::Log(log) => self.check_backlog(now, log, step),
+            Input::NeverRan { ticket } => self.forget_cancelled(ticket),
+            Input::Cover(topic) => self.cover(topic),
             Input::Reconfigure(spec) => self.reconfigure(spec),
         }
         self.wake(now, step);
         self.look_after_letters(now, step);
         self.start(now, step);
+        self.end_run(now, step);
         self.ask(now, step);
         self.must_commit = false;
     }
@@ -283,9 +353,9 @@ impl Machine {
     /// When the machine wants a [`Input::Tick`] at the latest.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        let lookouts =
-            [self.waits.next_alarm(), self.leases.next_check(), self.next_supersede(), self.letters.next_check()];
-        lookouts.into_iter().flatten().min()
+        let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_supersede()];
+        let others = [self.letters.next_check(), self.next_cancelled()];
+        alarms.into_iter().chain(others).flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.
@@ -328,6 +398,11 @@ impl Machine {
             overflowed: self.lanes.overflowed().len(),
             paused: self.paused.clone(),
             stale_ends: self.stale_ends,
+            progress: self.cursor.floor().0 + self.cursor.settled_above_floor(),
+            places: self.places(),
+            run: self.run,
+            is_backlog_full: self.is_backlog_full,
+            let_go: self.let_go,
         }
     }
 
@@ -341,6 +416,18 @@ impl Machine {
         }
     }
 
+    /// How much it may leave unsettled.
+    #[must_use]
+    pub fn backlog_cap(&self) -> BacklogCap {
+        self.spec.backlog
+    }
+
+    /// Everything below is settled. Cheap, unlike the whole status.
+    #[must_use]
+    pub fn floor(&self) -> Offset {
+        self.cursor.floor()
+    }
+
     fn pause(&mut self, now: Timestamp, by: String, reason: String, step: &mut Step) {
         if self.paused.is_some() {
             return;
@@ -349,9 +436,11 @@ impl Machine {
         step.writes.push(Write::Paused { subscription: self.spec.id, row: Some(row.clone()) });
         step.actions.push(Action::Paused { reason });
         self.paused = Some(row);
+        self.end_drain(step);
     }
 
     fn resume(&mut self, step: &mut Step) {
+        self.end_drain(step);
         if self.paused.take().is_some() {
             step.writes.push(Write::Paused { subscription: self.spec.id, row: None });
             self.must_commit = true;
@@ -367,11 +456,21 @@ impl Machine {
         }
         let ordering = self.spec.ordering;
         self.topics = topics;
+        self.matcher = Matcher::new(&spec.filter);
         self.spec = Subscription { ordering, id: self.spec.id, ..spec };
+    }
+
+    /// Nothing that was skipped so far can be of a topic that does not exist yet, so the cursor stays as it is.
+    fn cover(&mut self, topic: TopicId) {
+        if let Err(place) = self.topics.binary_search(&topic) {
+            self.topics.insert(place, topic);
+            self.spec.topics.push(topic);
+        }
     }
 
     /// Runs what is due: leases that lapsed, retries, holds.
     fn wake(&mut self, now: Timestamp, step: &mut Step) {
+        self.expire_cancelled(now);
         if self.leases.next_check().is_some_and(|at| at <= now) {
             for lease in self.leases.take_lapsed(now) {
                 self.lapse(now, &lease, step);

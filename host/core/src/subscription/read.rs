@@ -7,6 +7,7 @@
 //! Invariant: every offset below the frontier is settled, skipped, queued, or covered by its lane's overflow.
 
 use super::Machine;
+use super::explain::Bound;
 use super::start::Item;
 use super::waits::Wait;
 use crate::event::StoredEvent;
@@ -75,6 +76,13 @@ impl Reads {
         self.position
     }
 
+    /// Everything below counts as read, and what was asked for is not wanted any more.
+    pub(super) fn move_to(&mut self, to: Offset) {
+        self.position = self.position.max(to);
+        self.asked = None;
+        self.rescan = None;
+    }
+
     /// No answer is expected any more.
     pub(super) fn forget(&mut self) {
         self.asked = None;
@@ -90,7 +98,7 @@ impl Machine {
         let wants_special = self.wants_special();
         match self.reads.asked {
             None => {
-                let room = self.room();
+                let room = self.readable(self.reads.position.max(self.cursor.floor()), self.room());
                 if wants_special && (self.reads.specials > 0 || room == 0) {
                     self.ask_special(step);
                 } else if room > 0 {
@@ -123,16 +131,25 @@ impl Machine {
 
     /// How many events may be read ahead now; none while half of the last ones are still there, so that reads stay large.
     fn room(&self) -> usize {
-        let ready_max = self.bounds.ready_min.max(READY_PER_DELIVERY * self.spec.concurrency as usize).max(1);
-        let is_full = self.lanes.queued() >= self.bounds.queued_max
-            || self.lanes.busy() >= self.bounds.lanes_max
-            || self.waits.seen_len() >= self.bounds.waiting_max;
+        let ready_max = self.bounds.ready_min.max(READY_PER_DELIVERY * self.places()).max(1);
+        let is_full = self.full_bound().is_some();
         let (ready, places) = (self.ready.len(), self.places());
         // With every place taken, some to follow and plenty behind them in their lanes, more would only be read twice.
         let is_busy = self.leases.calls() >= places
             && ready >= (places / READY_SHARE).max(1)
             && self.lanes.queued() >= ready_max / 2;
         if is_full || is_busy || ready > ready_max / 2 { 0 } else { ready_max - ready }
+    }
+
+    /// The bound of memory that is reached, if one is.
+    pub(super) fn full_bound(&self) -> Option<Bound> {
+        if self.lanes.queued() >= self.bounds.queued_max {
+            Some(Bound::Queued)
+        } else if self.lanes.busy() >= self.bounds.lanes_max {
+            Some(Bound::Lanes)
+        } else {
+            (self.waits.seen_len() >= self.bounds.waiting_max).then_some(Bound::Waiting)
+        }
     }
 
     fn ask_frontier(&mut self, now: Timestamp, room: usize, step: &mut Step) {
@@ -195,6 +212,7 @@ impl Machine {
     }
 
     fn take_new(&mut self, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
+        let next = self.readable_end(next);
         let mut at = from;
         for event in events {
             let offset = event.position.offset;
@@ -219,9 +237,9 @@ impl Machine {
         self.cursor.skip(from, to);
     }
 
-    fn wants(&self, event: &StoredEvent) -> bool {
+    pub(super) fn wants(&self, event: &StoredEvent) -> bool {
         self.spec.redelivery == Some(event.topic)
-            || (self.topics.binary_search(&event.topic).is_ok() && self.spec.filter.matches(&event.event))
+            || (self.topics.binary_search(&event.topic).is_ok() && self.matcher.matches(&event.event))
     }
 
     fn admit(&mut self, event: &StoredEvent) {

@@ -59,6 +59,25 @@ impl Ready {
         self.queue(class).push_front(item);
     }
 
+    /// Keeps the deliveries of these offsets only.
+    pub(crate) fn retain(&mut self, keep: impl Fn(Offset) -> bool) {
+        for queue in [&mut self.critical, &mut self.normal, &mut self.low] {
+            queue.retain(|item| keep(item.offset));
+        }
+    }
+
+    /// How many start before this one: those before it in its class and all of the more urgent classes.
+    pub(crate) fn ahead_of(&self, offset: Offset) -> Option<usize> {
+        let mut ahead = 0;
+        for queue in [&self.critical, &self.normal, &self.low] {
+            if let Some(place) = queue.iter().position(|item| item.offset == offset) {
+                return Some(ahead + place);
+            }
+            ahead += queue.len();
+        }
+        None
+    }
+
     fn pop(&mut self) -> Option<(Class, Item)> {
         let is_low_due = self.since_low >= OTHERS_PER_LOW && !self.low.is_empty();
         let order = if is_low_due {
@@ -79,12 +98,13 @@ impl Ready {
 impl Machine {
     /// How many deliveries may be in flight at once.
     pub(super) fn places(&self) -> usize {
-        (self.spec.concurrency.max(1) as usize).min(LEASES_MAX)
+        let wanted = u64::from(self.spec.concurrency.max(1)) * u64::from(self.boost());
+        usize::try_from(wanted).unwrap_or(LEASES_MAX).min(LEASES_MAX)
     }
 
     /// Starts what is ready while there are free places.
     pub(super) fn start(&mut self, now: Timestamp, step: &mut Step) {
-        if self.paused.is_some() {
+        if self.paused.is_some() || self.has_cancelled() {
             return;
         }
         while self.leases.fetching() < FETCHES_MAX
@@ -104,7 +124,8 @@ impl Machine {
         let Item { offset, lane } = item;
         let wait = self.waits.get(offset);
         let attempt = Attempt(wait.map_or(0, |wait| wait.row.spent).saturating_add(1));
-        let mut must_wait = self.must_commit || wait.is_some_and(|wait| wait.is_stored);
+        let is_moved = self.moved_in.is_some_and(|seal| seal + STEPS_OUTSTANDING_MAX > self.seals);
+        let mut must_wait = self.must_commit || is_moved || wait.is_some_and(|wait| wait.is_stored);
         if let Some(id) = lane {
             let lane = self.lanes.get_mut(id);
             lane.state = LaneState::InFlight;

@@ -1,6 +1,10 @@
 //! The machine, one rule at a time; `tests/machine` has the random histories.
 
+mod backlog;
+mod explain;
 mod letters;
+mod run;
+mod seek;
 
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -74,7 +78,9 @@ impl Bench {
                 | Action::Cancel { .. }
                 | Action::Paused { .. }
                 | Action::Stuck { .. }
-                | Action::TrimDead => return,
+                | Action::TrimDead
+                | Action::BacklogFull { .. }
+                | Action::Expired { .. } => return,
             };
             let end = (from.0 as usize + events_max as usize).min(self.log.len());
             if from.0 as usize >= end {
@@ -123,7 +129,9 @@ fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
         | Action::Cancel { .. }
         | Action::Paused { .. }
         | Action::Stuck { .. }
-        | Action::TrimDead => None,
+        | Action::TrimDead
+        | Action::BacklogFull { .. }
+        | Action::Expired { .. } => None,
     };
     actions.into_iter().filter_map(invocation).collect()
 }
@@ -246,7 +254,9 @@ fn ticket_of_a_call_fetches_nothing_and_that_of_a_fetch_ends_no_call() {
         | Action::Cancel { .. }
         | Action::Paused { .. }
         | Action::Stuck { .. }
-        | Action::TrimDead => None,
+        | Action::TrimDead
+        | Action::BacklogFull { .. }
+        | Action::Expired { .. } => None,
     });
     let ticket = fetches.collect::<Vec<_>>()[0];
     bench.commit();

@@ -3,7 +3,7 @@
 //! A delivery stays here from its first failure until it is settled, also while another attempt is in flight, since its row
 //! stays on disk as long. Knows nothing of lanes beyond their ids. Invariant: every entry that is pending has an alarm.
 
-use alloc::collections::{BTreeMap, BinaryHeap};
+use alloc::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -137,6 +137,7 @@ impl Waits {
         if self.unseen.is_empty() { None } else { self.unseen.remove(&offset) }
     }
 
+    /// The row of an event that was not read since the restart.
     pub(crate) fn unseen(&self, offset: Offset) -> Option<&WaitingRow> {
         if self.unseen.is_empty() { None } else { self.unseen.get(&offset) }
     }
@@ -144,6 +145,12 @@ impl Waits {
     /// The recovered row of an event that was not read yet.
     pub(crate) fn unseen_mut(&mut self, offset: Offset) -> Option<&mut WaitingRow> {
         self.unseen.get_mut(&offset)
+    }
+
+    /// When the delivery's alarm rings. A walk: for people, not for each event.
+    pub(crate) fn alarm_of(&self, offset: Offset) -> Option<Timestamp> {
+        let is_it = |Reverse((_, due)): &&Reverse<(Timestamp, Due)>| *due == Due::Retry(offset);
+        self.alarms.iter().filter(is_it).map(|Reverse((at, _))| *at).max()
     }
 
     pub(crate) fn put_unseen(&mut self, offset: Offset, row: WaitingRow) {
@@ -160,6 +167,17 @@ impl Waits {
             self.unseen.remove(offset);
         }
         gone
+    }
+
+    /// Whether a delivery of `from..to` was tried.
+    pub(crate) fn has_rows(&self, from: Offset, to: Offset) -> bool {
+        self.seen.range(from..to).next().is_some() || self.unseen.range(from..to).next().is_some()
+    }
+
+    /// Forgets deliveries below `to` but for the kept ones; their alarms ring in vain, since they are settled for good.
+    pub(crate) fn forget_below(&mut self, to: Offset, kept: &BTreeSet<Offset>) {
+        self.seen.retain(|offset, _| *offset >= to || kept.contains(offset));
+        self.unseen.retain(|offset, _| *offset >= to || kept.contains(offset));
     }
 
     /// Every row that is on disk.

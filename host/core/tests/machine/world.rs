@@ -8,9 +8,12 @@ use std::collections::VecDeque;
 use bugle_core::delivery::{Fault, Retry, Verdict};
 use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
 use bugle_core::ids::{Attempt, KeyGeneration, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
-use bugle_core::spec::{DeadBounds, Filter, OnDeadFull, OnExhausted, OnUnknown, Ordering, RetryPolicy, Subscription};
+use bugle_core::spec::{
+    BacklogCap, BacklogPolicy, DeadBounds, Filter, OnDeadFull, OnExhausted, OnUnknown, Ordering, RetryPolicy,
+    Subscription,
+};
 use bugle_core::step::{Action, Invocation, Step, Write};
-use bugle_core::subscription::{Bounds, Input, Machine, STEPS_OUTSTANDING_MAX};
+use bugle_core::subscription::{Bounds, Input, LogExtent, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 use bytes::Bytes;
 
@@ -31,6 +34,8 @@ pub(crate) struct Call {
     pub(crate) offset: Offset,
     pub(crate) attempt: Attempt,
     pub(crate) letter: Option<KeyGeneration>,
+    /// When the lease ends, unless it is extended.
+    pub(crate) deadline: Timestamp,
 }
 
 /// See the module.
@@ -101,7 +106,7 @@ impl World {
     }
 
     fn act(&mut self) -> Result<(), String> {
-        match self.random.below(100) {
+        match self.random.below(104) {
             0..14 => self.publish(),
             14..31 => self.answer_read()?,
             31..33 => self.answer_fetch()?,
@@ -115,7 +120,10 @@ impl World {
             94..95 => self.extend(),
             95..97 => self.decide_one()?,
             97..98 => self.answer_trim()?,
-            _ => self.finish_stale()?,
+            98..100 => self.finish_stale()?,
+            100..101 => self.drain_or_boost()?,
+            101..102 => self.seek()?,
+            _ => self.tell_log()?,
         }
         Ok(())
     }
@@ -265,6 +273,32 @@ impl World {
         }
     }
 
+    fn drain_or_boost(&mut self) -> Result<(), String> {
+        let until = Offset(self.log.len() as u64);
+        let input = match self.random.below(3) {
+            0 => Input::Drain,
+            factor => Input::Boost { factor: factor as u32 + 1, until },
+        };
+        self.journal.push(format!("{input:?}"));
+        self.handle(input)
+    }
+
+    /// Forward only: what a seek back delivers again is no breach of any rule, so the rules have nothing to say of it.
+    fn seek(&mut self) -> Result<(), String> {
+        let floor = self.machine.floor().0;
+        let to = Offset(self.random.within(floor, (floor + 10).min(self.log.len() as u64).max(floor)));
+        self.journal.push(format!("seek to {to}"));
+        self.handle(Input::Seek { to })
+    }
+
+    fn tell_log(&mut self) -> Result<(), String> {
+        let end = self.log.len() as u64;
+        let bytes_from = Offset(if self.random.chance(10) { self.random.within(0, end) } else { 0 });
+        let log = LogExtent { end: Offset(end), bytes_from, bytes_from_slack: bytes_from };
+        self.journal.push(format!("{log:?}"));
+        self.handle(Input::Log(log))
+    }
+
     fn reconfigure(&mut self) -> Result<(), String> {
         let Subscription { concurrency, retry, lease, .. } = spec(&mut self.random);
         let on_exhausted = match (self.spec.on_exhausted, self.random.chance(50)) {
@@ -302,15 +336,19 @@ impl World {
         match action {
             Action::Read { from, events_max } => self.read = Some((from, events_max)),
             Action::Invoke(invocation) => {
+                // Its lease ran out, or was cancelled, before its step was durable: a driver looks at the ticket.
+                if !self.machine.is_live(invocation.ticket) {
+                    return self.handle(Input::NeverRan { ticket: invocation.ticket });
+                }
                 self.starts += 1;
                 let offset = invocation.position.offset;
-                let Invocation { ticket, attempt, letter, .. } = invocation;
-                let call = Call { ticket, offset, attempt, letter };
+                let Invocation { ticket, attempt, letter, deadline, .. } = invocation;
+                let call = Call { ticket, offset, attempt, letter, deadline };
                 self.check_start(call)?;
                 self.calls.push(call);
             }
-            Action::Fetch(Invocation { ticket, attempt, position, letter, .. }) => {
-                self.fetches.push(Call { ticket, offset: position.offset, attempt, letter });
+            Action::Fetch(Invocation { ticket, attempt, position, letter, deadline, .. }) => {
+                self.fetches.push(Call { ticket, offset: position.offset, attempt, letter, deadline });
             }
             // The call goes on: its end must be without effect.
             Action::Cancel { ticket } => {
@@ -319,7 +357,7 @@ impl World {
                 }
             }
             Action::TrimDead => self.trim = Some(None),
-            Action::Paused { .. } | Action::Stuck { .. } => {}
+            Action::Paused { .. } | Action::Stuck { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {}
         }
         Ok(())
     }
@@ -440,6 +478,11 @@ fn spec(random: &mut Random) -> Subscription {
         },
         redelivery: Some(TopicId(3)),
         lease: Millis(random.within(20, 200)),
+        backlog: BacklogCap {
+            events_max: if random.chance(30) { random.within(5, 60) } else { 1_000_000 },
+            policy: if random.chance(80) { BacklogPolicy::ExpireOldest } else { BacklogPolicy::RefusePublish },
+            ..BacklogCap::default()
+        },
         ..Subscription::new(SubscriptionId(1), "mail", "mail", vec![TopicId(1)])
     }
 }

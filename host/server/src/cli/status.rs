@@ -1,7 +1,8 @@
 //! `bugle status`.
 
+use super::subscription::runs::{alarms, done_in};
 use super::{Context, print};
-use crate::api::{StatusView, SubscriptionStatus};
+use crate::api::StatusView;
 
 pub(super) fn run(context: &Context) -> anyhow::Result<()> {
     let status: StatusView = context.admin()?.get("/v1/status")?;
@@ -34,6 +35,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
                 line.state.clone(),
                 line.plugin.clone(),
                 numbers.backlog.to_string(),
+                done_in(&line.drain),
                 numbers.in_flight.to_string(),
                 numbers.delivered.to_string(),
                 numbers.retried.to_string(),
@@ -43,29 +45,20 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    let headings =
-        ["SUBSCRIPTION", "STATE", "PLUGIN", "BACKLOG", "IN FLIGHT", "DELIVERED", "RETRIED", "DEAD", "P50", "P99"];
-    print::table(&headings, &rows, "no subscriptions yet")?;
-    for (name, line) in &status.subscriptions {
-        for warning in warnings(name, &line.status) {
-            print::line(&warning)?;
-        }
-    }
-    Ok(())
-}
-
-/// What of a subscription wants a person.
-fn warnings(name: &str, numbers: &SubscriptionStatus) -> Vec<String> {
-    let counted = [
-        (numbers.dead_open, "dead letters are open", format!("bugle dead list {name} --state open")),
-        (numbers.parked, "keys wait for a decision", format!("bugle dead list {name} --state manual")),
-        (numbers.blocked, "keys are blocked by a delivery that fails on", format!("bugle subscription show {name}")),
-        (
-            numbers.dead_removed,
-            "dead letters were removed undecided, since they were too many or too old",
-            format!("bugle dead list {name}"),
-        ),
+    let headings = [
+        "SUBSCRIPTION",
+        "STATE",
+        "PLUGIN",
+        "BACKLOG",
+        "DONE IN",
+        "IN FLIGHT",
+        "DELIVERED",
+        "RETRIED",
+        "DEAD",
+        "P50",
+        "P99",
     ];
-    let told = counted.into_iter().filter(|(count, _, _)| *count > 0);
-    told.map(|(count, what, command)| format!("! {name}: {count} {what}: {command}")).collect()
+    print::table(&headings, &rows, "no subscriptions yet")?;
+    let told: String = status.subscriptions.iter().map(|(name, line)| alarms(name, &line.status)).collect();
+    if told.is_empty() { Ok(()) } else { print::text(&format!("\n{told}")) }
 }

@@ -4,6 +4,7 @@ use bugle_broker::SubscriptionStatus as BusStatus;
 use bugle_core::ids::{Offset, Position, Slot};
 
 use super::Host;
+use super::runs::drain_view;
 use crate::api::{StatusView, SubscriptionStatus, SubscriptionSummary};
 
 /// The only slot of the embedded host.
@@ -22,6 +23,7 @@ impl Host {
         for status in bus.statuses().await {
             let summary = SubscriptionSummary {
                 state: state(&status).to_owned(),
+                drain: drain_view(status.unsettled, status.pace),
                 plugin: status.spec.plugin.to_string(),
                 status: self.numbers(&status),
             };
@@ -56,6 +58,8 @@ impl Host {
             delivered: counts.acked,
             retried: counts.nacked + counts.broke + counts.lapsed,
             dead: counts.dead,
+            expired: counts.expired,
+            is_backlog_full: status.machine.as_ref().is_some_and(|machine| machine.is_backlog_full),
             suppressed: self.tally().suppressed(&status.spec.name),
             settle_ms_p50: counts.settle_ms.quantile(0.5).map(|ms| ms.0),
             settle_ms_p99: counts.settle_ms.quantile(0.99).map(|ms| ms.0),
@@ -77,11 +81,12 @@ impl Host {
     }
 }
 
-/// `running`, `paused` or, if its worker broke, `stopped`.
+/// `running`, `draining`, `paused` or, if its worker broke, `stopped`.
 pub(super) fn state(status: &BusStatus) -> &'static str {
     match &status.machine {
         None => "stopped",
         Some(machine) if machine.paused.is_some() => "paused",
+        Some(machine) if machine.run.drain_to.is_some() => "draining",
         Some(_) => "running",
     }
 }

@@ -15,5 +15,6 @@ mod letters;
 mod operator;
 mod restart;
 mod retry;
+mod runs;
 mod scene;
 mod waiting;
