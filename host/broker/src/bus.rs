@@ -9,7 +9,9 @@ mod count;
 mod delete;
 mod explain;
 mod kv;
+mod letters;
 mod look;
+mod private;
 mod producers;
 mod recover;
 mod runs;
@@ -42,6 +44,8 @@ use crate::upkeep::Upkeep;
 pub use count::Count;
 pub use explain::{Ending, Explanation};
 pub use kv::{KvSwap, KvWriteError};
+pub use letters::{ChangeLettersError, Changed, ClaimFact, HoldLettersError, LETTERS_PAGE_MAX, Letters};
+pub use private::TopicRow;
 pub use recover::{Parts, StartError};
 pub use status::{SubscriptionStatus, Throughput};
 pub use subscriptions::{Applied, ApplySubscription, StartAt, SubscriptionError};
@@ -76,6 +80,7 @@ struct Inside {
     invoke: Arc<dyn Invoke>,
     runtime: tokio::runtime::Handle,
     options: Options,
+    topic_row: TopicRow,
     running: RwLock<BTreeMap<Name, Running>>,
     /// Held while a definition changes, so that two operators cannot create the same name.
     definitions: tokio::sync::Mutex<()>,

@@ -11,9 +11,11 @@ use std::sync::{Arc, Mutex};
 use bugle_core::attempt::{Attempt, CallFacts, Fact, Look, Next, Transaction};
 use bugle_core::code::Code;
 use bugle_core::delivery::{CallEnd, Delivery, Verdict};
-use bugle_core::ids::{ClaimId, Name, Position, SubscriptionId, Ticket};
+use bugle_core::event::StoredEvent;
+use bugle_core::ids::{ClaimId, Name, Position, Revision, SubscriptionId, Ticket, TopicId};
 use bugle_core::import::{Import, ImportError, ImportResult, Strength};
 use bugle_core::ledger::{ClaimAsk, KvEffect, Ledger, LedgerStep};
+use bugle_core::origin::Origin;
 use bugle_core::seeded::{Bug, is_planted};
 use bugle_core::step::Write;
 use bugle_core::time::{Millis, Timestamp};
@@ -31,10 +33,23 @@ pub(crate) struct Port {
     pub(crate) shared: Arc<Shared>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) subscription: SubscriptionId,
+    /// Its private topic.
+    pub(crate) private: Option<TopicId>,
     pub(crate) name: Name,
+    /// Held from the read of dead letters until their change is durable.
+    pub(crate) letters: tokio::sync::Mutex<()>,
+    /// Held by the one operator who works on dead letters.
+    pub(crate) operators: Arc<tokio::sync::Mutex<()>>,
     pub(crate) counters: WorkerCounters,
     /// Dropped, and so told, with the last call once the subscription was deleted.
     pub(crate) last_call: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl Port {
+    /// Where an event that is delivered here comes from.
+    pub(crate) fn origin(&self, event: &StoredEvent) -> Origin {
+        Origin::of(self.subscription, self.private, event)
+    }
 }
 
 /// See the module.
@@ -42,6 +57,8 @@ pub struct Call {
     port: Arc<Port>,
     /// `None` once the end was sent.
     delivery: Option<Delivery>,
+    /// The plugin revision that it runs on, once that is known.
+    revision: Option<Revision>,
     /// Begun by the first import.
     attempt: Option<Box<Attempt>>,
     /// Set while a claim is being opened, so that a call stopped there leaves none behind.
@@ -50,7 +67,7 @@ pub struct Call {
 
 impl Call {
     pub(crate) fn new(port: Arc<Port>, delivery: Delivery) -> Call {
-        Call { port, delivery: Some(delivery), attempt: None, is_claiming: false }
+        Call { port, delivery: Some(delivery), revision: None, attempt: None, is_claiming: false }
     }
 
     /// What to hand to the plugin.
@@ -59,17 +76,23 @@ impl Call {
         self.delivery.as_ref().expect("the delivery is taken only by `finish` and `drop`, after which there is no call")
     }
 
-    /// Name of the event's topic; empty for one that is gone.
+    /// Name of the topic the event was published to, also for a copy; empty for one that is gone.
     #[must_use]
     pub fn topic(&self) -> Name {
         let topics = &self.port.shared.topics;
-        topics.name(self.delivery().event.topic).unwrap_or_else(|| Name::from(""))
+        let origin = self.port.origin(&self.delivery().event);
+        topics.name(origin.topic).unwrap_or_else(|| Name::from(""))
     }
 
     /// The accepted clock, the one that deadlines are counted in.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.port.shared.clock.now()
+    }
+
+    /// Which plugin revision it runs on, for the history of a delivery that is given up.
+    pub fn runs_on(&mut self, revision: Revision) {
+        self.revision = Some(revision);
     }
 
     /// One host import of the plugin. A future dropped half-way means that the plugin was stopped: finish the call then.
@@ -277,6 +300,7 @@ impl Call {
             self.port.inbox.push(Message::Ended(Ended {
                 ticket: delivery.ticket,
                 event: delivery.event,
+                revision: self.revision,
                 verdict,
                 hold,
                 pause,

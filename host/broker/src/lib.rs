@@ -29,13 +29,14 @@ mod upkeep;
 mod worker;
 
 pub use bus::{
-    Applied, ApplySubscription, Bus, Count, CreateTopicError, Definition, Ending, Explanation, KvSwap, KvWriteError,
-    Options, Parts, StartAt, StartError, SubscriptionError, SubscriptionStatus, Throughput,
+    Applied, ApplySubscription, Bus, ChangeLettersError, Changed, ClaimFact, Count, CreateTopicError, Definition,
+    Ending, Explanation, HoldLettersError, KvSwap, KvWriteError, LETTERS_PAGE_MAX, Letters, Options, Parts, StartAt,
+    StartError, SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
 };
 pub use call::Call;
 pub use counters::{CommitCounters, Counter};
 pub use histogram::Counted;
-pub use invoke::{EncodeEvent, FollowUp, HOPS_ATTRIBUTE, Invoke};
+pub use invoke::{EncodeEvent, FollowUp, HOPS_ATTRIBUTE, Invoke, StampEvent};
 pub use queue::{PUBLISH_BYTES_MAX, ResultSink, Stopped};
 pub use reads::ReadError;
 pub use worker::Pace;

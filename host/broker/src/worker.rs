@@ -8,6 +8,7 @@
 //! in the ledger's order.
 
 mod inbox;
+mod letters;
 mod look;
 mod pace;
 mod payloads;
@@ -20,7 +21,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bugle_core::delivery::Delivery;
+use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Ticket};
+use bugle_core::origin::Origin;
 use bugle_core::step::{Action, Invocation, Step};
 use bugle_core::subscription::{Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::Timestamp;
@@ -30,11 +33,11 @@ use tokio::time::Instant;
 
 use crate::call::{Call, Port};
 use crate::invoke::Invoke;
-pub(crate) use inbox::{Effects, Ended, Inbox, Message, Operator};
+pub(crate) use inbox::{Decide, Effects, Ended, Inbox, Message, Operator};
 pub use pace::Pace;
 use pace::PaceMeter;
 use payloads::Payloads;
-use read::Reading;
+use read::{Reading, Wanted};
 
 /// Steps of one subscription that may be on their way to the disk: as many as its machine allows. With two, acks wait for the
 /// next but one commit; with eight they join the next one, which settled 40 % more keyed events per second.
@@ -64,8 +67,8 @@ pub(crate) struct Worker {
     reading: Reading,
     /// Start of the page that is being read from the store.
     paging: Option<Offset>,
-    /// Attempts whose event must be fetched from the store first.
-    fetching: HashMap<Ticket, Invocation>,
+    /// Deliveries whose event must come from the store first, and why.
+    fetching: HashMap<Ticket, Wanted>,
     /// Those of them that were not asked for yet.
     unfetched: Vec<Invocation>,
     /// Calls to hand over at the end of this round.
@@ -178,7 +181,8 @@ impl Worker {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Read { from, events_max } => self.read(from, events_max as usize),
-            Action::Invoke(invocation) => self.start(invocation),
+            Action::Invoke(invocation) => self.start(invocation, Wanted::Call),
+            Action::Fetch(invocation) => self.start(invocation, Wanted::Event),
             Action::Cancel { ticket } => {
                 if self.fetching.remove(&ticket).is_some() {
                     self.handle(Input::NeverRan { ticket });
@@ -186,6 +190,8 @@ impl Worker {
                 self.port.counters.lapsed.add(1);
                 tracing::debug!(subscription = %self.port.name, ticket = ticket.0, "a lease ended before its call");
             }
+            Action::Stuck { position, how } => self.stuck(position, how),
+            Action::TrimDead => self.show_letters(),
             Action::Paused { reason } => {
                 tracing::warn!(subscription = %self.port.name, %reason, "the subscription is paused; resume it when the cause is gone");
             }
@@ -194,8 +200,8 @@ impl Worker {
         }
     }
 
-    /// Makes a call of an attempt, or has its event fetched first.
-    fn start(&mut self, invocation: Invocation) {
+    /// Makes a call of an attempt or hands its event in, once the event was fetched if need be.
+    fn start(&mut self, invocation: Invocation, wanted: fn(Invocation) -> Wanted) {
         if self.draining.is_some() {
             return;
         }
@@ -204,20 +210,34 @@ impl Worker {
             self.handle(Input::NeverRan { ticket: invocation.ticket });
             return;
         }
+        if invocation.letter.is_some() {
+            self.fetch(wanted(invocation));
+            return;
+        }
         let offset = invocation.position.offset;
         match self.payloads.event(&self.port.shared.ring, offset) {
-            Some(event) => self.call(&invocation, event),
-            None => self.fetch(invocation),
+            Some(event) => self.got(wanted(invocation), event),
+            None => self.fetch(wanted(invocation)),
         }
     }
 
-    fn call(&mut self, invocation: &Invocation, event: bugle_core::event::StoredEvent) {
-        let keys = &self.port.shared.keys;
+    /// Goes on with a delivery whose event is there.
+    fn got(&mut self, wanted: Wanted, event: StoredEvent) {
+        match wanted {
+            Wanted::Call(invocation) => self.call(&invocation, event),
+            Wanted::Event(Invocation { ticket, .. }) => self.handle(Input::Fetched { ticket, event: Some(event) }),
+        }
+    }
+
+    fn call(&mut self, invocation: &Invocation, event: StoredEvent) {
+        let origin = self.port.origin(&event);
+        let generation = invocation.letter.unwrap_or(origin.generation);
+        let idempotency_key = self.port.shared.keys.key(&Origin { generation, ..origin });
         let delivery = Delivery {
             ticket: invocation.ticket,
             event,
             attempt: invocation.attempt,
-            idempotency_key: keys.key(self.port.subscription, invocation.position, 0),
+            idempotency_key,
             deadline: invocation.deadline,
         };
         self.port.counters.attempts.add(1);

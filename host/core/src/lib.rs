@@ -24,6 +24,7 @@ pub mod import;
 mod lane;
 pub mod ledger;
 pub mod matcher;
+pub mod origin;
 pub mod pattern;
 pub mod publish;
 pub mod row;

@@ -5,7 +5,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::event::Event;
+use crate::event::{Event, StoredEvent};
 use crate::ids::{Name, SubscriptionId, TopicId};
 use crate::pattern::TopicPattern;
 use crate::time::Millis;
@@ -126,6 +126,53 @@ impl Default for RetryPolicy {
     }
 }
 
+/// What happens to a delivery that used up its attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExhausted {
+    /// Dead letter; its key goes on.
+    #[default]
+    Skip,
+    /// Never given up: tried again at the longest backoff for ever, and its key waits.
+    Block,
+    /// Dead letter, and its key waits until a person replays or dismisses it. Without a key it is like `Skip`. So that order holds,
+    /// a rejected delivery parks its key too.
+    ParkKey,
+}
+
+/// What happens when a subscription has as many dead letters as it may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDeadFull {
+    /// The oldest are removed, counted and alarmed; those whose key waits stay.
+    #[default]
+    RemoveOldest,
+    /// The subscription pauses.
+    Pause,
+}
+
+/// Bounds of the dead letters of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadBounds {
+    /// Letters in any state. Default 100,000.
+    pub letters_max: u64,
+    /// Their bytes, each counted with an overhead. Default 1 GiB.
+    pub bytes_max: u64,
+    /// Older ones are removed. Default 30 days.
+    pub age_max: Millis,
+    /// What happens at the first two bounds.
+    pub on_full: OnDeadFull,
+}
+
+impl Default for DeadBounds {
+    fn default() -> Self {
+        DeadBounds {
+            letters_max: 100_000,
+            bytes_max: 1 << 30,
+            age_max: Millis::from_secs(30 * 24 * 3600),
+            on_full: OnDeadFull::default(),
+        }
+    }
+}
+
 /// What happens to a delivery that may have been sent ([`crate::delivery::Verdict::Unknown`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnUnknown {
@@ -172,6 +219,8 @@ pub struct Subscription {
     pub name: Name,
     /// The topics it covers: those it names, and those that match a pattern and exist.
     pub topics: Vec<TopicId>,
+    /// Its private topic: copies of events that come to it a second time. Covered beside its topics, whatever the filter says.
+    pub redelivery: Option<TopicId>,
     /// A topic that is created and matches one of these is covered from its first event on.
     pub patterns: Vec<TopicPattern>,
     /// Which of their events it wants.
@@ -186,6 +235,10 @@ pub struct Subscription {
     pub retry: RetryPolicy,
     /// What happens to a delivery that may have been sent. Default resend.
     pub on_unknown: OnUnknown,
+    /// What happens to a delivery that used up its attempts. Default skip.
+    pub on_exhausted: OnExhausted,
+    /// Bounds of its dead letters.
+    pub dead: DeadBounds,
     /// How long an attempt may hold a delivery. Default 60 s; the wall limit of the call is shorter.
     pub lease: Millis,
     /// How much it may leave unsettled, and what happens beyond.
@@ -206,6 +259,7 @@ impl Subscription {
             id,
             name: name.into(),
             topics,
+            redelivery: None,
             patterns: Vec::new(),
             filter: Filter::Everything,
             plugin: plugin.into(),
@@ -213,8 +267,23 @@ impl Subscription {
             concurrency: 32,
             retry: RetryPolicy::default(),
             on_unknown: OnUnknown::default(),
+            on_exhausted: OnExhausted::default(),
+            dead: DeadBounds::default(),
             lease: Millis::from_secs(60),
             backlog: BacklogCap::default(),
         }
+    }
+
+    /// Whether it wants the event.
+    #[must_use]
+    pub fn wants(&self, event: &StoredEvent) -> bool {
+        self.redelivery == Some(event.topic)
+            || (self.topics.contains(&event.topic) && self.filter.matches(&event.event))
+    }
+
+    /// Every topic it looks at, the private one included.
+    #[must_use]
+    pub fn covered(&self) -> Vec<TopicId> {
+        self.topics.iter().chain(&self.redelivery).copied().collect()
     }
 }

@@ -7,10 +7,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::event::{Class, Event, StoredEvent};
-use crate::ids::{Attempt, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket, TopicId};
+use crate::ids::{
+    Attempt, KeyGeneration, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket, TopicId,
+};
+use crate::origin::Origin;
 use crate::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, PausedRow, RecordRow,
-    RunRow, UnknownRow, WaitingRow,
+    ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, PausedRow,
+    RecordRow, RunRow, UnknownRow, WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -24,6 +27,18 @@ pub enum Write {
         /// Topic.
         topic: TopicId,
         /// Event.
+        event: Event,
+    },
+    /// A copy of an event into a private topic. The driver gives it the attributes that say where it comes from; admission gives
+    /// it its place when the batch is built.
+    Redeliver {
+        /// The private topic of the subscription that gets it.
+        topic: TopicId,
+        /// The delivery it continues.
+        origin: Origin,
+        /// Whether it is a replay: it comes out of order.
+        is_late: bool,
+        /// The event as it was.
         event: Event,
     },
     /// Last stored sequence of a producer's stream.
@@ -85,6 +100,20 @@ pub enum Write {
         position: Position,
         /// Row.
         row: DeadRow,
+    },
+    /// A dead letter that is removed.
+    DeadGone {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Event.
+        position: Position,
+    },
+    /// The dead letters of a subscription in numbers.
+    DeadTotals {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Row.
+        row: DeadTotals,
     },
     /// A delivery parked for a decision.
     Unknown {
@@ -219,13 +248,25 @@ pub enum Action {
         /// At most this many events.
         events_max: u32,
     },
-    /// Call the plugin for this delivery.
+    /// Call the plugin for this delivery. If its event cannot be had, say so with `Input::Fetched` and no event.
     Invoke(Invocation),
+    /// Get the event of this delivery and hand it in as `Input::Fetched`; call no plugin. The machine then disposes of the
+    /// delivery with the event in hand.
+    Fetch(Invocation),
     /// The lease ran out: stop the call if it still runs; its end will be ignored.
     Cancel {
         /// The lapsed lease.
         ticket: Ticket,
     },
+    /// Say to operators that a key waits, and until when.
+    Stuck {
+        /// Its event.
+        position: Position,
+        /// How it is stuck.
+        how: Stuck,
+    },
+    /// Show dead letters to the machine, oldest place first, until it says that it is enough.
+    TrimDead,
     /// Say to operators that the subscription paused.
     Paused {
         /// Why.
@@ -245,7 +286,16 @@ pub enum Action {
     },
 }
 
-/// One attempt to start.
+/// How a key is stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stuck {
+    /// Its head used up its attempts and goes on being tried.
+    Blocked,
+    /// Its head waits for a person.
+    Parked,
+}
+
+/// One attempt to start, or one delivery whose event is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
     /// The lease.
@@ -258,6 +308,9 @@ pub struct Invocation {
     pub deadline: Timestamp,
     /// How much lease it has.
     pub lease: Millis,
+    /// Set for a delivery that a person had tried again in its place: its event is that of its dead letter, and its idempotency
+    /// key has this generation.
+    pub letter: Option<KeyGeneration>,
 }
 
 /// The result of one or several inputs to a machine.

@@ -3,6 +3,7 @@
 //! Additive changes only: a field may be added, none is renamed or removed. Positions, revisions and times are text, so that no
 //! client has to know how they are made. Knows nothing of HTTP.
 
+mod dead;
 mod explain;
 mod runs;
 
@@ -12,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::definition::Definition;
 
+pub use dead::{
+    AuditView, DeadChanged, DeadFilter, DeadRequest, DeadView, PlannedReplay, ReplayPlan, ReplayProgress, ReplayRequest,
+};
 pub use explain::{EventHead, ExplainView, ExplanationView};
 pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
 
@@ -39,6 +43,9 @@ pub struct TopicView {
     pub name: String,
     /// Its number.
     pub id: u32,
+    /// Whether only the host writes to it: the private topic of a subscription.
+    #[serde(default)]
+    pub is_reserved: bool,
     /// Names of the subscriptions that cover it.
     pub subscriptions: Vec<String>,
 }
@@ -129,6 +136,24 @@ pub struct SubscriptionStatus {
     pub retried: u64,
     /// Deliveries given up since the host started.
     pub dead: u64,
+    /// Dead letters that nobody decided about yet.
+    #[serde(default)]
+    pub dead_open: u64,
+    /// Keys that wait for a decision about their dead letter.
+    #[serde(default)]
+    pub parked: u64,
+    /// Keys whose first delivery used up its attempts and is tried on.
+    #[serde(default)]
+    pub blocked: u64,
+    /// Dead letters kept, in any state.
+    #[serde(default)]
+    pub dead_letters: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub dead_bytes: u64,
+    /// Undecided dead letters that were removed for being too many or too old.
+    #[serde(default)]
+    pub dead_removed: u64,
     /// Events that expired undelivered since the host started, because the backlog was over its cap.
     #[serde(default)]
     pub expired: u64,
@@ -189,27 +214,6 @@ pub struct RecordView {
     pub attempt: u32,
     /// When it was noted.
     pub at: String,
-}
-
-/// A dead letter.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DeadView {
-    /// The subscription.
-    pub subscription: String,
-    /// The event's position.
-    pub position: String,
-    /// Stable word: `rejected`, `attempts-exhausted`.
-    pub cause: String,
-    /// The last reason.
-    pub reason: String,
-    /// Attempts spent.
-    pub attempts: u32,
-    /// When it was given up.
-    pub at: String,
-    /// The latest attempts: number, time and reason.
-    pub history: Vec<AttemptView>,
-    /// The event.
-    pub event: EventView,
 }
 
 /// One ended attempt.

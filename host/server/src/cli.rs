@@ -6,6 +6,7 @@
 //! Invariant: every command takes `--json`, and its help ends with an example that works.
 
 mod admin;
+mod audit;
 mod dead;
 mod explain;
 mod kv;
@@ -84,9 +85,12 @@ enum Command {
     /// Find send records by business key
     #[command(subcommand, after_help = "Example:\n  bugle record find order:7")]
     Record(record::RecordCommand),
-    /// List dead letters
+    /// List, show, edit, replay, dismiss and purge dead letters
     #[command(subcommand, after_help = "Example:\n  bugle dead list orders-webhook")]
     Dead(dead::DeadCommand),
+    /// List what operators did
+    #[command(subcommand, after_help = "Example:\n  bugle audit list")]
+    Audit(audit::AuditCommand),
     /// Say where an event or a key is in each subscription, what it waits for and what happens next
     #[command(
         after_help = "Examples:\n  bugle explain 0-1234\n  bugle explain --topic orders --source shop --id 7f3c\n  bugle explain user-42 --subscription orders-webhook"
@@ -196,6 +200,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tail(args) => tail::run(&context, args),
         Command::Record(command) => record::run(&context, command),
         Command::Dead(command) => dead::run(&context, command),
+        Command::Audit(command) => audit::run(&context, command),
         Command::Explain(args) => explain::run(&context, args),
         Command::Kv(command) => kv::run(&context, command),
         Command::Status => status::run(&context),

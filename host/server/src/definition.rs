@@ -7,6 +7,7 @@
 
 mod backlog;
 mod filter;
+mod given_up;
 mod grants;
 mod start;
 
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bugle_core::ids::{SubscriptionId, TopicId};
+use bugle_core::origin::PRIVATE_PREFIX;
 use bugle_core::pattern::TopicPattern;
 use bugle_core::spec;
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,7 @@ use crate::quantity::{Duration, Size};
 
 pub use backlog::{BacklogPolicySpec, BacklogSpec};
 pub use filter::FilterSpec;
+pub use given_up::{DeadLettersSpec, OnDeadFullSpec, OnExhaustedSpec};
 pub use grants::{Grants, SecretSource};
 pub use start::Start;
 
@@ -52,6 +55,12 @@ pub struct Definition {
     /// When failed attempts are repeated and when they end.
     #[serde(default)]
     pub retry: RetrySpec,
+    /// What happens to a delivery that used up its attempts: `skip` (default), `block` or `park-key`.
+    #[serde(default)]
+    pub on_exhausted: OnExhaustedSpec,
+    /// Bounds of its dead letters.
+    #[serde(default)]
+    pub dead_letters: DeadLettersSpec,
     /// What to do about effects that may have happened: `resend` with the same idempotency key, `ask` the provider first, or
     /// `park` for a person. Default: what the plugin's manifest says, else `resend`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,6 +233,7 @@ impl Definition {
         if self.lease < Duration::from_secs(1) || self.lease > LEASE_MAX {
             return Err(refuse("lease", format!("must be from 1s to {LEASE_MAX}")));
         }
+        self.dead_letters.check().map_err(|(field, problem)| refuse(field, problem))?;
         self.backlog.check().map_err(|problem| refuse("backlog", problem))?;
         self.filter.as_ref().map_or(Ok(()), FilterSpec::check).map_err(|problem| refuse("filter", problem))?;
         self.grants.check().map_err(|(field, problem)| refuse(field, problem))
@@ -237,6 +247,11 @@ impl Definition {
         if self.topics.len() > TOPICS_MAX {
             return Err(refuse(format!(
                 "has more than {TOPICS_MAX} names and patterns; use a pattern that covers more"
+            )));
+        }
+        if let Some(private) = self.topics.iter().find(|topic| topic.starts_with(PRIVATE_PREFIX)) {
+            return Err(refuse(format!(
+                "names `{private}`, the private topic of a subscription, which no other one can cover"
             )));
         }
         for topic in &self.topics {
@@ -277,6 +292,8 @@ impl Definition {
                 Some(UncertainSpec::Park) => spec::OnUnknown::Park,
                 Some(UncertainSpec::Resend | UncertainSpec::Ask) | None => spec::OnUnknown::Resend,
             },
+            on_exhausted: self.on_exhausted.to_core(),
+            dead: self.dead_letters.to_core(),
             lease: self.lease.0,
             patterns: self.patterns(),
             backlog: self.backlog.to_core(),

@@ -5,6 +5,8 @@
 //!
 //! Invariant: what `definitions` and `plugins` hold is durable, and one change at a time is made.
 
+mod audit;
+mod dead;
 mod explain;
 mod lookups;
 mod plugins;
@@ -31,6 +33,7 @@ use crate::tally::Tally;
 use crate::token::Token;
 use crate::wiring::PluginCall;
 
+pub use dead::{DeadError, ReplayJob};
 pub use explain::{ExplainError, Wanted};
 pub use plugins::DeployError;
 pub use runs::RunError;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bugle_broker::{Bus, Call, Invoke, ResultSink};
 use bugle_core::delivery::{CallEnd, Delivery};
-use bugle_core::ids::{Name, SessionId};
+use bugle_core::ids::{Name, Revision, SessionId};
 use bugle_core::import::{Import, ImportResult};
 use bugle_core::publish::{Abandon, BatchResult, IdState, OpenSession, Opened, PublishBatch};
 use bugle_core::time::Timestamp;
@@ -81,6 +81,10 @@ impl HostCalls for PluginCall {
 
     fn now(&self) -> Timestamp {
         self.call.now()
+    }
+
+    fn runs_on(&mut self, revision: Revision) {
+        self.call.runs_on(revision);
     }
 
     async fn import(&mut self, import: Import) -> ImportResult {

@@ -79,7 +79,7 @@ impl<'s> Batch<'s> {
     pub fn push(&mut self, write: &Write) {
         match write {
             Write::Event(event) => self.event(event),
-            Write::Append { .. } => self.problem = Some("a follow-up event without a place"),
+            Write::Append { .. } | Write::Redeliver { .. } => self.problem = Some("a follow-up event without a place"),
             Write::ProducerSequence { producer, epoch, stream, sequence } => {
                 let key = keys::sequence(producer, *epoch, *stream);
                 self.put(Family::Cursor, key.as_ref(), &Number(sequence.0));
@@ -112,6 +112,12 @@ impl<'s> Batch<'s> {
             Write::Forget { subscription, name } => self.forget(*subscription, name),
             Write::Dead { subscription, position, row } => {
                 self.put(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref(), row);
+            }
+            Write::DeadGone { subscription, position } => {
+                self.delete(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref());
+            }
+            Write::DeadTotals { subscription, row } => {
+                self.put(Family::Dead, keys::dead_totals(*subscription).as_ref(), row);
             }
             Write::Unknown { subscription, position, row } => {
                 self.put(Family::Dead, keys::kept_at(Kind::Unknown, *subscription, *position).as_ref(), row);

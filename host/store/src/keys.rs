@@ -59,6 +59,8 @@ kinds! {
     LetGo = b"lg",
     /// Subscription, slot, offset: dead letter.
     Dead = b"de",
+    /// Subscription: its dead letters in numbers.
+    DeadTotals = b"dt",
     /// Subscription, slot, offset: parked for a decision.
     Unknown = b"un",
     /// Scope, key: dedup claim.
@@ -222,6 +224,10 @@ pub(crate) fn paused(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::Paused, subscription)
 }
 
+pub(crate) fn dead_totals(subscription: SubscriptionId) -> Key {
+    of_subscription(Kind::DeadTotals, subscription)
+}
+
 pub(crate) fn run(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::Run, subscription)
 }
@@ -235,7 +241,7 @@ pub(crate) fn let_go(subscription: SubscriptionId, serial: u64) -> Key {
 }
 
 /// Every kind whose rows belong to one subscription and end with it, and where they are.
-pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 9] = [
+pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 10] = [
     (Kind::Cursor, Family::Cursor),
     (Kind::Chunk, Family::Cursor),
     (Kind::Waiting, Family::Lane),
@@ -244,6 +250,7 @@ pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 9] = [
     (Kind::Run, Family::Lane),
     (Kind::LetGo, Family::Lane),
     (Kind::Dead, Family::Dead),
+    (Kind::DeadTotals, Family::Dead),
     (Kind::Unknown, Family::Dead),
 ];
 

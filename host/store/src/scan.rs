@@ -7,8 +7,8 @@
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, PausedRow, RunRow,
-    UnknownRow, WaitingRow,
+    ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, PausedRow,
+    RunRow, UnknownRow, WaitingRow,
 };
 use rocksdb::{IteratorMode, ReadOptions};
 
@@ -67,6 +67,10 @@ pub enum ScannedRow {
         subscription: SubscriptionId,
         position: Position,
         row: DeadRow,
+    },
+    DeadTotals {
+        subscription: SubscriptionId,
+        row: DeadTotals,
     },
     Unknown {
         subscription: SubscriptionId,
@@ -162,6 +166,7 @@ fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
         | Kind::Run
         | Kind::LetGo
         | Kind::Dead
+        | Kind::DeadTotals
         | Kind::Unknown => of_subscription(kind, key, value),
         Kind::Event | Kind::Sequence | Kind::Claim | Kind::Kv | Kind::Catalog | Kind::IdBlock | Kind::IdChunk => {
             of_slot(kind, key, value)
@@ -180,6 +185,9 @@ fn of_subscription(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, D
     let subscription = fields.subscription().ok_or(KEY)?;
     if kind == Kind::Paused {
         return Ok(ScannedRow::Paused { subscription, row: PausedRow::decode(value)? });
+    }
+    if kind == Kind::DeadTotals {
+        return Ok(ScannedRow::DeadTotals { subscription, row: DeadTotals::decode(value)? });
     }
     if kind == Kind::Run {
         return Ok(ScannedRow::Run { subscription, row: RunRow::decode(value)? });

@@ -92,8 +92,8 @@ fn a_deleted_row_is_gone() {
                 | ScannedRow::Event(_)
                 | ScannedRow::Sequence { .. }
                 | ScannedRow::Cursor { .. }
+                | ScannedRow::DeadTotals { .. }
                 | ScannedRow::LetGo { .. }
-                | ScannedRow::Dead { .. }
                 | ScannedRow::Unknown { .. }
                 | ScannedRow::Record(_)
         )

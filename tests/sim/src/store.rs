@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{BootId, Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    CHUNK_OFFSETS, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, HoldRow, KvRow, LetGoRow, PausedRow, RunRow,
-    WaitingRow,
+    CHUNK_OFFSETS, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, KvRow, LetGoRow,
+    PausedRow, RunRow, WaitingRow,
 };
 use bugle_core::step::Write;
 use bugle_core::subscription::Recovered;
@@ -27,6 +27,7 @@ pub(crate) struct Rows {
     run: Option<RunRow>,
     let_go: Option<LetGoRow>,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
+    dead_totals: DeadTotals,
     pub(crate) unknown: BTreeSet<Offset>,
 }
 
@@ -69,7 +70,9 @@ impl Store {
                 put(&mut self.kv, (store.to_string(), key.clone()), row.clone());
             }
             Write::Record { .. } | Write::Catalog { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => {}
-            Write::Append { .. } => return Err("a follow-up reached the disk without a place".to_owned()),
+            Write::Append { .. } | Write::Redeliver { .. } => {
+                return Err("a follow-up reached the disk without a place".to_owned());
+            }
             Write::Cursor { subscription, row, .. } => {
                 let rows = self.rows_mut(*subscription);
                 if row.floor.0 < rows.floor {
@@ -98,6 +101,10 @@ impl Store {
                     return Err(format!("{position} was buried twice by {subscription}"));
                 }
             }
+            Write::DeadGone { subscription, position } => {
+                self.rows_mut(*subscription).dead.remove(&position.offset);
+            }
+            Write::DeadTotals { subscription, row } => self.rows_mut(*subscription).dead_totals = *row,
             Write::Unknown { subscription, position, .. } => {
                 if !self.rows_mut(*subscription).unknown.insert(position.offset) {
                     return Err(format!("{position} was parked twice by {subscription}"));
@@ -120,6 +127,7 @@ impl Store {
             waiting: rows.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
             holds: rows.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: rows.paused.clone(),
+            dead: rows.dead_totals,
             run: rows.run,
             let_go: rows.let_go,
         }

@@ -92,9 +92,17 @@ impl Worker {
             match action {
                 Action::Read { from, events_max } => self.read = Some((from, events_max)),
                 Action::Invoke(invocation) => self.start(bus, invocation)?,
-                // The call may go on; its ticket is dead.
-                Action::Cancel { .. } | Action::Paused { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {
+                Action::Fetch(Invocation { ticket, position, .. }) => {
+                    let event = bus.store.log.get(position.offset.0 as usize).cloned();
+                    self.handle(bus, Input::Fetched { ticket, event })?;
                 }
+                // The call may go on; its ticket is dead.
+                Action::Cancel { .. }
+                | Action::Paused { .. }
+                | Action::Stuck { .. }
+                | Action::TrimDead
+                | Action::BacklogFull { .. }
+                | Action::Expired { .. } => {}
             }
         }
         Ok(())

@@ -57,7 +57,8 @@ impl Bus {
             from = page.next;
             looked_at += page.events.len() as u64;
             let wanted = page.events.iter().filter(|stored| {
-                stored.position.offset < end && spec.topics.contains(&stored.topic) && matcher.matches(&stored.event)
+                let is_covered = spec.topics.contains(&stored.topic) && matcher.matches(&stored.event);
+                stored.position.offset < end && (is_covered || spec.redelivery == Some(stored.topic))
             });
             count.events += wanted.count() as u64;
         }

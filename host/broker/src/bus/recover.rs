@@ -9,14 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
 
 use bugle_core::admission::{Admission, Facts, Recovery, WindowSize};
 use bugle_core::event::Class;
-use bugle_core::ids::{Name, Offset, Position, Slot};
+use bugle_core::ids::{Name, Offset, Position, Slot, SubscriptionId};
 use bugle_core::ledger::Ledger;
+use bugle_core::row::DeadTotals;
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::subscription::{Machine, Recovered};
 use bugle_core::time::Timestamp;
-use bugle_store::{Opened, Store};
+use bugle_store::{CommitError, Opened, Store};
 use tokio::sync::watch;
 
+use super::private::{self, TopicRow};
 use super::topics::cover;
 use super::{Bus, Inside, Options, Running};
 use crate::backlogs::Backlogs;
@@ -26,7 +28,7 @@ use crate::clock::Clock;
 use crate::committer::Committer;
 use crate::counters::{CommitCounters, WorkerCounters};
 use crate::idempotency::IdempotencyKeys;
-use crate::invoke::{EncodeEvent, Invoke};
+use crate::invoke::{EncodeEvent, Invoke, StampEvent};
 use crate::queue::Queue;
 use crate::reads::ReadError;
 use crate::ring::Ring;
@@ -37,6 +39,9 @@ use crate::worker::{Inbox, Worker};
 
 /// The only slot of the embedded host.
 const SLOT: Slot = Slot(0);
+/// Dead letters read at once.
+const LETTERS_PAGE: usize = 64;
+
 /// What a bus is made of.
 pub struct Parts {
     /// The opened store.
@@ -51,6 +56,10 @@ pub struct Parts {
     pub invoke: Arc<dyn Invoke>,
     /// Encodes follow-up events.
     pub encode: EncodeEvent,
+    /// Adds attributes to copies of events.
+    pub stamp: StampEvent,
+    /// Makes catalog rows of private topics.
+    pub topic_row: TopicRow,
     /// Where the workers run.
     pub runtime: tokio::runtime::Handle,
     /// Settings.
@@ -66,6 +75,9 @@ pub enum StartError {
     /// Us: subscription and cursor are created in one batch.
     #[error("subscription `{0}` has a definition but no cursor; delete it and apply it again")]
     NoCursor(Name),
+    /// The operator: the disk.
+    #[error("could not make the private topic of a subscription")]
+    Commit(#[from] CommitError),
     /// The operator: the machine.
     #[error("could not start the committer's thread")]
     Thread(#[source] io::Error),
@@ -74,7 +86,9 @@ pub enum StartError {
 impl Bus {
     /// Starts the bus. Blocks while it reads.
     pub fn start(parts: Parts) -> Result<Bus, StartError> {
-        let Parts { store, opened, topics, subscriptions, invoke, encode, runtime, options } = parts;
+        let Parts { store, opened, mut topics, mut subscriptions, invoke, encode, stamp, topic_row, runtime, options } =
+            parts;
+        private::complete(&store, &mut topics, &mut subscriptions, topic_row)?;
         let admission = recover_admission(&store, &opened, topics.clone(), options.window)?;
         let latest = latest(&store, opened.next)?;
         let (failed, _) = watch::channel(None);
@@ -85,6 +99,7 @@ impl Bus {
             clock: Clock::start(latest),
             keys: IdempotencyKeys::new(opened.incarnation.0),
             encode,
+            stamp,
             topics: Topics::new(&topics),
             counters: CommitCounters::default(),
             blocking: Blocking::new(runtime.clone()),
@@ -107,6 +122,7 @@ impl Bus {
                 invoke,
                 runtime,
                 options,
+                topic_row,
                 running: RwLock::new(BTreeMap::new()),
                 definitions: tokio::sync::Mutex::new(()),
                 deleted: Mutex::default(),
@@ -134,19 +150,40 @@ impl Inside {
             waiting: rows.waiting,
             holds: rows.holds,
             paused: rows.paused,
+            dead: match rows.dead {
+                Some(totals) => totals,
+                None => self.count_letters(spec.id)?,
+            },
             run: rows.run,
             let_go: rows.let_go.last().copied(),
         })
     }
 
+    /// The totals of dead letters that a host wrote that did not keep them.
+    fn count_letters(&self, subscription: SubscriptionId) -> Result<DeadTotals, ReadError> {
+        let mut totals = DeadTotals::default();
+        let mut after = None;
+        loop {
+            let page = self.shared.store.dead(subscription, after, LETTERS_PAGE)?;
+            let Some(last) = page.last() else { return Ok(totals) };
+            after = Some(last.position);
+            for entry in &page {
+                totals.add(entry.row.state, entry.row.cost());
+            }
+        }
+    }
+
     /// Starts the worker of a subscription whose rows are durable.
     pub(super) fn run(&self, spec: Subscription, rows: Recovered) {
-        let inbox = Arc::new(Inbox::new(spec.topics.clone()));
+        let inbox = Arc::new(Inbox::new(spec.covered()));
         let port = Arc::new(Port {
             shared: Arc::clone(&self.shared),
             inbox: Arc::clone(&inbox),
             subscription: spec.id,
+            private: spec.redelivery,
             name: spec.name.clone(),
+            letters: tokio::sync::Mutex::default(),
+            operators: Arc::default(),
             counters: WorkerCounters::default(),
             last_call: Mutex::default(),
         });

@@ -7,13 +7,16 @@ use std::sync::{Arc, PoisonError};
 
 use bugle_core::event::Class;
 use bugle_core::ids::{Name, Offset, SubscriptionId};
+use bugle_core::origin::private_topic;
 use bugle_core::row::CursorRow;
 use bugle_core::spec::{FILTER_DEPTH_MAX, FILTER_PARTS_MAX, Subscription};
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
 use tokio::sync::oneshot;
 
+use super::private::{self, new_private};
 use super::topics::cover;
+use super::topics::next_number;
 use super::{Bus, Definition, Inside};
 use crate::queue::{Stopped, Writes};
 use crate::reads::ReadError;
@@ -36,7 +39,7 @@ pub enum StartAt {
 
 /// A subscription to create or to change.
 pub struct ApplySubscription<F> {
-    /// What it shall be; its `id` is ignored, the name says which one it is.
+    /// What it shall be; its `id` and its private topic are ignored, the name says which one it is.
     pub spec: Subscription,
     /// Where it starts if it is new; ignored else.
     pub start: StartAt,
@@ -118,7 +121,7 @@ impl Bus {
         let _one_at_a_time = self.inside.definitions.lock().await;
         cover(&mut apply.spec, &self.topics());
         match self.inside.spec(&apply.spec.name) {
-            Some(old) => self.change(old.id, apply).await,
+            Some(old) => self.change(old, apply).await,
             None => self.create(apply).await,
         }
     }
@@ -130,14 +133,17 @@ impl Bus {
         if self.inside.deleted().contains(&apply.spec.name) {
             return Err(SubscriptionError::StillEnding(apply.spec.name));
         }
-        let (number, counter) = self.inside.next_number(NEXT_SUBSCRIPTION).map_err(SubscriptionError::Read)?;
-        let spec = Subscription { id: SubscriptionId(number), ..apply.spec };
+        let store = &self.inside.shared.store;
+        let (number, counter) = next_number(store, NEXT_SUBSCRIPTION).map_err(SubscriptionError::Read)?;
+        let private = new_private(store, &apply.spec.name, self.inside.topic_row).map_err(SubscriptionError::Read)?;
+        let spec = Subscription { id: SubscriptionId(number), redelivery: Some(private.topic.id), ..apply.spec };
         let given = match apply.start {
             StartAt::Latest => None,
             StartAt::Earliest => Some(self.inside.shared.store.floor()),
             StartAt::Offset(offset) => Some(offset.min(self.end())),
         };
         let mut writes = vec![counter, definition(&spec, Some((apply.row)(&spec)))];
+        writes.extend(private.writes);
         writes.extend(apply.also.into_iter().map(Definition::into_write));
         writes.extend(given.map(|floor| Write::Cursor {
             subscription: spec.id,
@@ -146,9 +152,15 @@ impl Bus {
         }));
         let committed = self
             .inside
-            .commit_item(Writes { writes, cursor_at_tail: given.is_none().then_some(spec.id), ..Writes::default() })
+            .commit_item(Writes {
+                writes,
+                topic: Some(private.topic.clone()),
+                cursor_at_tail: given.is_none().then_some(spec.id),
+                ..Writes::default()
+            })
             .await
             .map_err(SubscriptionError::Stopped)?;
+        self.inside.shared.topics.add(&private.topic);
         let floor = given.unwrap_or(committed.tail);
         self.inside.run(spec.clone(), Recovered::at(floor));
         Ok(Applied::Created { spec, floor })
@@ -156,10 +168,10 @@ impl Bus {
 
     async fn change<F: FnOnce(&Subscription) -> Vec<u8>>(
         &self,
-        id: SubscriptionId,
+        old: Subscription,
         apply: ApplySubscription<F>,
     ) -> Result<Applied, SubscriptionError> {
-        let spec = Subscription { id, ..apply.spec };
+        let spec = Subscription { id: old.id, redelivery: old.redelivery, ..apply.spec };
         let mut writes = vec![definition(&spec, Some((apply.row)(&spec)))];
         writes.extend(apply.also.into_iter().map(Definition::into_write));
         self.inside.commit(writes).await.map_err(SubscriptionError::Stopped)?;

@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use bugle_core::ids::Offset;
+use bugle_core::event::StoredEvent;
+use bugle_core::ids::{Offset, SubscriptionId, Ticket};
 use bugle_core::step::Invocation;
 use bugle_core::subscription::Input;
-use bugle_store::EventBounds;
+use bugle_store::{EventBounds, Store};
 
 use super::payloads::Page;
 use super::{Message, Worker};
@@ -27,6 +28,23 @@ pub(super) enum Reading {
     AtTail { from: Offset, events_max: usize },
     /// It waits for a page of the store.
     Store { from: Offset, events_max: usize },
+}
+
+/// What an event is wanted for.
+#[derive(Clone, Debug)]
+pub(super) enum Wanted {
+    /// To call the plugin with it.
+    Call(Invocation),
+    /// For the machine.
+    Event(Invocation),
+}
+
+impl Wanted {
+    pub(super) fn invocation(&self) -> &Invocation {
+        match self {
+            Wanted::Call(invocation) | Wanted::Event(invocation) => invocation,
+        }
+    }
 }
 
 impl Worker {
@@ -132,9 +150,10 @@ impl Worker {
         self.handle(Input::Pause { by: "host".to_owned(), reason: format!("could not read the log: {reason}") });
     }
 
-    /// Has the event of an attempt fetched; the attempts of a round are fetched together.
-    pub(super) fn fetch(&mut self, invocation: Invocation) {
-        self.fetching.insert(invocation.ticket, invocation.clone());
+    /// Has an event fetched; those of a round are fetched together.
+    pub(super) fn fetch(&mut self, wanted: Wanted) {
+        let invocation = wanted.invocation().clone();
+        self.fetching.insert(invocation.ticket, wanted);
         self.unfetched.push(invocation);
     }
 
@@ -145,21 +164,57 @@ impl Worker {
             self.port.counters.store_reads.add(1);
             let port = Arc::clone(&self.port);
             self.tasks.spawn(async move {
-                let store = Arc::clone(&port.shared.store);
+                let (store, subscription) = (Arc::clone(&port.shared.store), port.subscription);
                 let (wanted, events) = port
                     .shared
                     .blocking
                     .run(move || {
                         let events: Result<Vec<_>, _> =
-                            wanted.iter().filter_map(|want| store.event(want.position).transpose()).collect();
+                            wanted.iter().filter_map(|want| event_of(&store, subscription, want).transpose()).collect();
                         (wanted, events)
                     })
                     .await;
+                let tickets = wanted.iter().map(|want| want.ticket).collect();
                 port.inbox.push(match events {
-                    Ok(events) => Message::Fetched(wanted.iter().map(|want| want.ticket).collect(), events),
-                    Err(error) => Message::ReadFailed(error.to_string()),
+                    Ok(events) => Message::Fetched(tickets, events),
+                    Err(error) => Message::FetchFailed(tickets, error.to_string()),
                 });
             });
         }
+    }
+
+    /// Events came from the store; those that are not there any more pause the subscription.
+    pub(super) fn fetched(&mut self, tickets: &[Ticket], events: &[StoredEvent]) {
+        for ticket in tickets {
+            let Some(wanted) = self.fetching.remove(ticket) else {
+                continue;
+            };
+            if !self.machine.is_live(*ticket) || self.draining.is_some() {
+                continue;
+            }
+            let position = wanted.invocation().position;
+            match events.iter().find(|event| event.position == position) {
+                Some(event) => self.got(wanted, event.clone()),
+                None => self.handle(Input::Fetched { ticket: *ticket, event: None }),
+            }
+        }
+    }
+
+    /// Events could not be read: the subscription is paused, and their deliveries are tried again when it is resumed.
+    pub(super) fn fetch_failed(&mut self, tickets: &[Ticket], reason: &str) {
+        self.read_failed(reason);
+        self.fetched(tickets, &[]);
+    }
+}
+
+/// The event of a delivery: from the log, or from the dead letter from which it is tried again.
+fn event_of(
+    store: &Store,
+    subscription: SubscriptionId,
+    want: &Invocation,
+) -> Result<Option<StoredEvent>, bugle_store::ReadError> {
+    match want.letter {
+        None => store.event(want.position),
+        Some(_) => Ok(store.dead_at(subscription, want.position)?.map(|letter| letter.event)),
     }
 }

@@ -4,7 +4,6 @@
 //! settle.
 
 use bugle_core::delivery::Verdict;
-use bugle_core::ids::Ticket;
 use bugle_core::ledger::{ClaimFate, Ledger, LedgerStep};
 use bugle_core::step::Write;
 use bugle_core::subscription::Input;
@@ -30,8 +29,14 @@ impl Worker {
                     let _ = reply.send(self.machine.waiting_behind(ticket));
                 }
                 Message::Read { from, chunk, next } => self.store_read(Page { from, next, chunk }),
-                Message::Fetched(tickets, events) => self.fetched(&tickets, events),
+                Message::Fetched(tickets, events) => self.fetched(&tickets, &events),
+                Message::FetchFailed(tickets, reason) => self.fetch_failed(&tickets, &reason),
                 Message::ReadFailed(reason) => self.read_failed(&reason),
+                Message::Decide(decide) => self.decide(*decide),
+                Message::Trim { page, is_last, trimmed, done } => {
+                    let _ = trimmed.send(self.trim(&page, is_last));
+                    self.after.replies.push(done);
+                }
                 Message::Operator(operator, mut also, reply) => {
                     self.operator(operator);
                     self.step.writes.append(&mut also);
@@ -56,7 +61,7 @@ impl Worker {
             Operator::Resume => self.handle(Input::Resume),
             Operator::Reconfigure(spec) => {
                 self.plugin = spec.plugin.clone();
-                self.port.inbox.cover(spec.topics.clone());
+                self.port.inbox.cover(spec.covered());
                 self.handle(Input::Reconfigure(*spec));
                 // The cap may be another one.
                 self.port.inbox.look();
@@ -72,24 +77,6 @@ impl Worker {
                 topics.push(topic);
                 self.port.inbox.cover(topics);
                 self.handle(Input::Cover(topic));
-            }
-        }
-    }
-
-    fn fetched(&mut self, tickets: &[Ticket], events: Vec<bugle_core::event::StoredEvent>) {
-        for ticket in tickets {
-            let Some(invocation) = self.fetching.remove(ticket) else {
-                continue;
-            };
-            if !self.machine.is_live(*ticket) || self.draining.is_some() {
-                continue;
-            }
-            let found = events.iter().find(|event| event.position == invocation.position);
-            match found {
-                Some(event) => self.call(&invocation, event.clone()),
-                None => {
-                    tracing::error!(subscription = %self.port.name, position = %invocation.position, "an unsettled event is not in the log any more");
-                }
             }
         }
     }
@@ -125,6 +112,9 @@ impl Worker {
         self.step_bytes += rows.iter().map(cost).sum::<usize>();
         if is_live {
             self.count(&ended);
+            if let (Some(revision), true) = (ended.revision, ended.verdict != Verdict::Ack) {
+                self.machine.ran_on(ended.ticket, revision);
+            }
         } else {
             // What is left are the fates of its claims; the machine drops the rest of a stale end.
             self.step.writes.append(&mut rows);
@@ -212,7 +202,7 @@ impl Worker {
 fn cost(write: &Write) -> usize {
     const ROW_OVERHEAD_BYTES: usize = 128;
     let bytes = match write {
-        Write::Append { event, .. } => event.bytes().len(),
+        Write::Append { event, .. } | Write::Redeliver { event, .. } => event.bytes().len(),
         Write::Kv { row, key, .. } => key.len() + row.as_ref().map_or(0, |row| row.value.len()),
         Write::Record { row, .. } => row.detail.len(),
         Write::Claim { key, .. } => key.len(),
@@ -223,6 +213,8 @@ fn cost(write: &Write) -> usize {
         | Write::Waiting { .. }
         | Write::Hold { .. }
         | Write::Dead { .. }
+        | Write::DeadGone { .. }
+        | Write::DeadTotals { .. }
         | Write::Unknown { .. }
         | Write::Catalog { .. }
         | Write::IdChunk { .. }

@@ -58,6 +58,18 @@ fn encode(follow_up: FollowUp<'_>) -> Result<Event, String> {
     Ok(event_with(id, &source, event.key.as_deref(), &[(bugle_broker::HOPS_ATTRIBUTE, &hops)], &data))
 }
 
+/// Adds attributes the way [`event_with`] does.
+fn stamp(event: &Event, attributes: &[(&str, &str)]) -> Event {
+    let mut tail = String::new();
+    let mut add = |text: &str| {
+        let start = tail.len() as u32;
+        tail.push_str(text);
+        Span { start, len: text.len() as u32 }
+    };
+    let added: Vec<_> = attributes.iter().map(|(name, value)| (add(name), add(value))).collect();
+    event.extended(tail.as_bytes(), &added)
+}
+
 /// What the scripted plugin does with a delivery.
 pub(crate) enum Act {
     /// Ends the call at once.
@@ -239,17 +251,14 @@ pub(crate) fn start_with(
     complete: impl Fn(Subscription) -> Subscription,
 ) -> Bus {
     let (store, opened) = Store::open(dir, bugle_store::Options::default()).unwrap();
-    let kind = bugle_core::step::CatalogKind::Topic;
-    let topics = store.catalog_list(kind, None, 100).unwrap();
-    let number = |row: &[u8]| std::str::from_utf8(row).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let topic = |(name, row): (String, Vec<u8>)| Topic { id: TopicId(number(&row)), name: Name::from(name) };
-    let topics = topics.into_iter().map(topic).collect();
     let known = store
         .catalog_list(bugle_core::step::CatalogKind::Subscription, None, 100)
         .unwrap()
         .into_iter()
         .map(|(name, row)| complete(subscription_of(&name, &row)))
         .collect();
+    let topics = store.catalog_list(bugle_core::step::CatalogKind::Topic, None, 100).unwrap();
+    let topics = topics.into_iter().map(|(name, row)| topic_of(&name, &row)).collect();
     Bus::start(Parts {
         store,
         opened,
@@ -257,6 +266,8 @@ pub(crate) fn start_with(
         subscriptions: known,
         invoke: Arc::new(Scripted(Arc::clone(script))),
         encode: Arc::new(encode),
+        stamp: Arc::new(stamp),
+        topic_row,
         runtime: tokio::runtime::Handle::current(),
         options,
     })
@@ -276,6 +287,14 @@ fn row(spec: &Subscription) -> Vec<u8> {
     spec.id.0.to_string().into_bytes()
 }
 
+fn topic_row(topic: &Topic) -> Vec<u8> {
+    topic.id.0.to_string().into_bytes()
+}
+
+fn topic_of(name: &str, row: &[u8]) -> Topic {
+    Topic { id: TopicId(std::str::from_utf8(row).unwrap().parse().unwrap()), name: Name::from(name) }
+}
+
 fn subscription_of(name: &str, row: &[u8]) -> Subscription {
     let id = std::str::from_utf8(row).unwrap().parse().unwrap();
     Subscription { id: SubscriptionId(id), ..subscription(name) }
@@ -284,7 +303,7 @@ fn subscription_of(name: &str, row: &[u8]) -> Subscription {
 /// Creates the topic `orders` and a subscription.
 pub(crate) async fn set_up(bus: &Bus, spec: Subscription, start: StartAt) {
     if bus.topic("orders").is_none() {
-        bus.create_topic(Name::from("orders"), |_| b"orders".to_vec(), Vec::new()).await.unwrap();
+        bus.create_topic(Name::from("orders"), topic_row, Vec::new()).await.unwrap();
     }
     bus.apply_subscription(ApplySubscription { spec, start, row, also: Vec::new() }).await.unwrap();
 }

@@ -7,17 +7,17 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Machine;
-use super::leases::Lease;
+use super::leases::{Disposal, Lease, Purpose};
 use super::start::Item;
 use super::waits::{Wait, cut};
 use crate::delivery::Verdict;
 use crate::event::StoredEvent;
 use crate::ids::{Offset, Ticket};
 use crate::lane::{LaneId, LaneState};
-use crate::row::{DeadRow, HoldRow, UnknownRow};
+use crate::row::{HoldRow, UnknownRow};
 use crate::seeded::{Bug, is_planted};
-use crate::spec::OnUnknown;
-use crate::step::{Step, Write};
+use crate::spec::{OnExhausted, OnUnknown};
+use crate::step::{Action, Step, Stuck, Write};
 use crate::time::{Millis, Timestamp};
 
 /// Cause of a dead letter that the plugin rejected.
@@ -48,7 +48,9 @@ impl Machine {
         hold: Option<Millis>,
         step: &mut Step,
     ) -> Option<End> {
-        let is_its_own = self.leases.get(ticket).is_some_and(|lease| self.position(lease.offset) == event.position);
+        let is_its_own =
+            |lease: &Lease| lease.purpose == Purpose::Call && self.position(lease.offset) == event.position;
+        let is_its_own = self.leases.get(ticket).is_some_and(is_its_own);
         let Some(lease) = is_its_own.then(|| self.leases.end(ticket)).flatten() else {
             self.stale_ends += 1;
             self.forget_cancelled(ticket);
@@ -85,7 +87,7 @@ impl Machine {
                 self.wait_until(lease.offset, wait, until.max(now.after(DEFER_MIN)), step);
             }
             Verdict::Unknown(reference) => {
-                let has_next = lease.attempt.0 < self.spec.retry.attempts_max;
+                let has_next = !self.is_exhausted(lease.attempt.0);
                 match self.spec.on_unknown {
                     OnUnknown::Resend if has_next => self.fail(now, &lease, Some(event), None, reference, step),
                     // Resent to the last attempt and still in doubt: that is for a person too, not a plain dead letter.
@@ -116,9 +118,48 @@ impl Machine {
         self.settle(now, lease.offset, lease.lane, wait, hold, step);
     }
 
-    /// The lease of an attempt ran out: that attempt failed, whatever its call still does.
+    /// A lease ran out. An attempt failed by that, whatever its call still does; an event that did not come is asked for again.
     pub(super) fn lapse(&mut self, now: Timestamp, lease: &Lease, step: &mut Step) {
-        self.fail(now, lease, None, None, "lease lapsed".into(), step);
+        step.actions.push(Action::Cancel { ticket: lease.ticket });
+        match lease.purpose {
+            Purpose::Call => self.fail(now, lease, None, None, "lease lapsed".into(), step),
+            Purpose::Fetch(disposal) => self.disposals.push_back((lease.offset, disposal)),
+        }
+    }
+
+    /// The event of a delivery came, or cannot be had.
+    pub(super) fn fetched(&mut self, now: Timestamp, ticket: Ticket, event: Option<StoredEvent>, step: &mut Step) {
+        let is_its_own = |lease: &Lease| match &event {
+            Some(event) => lease.purpose != Purpose::Call && self.position(lease.offset) == event.position,
+            None => true,
+        };
+        let is_its_own = self.leases.get(ticket).is_some_and(is_its_own);
+        let Some(lease) = is_its_own.then(|| self.leases.end(ticket)).flatten() else {
+            self.stale_ends += 1;
+            return;
+        };
+        match (lease.purpose, event) {
+            (Purpose::Fetch(disposal), Some(event)) => self.dispose(now, &lease, event, disposal, step),
+            (purpose, _) => {
+                // Loss is never silent: an operator has to look why the log no longer holds what is not settled.
+                let position = self.position(lease.offset);
+                let reason = alloc::format!("unsettled event {position} is not in the log any more");
+                match purpose {
+                    Purpose::Call => self.run_again(&lease),
+                    Purpose::Fetch(disposal) => self.disposals.push_back((lease.offset, disposal)),
+                }
+                self.pause(now, "host".into(), reason, step);
+            }
+        }
+    }
+
+    fn dispose(&mut self, now: Timestamp, lease: &Lease, event: StoredEvent, disposal: Disposal, step: &mut Step) {
+        match disposal {
+            Disposal::Bury => {
+                let wait = self.wait_of(lease);
+                self.bury(now, event, wait, ATTEMPTS_EXHAUSTED, None, step);
+            }
+        }
     }
 
     fn wait_of(&mut self, lease: &Lease) -> Wait {
@@ -130,12 +171,13 @@ impl Machine {
         let mut wait = self.wait_of(lease);
         wait.row.spent = lease.attempt.0;
         wait.refusals = 0;
+        wait.revision = lease.revision;
         wait.note(lease.attempt, now, reason);
         wait
     }
 
     /// An attempt failed. Without its event a delivery that used up its attempts is due at once and buried when the event was
-    /// read.
+    /// fetched.
     fn fail(
         &mut self,
         now: Timestamp,
@@ -149,15 +191,31 @@ impl Machine {
         let wait = self.tried(now, lease, reason);
         let spent = wait.row.spent;
         match event {
-            Some(event) if spent >= policy.attempts_max => {
+            Some(event) if self.is_exhausted(spent) => {
                 self.bury(now, event, wait, ATTEMPTS_EXHAUSTED, None, step);
             }
-            None if spent >= policy.attempts_max => self.wait_until(lease.offset, wait, now, step),
+            None if self.is_exhausted(spent) => self.wait_until(lease.offset, wait, now, step),
             Some(_) | None => {
-                let backoff = self.jitter.after_failure(&policy, lease.offset, spent);
+                let backoff = if spent < policy.attempts_max {
+                    self.jitter.after_failure(&policy, lease.offset, spent)
+                } else {
+                    policy.backoff_max
+                };
+                if spent == policy.attempts_max {
+                    let position = self.position(lease.offset);
+                    step.actions.push(Action::Stuck { position, how: Stuck::Blocked });
+                }
                 let after = after.unwrap_or_default().min(AFTER_MAX);
                 self.wait_until(lease.offset, wait, now.after(backoff.max(after)), step);
             }
+        }
+    }
+
+    /// Whether a delivery with so many attempts spent is given up.
+    pub(super) fn is_exhausted(&self, spent: u32) -> bool {
+        match self.spec.on_exhausted {
+            OnExhausted::Skip | OnExhausted::ParkKey => spent >= self.spec.retry.attempts_max.max(1),
+            OnExhausted::Block => false,
         }
     }
 
@@ -179,42 +237,8 @@ impl Machine {
         self.waits.alarm_retry(offset, due);
     }
 
-    /// Gives a delivery up: the dead letter and the settlement are one batch.
-    fn bury(
-        &mut self,
-        now: Timestamp,
-        event: StoredEvent,
-        wait: Wait,
-        cause: &str,
-        hold: Option<Millis>,
-        step: &mut Step,
-    ) {
-        let position = event.position;
-        let row = DeadRow {
-            event,
-            cause: cause.into(),
-            reason: wait.row.notes.last().map_or_else(String::new, |note| note.reason.clone()),
-            attempts: wait.row.spent,
-            notes: wait.row.notes.clone(),
-            at: now,
-        };
-        let dead = Write::Dead { subscription: self.spec.id, position, row };
-        if is_planted(Bug::DeadLetterAfterAck) {
-            self.held_back[0].push(dead);
-        } else {
-            step.writes.push(dead);
-        }
-        self.settle(now, position.offset, wait.lane, Some(wait), hold, step);
-    }
-
-    /// Buries a waiting delivery that has no attempt left, now that its event was read.
-    pub(super) fn bury_doomed(&mut self, now: Timestamp, event: &StoredEvent, step: &mut Step) {
-        let Some(wait) = self.waits.remove(event.position.offset) else { return };
-        self.bury(now, event.clone(), wait, ATTEMPTS_EXHAUSTED, None, step);
-    }
-
     /// Settles a delivery and goes on with its lane.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         now: Timestamp,
         offset: Offset,

@@ -11,7 +11,7 @@ use super::Machine;
 use crate::event::Class;
 use crate::ids::Offset;
 use crate::lane::LaneState;
-use crate::row::{LetGoRow, PausedRow, RunRow, WaitingRow};
+use crate::row::{DeadTotals, LetGoRow, PausedRow, RunRow, WaitingRow};
 use crate::time::Timestamp;
 
 /// See the module.
@@ -25,6 +25,8 @@ pub struct Image {
     pub waiting: BTreeMap<Offset, WaitingRow>,
     /// Closed lanes.
     pub holds: BTreeMap<(String, Class), Timestamp>,
+    /// Its dead letters in numbers.
+    pub dead: DeadTotals,
     /// Why it does not run.
     pub paused: Option<PausedRow>,
     /// Whether it drains or is boosted.
@@ -48,6 +50,7 @@ impl Machine {
             unsettled: unsettled.filter(|offset| !self.cursor.is_settled(*offset)).collect(),
             waiting: self.waits.rows().map(|(offset, row)| (offset, row.clone())).collect(),
             holds: holds.collect(),
+            dead: self.letters.totals,
             paused: self.paused.clone(),
             run: self.run,
             let_go: self.let_go,

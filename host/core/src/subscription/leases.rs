@@ -1,15 +1,16 @@
 //! The leases of a subscription: which deliveries are with the plugin, under which ticket and until when.
 //!
 //! A ticket is a running number and a slot, hidden under a mask of the machine's own, so it is never given twice and one of
-//! another subscription does not fit. Knows nothing of lanes and verdicts. Invariant: a ticket is live from its grant until its
-//! one end, or until its time ran out.
+//! another subscription does not fit. A delivery whose event is being fetched has a lease too, so that a late answer finds it
+//! gone. Knows nothing of lanes and verdicts. Invariant: a ticket is live from its grant until its one end, or until its time
+//! ran out.
 
 use alloc::vec::Vec;
 use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use crate::event::Class;
-use crate::ids::{Attempt, Offset, Slot, SubscriptionId, Ticket};
+use crate::ids::{Attempt, Offset, Revision, Slot, SubscriptionId, Ticket};
 use crate::lane::LaneId;
 use crate::time::{Millis, Timestamp};
 
@@ -22,14 +23,33 @@ pub(crate) const LEASES_MAX: usize = 1 << INDEX_BITS;
 /// A delivery may be held this many times its first lease in all, so that a guest cannot hold it for ever.
 const LEASES_IN_ALL_MAX: u64 = 10;
 
-/// One delivery with the plugin.
+/// Why the machine wants an event without calling the plugin: what it will do with the delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disposal {
+    /// It has no attempt left: dead letter.
+    Bury,
+}
+
+/// What a lease was given for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The plugin is called.
+    Call,
+    /// The event is fetched, for this.
+    Fetch(Disposal),
+}
+
+/// One delivery with the plugin, or whose event is fetched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lease {
+    pub(crate) purpose: Purpose,
     pub(crate) ticket: Ticket,
     pub(crate) offset: Offset,
     pub(crate) lane: Option<LaneId>,
     pub(crate) class: Class,
     pub(crate) attempt: Attempt,
+    /// The plugin revision that has it, once that is known.
+    pub(crate) revision: Option<Revision>,
     pub(crate) since: Timestamp,
     until: Timestamp,
     until_max: Timestamp,
@@ -45,6 +65,7 @@ impl Lease {
 /// What a lease is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grant {
+    pub(crate) purpose: Purpose,
     pub(crate) offset: Offset,
     pub(crate) lane: Option<LaneId>,
     pub(crate) class: Class,
@@ -57,6 +78,8 @@ pub(crate) struct Leases {
     slots: Vec<Option<Lease>>,
     free: Vec<usize>,
     live: usize,
+    /// Those of the live ones whose event is fetched.
+    fetching: usize,
     granted: u64,
     mask: u64,
     /// No lease runs out before then. Kept when leases end, so it can be early: then the check finds the real time.
@@ -67,12 +90,25 @@ impl Leases {
     pub(crate) fn new(seed: u64, subscription: SubscriptionId, slot: Slot) -> Leases {
         let mut hasher = SipHasher13::new_with_keys(seed, u64::from(subscription.0));
         hasher.write_u16(slot.0);
-        Leases { slots: Vec::new(), free: Vec::new(), live: 0, granted: 0, mask: hasher.finish(), check: None }
+        Leases {
+            slots: Vec::new(),
+            free: Vec::new(),
+            live: 0,
+            fetching: 0,
+            granted: 0,
+            mask: hasher.finish(),
+            check: None,
+        }
     }
 
-    /// Deliveries in flight.
-    pub(crate) fn len(&self) -> usize {
-        self.live
+    /// Deliveries with the plugin.
+    pub(crate) fn calls(&self) -> usize {
+        self.live - self.fetching
+    }
+
+    /// Deliveries whose event is fetched.
+    pub(crate) fn fetching(&self) -> usize {
+        self.fetching
     }
 
     /// The earliest time at which a lease can have run out.
@@ -94,12 +130,15 @@ impl Leases {
             Some(_) | None => until,
         });
         self.live += 1;
+        self.fetching += usize::from(grant.purpose != Purpose::Call);
         self.slots[index] = Some(Lease {
+            purpose: grant.purpose,
             ticket,
             offset: grant.offset,
             lane: grant.lane,
             class: grant.class,
             attempt: grant.attempt,
+            revision: None,
             since: now,
             until,
             until_max: now.after(Millis(lease.0.saturating_mul(LEASES_IN_ALL_MAX))),
@@ -114,6 +153,16 @@ impl Leases {
     /// The lease of a live ticket.
     pub(crate) fn get(&self, ticket: Ticket) -> Option<&Lease> {
         self.slots.get(self.index(ticket))?.as_ref().filter(|lease| lease.ticket == ticket)
+    }
+
+    /// See [`super::Machine::ran_on`].
+    pub(crate) fn ran_on(&mut self, ticket: Ticket, revision: Revision) {
+        let index = self.index(ticket);
+        if let Some(Some(lease)) = self.slots.get_mut(index)
+            && lease.ticket == ticket
+        {
+            lease.revision = Some(revision);
+        }
     }
 
     /// Leases of deliveries below an offset. A walk: for people, not for each event.
@@ -133,6 +182,7 @@ impl Leases {
         self.slots[index] = None;
         self.free.push(index);
         self.live -= 1;
+        self.fetching -= usize::from(lease.purpose != Purpose::Call);
         Some(lease)
     }
 

@@ -13,6 +13,7 @@ mod explain;
 mod finish;
 mod image;
 mod leases;
+mod letters;
 mod read;
 mod run;
 mod seek;
@@ -27,17 +28,19 @@ use crate::backoff::Jitter;
 use crate::cursor::Cursor;
 use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
-use crate::ids::{Offset, Position, Slot, Ticket, TopicId};
+use crate::ids::{Offset, Position, Revision, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
 use crate::matcher::Matcher;
-use crate::row::{CursorChunk, CursorRow, HoldRow, LetGoRow, PausedRow, RunRow, WaitingRow};
-use crate::spec::{BacklogCap, Subscription};
+use crate::row::{CursorChunk, CursorRow, DeadTotals, HoldRow, LetGoRow, PausedRow, RunRow, WaitingRow};
+use crate::spec::{BacklogCap, OnExhausted, Subscription};
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use backlog::LogExtent;
 pub use explain::{Answer, Bound, Explained, Gate, LaneExplained, Question, Standing};
 pub use image::Image;
-use leases::Leases;
+use leases::{Disposal, Leases};
+use letters::Letters;
+pub use letters::{DeadFacts, DecideError, Decision, Trimmed};
 use read::Reads;
 pub use run::{BOOST_MAX, DRAINED};
 use start::Ready;
@@ -81,6 +84,8 @@ pub struct Recovered {
     pub holds: Vec<(String, Class, HoldRow)>,
     /// Whether it is paused.
     pub paused: Option<PausedRow>,
+    /// Its dead letters in numbers.
+    pub dead: DeadTotals,
     /// Whether it drains or is boosted.
     pub run: Option<RunRow>,
     /// The latest row of what it let go.
@@ -97,6 +102,7 @@ impl Recovered {
             waiting: Vec::new(),
             holds: Vec::new(),
             paused: None,
+            dead: DeadTotals::default(),
             run: None,
             let_go: None,
         }
@@ -130,6 +136,13 @@ pub enum Input<'a> {
         hold: Option<Millis>,
         /// Pause the subscription, with the reason.
         pause: Option<String>,
+    },
+    /// The answer to an [`Action::Fetch`], or why an [`Action::Invoke`] could not be done.
+    Fetched {
+        /// Its lease.
+        ticket: Ticket,
+        /// The event; `None` if it cannot be had: that pauses the subscription, since loss is never silent.
+        event: Option<StoredEvent>,
     },
     /// Time went by.
     Tick,
@@ -184,6 +197,10 @@ pub struct Status {
     pub in_flight: usize,
     /// Deliveries that were tried and wait for their next attempt.
     pub waiting: usize,
+    /// Deliveries beyond their attempts that are tried on, since their policy is to block.
+    pub blocked: usize,
+    /// Dead letters in numbers.
+    pub dead: DeadTotals,
     /// Keys that have something unsettled or are held closed.
     pub lanes: usize,
     /// Offsets queued in lanes.
@@ -223,8 +240,9 @@ pub struct Machine {
     leases: Leases,
     waits: Waits,
     reads: Reads,
-    /// Waiting deliveries that have no attempt left, but whose event must be read before they can be buried.
-    doomed: VecDeque<Offset>,
+    /// Deliveries that are not to be attempted again, but whose event must be fetched before they can be disposed of.
+    disposals: VecDeque<(Offset, Disposal)>,
+    letters: Letters,
     paused: Option<PausedRow>,
     run: RunRow,
     /// Calls whose leases were cancelled and that may still run, with the time their leases would have run out.
@@ -263,7 +281,8 @@ impl Machine {
             leases: Leases::new(seed, spec.id, slot),
             waits: Waits::recover(rows.waiting, position),
             reads: Reads::new(position),
-            doomed: VecDeque::new(),
+            disposals: VecDeque::new(),
+            letters: Letters::new(rows.dead),
             paused: rows.paused,
             run: rows.run.unwrap_or_default(),
             cancelled: Vec::new(),
@@ -289,7 +308,7 @@ impl Machine {
     /// Handles one input; several may go into one step.
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>, step: &mut Step) {
         match input {
-            Input::Events { from, events, next } => self.take_events(now, from, events, next, step),
+            Input::Events { from, events, next } => self.take_events(from, events, next, step),
             Input::Finished { ticket, event, verdict, writes, hold, pause } => {
                 if let Some(end) = self.admit_end(ticket, event, writes, hold, step) {
                     self.end(now, end, verdict, step);
@@ -298,6 +317,7 @@ impl Machine {
                     }
                 }
             }
+            Input::Fetched { ticket, event } => self.fetched(now, ticket, event, step),
             Input::Tick => {}
             Input::Pause { by, reason } => self.pause(now, by, reason, step),
             Input::Resume => self.resume(step),
@@ -310,6 +330,7 @@ impl Machine {
             Input::Reconfigure(spec) => self.reconfigure(spec),
         }
         self.wake(now, step);
+        self.look_after_letters(now, step);
         self.start(now, step);
         self.end_run(now, step);
         self.ask(now, step);
@@ -319,6 +340,7 @@ impl Machine {
     /// Adds the cursor's rows to a step that is about to be committed.
     pub fn seal(&mut self, step: &mut Step) {
         self.cursor.seal(self.spec.id, &mut step.writes);
+        self.seal_letters(step);
         let [gathering, before] = &mut self.held_back;
         step.writes.append(before);
         before.append(gathering);
@@ -331,10 +353,9 @@ impl Machine {
     /// When the machine wants a [`Input::Tick`] at the latest.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        [self.waits.next_alarm(), self.leases.next_check(), self.next_supersede(), self.next_cancelled()]
-            .into_iter()
-            .flatten()
-            .min()
+        let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_supersede()];
+        let others = [self.letters.next_check(), self.next_cancelled()];
+        alarms.into_iter().chain(others).flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.
@@ -346,6 +367,11 @@ impl Machine {
     /// Gives a live lease more time, up to ten times its first length in all; returns how long it has from now.
     pub fn extend(&mut self, now: Timestamp, ticket: Ticket, by: Millis) -> Option<Millis> {
         self.leases.extend(now, ticket, by)
+    }
+
+    /// Tells which plugin revision a live delivery was handed to.
+    pub fn ran_on(&mut self, ticket: Ticket, revision: Revision) {
+        self.leases.ran_on(ticket, revision);
     }
 
     /// How many events of the same key are known to wait behind this delivery.
@@ -363,8 +389,10 @@ impl Machine {
             floor: self.cursor.floor(),
             read: self.reads.position(),
             ready: self.ready.len(),
-            in_flight: self.leases.len(),
+            in_flight: self.leases.calls(),
             waiting: self.waits.len(),
+            blocked: self.blocked(),
+            dead: self.letters.totals,
             lanes: self.lanes.busy(),
             queued: self.lanes.queued(),
             overflowed: self.lanes.overflowed().len(),
@@ -375,6 +403,16 @@ impl Machine {
             run: self.run,
             is_backlog_full: self.is_backlog_full,
             let_go: self.let_go,
+        }
+    }
+
+    fn blocked(&self) -> usize {
+        match self.spec.on_exhausted {
+            OnExhausted::Skip | OnExhausted::ParkKey => 0,
+            OnExhausted::Block => {
+                let attempts_max = self.spec.retry.attempts_max;
+                self.waits.rows().filter(|(_, row)| row.spent >= attempts_max).count()
+            }
         }
     }
 
@@ -435,7 +473,6 @@ impl Machine {
         self.expire_cancelled(now);
         if self.leases.next_check().is_some_and(|at| at <= now) {
             for lease in self.leases.take_lapsed(now) {
-                step.actions.push(Action::Cancel { ticket: lease.ticket });
                 self.lapse(now, &lease, step);
             }
         }

@@ -1,8 +1,8 @@
 //! What the machine reads of the log, and what becomes of the events.
 //!
-//! Three reasons to read, one read at a time: new events at the frontier; a rescan of what did not fit the queue of a lane; and
-//! the event of a delivery that is to be buried. The read at the frontier may wait for new events, so another one replaces it
-//! after a moment of patience; otherwise the kinds take turns, and a stuck key never stops the others.
+//! Two reasons to read, one read at a time: new events at the frontier, and a rescan of what did not fit the queue of a lane.
+//! The read at the frontier may wait for new events, so a rescan replaces it after a moment of patience; otherwise the kinds
+//! take turns, and a stuck key never stops the others.
 //!
 //! Invariant: every offset below the frontier is settled, skipped, queued, or covered by its lane's overflow.
 
@@ -13,7 +13,7 @@ use super::waits::Wait;
 use crate::event::StoredEvent;
 use crate::ids::Offset;
 use crate::lane::{Joined, LaneId, Overflow};
-use crate::row::WaitingRow;
+use crate::row::{Parking, WaitingRow};
 use crate::spec::Ordering;
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
@@ -40,8 +40,6 @@ enum Asked {
     Frontier { from: Offset, at: Timestamp },
     /// Events that overflowed.
     Rescan { from: Offset },
-    /// One event to bury.
-    Doomed { offset: Offset },
 }
 
 /// A walk over the part of the log that overflowed lanes want again.
@@ -113,7 +111,7 @@ impl Machine {
                     self.ask_special(step);
                 }
             }
-            Some(Asked::Rescan { .. } | Asked::Doomed { .. }) => {}
+            Some(Asked::Rescan { .. }) => {}
         }
     }
 
@@ -123,12 +121,12 @@ impl Machine {
             Some(Asked::Frontier { at, .. }) if self.paused.is_none() && self.wants_special() => {
                 Some(at.after(PATIENCE))
             }
-            Some(Asked::Frontier { .. } | Asked::Rescan { .. } | Asked::Doomed { .. }) | None => None,
+            Some(Asked::Frontier { .. } | Asked::Rescan { .. }) | None => None,
         }
     }
 
     fn wants_special(&self) -> bool {
-        !self.doomed.is_empty() || self.reads.rescan.is_some() || self.reads.is_hungry
+        self.reads.rescan.is_some() || self.reads.is_hungry
     }
 
     /// How many events may be read ahead now; none while half of the last ones are still there, so that reads stay large.
@@ -137,7 +135,7 @@ impl Machine {
         let is_full = self.full_bound().is_some();
         let (ready, places) = (self.ready.len(), self.places());
         // With every place taken, some to follow and plenty behind them in their lanes, more would only be read twice.
-        let is_busy = self.leases.len() >= places
+        let is_busy = self.leases.calls() >= places
             && ready >= (places / READY_SHARE).max(1)
             && self.lanes.queued() >= ready_max / 2;
         if is_full || is_busy || ready > ready_max / 2 { 0 } else { ready_max - ready }
@@ -164,16 +162,10 @@ impl Machine {
     }
 
     fn ask_special(&mut self, step: &mut Step) {
-        let (asked, from, events_max) = if let Some(offset) = self.doomed.front().copied() {
-            (Asked::Doomed { offset }, offset, 1)
-        } else if let Some(from) = self.rescan_from() {
-            (Asked::Rescan { from }, from, RESCAN_EVENTS_MAX)
-        } else {
-            return;
-        };
-        self.reads.asked = Some(asked);
+        let Some(from) = self.rescan_from() else { return };
+        self.reads.asked = Some(Asked::Rescan { from });
         self.reads.specials = self.reads.specials.saturating_sub(1);
-        step.immediate.push(Action::Read { from, events_max });
+        step.immediate.push(Action::Read { from, events_max: RESCAN_EVENTS_MAX });
     }
 
     /// Where the rescan goes on, or begins.
@@ -204,14 +196,7 @@ impl Machine {
     }
 
     /// The answer to a read.
-    pub(super) fn take_events(
-        &mut self,
-        now: Timestamp,
-        from: Offset,
-        events: &[StoredEvent],
-        next: Offset,
-        step: &mut Step,
-    ) {
+    pub(super) fn take_events(&mut self, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
         match self.reads.asked {
             Some(Asked::Frontier { from: asked, .. }) if asked == from => {
                 self.reads.asked = None;
@@ -221,12 +206,8 @@ impl Machine {
                 self.reads.asked = None;
                 self.take_again(from, events, next, step);
             }
-            Some(Asked::Doomed { offset }) if offset == from => {
-                self.reads.asked = None;
-                self.take_doomed(now, offset, events, step);
-            }
             // A read that was replaced, or nobody asked for.
-            Some(Asked::Frontier { .. } | Asked::Rescan { .. } | Asked::Doomed { .. }) | None => {}
+            Some(Asked::Frontier { .. } | Asked::Rescan { .. }) | None => {}
         }
     }
 
@@ -257,7 +238,8 @@ impl Machine {
     }
 
     pub(super) fn wants(&self, event: &StoredEvent) -> bool {
-        self.topics.binary_search(&event.topic).is_ok() && self.matcher.matches(&event.event)
+        self.spec.redelivery == Some(event.topic)
+            || (self.topics.binary_search(&event.topic).is_ok() && self.matcher.matches(&event.event))
     }
 
     fn admit(&mut self, event: &StoredEvent) {
@@ -288,9 +270,11 @@ impl Machine {
     }
 
     fn wait_recovered(&mut self, offset: Offset, wait: Wait) {
-        let due = wait.row.due;
+        let (due, is_parked) = (wait.row.due, wait.row.parking == Parking::Parked);
         self.waits.insert(offset, wait);
-        self.waits.alarm_retry(offset, due);
+        if !is_parked {
+            self.waits.alarm_retry(offset, due);
+        }
     }
 
     /// What follows when an offset joined its lane, perhaps with a row from before a restart.
@@ -358,18 +342,5 @@ impl Machine {
             }
         }
         self.joined(id, offset, joined, row);
-    }
-
-    fn take_doomed(&mut self, now: Timestamp, offset: Offset, events: &[StoredEvent], step: &mut Step) {
-        self.doomed.pop_front();
-        match events.iter().find(|event| event.position.offset == offset) {
-            Some(event) => self.bury_doomed(now, event, step),
-            // Loss is never silent: an operator has to look why the log no longer holds what is not settled.
-            None => {
-                let reason = alloc::format!("unsettled event {} is not in the log any more", self.position(offset));
-                self.doomed.push_back(offset);
-                self.pause(now, "host".into(), reason, step);
-            }
-        }
     }
 }

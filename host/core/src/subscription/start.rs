@@ -5,16 +5,20 @@
 
 use alloc::collections::VecDeque;
 
-use super::leases::{Grant, LEASES_MAX};
+use super::leases::{Disposal, Grant, LEASES_MAX, Purpose};
 use super::{Machine, STEPS_OUTSTANDING_MAX};
 use crate::event::Class;
-use crate::ids::{Attempt, Offset};
+use crate::ids::{Attempt, KeyGeneration, Offset};
 use crate::lane::{LaneId, LaneState};
+use crate::row::Parking;
 use crate::step::{Action, Invocation, Step};
 use crate::time::Timestamp;
 
 /// While normal events keep coming, one low event starts after this many others, so that it does not starve.
 const OTHERS_PER_LOW: u32 = 16;
+
+/// Events fetched at once to dispose of their deliveries: they take no place of the concurrency, only memory.
+const FETCHES_MAX: usize = 64;
 
 /// A delivery that could start.
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +107,13 @@ impl Machine {
         if self.paused.is_some() || self.has_cancelled() {
             return;
         }
+        while self.leases.fetching() < FETCHES_MAX
+            && let Some((offset, disposal)) = self.disposals.pop_front()
+        {
+            self.fetch(now, offset, disposal, step);
+        }
         let places = self.places();
-        while self.leases.len() < places
+        while self.leases.calls() < places
             && let Some((class, item)) = self.ready.pop()
         {
             self.invoke(now, class, item, step);
@@ -124,9 +133,11 @@ impl Machine {
             must_wait |= !is_durable;
         }
         let lease = self.spec.lease;
-        let ticket = self.leases.grant(now, lease, Grant { offset, lane, class, attempt });
+        let ticket = self.leases.grant(now, lease, Grant { purpose: Purpose::Call, offset, lane, class, attempt });
         let position = self.position(offset);
-        let action = Action::Invoke(Invocation { ticket, position, attempt, deadline: now.after(lease), lease });
+        let letter = self.letter_of(offset);
+        let action =
+            Action::Invoke(Invocation { ticket, position, attempt, deadline: now.after(lease), lease, letter });
         if must_wait {
             step.actions.push(action);
         } else {
@@ -134,19 +145,40 @@ impl Machine {
         }
     }
 
+    /// Asks for the event of a delivery that is not to be attempted. Nothing leaves the host by it, so it need not wait for the
+    /// disk.
+    fn fetch(&mut self, now: Timestamp, offset: Offset, disposal: Disposal, step: &mut Step) {
+        let Some(wait) = self.waits.get(offset) else { return };
+        let (lane, class, attempt) = (wait.lane, wait.class, Attempt(wait.row.spent));
+        let (purpose, lease) = (Purpose::Fetch(disposal), self.spec.lease);
+        let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
+        let position = self.position(offset);
+        let letter = self.letter_of(offset);
+        let deadline = now.after(lease);
+        step.immediate.push(Action::Fetch(Invocation { ticket, position, attempt, deadline, lease, letter }));
+    }
+
+    /// The key generation of a delivery whose event is in its dead letter.
+    fn letter_of(&self, offset: Offset) -> Option<KeyGeneration> {
+        match self.waits.get(offset)?.row.parking {
+            Parking::Released { generation } => Some(generation),
+            Parking::Never | Parking::Parked => None,
+        }
+    }
+
     /// A delivery's time has come. One without an attempt left (the lease of its last one lapsed, or the limit was lowered) is
-    /// buried as soon as its event was read.
+    /// buried as soon as its event was fetched.
     pub(super) fn retry(&mut self, offset: Offset) {
-        let attempts_max = self.spec.retry.attempts_max;
         let Some(wait) = self.waits.get_mut(offset).filter(|wait| wait.is_pending) else {
             return;
         };
         wait.is_pending = false;
-        if wait.is_stored && wait.row.spent >= attempts_max.max(1) {
-            self.doomed.push_back(offset);
+        let (is_stored, spent) = (wait.is_stored, wait.row.spent);
+        let (class, lane) = (wait.class, wait.lane);
+        if is_stored && self.is_exhausted(spent) {
+            self.disposals.push_back((offset, Disposal::Bury));
             return;
         }
-        let (class, lane) = (wait.class, wait.lane);
         if let Some(id) = lane {
             self.lanes.get_mut(id).state = LaneState::Ready;
         }
@@ -165,7 +197,9 @@ impl Machine {
         if let Some(wait) = self.waits.get(offset) {
             lane.state = LaneState::Waiting;
             let due = wait.row.due;
-            self.waits.alarm_retry(offset, due);
+            if wait.row.parking != Parking::Parked {
+                self.waits.alarm_retry(offset, due);
+            }
         } else {
             lane.state = LaneState::Ready;
             self.ready.push(class, Item { offset, lane: Some(id) });

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use crate::event::Class;
-use crate::ids::{Attempt, Offset};
+use crate::ids::{Attempt, Offset, Revision};
 use crate::lane::LaneId;
 use crate::row::{ATTEMPT_NOTES_MAX, AttemptNote, WaitingRow};
 use crate::time::Timestamp;
@@ -27,6 +27,8 @@ pub(crate) struct Wait {
     pub(crate) is_pending: bool,
     /// Calls in a row that never ran.
     pub(crate) refusals: u32,
+    /// The plugin revision of the last attempt.
+    pub(crate) revision: Option<Revision>,
     pub(crate) lane: Option<LaneId>,
     pub(crate) class: Class,
 }
@@ -34,8 +36,8 @@ pub(crate) struct Wait {
 impl Wait {
     /// A delivery without a failure yet.
     pub(crate) fn new(lane: Option<LaneId>, class: Class) -> Wait {
-        let row = WaitingRow { spent: 0, due: Timestamp(0), notes: Vec::new() };
-        Wait { row, is_stored: false, is_pending: false, refusals: 0, lane, class }
+        let row = WaitingRow::default();
+        Wait { row, is_stored: false, is_pending: false, refusals: 0, revision: None, lane, class }
     }
 
     /// Notes why an attempt did not succeed.
@@ -136,8 +138,13 @@ impl Waits {
     }
 
     /// The row of an event that was not read since the restart.
-    pub(crate) fn unseen_row(&self, offset: Offset) -> Option<&WaitingRow> {
-        self.unseen.get(&offset)
+    pub(crate) fn unseen(&self, offset: Offset) -> Option<&WaitingRow> {
+        if self.unseen.is_empty() { None } else { self.unseen.get(&offset) }
+    }
+
+    /// The recovered row of an event that was not read yet.
+    pub(crate) fn unseen_mut(&mut self, offset: Offset) -> Option<&mut WaitingRow> {
+        self.unseen.get_mut(&offset)
     }
 
     /// When the delivery's alarm rings. A walk: for people, not for each event.

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bugle_core::event::Class;
 use bugle_core::ids::Offset;
 use bugle_core::row::{
-    CHUNK_OFFSETS, CursorChunk, CursorRow, DeadRow, HoldRow, LetGoRow, LetGoWhy, PausedRow, RunRow, WaitingRow,
+    CHUNK_OFFSETS, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, LetGoRow, LetGoWhy, Parking, PausedRow,
+    RunRow, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
@@ -25,6 +26,9 @@ pub(crate) struct Disk {
     /// Events whose ack brought its row.
     pub(crate) acked: BTreeSet<Offset>,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
+    /// Letters that were there once.
+    removed: BTreeSet<Offset>,
+    totals: DeadTotals,
     pub(crate) unknown: BTreeSet<Offset>,
 }
 
@@ -62,9 +66,20 @@ impl Disk {
             Write::LetGo { row, .. } => self.let_go.push(*row),
             Write::Paused { row, .. } => self.paused = row.clone(),
             Write::Dead { position, row, .. } => {
-                self.outcome_is_new(position.offset)?;
+                let is_decision = |old: &DeadRow| row.decided.is_some() || row.generation > old.generation;
+                if !self.dead.get(&position.offset).is_some_and(is_decision) {
+                    self.outcome_is_new(position.offset)?;
+                }
                 self.dead.insert(position.offset, row.clone());
             }
+            Write::DeadGone { position, .. } => {
+                self.dead
+                    .remove(&position.offset)
+                    .ok_or(format!("removed the letter of {position}, which has none"))?;
+                self.removed.insert(position.offset);
+            }
+            Write::DeadTotals { row, .. } => self.totals = *row,
+            Write::Redeliver { .. } => {}
             Write::Unknown { position, .. } => {
                 self.outcome_is_new(position.offset)?;
                 self.unknown.insert(position.offset);
@@ -85,7 +100,31 @@ impl Disk {
 
     /// Whether a row tells what became of the event.
     pub(crate) fn has_outcome(&self, offset: Offset) -> bool {
-        self.acked.contains(&offset) || self.dead.contains_key(&offset) || self.unknown.contains(&offset)
+        let is_given_up = self.dead.contains_key(&offset) && !self.is_parked_or_released(offset);
+        self.acked.contains(&offset) || is_given_up || self.removed.contains(&offset) || self.unknown.contains(&offset)
+    }
+
+    /// Whether the event waits for a person.
+    pub(crate) fn is_parked(&self, offset: Offset) -> bool {
+        self.waiting.get(&offset).is_some_and(|row| row.parking == Parking::Parked)
+    }
+
+    /// Whether the event waits for a person, or waits again after one decided.
+    pub(crate) fn is_parked_or_released(&self, offset: Offset) -> bool {
+        self.waiting.get(&offset).is_some_and(|row| row.parking != Parking::Never)
+    }
+
+    /// The numbers of the letters are those of the letters.
+    pub(crate) fn check_totals(&self) -> Result<(), String> {
+        let mut counted = DeadTotals { removed: self.totals.removed, ..DeadTotals::default() };
+        for row in self.dead.values() {
+            counted.add(row.state, row.cost());
+        }
+        if counted == self.totals {
+            Ok(())
+        } else {
+            Err(format!("the letters are {counted:?} and their numbers say {:?}", self.totals))
+        }
     }
 
     /// Whether a row tells that the event was let go of.
@@ -114,6 +153,7 @@ impl Disk {
             waiting: self.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
             holds: self.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: self.paused.clone(),
+            dead: self.totals,
             run: self.run,
             let_go: self.let_go.last().copied(),
         }

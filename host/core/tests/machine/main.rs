@@ -4,6 +4,7 @@
 
 mod check;
 mod disk;
+mod letters;
 mod random;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;

@@ -7,9 +7,12 @@ use std::collections::VecDeque;
 
 use bugle_core::delivery::{Fault, Retry, Verdict};
 use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
-use bugle_core::ids::{Attempt, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
-use bugle_core::spec::{BacklogCap, BacklogPolicy, Filter, OnUnknown, Ordering, RetryPolicy, Subscription};
-use bugle_core::step::{Action, Step, Write};
+use bugle_core::ids::{Attempt, KeyGeneration, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
+use bugle_core::spec::{
+    BacklogCap, BacklogPolicy, DeadBounds, Filter, OnDeadFull, OnExhausted, OnUnknown, Ordering, RetryPolicy,
+    Subscription,
+};
+use bugle_core::step::{Action, Invocation, Step, Write};
 use bugle_core::subscription::{Bounds, Input, LogExtent, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 use bytes::Bytes;
@@ -30,6 +33,7 @@ pub(crate) struct Call {
     pub(crate) ticket: Ticket,
     pub(crate) offset: Offset,
     pub(crate) attempt: Attempt,
+    pub(crate) letter: Option<KeyGeneration>,
     /// When the lease ends, unless it is extended.
     pub(crate) deadline: Timestamp,
 }
@@ -46,12 +50,15 @@ pub(crate) struct World {
     pub(crate) disk: Disk,
     /// All writes so far.
     pub(crate) written: Disk,
-    step: Step,
+    pub(crate) step: Step,
     /// Writes of the gathering step that `written` has.
     seen: usize,
     submitted: VecDeque<Sealed>,
     pub(crate) calls: Vec<Call>,
     read: Option<(Offset, u32)>,
+    fetches: Vec<Call>,
+    /// The machine wants to see dead letters, after this one.
+    pub(crate) trim: Option<Option<Offset>>,
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<String>,
     pub(crate) is_paused: bool,
@@ -80,6 +87,8 @@ impl World {
             submitted: VecDeque::new(),
             calls: Vec::new(),
             read: None,
+            fetches: Vec::new(),
+            trim: None,
             now: Timestamp(1_000),
             journal: Vec::new(),
             is_paused: false,
@@ -98,16 +107,19 @@ impl World {
 
     fn act(&mut self) -> Result<(), String> {
         match self.random.below(104) {
-            0..15 => self.publish(),
-            15..35 => self.answer_read()?,
-            35..65 => self.finish_one()?,
-            65..75 => self.seal()?,
-            75..87 => self.commit()?,
-            87..93 => self.pass_time()?,
-            93..94 => self.crash()?,
-            94..96 => self.pause_or_resume()?,
-            96..97 => self.reconfigure()?,
-            97..98 => self.extend(),
+            0..14 => self.publish(),
+            14..31 => self.answer_read()?,
+            31..33 => self.answer_fetch()?,
+            33..62 => self.finish_one()?,
+            62..72 => self.seal()?,
+            72..84 => self.commit()?,
+            84..90 => self.pass_time()?,
+            90..91 => self.crash()?,
+            91..93 => self.pause_or_resume()?,
+            93..94 => self.reconfigure()?,
+            94..95 => self.extend(),
+            95..97 => self.decide_one()?,
+            97..98 => self.answer_trim()?,
             98..100 => self.finish_stale()?,
             100..101 => self.drain_or_boost()?,
             101..102 => self.seek()?,
@@ -138,9 +150,31 @@ impl World {
         self.read = None;
         let events = self.log[from.0 as usize..end].to_vec();
         // A driver may leave out what the subscription does not cover.
-        let events: Vec<StoredEvent> = events.into_iter().filter(|event| event.topic == TopicId(1)).collect();
+        let events: Vec<StoredEvent> = events.into_iter().filter(|event| event.topic != TopicId(2)).collect();
         self.journal.push(format!("answer the read from {from} up to {end}"));
         self.handle(Input::Events { from, events: &events, next: Offset(end as u64) })
+    }
+
+    /// Hands in an event that was asked for, late or never now and then; once in a while it is not in the log.
+    fn answer_fetch(&mut self) -> Result<(), String> {
+        if self.fetches.is_empty() {
+            return Ok(());
+        }
+        let index = self.random.below(self.fetches.len() as u64) as usize;
+        let fetch = self.fetches.swap_remove(index);
+        let Call { ticket, offset, .. } = fetch;
+        let is_there = self.random.chance(95);
+        let (is_live, was_paused) = (self.machine.is_live(ticket), self.is_paused);
+        self.journal.push(format!("fetched {offset} for {ticket:?}, live {is_live}: {is_there}"));
+        let event = is_there.then(|| self.event_of(fetch));
+        self.handle(Input::Fetched { ticket, event })?;
+        if is_live && !is_there && !self.is_paused {
+            return Err(format!("{offset} is not in the log and nobody is told"));
+        }
+        if is_there && self.is_paused != was_paused && self.spec.dead.on_full != OnDeadFull::Pause {
+            return Err("an event that came paused the subscription".to_owned());
+        }
+        Ok(())
     }
 
     fn finish_one(&mut self) -> Result<(), String> {
@@ -182,8 +216,16 @@ impl World {
             (true, Verdict::Ack) => vec![effect(call.offset)],
             (true, _) => Vec::new(),
         };
-        let event = self.log[call.offset.0 as usize].clone();
+        let event = self.event_of(call);
         self.handle(Input::Finished { ticket: call.ticket, event, verdict, writes, hold, pause })
+    }
+
+    /// The event of a delivery: as published, or as it is in the letter from which it is tried again.
+    fn event_of(&self, call: Call) -> StoredEvent {
+        match (call.letter, self.written.dead.get(&call.offset)) {
+            (Some(_), Some(letter)) => letter.event.clone(),
+            (Some(_) | None, _) => self.log[call.offset.0 as usize].clone(),
+        }
     }
 
     /// The end of a call that never was: a made-up ticket, or the right one with another's event.
@@ -259,8 +301,13 @@ impl World {
 
     fn reconfigure(&mut self) -> Result<(), String> {
         let Subscription { concurrency, retry, lease, .. } = spec(&mut self.random);
-        self.spec = Subscription { concurrency, retry, lease, ..self.spec.clone() };
-        self.journal.push(format!("reconfigure: {concurrency} at once, {retry:?}, {lease:?}"));
+        let on_exhausted = match (self.spec.on_exhausted, self.random.chance(50)) {
+            (OnExhausted::Block, _) => OnExhausted::Block,
+            (_, true) => OnExhausted::Skip,
+            (_, false) => OnExhausted::ParkKey,
+        };
+        self.spec = Subscription { concurrency, retry, lease, on_exhausted, ..self.spec.clone() };
+        self.journal.push(format!("reconfigure: {concurrency} at once, {retry:?}, {lease:?}, {on_exhausted:?}"));
         let spec = self.spec.clone();
         self.handle(Input::Reconfigure(spec))
     }
@@ -275,7 +322,7 @@ impl World {
         self.check_bounds()
     }
 
-    fn take_writes(&mut self) -> Result<(), String> {
+    pub(crate) fn take_writes(&mut self) -> Result<(), String> {
         for write in &self.step.writes[self.seen..] {
             self.journal.push(format!("  writes {}", brief(write)));
             self.written.apply(write)?;
@@ -295,14 +342,13 @@ impl World {
                 }
                 self.starts += 1;
                 let offset = invocation.position.offset;
-                let call = Call {
-                    ticket: invocation.ticket,
-                    offset,
-                    attempt: invocation.attempt,
-                    deadline: invocation.deadline,
-                };
+                let Invocation { ticket, attempt, letter, deadline, .. } = invocation;
+                let call = Call { ticket, offset, attempt, letter, deadline };
                 self.check_start(call)?;
                 self.calls.push(call);
+            }
+            Action::Fetch(Invocation { ticket, attempt, position, letter, deadline, .. }) => {
+                self.fetches.push(Call { ticket, offset: position.offset, attempt, letter, deadline });
             }
             // The call goes on: its end must be without effect.
             Action::Cancel { ticket } => {
@@ -310,7 +356,8 @@ impl World {
                     return Err(format!("{ticket:?} was cancelled and is live"));
                 }
             }
-            Action::Paused { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {}
+            Action::TrimDead => self.trim = Some(None),
+            Action::Paused { .. } | Action::Stuck { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {}
         }
         Ok(())
     }
@@ -339,6 +386,7 @@ impl World {
         let Some(sealed) = self.submitted.pop_front() else { return Ok(()) };
         for write in &sealed.writes {
             self.disk.apply(write)?;
+            self.place(write, &sealed.writes)?;
         }
         self.journal.push("commit".to_owned());
         for action in sealed.actions {
@@ -354,6 +402,8 @@ impl World {
         self.seen = 0;
         self.calls.clear();
         self.read = None;
+        self.fetches.clear();
+        self.trim = None;
         self.written = self.disk.clone();
         let rows = self.disk.rows();
         self.machine = Machine::recover_bounded(self.spec.clone(), Slot(0), self.seed, rows, self.bounds);
@@ -367,8 +417,17 @@ impl World {
         self.handle(Input::Resume)?;
         for _ in 0..20_000 {
             self.answer_read()?;
+            while !self.fetches.is_empty() {
+                let fetch = self.fetches.remove(0);
+                let event = Some(self.event_of(fetch));
+                self.handle(Input::Fetched { ticket: fetch.ticket, event })?;
+            }
             while let Some(call) = self.calls.pop() {
                 self.finish(call, Verdict::Ack, None, None)?;
+            }
+            self.decide_parked()?;
+            if self.is_paused {
+                self.handle(Input::Resume)?;
             }
             self.seal()?;
             self.commit()?;
@@ -405,6 +464,19 @@ fn spec(random: &mut Random) -> Subscription {
             backoff_max: Millis(50),
         },
         on_unknown: if random.chance(50) { OnUnknown::Resend } else { OnUnknown::Park },
+        on_exhausted: *random.pick(&[
+            OnExhausted::Skip,
+            OnExhausted::ParkKey,
+            OnExhausted::ParkKey,
+            OnExhausted::Block,
+        ]),
+        dead: DeadBounds {
+            letters_max: random.within(2, 40),
+            bytes_max: 1 << 20,
+            age_max: Millis(random.within(100, 1_000_000)),
+            on_full: if random.chance(80) { OnDeadFull::RemoveOldest } else { OnDeadFull::Pause },
+        },
+        redelivery: Some(TopicId(3)),
         lease: Millis(random.within(20, 200)),
         backlog: BacklogCap {
             events_max: if random.chance(30) { random.within(5, 60) } else { 1_000_000 },
@@ -428,7 +500,7 @@ fn bounds(random: &mut Random) -> Bounds {
     }
 }
 
-fn event(offset: Offset, topic: TopicId, kind: &str, key: &str, class: Class) -> StoredEvent {
+pub(crate) fn event(offset: Offset, topic: TopicId, kind: &str, key: &str, class: Class) -> StoredEvent {
     let text = format!("{offset}/{kind}/{key}");
     let span = |part: &str, start: usize| Span { start: start as u32, len: part.len() as u32 };
     let id = offset.to_string();

@@ -10,7 +10,7 @@ use bugle_broker::{CreateTopicError, KvWriteError, ReadError, Stopped, Subscript
 use bugle_core::code::Code;
 
 use crate::api;
-use crate::host::{ApplyError, DeployError, ExplainError, RunError};
+use crate::host::{ApplyError, DeadError, DeployError, ExplainError, RunError};
 
 /// A refusal.
 #[derive(Debug)]
@@ -92,6 +92,7 @@ impl From<CreateTopicError> for Failure {
     fn from(error: CreateTopicError) -> Failure {
         match &error {
             CreateTopicError::Exists(_) => Failure::new(Code::Exists, error.to_string()),
+            CreateTopicError::Reserved(_) => Failure::new(Code::Denied, error.to_string()),
             CreateTopicError::Read(_) => Failure::internal(Code::StorageFailed, &error),
             CreateTopicError::Stopped(_) => Failure::internal(Code::Unavailable, &error),
         }
@@ -121,6 +122,15 @@ impl From<ApplyError> for Failure {
             ApplyError::Bus(error) => error.into(),
             ApplyError::Read(error) => error.into(),
             error => Failure::new(error.code(), chain(&error)),
+        }
+    }
+}
+
+impl From<DeadError> for Failure {
+    fn from(error: DeadError) -> Failure {
+        match error.code() {
+            code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
+            code => Failure::new(code, chain(&error)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::subscription::runs::{alarms, done_in};
 use super::{Context, print};
-use crate::api::StatusView;
+use crate::api::{StatusView, SubscriptionStatus};
 
 pub(super) fn run(context: &Context) -> anyhow::Result<()> {
     let status: StatusView = context.admin()?.get("/v1/status")?;
@@ -59,6 +59,26 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
         "P99",
     ];
     print::table(&headings, &rows, "no subscriptions yet")?;
-    let told: String = status.subscriptions.iter().map(|(name, line)| alarms(name, &line.status)).collect();
-    if told.is_empty() { Ok(()) } else { print::text(&format!("\n{told}")) }
+    for (name, line) in &status.subscriptions {
+        for warning in alarms(name, &line.status).into_iter().chain(warnings(name, &line.status)) {
+            print::line(&warning)?;
+        }
+    }
+    Ok(())
+}
+
+/// What of its dead letters wants a person.
+fn warnings(name: &str, numbers: &SubscriptionStatus) -> Vec<String> {
+    let counted = [
+        (numbers.dead_open, "dead letters are open", format!("bugle dead list {name} --state open")),
+        (numbers.parked, "keys wait for a decision", format!("bugle dead list {name} --state manual")),
+        (numbers.blocked, "keys are blocked by a delivery that fails on", format!("bugle subscription show {name}")),
+        (
+            numbers.dead_removed,
+            "dead letters were removed undecided, since they were too many or too old",
+            format!("bugle dead list {name}"),
+        ),
+    ];
+    let told = counted.into_iter().filter(|(count, _, _)| *count > 0);
+    told.map(|(count, what, command)| format!("! {name}: {count} {what}: {command}")).collect()
 }

@@ -38,7 +38,7 @@ impl Host {
             quic: self.parts.endpoints.quic.clone(),
             fingerprint: self.parts.endpoints.fingerprint.clone(),
             next: position(bus.end()),
-            topics: bus.topics().len() as u64,
+            topics: self.topics(false).len() as u64,
             events: commits.events.get(),
             duplicates: commits.duplicates.get(),
             refused: commits.refused.get(),
@@ -70,6 +70,12 @@ impl Host {
             numbers.ready = machine.ready as u64;
             numbers.in_flight = machine.in_flight as u64;
             numbers.waiting = machine.waiting as u64;
+            numbers.blocked = machine.blocked as u64;
+            numbers.dead_open = machine.dead.open;
+            numbers.parked = machine.dead.manual;
+            numbers.dead_letters = machine.dead.letters;
+            numbers.dead_bytes = machine.dead.bytes;
+            numbers.dead_removed = machine.dead.removed;
         }
         numbers
     }

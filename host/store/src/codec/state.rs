@@ -3,10 +3,10 @@
 //! Knows nothing of what a row means. Invariant: `decode(encode(row)) == row` for every row the core can make.
 
 use bugle_core::event::StoredEvent;
-use bugle_core::ids::{Attempt, Offset, Position, Slot};
+use bugle_core::ids::{Attempt, KeyGeneration, Offset, Position, Slot};
 use bugle_core::row::{
-    AttemptNote, Boost, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, KvRow, LetGoRow,
-    LetGoWhy, PausedRow, RecordRow, RecordStatus, RunRow, UnknownRow, WaitingRow,
+    AttemptNote, Boost, ClaimRow, ClaimState, CursorChunk, CursorRow, HoldRow, IdBlockRow, KvRow, LetGoRow, LetGoWhy,
+    Parking, PausedRow, RecordRow, RecordStatus, RunRow, UnknownRow, WaitingRow,
 };
 
 use super::{Damaged, Reader, Row, Writer, decode_event, encode_event};
@@ -50,15 +50,45 @@ impl Row for CursorChunk {
     }
 }
 
+/// Version 1 knew no parking.
 impl Row for WaitingRow {
+    const VERSION: u8 = 2;
+
     fn write(&self, out: &mut Writer<'_>) {
         out.u32(self.spent);
         out.time(self.due);
+        match self.parking {
+            Parking::Never => out.u8(0),
+            Parking::Parked => out.u8(1),
+            Parking::Released { generation } => {
+                out.u8(2);
+                out.u32(generation.0);
+            }
+        }
         write_notes(&self.notes, out);
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        Ok(WaitingRow { spent: from.u32()?, due: from.time()?, notes: read_notes(from)? })
+        let (spent, due) = (from.u32()?, from.time()?);
+        let parking = match from.u8()? {
+            0 => Parking::Never,
+            1 => Parking::Parked,
+            2 => Parking::Released { generation: KeyGeneration(from.u32()?) },
+            _ => return Err(Damaged("unknown parking")),
+        };
+        Ok(WaitingRow { spent, due, parking, notes: read_notes(from)? })
+    }
+
+    fn read_old(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        match version {
+            1 => Ok(WaitingRow {
+                spent: from.u32()?,
+                due: from.time()?,
+                parking: Parking::Never,
+                notes: read_notes(from)?,
+            }),
+            _ => Err(Damaged("unknown version")),
+        }
     }
 }
 
@@ -127,28 +157,6 @@ impl Row for LetGoRow {
             to: Offset(from.u64()?),
             events: from.u64()?,
             total: from.u64()?,
-        })
-    }
-}
-
-impl Row for DeadRow {
-    fn write(&self, out: &mut Writer<'_>) {
-        write_event(&self.event, out);
-        out.text(&self.cause);
-        out.text(&self.reason);
-        out.u32(self.attempts);
-        write_notes(&self.notes, out);
-        out.time(self.at);
-    }
-
-    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        Ok(DeadRow {
-            event: read_event(from)?,
-            cause: from.text()?,
-            reason: from.text()?,
-            attempts: from.u32()?,
-            notes: read_notes(from)?,
-            at: from.time()?,
         })
     }
 }
@@ -282,7 +290,7 @@ fn status_code(status: RecordStatus) -> u8 {
     }
 }
 
-fn write_notes(notes: &[AttemptNote], out: &mut Writer<'_>) {
+pub(super) fn write_notes(notes: &[AttemptNote], out: &mut Writer<'_>) {
     out.varint(notes.len() as u64);
     for note in notes {
         out.u32(note.attempt.0);
@@ -291,7 +299,7 @@ fn write_notes(notes: &[AttemptNote], out: &mut Writer<'_>) {
     }
 }
 
-fn read_notes(from: &mut Reader<'_>) -> Result<Vec<AttemptNote>, Damaged> {
+pub(super) fn read_notes(from: &mut Reader<'_>) -> Result<Vec<AttemptNote>, Damaged> {
     let count = from.varint()?;
     // The count is not trusted with an allocation: each note takes bytes, and those run out.
     let mut notes = Vec::new();
@@ -302,7 +310,7 @@ fn read_notes(from: &mut Reader<'_>) -> Result<Vec<AttemptNote>, Damaged> {
 }
 
 /// An event inside another row: its place and its record.
-fn write_event(event: &StoredEvent, out: &mut Writer<'_>) {
+pub(super) fn write_event(event: &StoredEvent, out: &mut Writer<'_>) {
     out.0.extend_from_slice(&event.position.slot.0.to_be_bytes());
     out.u64(event.position.offset.0);
     let mut record = Vec::new();
@@ -310,7 +318,7 @@ fn write_event(event: &StoredEvent, out: &mut Writer<'_>) {
     out.bytes(&record);
 }
 
-fn read_event(from: &mut Reader<'_>) -> Result<StoredEvent, Damaged> {
+pub(super) fn read_event(from: &mut Reader<'_>) -> Result<StoredEvent, Damaged> {
     let slot = Slot(u16::from_be_bytes(from.array()?));
     let position = Position { slot, offset: Offset(from.u64()?) };
     decode_event(position, from.bytes()?)

@@ -6,7 +6,9 @@
 
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, SubscriptionId};
-use bugle_core::row::{ClaimRow, CursorChunk, CursorRow, HoldRow, KvRow, LetGoRow, PausedRow, RunRow, WaitingRow};
+use bugle_core::row::{
+    ClaimRow, CursorChunk, CursorRow, DeadTotals, HoldRow, KvRow, LetGoRow, PausedRow, RunRow, WaitingRow,
+};
 use bugle_core::step::CatalogKind;
 
 use super::{ReadError, damaged};
@@ -28,6 +30,8 @@ pub struct SubscriptionRows {
     pub holds: Vec<(String, Class, HoldRow)>,
     /// Pause mark.
     pub paused: Option<PausedRow>,
+    /// Its dead letters in numbers; absent if an older host wrote the last of them.
+    pub dead: Option<DeadTotals>,
     /// How an operator has it run.
     pub run: Option<RunRow>,
     /// What it let go of, oldest first.
@@ -44,6 +48,7 @@ impl Store {
     pub fn subscription(&self, subscription: SubscriptionId) -> Result<SubscriptionRows, ReadError> {
         let mut rows = SubscriptionRows {
             paused: self.row(Family::Lane, &keys::paused(subscription))?,
+            dead: self.row(Family::Dead, &keys::dead_totals(subscription))?,
             run: self.row(Family::Lane, &keys::run(subscription))?,
             let_go: self.let_go(subscription)?,
             ..SubscriptionRows::default()

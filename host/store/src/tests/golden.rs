@@ -5,15 +5,19 @@
 use std::fmt::Write as _;
 
 use bugle_core::ids::{BootId, Offset};
+use bugle_core::row::{DeadRow, WaitingRow};
 
 use super::sample::every_write;
-use super::{commit, open};
-use crate::codec::LossRow;
+use super::{commit, open, sample};
+use crate::codec::{LossRow, Row};
 use crate::family::Family;
 use crate::log::family_of;
 use crate::{Durability, Kind, keys};
 
 const GOLDEN: &str = include_str!("golden.txt");
+
+/// Rows as older hosts wrote them. To bump a version, move its line here.
+const OLD: &str = include_str!("golden-old.txt");
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -48,6 +52,24 @@ fn the_bytes_of_every_kind_are_as_they_were() {
         assert!(golden.contains(&line.as_str()), "not as pinned:\n{line}");
     }
     assert_eq!(lines.len(), golden.len(), "a pinned row is not written any more");
+}
+
+fn old_value(kind: Kind) -> Vec<u8> {
+    let code = hex(&kind.code());
+    let line = OLD.lines().find(|line| line.split(' ').nth(1).is_some_and(|key| key.starts_with(&code)));
+    let value = line.and_then(|line| line.split(' ').nth(2)).unwrap();
+    (0..value.len()).step_by(2).map(|at| u8::from_str_radix(&value[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn rows_of_older_hosts_are_read() {
+    assert_eq!(WaitingRow::decode(&old_value(Kind::Waiting)), Ok(sample::old_waiting()));
+    assert_eq!(DeadRow::decode(&old_value(Kind::Dead)), Ok(sample::old_dead()));
+    for version in [0, 3, u8::MAX] {
+        let mut later = old_value(Kind::Dead);
+        later[0] = version;
+        assert!(DeadRow::decode(&later).is_err(), "version {version}");
+    }
 }
 
 #[test]
