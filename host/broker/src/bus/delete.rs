@@ -8,6 +8,7 @@
 //! Invariant: a name is free again only when nothing of the old subscription is left under it.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bugle_core::ids::{Name, SubscriptionId};
 use bugle_core::origin::private_topic;
@@ -22,13 +23,22 @@ use crate::reads::ReadError;
 /// Names of subscriptions whose last calls may still run, by number; there are as many as were just deleted.
 const DELETED_MAX: usize = 100_000;
 
+/// The last calls have often ended by now; the name is free when the deletion returns then.
+const LAST_CALL_GRACE: Duration = Duration::from_millis(200);
+
 impl Bus {
     /// Ends a subscription and removes its definition and everything that is its own, durably. Calls under way run to their end
-    /// without effect.
+    /// without effect. Goes on to its end if the caller stops waiting: a worker that was stopped must not keep its definition.
     pub async fn delete_subscription(&self, name: &str, also: Vec<Definition>) -> Result<(), SubscriptionError> {
+        let (bus, name) = (self.clone(), name.to_owned());
+        let deletion = self.inside.runtime.spawn(async move { bus.delete(&name, also).await });
+        deletion.await.map_err(|_| SubscriptionError::Stopped(Stopped))?
+    }
+
+    async fn delete(&self, name: &str, also: Vec<Definition>) -> Result<(), SubscriptionError> {
         let _one_at_a_time = self.inside.definitions.lock().await;
         let spec = self.inside.spec(name).ok_or_else(|| SubscriptionError::NotFound(Name::from(name)))?;
-        let ended = self.inside.stop_and_watch(name).await;
+        let mut ended = self.inside.stop_and_watch(name).await;
         let mut writes = vec![
             definition(&spec, None),
             private::deleted(name),
@@ -39,6 +49,9 @@ impl Bus {
         self.inside.deleted().insert(Name::clone(&spec.name));
         self.inside.commit(writes).await.map_err(SubscriptionError::Stopped)?;
         self.inside.shared.topics.remove(&private_topic(name));
+        if tokio::time::timeout(LAST_CALL_GRACE, &mut ended).await.is_ok() {
+            return self.inside.finish_delete(spec.id, &spec.name).await.map_err(SubscriptionError::Stopped);
+        }
         // Weak: a call that never ends must not keep the store open.
         let inside = Arc::downgrade(&self.inside);
         self.inside.runtime.spawn(async move {

@@ -7,14 +7,13 @@ use std::sync::{Arc, PoisonError};
 
 use bugle_core::event::Class;
 use bugle_core::ids::{Name, Offset, SubscriptionId};
-use bugle_core::origin::private_topic;
 use bugle_core::row::CursorRow;
 use bugle_core::spec::{FILTER_DEPTH_MAX, FILTER_PARTS_MAX, Subscription};
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
 use tokio::sync::oneshot;
 
-use super::private::{self, new_private};
+use super::private::new_private;
 use super::topics::cover;
 use super::topics::next_number;
 use super::{Bus, Definition, Inside};

@@ -116,7 +116,9 @@ impl World {
             if has_outcome && disk.waiting.contains_key(&offset) && !disk.is_parked_or_released(offset) {
                 return Err(format!("{offset} is settled and waits"));
             }
-            if disk.dead.get(&offset).is_some_and(|row| row.state == DeadState::Manual) != disk.is_parked(offset) {
+            // What is let go leaves its letter as it is; a replay of that one makes a copy.
+            let has_letter = disk.dead.get(&offset).is_some_and(|row| row.state == DeadState::Manual);
+            if has_letter != disk.is_parked(offset) && !disk.is_let_go(offset) {
                 return Err(format!(
                     "{offset} waits for a person without a letter that says so, or the other way round"
                 ));
