@@ -9,6 +9,7 @@
 
 mod inbox;
 mod letters;
+mod load;
 mod look;
 mod pace;
 mod payloads;
@@ -24,7 +25,7 @@ use bugle_core::delivery::Delivery;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Ticket};
 use bugle_core::origin::Origin;
-use bugle_core::step::{Action, Invocation, Step};
+use bugle_core::step::{Action, Invocation, Load, Step};
 use bugle_core::subscription::{Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::Timestamp;
 use tokio::sync::oneshot;
@@ -71,6 +72,8 @@ pub(crate) struct Worker {
     fetching: HashMap<Ticket, Wanted>,
     /// Those of them that were not asked for yet.
     unfetched: Vec<Invocation>,
+    /// Waiting deliveries to bring back from the store at the end of this round.
+    unloaded: Vec<Load>,
     /// Calls to hand over at the end of this round.
     calls: Vec<Call>,
     /// Calls handed over that have not ended.
@@ -79,6 +82,8 @@ pub(crate) struct Worker {
     draining: Option<Vec<oneshot::Sender<()>>>,
     is_stopping: bool,
     pace: PaceMeter,
+    /// The breaker is open, as far as people were told.
+    is_sick: bool,
     alarm: Alarm,
     /// Reads of the store under way; dropped with the worker.
     tasks: JoinSet<()>,
@@ -103,6 +108,7 @@ impl Worker {
     pub(crate) fn new(port: Arc<Port>, plugin: Name, invoke: Arc<dyn Invoke>, machine: Machine) -> Worker {
         Worker {
             now: port.shared.clock.now(),
+            payloads: Payloads::new(machine.prefetch_bytes()),
             port,
             plugin,
             invoke,
@@ -114,16 +120,17 @@ impl Worker {
             after: After::default(),
             submitted: VecDeque::new(),
             completed: 0,
-            payloads: Payloads::default(),
             reading: Reading::Idle,
             paging: None,
             fetching: HashMap::new(),
             unfetched: Vec::new(),
+            unloaded: Vec::new(),
             calls: Vec::new(),
             calls_out: 0,
             draining: None,
             is_stopping: false,
             pace: PaceMeter::default(),
+            is_sick: false,
             alarm: Alarm::default(),
             tasks: JoinSet::new(),
         }
@@ -145,7 +152,9 @@ impl Worker {
             self.submit();
             self.run_immediate();
             self.fetch_all();
+            self.load_all();
             self.hand_over();
+            self.port.counters.flow.set(self.machine.flow_counts());
             self.answer_drain();
             if self.is_stopping {
                 return;
@@ -182,6 +191,9 @@ impl Worker {
         match action {
             Action::Read { from, events_max } => self.read(from, events_max as usize),
             Action::Invoke(invocation) => self.start(invocation, Wanted::Call),
+            Action::Load(load) if self.machine.is_loading(load.number) => self.unloaded.push(load),
+            // A seek let go of it before its step was durable.
+            Action::Load(_) => {}
             Action::Fetch(invocation) => self.start(invocation, Wanted::Event),
             Action::Cancel { ticket } => {
                 if self.fetching.remove(&ticket).is_some() {
@@ -239,6 +251,7 @@ impl Worker {
             attempt: invocation.attempt,
             idempotency_key,
             deadline: invocation.deadline,
+            wants_fresh: invocation.wants_fresh,
         };
         self.port.counters.attempts.add(1);
         self.calls_out += 1;

@@ -127,8 +127,9 @@ impl Driver {
         match action {
             Action::Read { from, events_max } => self.read = Some((from, events_max)),
             Action::Invoke(invocation) => self.calls.push((invocation.ticket, invocation.position.offset)),
-            // No delivery here is given up, so no event is fetched to dispose of one.
+            // No delivery here is given up, so no event is fetched to dispose of one; none fails, so none is loaded.
             Action::Fetch(_)
+            | Action::Load(_)
             | Action::Cancel { .. }
             | Action::Paused { .. }
             | Action::Stuck { .. }

@@ -25,6 +25,9 @@ pub enum Class {
 }
 
 impl Class {
+    /// Every class, in the order of their codes.
+    pub const ALL: [Class; 3] = [Class::Critical, Class::Normal, Class::Low];
+
     /// The stable code in rows and frames.
     #[must_use]
     pub fn code(self) -> u8 {

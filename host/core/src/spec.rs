@@ -2,6 +2,8 @@
 //!
 //! Parsing from files and JSON is the server's; this is the checked result.
 
+mod protect;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -9,6 +11,10 @@ use crate::event::{Event, StoredEvent};
 use crate::ids::{Name, SubscriptionId, TopicId};
 use crate::pattern::TopicPattern;
 use crate::time::Millis;
+pub use protect::{
+    Blame, BreakerPolicy, Classes, DEGRADE_RULES_MAX, DegradeAction, DegradeRule, Health, Protection, RATE_PER_MAX,
+    Rate,
+};
 
 /// A topic: a named log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,6 +249,13 @@ pub struct Subscription {
     pub lease: Millis,
     /// How much it may leave unsettled, and what happens beyond.
     pub backlog: BacklogCap,
+    /// Attribute that names what an event is about, for records that the host writes. Default:
+    /// `businesskey`.
+    pub business_key: Option<Name>,
+    /// Rate, blame, breaker and degrade policy.
+    pub protection: Protection,
+    /// Bytes of events read ahead of the deliveries, beyond the host's own memory of the newest. Default 4 MiB.
+    pub prefetch_bytes: u64,
 }
 
 impl Subscription {
@@ -271,6 +284,9 @@ impl Subscription {
             dead: DeadBounds::default(),
             lease: Millis::from_secs(60),
             backlog: BacklogCap::default(),
+            business_key: None,
+            protection: Protection::standard(),
+            prefetch_bytes: 4 << 20,
         }
     }
 

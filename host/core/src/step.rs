@@ -12,8 +12,8 @@ use crate::ids::{
 };
 use crate::origin::Origin;
 use crate::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, PausedRow,
-    RecordRow, RunRow, UnknownRow, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow,
+    PausedRow, RecordRow, RunRow, UnknownRow, WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -209,6 +209,13 @@ pub enum Write {
         /// Its name.
         name: Name,
     },
+    /// State of a subscription's channel; `None` forgets it.
+    Channel {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Row, or delete.
+        row: Option<ChannelRow>,
+    },
     /// Pause mark of a subscription; `None` resumes it.
     Paused {
         /// Subscription.
@@ -250,6 +257,8 @@ pub enum Action {
     },
     /// Call the plugin for this delivery. If its event cannot be had, say so with `Input::Fetched` and no event.
     Invoke(Invocation),
+    /// Read the row of this waiting delivery and its event, and hand both in as `Input::Loaded`.
+    Load(Load),
     /// Get the event of this delivery and hand it in as `Input::Fetched`; call no plugin. The machine then disposes of the
     /// delivery with the event in hand.
     Fetch(Invocation),
@@ -308,9 +317,24 @@ pub struct Invocation {
     pub deadline: Timestamp,
     /// How much lease it has.
     pub lease: Millis,
+    /// The plugin broke in the attempt before: run this one on an instance that has run nothing else.
+    pub wants_fresh: bool,
     /// Set for a delivery that a person had tried again in its place: its event is that of its dead letter, and its idempotency
     /// key has this generation.
     pub letter: Option<KeyGeneration>,
+}
+
+/// Number of a load, for its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoadNumber(pub u64);
+
+/// One waiting delivery to bring back from the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// To be told with the answer.
+    pub number: LoadNumber,
+    /// Which event.
+    pub position: Position,
 }
 
 /// The result of one or several inputs to a machine.

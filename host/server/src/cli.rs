@@ -11,6 +11,7 @@ mod dead;
 mod explain;
 mod kv;
 mod plugin;
+mod policy;
 mod print;
 mod publish;
 mod query;
@@ -71,6 +72,9 @@ enum Command {
     /// Apply, list, show, pause, resume and delete subscriptions
     #[command(subcommand, after_help = "Example:\n  bugle subscription apply orders-webhook.toml")]
     Subscription(subscription::SubscriptionCommand),
+    /// Try degrade policies on stored events
+    #[command(subcommand, after_help = "Example:\n  bugle policy simulate sms --health sick")]
+    Policy(policy::PolicyCommand),
     /// Deploy, list and show plugins
     #[command(subcommand, after_help = "Example:\n  bugle plugin deploy webhook webhook.wasm")]
     Plugin(plugin::PluginCommand),
@@ -195,6 +199,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Config(command) => config(command, named, context.json),
         Command::Topic(command) => topic::run(&context, command),
         Command::Subscription(command) => subscription::run(&context, command),
+        Command::Policy(command) => policy::run(&context, command),
         Command::Plugin(command) => plugin::run(&context, command),
         Command::Publish(args) => publish::run(&context, args),
         Command::Tail(args) => tail::run(&context, args),

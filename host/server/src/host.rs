@@ -10,6 +10,7 @@ mod dead;
 mod explain;
 mod lookups;
 mod plugins;
+mod policy;
 mod runs;
 mod status;
 mod subscriptions;
@@ -36,9 +37,10 @@ use crate::wiring::PluginCall;
 pub use dead::{DeadError, ReplayJob};
 pub use explain::{ExplainError, Wanted};
 pub use plugins::DeployError;
+pub use policy::SimulateError;
 pub use runs::RunError;
 pub use status::resident_bytes;
-pub use subscriptions::ApplyError;
+pub use subscriptions::{ApplyError, RemoveError};
 
 /// What a host is made of.
 pub struct Parts {

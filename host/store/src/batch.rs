@@ -110,6 +110,9 @@ impl<'s> Batch<'s> {
                 self.put(Family::Lane, keys::let_go(*subscription, row.serial).as_ref(), row);
             }
             Write::Forget { subscription, name } => self.forget(*subscription, name),
+            Write::Channel { subscription, row } => {
+                self.set(Family::Lane, keys::channel(*subscription).as_ref(), row.as_ref());
+            }
             Write::Dead { subscription, position, row } => {
                 self.put(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref(), row);
             }

@@ -57,6 +57,8 @@ kinds! {
     Run = b"ru",
     /// Subscription, serial modulo [`LET_GO_ROWS_MAX`]: a run of the log it let go of.
     LetGo = b"lg",
+    /// Subscription: breaker and degrade rules of its channel.
+    Channel = b"cn",
     /// Subscription, slot, offset: dead letter.
     Dead = b"de",
     /// Subscription: its dead letters in numbers.
@@ -224,6 +226,10 @@ pub(crate) fn paused(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::Paused, subscription)
 }
 
+pub(crate) fn channel(subscription: SubscriptionId) -> Key {
+    of_subscription(Kind::Channel, subscription)
+}
+
 pub(crate) fn dead_totals(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::DeadTotals, subscription)
 }
@@ -241,7 +247,7 @@ pub(crate) fn let_go(subscription: SubscriptionId, serial: u64) -> Key {
 }
 
 /// Every kind whose rows belong to one subscription and end with it, and where they are.
-pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 10] = [
+pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 11] = [
     (Kind::Cursor, Family::Cursor),
     (Kind::Chunk, Family::Cursor),
     (Kind::Waiting, Family::Lane),
@@ -249,6 +255,7 @@ pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 10] = [
     (Kind::Paused, Family::Lane),
     (Kind::Run, Family::Lane),
     (Kind::LetGo, Family::Lane),
+    (Kind::Channel, Family::Lane),
     (Kind::Dead, Family::Dead),
     (Kind::DeadTotals, Family::Dead),
     (Kind::Unknown, Family::Dead),

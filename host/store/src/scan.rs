@@ -7,8 +7,8 @@
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, PausedRow,
-    RunRow, UnknownRow, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow,
+    PausedRow, RunRow, UnknownRow, WaitingRow,
 };
 use rocksdb::{IteratorMode, ReadOptions};
 
@@ -62,6 +62,10 @@ pub enum ScannedRow {
     LetGo {
         subscription: SubscriptionId,
         row: LetGoRow,
+    },
+    Channel {
+        subscription: SubscriptionId,
+        row: ChannelRow,
     },
     Dead {
         subscription: SubscriptionId,
@@ -165,6 +169,7 @@ fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
         | Kind::Paused
         | Kind::Run
         | Kind::LetGo
+        | Kind::Channel
         | Kind::Dead
         | Kind::DeadTotals
         | Kind::Unknown => of_subscription(kind, key, value),
@@ -185,6 +190,9 @@ fn of_subscription(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, D
     let subscription = fields.subscription().ok_or(KEY)?;
     if kind == Kind::Paused {
         return Ok(ScannedRow::Paused { subscription, row: PausedRow::decode(value)? });
+    }
+    if kind == Kind::Channel {
+        return Ok(ScannedRow::Channel { subscription, row: ChannelRow::decode(value)? });
     }
     if kind == Kind::DeadTotals {
         return Ok(ScannedRow::DeadTotals { subscription, row: DeadTotals::decode(value)? });

@@ -113,6 +113,7 @@ pub(crate) fn calls(count: usize, event: &Event, gate: &Arc<Gate>) -> Vec<Call> 
                 attempt: Attempt(1),
                 idempotency_key: format!("key-{n}"),
                 deadline: Timestamp(60_000),
+                wants_fresh: false,
             };
             Call { delivery, gate: Arc::clone(gate) }
         })

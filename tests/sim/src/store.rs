@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{BootId, Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    CHUNK_OFFSETS, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, KvRow, LetGoRow,
-    PausedRow, RunRow, WaitingRow,
+    CHUNK_OFFSETS, ChannelRow, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, KvRow,
+    LetGoRow, PausedRow, RunRow, WaitingRow,
 };
 use bugle_core::step::Write;
 use bugle_core::subscription::Recovered;
@@ -26,6 +26,7 @@ pub(crate) struct Rows {
     paused: Option<PausedRow>,
     run: Option<RunRow>,
     let_go: Option<LetGoRow>,
+    channel: Option<ChannelRow>,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
     dead_totals: DeadTotals,
     pub(crate) unknown: BTreeSet<Offset>,
@@ -96,6 +97,7 @@ impl Store {
             Write::LetGo { subscription, row } => self.rows_mut(*subscription).let_go = Some(*row),
             Write::Forget { subscription, .. } => drop(self.rows.remove(subscription)),
             Write::Paused { subscription, row } => self.rows_mut(*subscription).paused = row.clone(),
+            Write::Channel { subscription, row } => self.rows_mut(*subscription).channel = row.clone(),
             Write::Dead { subscription, position, row } => {
                 if self.rows_mut(*subscription).dead.insert(position.offset, row.clone()).is_some() {
                     return Err(format!("{position} was buried twice by {subscription}"));
@@ -127,10 +129,15 @@ impl Store {
             waiting: rows.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
             holds: rows.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: rows.paused.clone(),
+            channel: rows.channel.clone(),
             dead: rows.dead_totals,
             run: rows.run,
             let_go: rows.let_go,
         }
+    }
+
+    pub(crate) fn waiting(&self, subscription: SubscriptionId, offset: Offset) -> Option<WaitingRow> {
+        self.rows.get(&subscription)?.waiting.get(&offset).cloned()
     }
 
     pub(crate) fn claim(&self, scope: &str, key: &str) -> Option<ClaimRow> {

@@ -92,6 +92,12 @@ impl Worker {
             match action {
                 Action::Read { from, events_max } => self.read = Some((from, events_max)),
                 Action::Invoke(invocation) => self.start(bus, invocation)?,
+                Action::Load(load) => {
+                    let offset = load.position.offset;
+                    let row = bus.store.waiting(self.spec.id, offset);
+                    let found = row.map(|row| (row, bus.store.log[offset.0 as usize].clone()));
+                    self.handle(bus, Input::Loaded { number: load.number, found })?;
+                }
                 Action::Fetch(Invocation { ticket, position, .. }) => {
                     let event = bus.store.log.get(position.offset.0 as usize).cloned();
                     self.handle(bus, Input::Fetched { ticket, event })?;

@@ -315,7 +315,8 @@ fn bounds(random: &mut Random) -> Bounds {
         lane_queue_max: random.within(1, 6) as usize,
         queued_max: random.within(6, 60) as usize,
         lanes_max: random.within(3, 30) as usize,
-        waiting_max: random.within(2, 20) as usize,
+        waiting_max: random.within(0, 20) as usize,
         ready_min: random.within(1, 30) as usize,
+        ..Bounds::default()
     }
 }

@@ -132,14 +132,29 @@ impl Bus {
         bus.inside.finish_deletes()?;
         for mut spec in subscriptions {
             cover(&mut spec, &topics);
-            let rows = bus.inside.rows(&spec)?;
-            bus.inside.run(spec, rows);
+            let machine = bus.inside.recover(&spec)?;
+            bus.inside.run(spec, machine);
         }
         Ok(bus)
     }
 }
 
 impl Inside {
+    /// The machine of a subscription's rows. Waiting deliveries can be millions: they go by one at a time.
+    fn recover(&self, spec: &Subscription) -> Result<Machine, StartError> {
+        let mut machine = self.machine(spec, self.rows(spec)?);
+        for row in self.shared.store.waiting(spec.id) {
+            let (offset, row) = row.map_err(ReadError::from)?;
+            machine.remember(offset, &row);
+        }
+        Ok(machine)
+    }
+
+    /// A machine of rows without waiting deliveries.
+    pub(super) fn machine(&self, spec: &Subscription, rows: Recovered) -> Machine {
+        Machine::recover(spec.clone(), SLOT, self.options.seed, rows)
+    }
+
     fn rows(&self, spec: &Subscription) -> Result<Recovered, StartError> {
         let rows = self.shared.store.subscription(spec.id).map_err(ReadError::from)?;
         let cursor = rows.cursors.into_iter().find(|(class, _)| *class == Class::default());
@@ -147,9 +162,10 @@ impl Inside {
         Ok(Recovered {
             cursor,
             chunks: rows.chunks.into_iter().map(|(_, chunk, row)| (chunk, row)).collect(),
-            waiting: rows.waiting,
+            waiting: Vec::new(),
             holds: rows.holds,
             paused: rows.paused,
+            channel: rows.channel,
             dead: match rows.dead {
                 Some(totals) => totals,
                 None => self.count_letters(spec.id)?,
@@ -173,8 +189,8 @@ impl Inside {
         }
     }
 
-    /// Starts the worker of a subscription whose rows are durable.
-    pub(super) fn run(&self, spec: Subscription, rows: Recovered) {
+    /// Starts the worker of a subscription whose rows are durable, with its machine.
+    pub(super) fn run(&self, spec: Subscription, machine: Machine) {
         let inbox = Arc::new(Inbox::new(spec.covered()));
         let port = Arc::new(Port {
             shared: Arc::clone(&self.shared),
@@ -187,7 +203,6 @@ impl Inside {
             counters: WorkerCounters::default(),
             last_call: Mutex::default(),
         });
-        let machine = Machine::recover(spec.clone(), SLOT, self.options.seed, rows);
         let worker = Worker::new(Arc::clone(&port), spec.plugin.clone(), Arc::clone(&self.invoke), machine);
         self.shared.readers.write().unwrap_or_else(PoisonError::into_inner).push(inbox);
         let worker = self.runtime.spawn(worker.run());

@@ -161,7 +161,8 @@ impl Bus {
             .map_err(SubscriptionError::Stopped)?;
         self.inside.shared.topics.add(&private.topic);
         let floor = given.unwrap_or(committed.tail);
-        self.inside.run(spec.clone(), Recovered::at(floor));
+        let machine = self.inside.machine(&spec, Recovered::at(floor));
+        self.inside.run(spec.clone(), machine);
         Ok(Applied::Created { spec, floor })
     }
 
@@ -197,6 +198,11 @@ impl Bus {
     /// Goes on; durable when it returns.
     pub async fn resume(&self, name: &str, also: Vec<Definition>) -> Result<(), SubscriptionError> {
         self.inside.operate(name, Operator::Resume, also).await
+    }
+
+    /// Says that the cause of an open breaker may be gone: it probes at once.
+    pub async fn probe(&self, name: &str) -> Result<(), SubscriptionError> {
+        self.inside.operate(name, Operator::Probe, Vec::new()).await
     }
 }
 

@@ -12,9 +12,9 @@ use bugle_core::attempt::{ClaimEnd, Transaction};
 use bugle_core::delivery::Verdict;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{ClaimId, Offset, Revision, Ticket, TopicId};
-use bugle_core::row::DeadRow;
+use bugle_core::row::{DeadRow, WaitingRow};
 use bugle_core::spec;
-use bugle_core::step::Write;
+use bugle_core::step::{LoadNumber, Write};
 use bugle_core::subscription::{Answer, DeadFacts, DecideError, Decision, Question, Status, Trimmed};
 use bugle_core::time::Millis;
 use tokio::sync::{Notify, oneshot};
@@ -63,6 +63,9 @@ impl Effects {
     }
 }
 
+/// A waiting delivery that was read from the store: its row and its event.
+pub(crate) type Loaded = (LoadNumber, Option<(WaitingRow, StoredEvent)>);
+
 /// Something for the worker.
 pub(crate) enum Message {
     Ended(Ended),
@@ -85,6 +88,8 @@ pub(crate) enum Message {
     Fetched(Vec<Ticket>, Vec<StoredEvent>),
     /// Single events could not be read.
     FetchFailed(Vec<Ticket>, String),
+    /// Waiting deliveries came back; of one that the store has not all of, there is none.
+    Loaded(Vec<Loaded>),
     /// A read of the store failed; say it and stop.
     ReadFailed(String),
     /// Decisions of a person about dead letters, as they are on disk.
@@ -120,12 +125,21 @@ pub(crate) struct Decide {
 
 /// What an operator asks of a subscription; answered when it is durable.
 pub(crate) enum Operator {
-    Pause { by: String, reason: String },
+    Pause {
+        by: String,
+        reason: String,
+    },
     Resume,
+    /// The cause of an open breaker may be gone.
+    Probe,
     Reconfigure(Box<spec::Subscription>),
     Drain,
-    Boost { factor: u32 },
-    Seek { to: Offset },
+    Boost {
+        factor: u32,
+    },
+    Seek {
+        to: Offset,
+    },
     Cover(TopicId),
 }
 

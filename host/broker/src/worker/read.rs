@@ -14,8 +14,8 @@ use super::payloads::Page;
 use super::{Message, Worker};
 use crate::ring::{Chunk, Read};
 
-/// One read of the store: large enough to make the seek cheap, a quarter of the window of payloads.
-const PAGE: EventBounds = EventBounds { events_max: 4_096, bytes_max: 1 << 20 };
+/// Events of one read of the store.
+const PAGE_EVENTS_MAX: usize = 4_096;
 /// Single events fetched at once.
 const FETCH_EVENTS_MAX: usize = 64;
 
@@ -114,9 +114,10 @@ impl Worker {
         self.paging = Some(from);
         self.port.counters.store_reads.add(1);
         let port = Arc::clone(&self.port);
+        let page = EventBounds { events_max: PAGE_EVENTS_MAX, bytes_max: self.payloads.page_bytes() };
         self.tasks.spawn(async move {
             let store = Arc::clone(&port.shared.store);
-            let read = port.shared.blocking.run(move || store.events(from, PAGE)).await;
+            let read = port.shared.blocking.run(move || store.events(from, page)).await;
             port.inbox.push(match read {
                 Ok(page) => {
                     // Nothing there: the log was trimmed up to the ring.

@@ -31,6 +31,7 @@ impl Worker {
                 Message::Read { from, chunk, next } => self.store_read(Page { from, next, chunk }),
                 Message::Fetched(tickets, events) => self.fetched(&tickets, &events),
                 Message::FetchFailed(tickets, reason) => self.fetch_failed(&tickets, &reason),
+                Message::Loaded(all) => self.loaded(all),
                 Message::ReadFailed(reason) => self.read_failed(&reason),
                 Message::Decide(decide) => self.decide(*decide),
                 Message::Trim { page, is_last, trimmed, done } => {
@@ -59,8 +60,10 @@ impl Worker {
         match operator {
             Operator::Pause { by, reason } => self.handle(Input::Pause { by, reason }),
             Operator::Resume => self.handle(Input::Resume),
+            Operator::Probe => self.handle(Input::Probe),
             Operator::Reconfigure(spec) => {
                 self.plugin = spec.plugin.clone();
+                self.payloads.resize(spec.prefetch_bytes);
                 self.port.inbox.cover(spec.covered());
                 self.handle(Input::Reconfigure(*spec));
                 // The cap may be another one.
@@ -223,7 +226,8 @@ fn cost(write: &Write) -> usize {
         | Write::Run { .. }
         | Write::LetGo { .. }
         | Write::Forget { .. }
-        | Write::Paused { .. } => 0,
+        | Write::Paused { .. }
+        | Write::Channel { .. } => 0,
     };
     ROW_OVERHEAD_BYTES + bytes
 }

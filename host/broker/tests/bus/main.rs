@@ -12,4 +12,5 @@ mod patterns;
 mod private;
 mod reopen;
 mod runs;
+mod spill;
 mod support;

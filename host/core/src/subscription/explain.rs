@@ -11,7 +11,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Machine;
-use super::leases::Purpose;
 use crate::event::{Class, StoredEvent};
 use crate::ids::{Attempt, Offset};
 use crate::lane::{LaneId, LaneState};
@@ -268,11 +267,11 @@ impl Machine {
 
     /// Where an unsettled event is, if the machine knows it already.
     fn standing_in_memory(&self, offset: Offset, lane: Option<LaneId>) -> Option<Standing> {
-        if let Some(lease) = self.leases.of(offset).filter(|lease| lease.purpose == Purpose::Call) {
+        if let Some(lease) = self.leases.of(offset).filter(|lease| lease.call().is_some()) {
             let (attempt, since, until) = (lease.attempt, lease.since, lease.until());
             return Some(Standing::InFlight { attempt, since, until });
         }
-        if self.leases.of(offset).is_some() || self.disposals.iter().any(|(disposed, _)| *disposed == offset) {
+        if self.leases.of(offset).is_some() || self.unwanted.iter().any(|unwanted| unwanted.item.offset == offset) {
             let spent = self.waits.get(offset).map_or(0, |wait| wait.row.spent);
             return Some(Standing::GivingUp { spent });
         }
@@ -308,7 +307,10 @@ impl Machine {
 
     /// A row of a restart whose event was not read yet counts too: it is what the delivery will wait for.
     fn standing_waiting(&self, offset: Offset) -> Option<Standing> {
-        let row = self.waits.get(offset).map(|wait| &wait.row).or_else(|| self.waits.unseen(offset));
+        if self.spilled.contains(offset) {
+            return Some(self.standing_spilled(offset));
+        }
+        let row = self.waits.get(offset).map(|wait| &wait.row);
         if let Some(row) = row.filter(|row| row.parking == Parking::Parked) {
             return Some(Standing::Parked { spent: row.spent, last: row.notes.last().cloned() });
         }
@@ -317,8 +319,16 @@ impl Machine {
             let (spent, refusals, last) = (wait.row.spent, wait.refusals, wait.row.notes.last().cloned());
             return wait.is_pending.then_some(Standing::Waiting { due, spent, refusals, last });
         }
-        let row = self.waits.unseen(offset)?;
-        Some(Standing::Waiting { due: row.due, spent: row.spent, refusals: 0, last: row.notes.last().cloned() })
+        None
+    }
+
+    /// What waits on disk only: how often it was tried and why it failed is in its row, which the machine does not have.
+    fn standing_spilled(&self, offset: Offset) -> Standing {
+        if self.spilled.is_parked(offset) {
+            return Standing::Parked { spent: 0, last: None };
+        }
+        let due = self.spilled.due_of(offset).unwrap_or(self.now);
+        Standing::Waiting { due, spent: 0, refusals: 0, last: None }
     }
 
     fn explain_lane(&self, key: &str, class: Class) -> Option<LaneExplained> {

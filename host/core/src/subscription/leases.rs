@@ -10,6 +10,7 @@ use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use crate::event::Class;
+use crate::flow::{Decision, Start};
 use crate::ids::{Attempt, Offset, Revision, Slot, SubscriptionId, Ticket};
 use crate::lane::LaneId;
 use crate::time::{Millis, Timestamp};
@@ -28,15 +29,26 @@ const LEASES_IN_ALL_MAX: u64 = 10;
 pub(crate) enum Disposal {
     /// It has no attempt left: dead letter.
     Bury,
+    /// A degrade rule hands it on or drops it.
+    Degrade(Decision),
 }
 
 /// What a lease was given for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// The plugin is called.
-    Call,
+    Call(Start),
     /// The event is fetched, for this.
     Fetch(Disposal),
+}
+
+impl Purpose {
+    fn is_fetch(self) -> bool {
+        match self {
+            Purpose::Call(_) => false,
+            Purpose::Fetch(_) => true,
+        }
+    }
 }
 
 /// One delivery with the plugin, or whose event is fetched.
@@ -59,6 +71,14 @@ impl Lease {
     /// It runs out then.
     pub(crate) fn until(&self) -> Timestamp {
         self.until
+    }
+
+    /// How its call started; `None` if its event is only fetched.
+    pub(crate) fn call(&self) -> Option<Start> {
+        match self.purpose {
+            Purpose::Call(start) => Some(start),
+            Purpose::Fetch(_) => None,
+        }
     }
 }
 
@@ -130,7 +150,7 @@ impl Leases {
             Some(_) | None => until,
         });
         self.live += 1;
-        self.fetching += usize::from(grant.purpose != Purpose::Call);
+        self.fetching += usize::from(grant.purpose.is_fetch());
         self.slots[index] = Some(Lease {
             purpose: grant.purpose,
             ticket,
@@ -182,7 +202,7 @@ impl Leases {
         self.slots[index] = None;
         self.free.push(index);
         self.live -= 1;
-        self.fetching -= usize::from(lease.purpose != Purpose::Call);
+        self.fetching -= usize::from(lease.purpose.is_fetch());
         Some(lease)
     }
 

@@ -11,11 +11,11 @@ use super::Machine;
 use super::waits::Wait;
 use crate::event::{Event, StoredEvent};
 use crate::ids::{KeyGeneration, Offset, Position};
-use crate::lane::LaneState;
+use crate::lane_hash::LaneMark;
 use crate::origin::Origin;
-use crate::row::{DeadRow, DeadState, DeadTotals, Parking};
+use crate::row::{DeadRow, DeadState, DeadTotals, Parking, WaitingRow};
 use crate::seeded::{Bug, is_planted};
-use crate::spec::{OnDeadFull, OnExhausted};
+use crate::spec::{OnDeadFull, OnExhausted, Ordering};
 use crate::step::{Action, Step, Stuck, Write};
 use crate::time::{Millis, Timestamp};
 
@@ -152,6 +152,8 @@ impl Machine {
             cause: cause.into(),
             reason: wait.row.notes.last().map_or_else(String::new, |note| note.reason.clone()),
             attempts: wait.row.spent,
+            channel: wait.row.channel,
+            plugin: wait.row.plugin,
             notes: wait.row.notes.clone(),
             at: now,
         };
@@ -178,14 +180,11 @@ impl Machine {
     fn park_key(&mut self, position: Position, mut wait: Wait, step: &mut Step) {
         let offset = position.offset;
         wait.row.parking = Parking::Parked;
-        wait.is_stored = true;
-        wait.is_pending = false;
-        step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: Some(wait.row.clone()) });
+        wait.row.due = Timestamp::NEVER;
+        wait.row.lane = self.mark_of(&wait);
+        step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: Some(wait.row) });
         step.actions.push(Action::Stuck { position, how: Stuck::Parked });
-        if let Some(id) = wait.lane {
-            self.lanes.get_mut(id).state = LaneState::Waiting;
-        }
-        self.waits.insert(offset, wait);
+        self.spill(offset, wait.class, wait.lane, Timestamp::NEVER);
     }
 
     /// Carries out a person's decision about a letter as it is on disk. Several may go into one step; follow with
@@ -203,7 +202,7 @@ impl Machine {
         }
         match decision {
             Decision::Replay => {
-                letter.holds_key = self.release(now, offset, letter.generation, step);
+                letter.holds_key = self.release(now, &letter, step);
                 if !letter.holds_key {
                     let topic = self.spec.redelivery.ok_or(DecideError::NoPrivateTopic)?;
                     let origin = self.letter_origin(&letter);
@@ -213,7 +212,7 @@ impl Machine {
                 self.restate(now, letter, DeadState::Replayed, step);
             }
             Decision::Dismiss => {
-                self.give_up_parked(now, &letter, step);
+                self.give_up_parked(&letter, step);
                 self.restate(now, letter, DeadState::Dismissed, step);
             }
             Decision::Edit(event) => {
@@ -262,62 +261,57 @@ impl Machine {
         step.writes.push(Write::DeadGone { subscription: self.spec.id, position: facts.position });
     }
 
-    /// Whether a delivery waits for a person, or again after one decided.
+    /// Whether a delivery waits for a person, or again after one decided. One that is on disk only and not parked counts as
+    /// released: its row may say so, and a letter may be what it needs.
     pub(super) fn parking(&self, offset: Offset) -> Parking {
-        let row = self.waits.get(offset).map(|wait| &wait.row).or_else(|| self.waits.unseen(offset));
-        row.map_or(Parking::Never, |row| row.parking)
+        match self.waits.get(offset) {
+            Some(wait) => wait.row.parking,
+            None if self.spilled.is_parked(offset) => Parking::Parked,
+            None if self.spilled.contains(offset) => Parking::Released { generation: KeyGeneration::default() },
+            None => Parking::Never,
+        }
     }
 
     /// Has a parked delivery tried again in its place, with a fresh budget; false if it is not parked.
-    fn release(&mut self, now: Timestamp, offset: Offset, generation: KeyGeneration, step: &mut Step) -> bool {
+    fn release(&mut self, now: Timestamp, letter: &DeadRow, step: &mut Step) -> bool {
+        let (offset, event) = (letter.event.position.offset, &letter.event.event);
         if self.parking(offset) != Parking::Parked {
             return false;
         }
-        let seen = self.waits.get_mut(offset).map(|wait| (wait.lane, &mut wait.row));
-        let (lane, row) = match seen {
-            Some((lane, row)) => (lane, row),
-            None => match self.waits.unseen_mut(offset) {
-                Some(row) => (None, row),
-                None => return false,
-            },
+        let class = event.class();
+        let row = WaitingRow {
+            due: now,
+            parking: Parking::Released { generation: letter.generation },
+            class,
+            lane: event.key().map_or(LaneMark::Unkeyed, |key| LaneMark::Keyed(self.lanes.hash_of(key, class))),
+            ..WaitingRow::default()
         };
-        row.parking = Parking::Released { generation };
-        row.spent = 0;
-        row.due = now;
-        row.notes.clear();
-        step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: Some(row.clone()) });
-        // A lane that a hold keeps closed comes to it when it opens, and one that was not read yet when it is.
-        let is_waiting = |id| self.lanes.get(id).state == LaneState::Waiting;
-        if self.waits.get(offset).is_some() && lane.is_none_or(is_waiting) {
-            self.waits.alarm_retry(offset, now);
-        }
+        step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: Some(row) });
+        self.spilled.unpark(offset, class, now);
         true
     }
 
     /// Settles a parked delivery without another attempt, so that its key goes on.
-    fn give_up_parked(&mut self, now: Timestamp, letter: &DeadRow, step: &mut Step) {
-        let offset = letter.event.position.offset;
+    fn give_up_parked(&mut self, letter: &DeadRow, step: &mut Step) {
+        let (offset, event) = (letter.event.position.offset, &letter.event.event);
         if self.parking(offset) != Parking::Parked {
             return;
         }
-        if let Some(wait) = self.waits.remove(offset) {
-            let lane = wait.lane;
-            let hold = lane.and_then(|id| match self.lanes.get(id).state {
-                LaneState::Closed { until } => Some(until.since(now)),
-                LaneState::Free | LaneState::Idle | LaneState::Ready | LaneState::InFlight | LaneState::Waiting => None,
-            });
-            self.settle(now, offset, lane, Some(wait), hold, step);
-            return;
-        }
-        // Not read yet, so not queued either. What follows in its lane must find that this settlement may not be durable.
-        if self.waits.take_unseen(offset).is_some() {
-            self.cursor.settle(offset);
-            step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
-            if let Some(key) = letter.event.event.key() {
-                let id = self.lanes.open(key, letter.event.event.class());
-                self.lanes.get_mut(id).settled_in = self.seals + 1;
-                self.lanes.end(id);
-            }
+        self.cursor.settle(offset);
+        self.staying.remove(&offset);
+        step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
+        let is_head = self.spilled.forget_parked(offset);
+        let key = if self.spec.ordering == Ordering::ByKey { event.key() } else { None };
+        let Some(key) = key else { return };
+        let (hash, class) = (self.lanes.hash_of(key, event.class()), event.class());
+        if is_head {
+            let id = self.open_again(offset, hash, key, class);
+            self.go_on_behind(Some(id));
+        } else if !self.spilled.is_blocked(hash) {
+            // What follows in its lane must find that this settlement may not be durable.
+            let id = self.lanes.open_hashed(hash, key, class);
+            self.lanes.get_mut(id).settled_in = self.seals + 1;
+            self.lanes.end(id);
         }
     }
 

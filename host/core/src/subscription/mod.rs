@@ -9,18 +9,27 @@
 //! rows written so far gives the same unsettled deliveries with the same attempts spent.
 
 mod backlog;
+mod behind;
+mod bounds;
+mod charge;
+mod dispose;
+mod due_heap;
 mod explain;
 mod finish;
+mod heads;
 mod image;
 mod leases;
 mod letters;
+mod offset_set;
 mod read;
 mod run;
 mod seek;
+mod spill;
+mod spilled;
 mod start;
 mod waits;
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -28,48 +37,30 @@ use crate::backoff::Jitter;
 use crate::cursor::Cursor;
 use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
+use crate::flow::{Flow, FlowCounts, FlowStatus};
 use crate::ids::{Offset, Position, Revision, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
 use crate::matcher::Matcher;
-use crate::row::{CursorChunk, CursorRow, DeadTotals, HoldRow, LetGoRow, PausedRow, RunRow, WaitingRow};
+use crate::row::{ChannelRow, CursorChunk, CursorRow, DeadTotals, HoldRow, LetGoRow, PausedRow, RunRow, WaitingRow};
 use crate::spec::{BacklogCap, OnExhausted, Subscription};
-use crate::step::{Action, Step, Write};
+use crate::step::{Action, LoadNumber, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use backlog::LogExtent;
+pub use bounds::Bounds;
 pub use explain::{Answer, Bound, Explained, Gate, LaneExplained, Question, Standing};
 pub use image::Image;
-use leases::{Disposal, Leases};
+use leases::Leases;
 use letters::Letters;
 pub use letters::{DeadFacts, DecideError, Decision, Trimmed};
 use read::Reads;
 pub use run::{BOOST_MAX, DRAINED};
-use start::Ready;
+use spilled::Spilled;
+use start::{Ready, Unwanted};
 use waits::Waits;
 
 /// Sealed steps that may be on their way to the disk at once. The machine counts on it: a lane whose latest settlement is this
 /// many seals old is durable. More would delay keyed events without making commits larger.
 pub const STEPS_OUTSTANDING_MAX: u64 = 8;
-
-/// Bounds of what a machine keeps in memory; an offset takes 8 to 40 bytes. The defaults hold a few MiB at worst.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Offsets in the queue of one lane; what is over is read again from the log later. Small, so that many stuck keys fit.
-    pub lane_queue_max: usize,
-    /// Offsets in all lanes. When they are full of stuck keys, reading stops until one moves.
-    pub queued_max: usize,
-    /// Keys that are blocked, waiting or held at once; the same then.
-    pub lanes_max: usize,
-    /// Deliveries that wait for another attempt, each with its notes; the same then.
-    pub waiting_max: usize,
-    /// Events read ahead that could start at once; a subscription with a large concurrency reads four times that ahead.
-    pub ready_min: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Bounds { lane_queue_max: 256, queued_max: 262_144, lanes_max: 65_536, waiting_max: 16_384, ready_min: 1_024 }
-    }
-}
 
 /// The rows of one subscription, as the store has them.
 #[derive(Clone, Debug)]
@@ -78,12 +69,14 @@ pub struct Recovered {
     pub cursor: CursorRow,
     /// Settled offsets above it.
     pub chunks: Vec<(u64, CursorChunk)>,
-    /// Deliveries that wait.
+    /// Deliveries that wait, in the order of their offsets; where there can be many, [`Machine::remember`] takes them one by one.
     pub waiting: Vec<(Offset, WaitingRow)>,
     /// Closed lanes.
     pub holds: Vec<(String, Class, HoldRow)>,
     /// Whether it is paused.
     pub paused: Option<PausedRow>,
+    /// How its channel is.
+    pub channel: Option<ChannelRow>,
     /// Its dead letters in numbers.
     pub dead: DeadTotals,
     /// Whether it drains or is boosted.
@@ -102,6 +95,7 @@ impl Recovered {
             waiting: Vec::new(),
             holds: Vec::new(),
             paused: None,
+            channel: None,
             dead: DeadTotals::default(),
             run: None,
             let_go: None,
@@ -137,6 +131,13 @@ pub enum Input<'a> {
         /// Pause the subscription, with the reason.
         pause: Option<String>,
     },
+    /// The answer to an [`Action::Load`].
+    Loaded {
+        /// The load.
+        number: LoadNumber,
+        /// Row and event; `None` if one of them is not in the store, which pauses the subscription.
+        found: Option<(WaitingRow, StoredEvent)>,
+    },
     /// The answer to an [`Action::Fetch`], or why an [`Action::Invoke`] could not be done.
     Fetched {
         /// Its lease.
@@ -153,7 +154,7 @@ pub enum Input<'a> {
         /// For people.
         reason: String,
     },
-    /// Go on.
+    /// Go on. If the breaker is open, probe at once.
     Resume,
     /// Read nothing new, finish what was read, then pause. Nothing to one that is paused.
     Drain,
@@ -179,6 +180,8 @@ pub enum Input<'a> {
     },
     /// A topic that matches a pattern is about to be created: its events are covered from the first one on.
     Cover(TopicId),
+    /// The cause of an open breaker may be gone, such as by a new revision of the plugin: probe at once.
+    Probe,
     /// A new definition. Topics and filter apply to events read from now on, the ordering when the machine is recovered next,
     /// everything else at once.
     Reconfigure(Subscription),
@@ -197,6 +200,10 @@ pub struct Status {
     pub in_flight: usize,
     /// Deliveries that were tried and wait for their next attempt.
     pub waiting: usize,
+    /// Those of them that wait on disk only.
+    pub spilled: usize,
+    /// When the first of them is due; breaker and rate may hold it back longer.
+    pub next_attempt: Option<Timestamp>,
     /// Deliveries beyond their attempts that are tried on, since their policy is to block.
     pub blocked: usize,
     /// Dead letters in numbers.
@@ -207,6 +214,8 @@ pub struct Status {
     pub queued: usize,
     /// Keys with more unsettled events than are kept in memory.
     pub overflowed: usize,
+    /// Classes with events that were read past while their kind is held back; they are read again when it is not.
+    pub behind: usize,
     /// Why it does not run.
     pub paused: Option<PausedRow>,
     /// Ends of calls that came with a ticket that was not live.
@@ -221,6 +230,8 @@ pub struct Status {
     pub is_backlog_full: bool,
     /// The latest run of the log that was let go, with the sum of all.
     pub let_go: Option<LetGoRow>,
+    /// Breaker, rate and degrade policy, as of the latest input.
+    pub flow: FlowStatus,
 }
 
 /// See the module.
@@ -239,9 +250,15 @@ pub struct Machine {
     ready: Ready,
     leases: Leases,
     waits: Waits,
+    spilled: Spilled,
     reads: Reads,
-    /// Deliveries that are not to be attempted again, but whose event must be fetched before they can be disposed of.
-    disposals: VecDeque<(Offset, Disposal)>,
+    /// Deliveries that are not to be attempted, but whose event must be fetched before they can be disposed of.
+    unwanted: VecDeque<Unwanted>,
+    /// Deliveries that no degrade rule may hand on or drop: they came from another subscription already.
+    staying: BTreeSet<Offset>,
+    flow: Flow,
+    /// The time of the latest input.
+    now: Timestamp,
     letters: Letters,
     paused: Option<PausedRow>,
     run: RunRow,
@@ -276,12 +293,16 @@ impl Machine {
             topics: sorted(&spec.topics),
             matcher: Matcher::new(&spec.filter),
             jitter: Jitter::new(seed, spec.id),
-            lanes: Lanes::new(seed, bounds.lane_queue_max.max(1)),
+            lanes: Lanes::new(seed, bounds.lane_queue_max.max(1)).with_hash_bits(bounds.lane_hash_bits),
             ready: Ready::default(),
             leases: Leases::new(seed, spec.id, slot),
-            waits: Waits::recover(rows.waiting, position),
+            waits: Waits::default(),
+            spilled: Spilled::new(seed),
             reads: Reads::new(position),
-            disposals: VecDeque::new(),
+            unwanted: VecDeque::new(),
+            staying: BTreeSet::new(),
+            flow: Flow::recover(&spec.protection, Jitter::new(seed, spec.id), rows.channel),
+            now: Timestamp(0),
             letters: Letters::new(rows.dead),
             paused: rows.paused,
             run: rows.run.unwrap_or_default(),
@@ -302,13 +323,18 @@ impl Machine {
             let lane = machine.lanes.open(&key, class);
             machine.close(lane, until);
         }
+        for (offset, row) in &rows.waiting {
+            machine.remember(*offset, row);
+        }
         machine
     }
 
     /// Handles one input; several may go into one step.
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>, step: &mut Step) {
+        self.now = now;
+        self.flow.settle(now);
         match input {
-            Input::Events { from, events, next } => self.take_events(from, events, next, step),
+            Input::Events { from, events, next } => self.take_events(now, from, events, next, step),
             Input::Finished { ticket, event, verdict, writes, hold, pause } => {
                 if let Some(end) = self.admit_end(ticket, event, writes, hold, step) {
                     self.end(now, end, verdict, step);
@@ -317,6 +343,7 @@ impl Machine {
                     }
                 }
             }
+            Input::Loaded { number, found } => self.take_loaded(now, number, found, step),
             Input::Fetched { ticket, event } => self.fetched(now, ticket, event, step),
             Input::Tick => {}
             Input::Pause { by, reason } => self.pause(now, by, reason, step),
@@ -327,19 +354,25 @@ impl Machine {
             Input::Log(log) => self.check_backlog(now, log, step),
             Input::NeverRan { ticket } => self.forget_cancelled(ticket),
             Input::Cover(topic) => self.cover(topic),
-            Input::Reconfigure(spec) => self.reconfigure(spec),
+            Input::Probe => self.flow.probe_now(now),
+            Input::Reconfigure(spec) => self.reconfigure(now, spec),
         }
         self.wake(now, step);
         self.look_after_letters(now, step);
         self.start(now, step);
         self.end_run(now, step);
+        self.load_due(now, step);
         self.ask(now, step);
+        if self.flow.take_changed() {
+            step.writes.push(Write::Channel { subscription: self.spec.id, row: self.flow.row() });
+        }
         self.must_commit = false;
     }
 
     /// Adds the cursor's rows to a step that is about to be committed.
     pub fn seal(&mut self, step: &mut Step) {
         self.cursor.seal(self.spec.id, &mut step.writes);
+        self.flow.ages.forget_below(self.cursor.floor());
         self.seal_letters(step);
         let [gathering, before] = &mut self.held_back;
         step.writes.append(before);
@@ -353,9 +386,10 @@ impl Machine {
     /// When the machine wants a [`Input::Tick`] at the latest.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_supersede()];
-        let others = [self.letters.next_check(), self.next_cancelled()];
-        alarms.into_iter().chain(others).flatten().min()
+        let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_special(), self.next_load()];
+        // While it is paused nothing may start, and what the channel does then is found out at the resume.
+        let flow = if self.paused.is_none() { self.flow.next_wakeup(Some(self.now)) } else { None };
+        alarms.into_iter().chain([flow, self.letters.next_check(), self.next_cancelled()]).flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.
@@ -390,12 +424,15 @@ impl Machine {
             read: self.reads.position(),
             ready: self.ready.len(),
             in_flight: self.leases.calls(),
-            waiting: self.waits.len(),
+            waiting: self.waits.seen_len() + self.spilled.len(),
+            spilled: self.spilled.len(),
+            next_attempt: [self.waits.next_retry(), self.spilled.next_retry()].into_iter().flatten().min(),
             blocked: self.blocked(),
             dead: self.letters.totals,
-            lanes: self.lanes.busy(),
+            lanes: self.lanes.busy() + self.spilled.lanes(),
             queued: self.lanes.queued(),
-            overflowed: self.lanes.overflowed().len(),
+            overflowed: self.lanes.overflowed().len() + self.spilled.followed(),
+            behind: self.reads.behind.iter().flatten().count(),
             paused: self.paused.clone(),
             stale_ends: self.stale_ends,
             progress: self.cursor.floor().0 + self.cursor.settled_above_floor(),
@@ -403,9 +440,23 @@ impl Machine {
             run: self.run,
             is_backlog_full: self.is_backlog_full,
             let_go: self.let_go,
+            flow: self.flow.status(self.now),
         }
     }
 
+    /// Bytes of events that its driver may keep at hand beside the newest ones.
+    #[must_use]
+    pub fn prefetch_bytes(&self) -> u64 {
+        self.spec.prefetch_bytes
+    }
+
+    /// What the protection of the channel did since the machine was made; cheap.
+    #[must_use]
+    pub fn flow_counts(&self) -> FlowCounts {
+        self.flow.counts()
+    }
+
+    /// Those of them in memory.
     fn blocked(&self) -> usize {
         match self.spec.on_exhausted {
             OnExhausted::Skip | OnExhausted::ParkKey => 0,
@@ -446,10 +497,13 @@ impl Machine {
             self.must_commit = true;
             // The pause may have come from a read that failed and will never be answered.
             self.reads.forget();
+            self.load_again(step);
         }
+        self.flow.probe_now(self.now);
     }
 
-    fn reconfigure(&mut self, spec: Subscription) {
+    fn reconfigure(&mut self, now: Timestamp, spec: Subscription) {
+        self.flow.reconfigure(now, &spec.protection);
         let topics = sorted(&spec.topics);
         if topics != self.topics || spec.filter != self.spec.filter {
             self.cursor.keep_skipped();

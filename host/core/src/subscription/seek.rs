@@ -12,10 +12,11 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::leases::{Lease, Purpose};
+use super::leases::Lease;
 use super::start::Ready;
 use super::waits::Waits;
 use super::{Machine, read::Reads};
+use crate::flow::Outcome;
 use crate::ids::{Offset, Ticket};
 use crate::lane::LaneState;
 use crate::row::{LetGoRow, LetGoWhy};
@@ -44,7 +45,7 @@ impl Machine {
     pub(super) fn seek(&mut self, now: Timestamp, to: Offset, step: &mut Step) {
         self.end_drain(step);
         if to < self.cursor.floor() {
-            self.start_over(to, step);
+            self.start_over(now, to, step);
         } else {
             self.let_go_below(now, to, LetGoWhy::Sought, UnderWay::Cancelled, step);
         }
@@ -78,10 +79,11 @@ impl Machine {
         self.cancelled.retain(|(_, until)| *until > now);
     }
 
-    fn cancel(&mut self, lease: &Lease, step: &mut Step) {
+    fn cancel(&mut self, now: Timestamp, lease: &Lease, step: &mut Step) {
         self.leases.end(lease.ticket);
+        self.note_end(now, lease, &Outcome::Nothing);
         // A fetch that comes back late does nothing that could meet another attempt.
-        if lease.purpose == Purpose::Call {
+        if lease.call().is_some() {
             self.cancelled.push((lease.ticket, lease.until()));
         }
         step.actions.push(Action::Cancel { ticket: lease.ticket });
@@ -103,15 +105,20 @@ impl Machine {
         let mut kept = BTreeSet::new();
         for lease in self.leases.below(to) {
             match under_way {
-                UnderWay::Cancelled => self.cancel(&lease, step),
+                UnderWay::Cancelled => self.cancel(now, &lease, step),
                 UnderWay::Kept => drop(kept.insert(lease.offset)),
             }
         }
         let gone = Gone { from, to, kept: &kept };
-        let count = self.settle_gone(&gone, step);
-        self.forget_waits(&gone);
+        let count = self.settle_gone(&gone);
+        for offset in self.waits.forget_below(gone.to, gone.kept) {
+            step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
+        }
+        // What waits on disk comes back, is found settled, and its row goes then.
+        self.spilled.hurry_below(to);
         self.ready.retain(|offset| offset >= to || kept.contains(&offset));
-        self.disposals.retain(|(offset, _)| *offset >= to || kept.contains(offset));
+        self.unwanted.retain(|unwanted| unwanted.item.offset >= to || kept.contains(&unwanted.item.offset));
+        self.staying = self.staying.split_off(&to);
         self.reads.move_to(to);
         for id in self.lanes.let_go_below(to, &kept, self.reads.position(), self.seals + 1) {
             self.proceed(id);
@@ -127,34 +134,27 @@ impl Machine {
         count
     }
 
-    /// Settles what is let go; deletes the waiting rows.
-    fn settle_gone(&mut self, gone: &Gone<'_>, step: &mut Step) -> u64 {
+    /// Settles what is let go.
+    fn settle_gone(&mut self, gone: &Gone<'_>) -> u64 {
         let mut count = 0;
         let mut from = gone.from;
         let ends = gone.kept.iter().copied().filter(|kept| *kept >= gone.from).chain([gone.to]);
         for end in ends {
             if from < end {
                 count += self.cursor.let_go(from, end);
-                if self.waits.has_rows(from, end) {
-                    step.writes.push(Write::WaitingRange { subscription: self.spec.id, from, to: end });
-                }
             }
             from = end.next();
         }
         count
     }
 
-    fn forget_waits(&mut self, gone: &Gone<'_>) {
-        self.waits.forget_below(gone.to, gone.kept);
-    }
-
     /// Begins again at a place that lies before the floor.
-    fn start_over(&mut self, to: Offset, step: &mut Step) {
+    fn start_over(&mut self, now: Timestamp, to: Offset, step: &mut Step) {
         for lease in self.leases.below(Offset(u64::MAX)) {
-            self.cancel(&lease, step);
+            self.cancel(now, &lease, step);
         }
         let end = Offset(u64::MAX);
-        if self.waits.has_rows(Offset(0), end) {
+        if self.waits.seen_len() > 0 || self.spilled.has_rows() {
             step.writes.push(Write::WaitingRange { subscription: self.spec.id, from: Offset(0), to: end });
         }
         let held: Vec<(String, crate::event::Class, Timestamp)> = self
@@ -167,9 +167,11 @@ impl Machine {
             .collect();
         self.lanes = self.lanes.emptied();
         self.ready = Ready::default();
-        self.disposals.clear();
+        self.unwanted.clear();
+        self.staying.clear();
         self.cursor.start_over(to);
-        self.waits = Waits::recover(Vec::new(), to);
+        self.waits = Waits::default();
+        self.spilled.clear();
         self.reads = Reads::new(to);
         for (key, class, until) in held {
             let lane = self.lanes.open(&key, class);

@@ -1,16 +1,19 @@
 //! Starting attempts: which delivery is next, and whether it must wait for the disk first.
 //!
-//! Invariant: never more deliveries in flight than the subscription's concurrency, and none while it is paused; what follows a
-//! settlement of the same key starts only after that settlement is durable.
+//! Invariant: never more deliveries in flight than the subscription's concurrency, none while it is paused or its breaker open,
+//! and none that its rate or its degrade policy holds back; what follows a settlement of the same key starts only after that
+//! settlement is durable.
 
 use alloc::collections::VecDeque;
 
 use super::leases::{Disposal, Grant, LEASES_MAX, Purpose};
 use super::{Machine, STEPS_OUTSTANDING_MAX};
 use crate::event::Class;
+use crate::flow::{Decision, Start};
 use crate::ids::{Attempt, KeyGeneration, Offset};
 use crate::lane::{LaneId, LaneState};
 use crate::row::Parking;
+use crate::spec::DegradeAction;
 use crate::step::{Action, Invocation, Step};
 use crate::time::Timestamp;
 
@@ -27,14 +30,62 @@ pub(crate) struct Item {
     pub(crate) lane: Option<LaneId>,
 }
 
+/// A delivery that is not to be attempted and whose event is to be fetched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unwanted {
+    pub(crate) item: Item,
+    pub(crate) class: Class,
+    pub(crate) disposal: Disposal,
+}
+
 /// Deliveries that only wait for a free place, by class.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
-    critical: VecDeque<Item>,
-    normal: VecDeque<Item>,
-    low: VecDeque<Item>,
+    critical: ClassQueue,
+    normal: ClassQueue,
+    low: ClassQueue,
     /// Starts since the last low one.
     since_low: u32,
+}
+
+/// Deliveries of one class; those that came back from the disk have a queue of their own, and the two take turns.
+#[derive(Debug, Default)]
+struct ClassQueue {
+    fresh: VecDeque<Item>,
+    loaded: VecDeque<Item>,
+    is_turn_of_loaded: bool,
+}
+
+impl ClassQueue {
+    fn len(&self) -> usize {
+        self.fresh.len() + self.loaded.len()
+    }
+
+    fn retain(&mut self, keep: impl Fn(Offset) -> bool) {
+        for queue in [&mut self.fresh, &mut self.loaded] {
+            queue.retain(|item| keep(item.offset));
+        }
+    }
+
+    /// How many of the class start before this one, roughly: the two queues take turns.
+    fn place_of(&self, offset: Offset) -> Option<usize> {
+        let place = |queue: &VecDeque<Item>| queue.iter().position(|item| item.offset == offset);
+        place(&self.fresh).or_else(|| place(&self.loaded))
+    }
+
+    fn front(&self) -> Option<Item> {
+        let ClassQueue { fresh, loaded, is_turn_of_loaded } = self;
+        let (first, second) = if *is_turn_of_loaded { (loaded, fresh) } else { (fresh, loaded) };
+        first.front().or_else(|| second.front()).copied()
+    }
+
+    /// Takes what [`ClassQueue::front`] showed.
+    fn pop(&mut self) -> Option<Item> {
+        let ClassQueue { fresh, loaded, is_turn_of_loaded } = self;
+        let (first, second) = if *is_turn_of_loaded { (loaded, fresh) } else { (fresh, loaded) };
+        *is_turn_of_loaded = !*is_turn_of_loaded;
+        first.pop_front().or_else(|| second.pop_front())
+    }
 }
 
 impl Ready {
@@ -42,7 +93,21 @@ impl Ready {
         self.critical.len() + self.normal.len() + self.low.len()
     }
 
-    fn queue(&mut self, class: Class) -> &mut VecDeque<Item> {
+    /// Those that did not come back from the disk.
+    pub(crate) fn fresh_len(&self) -> usize {
+        self.critical.fresh.len() + self.normal.fresh.len() + self.low.fresh.len()
+    }
+
+    /// Those of a class that came back from the disk.
+    pub(crate) fn loaded_len(&self, class: Class) -> usize {
+        match class {
+            Class::Critical => self.critical.loaded.len(),
+            Class::Normal => self.normal.loaded.len(),
+            Class::Low => self.low.loaded.len(),
+        }
+    }
+
+    fn queue(&mut self, class: Class) -> &mut ClassQueue {
         match class {
             Class::Critical => &mut self.critical,
             Class::Normal => &mut self.normal,
@@ -51,18 +116,23 @@ impl Ready {
     }
 
     pub(crate) fn push(&mut self, class: Class, item: Item) {
-        self.queue(class).push_back(item);
+        self.queue(class).fresh.push_back(item);
+    }
+
+    /// Adds a delivery that came back from the disk.
+    pub(crate) fn push_loaded(&mut self, class: Class, item: Item) {
+        self.queue(class).loaded.push_back(item);
     }
 
     /// Puts a delivery before all others of its class.
     pub(crate) fn push_first(&mut self, class: Class, item: Item) {
-        self.queue(class).push_front(item);
+        self.queue(class).fresh.push_front(item);
     }
 
     /// Keeps the deliveries of these offsets only.
     pub(crate) fn retain(&mut self, keep: impl Fn(Offset) -> bool) {
         for queue in [&mut self.critical, &mut self.normal, &mut self.low] {
-            queue.retain(|item| keep(item.offset));
+            queue.retain(&keep);
         }
     }
 
@@ -70,7 +140,7 @@ impl Ready {
     pub(crate) fn ahead_of(&self, offset: Offset) -> Option<usize> {
         let mut ahead = 0;
         for queue in [&self.critical, &self.normal, &self.low] {
-            if let Some(place) = queue.iter().position(|item| item.offset == offset) {
+            if let Some(place) = queue.place_of(offset) {
                 return Some(ahead + place);
             }
             ahead += queue.len();
@@ -78,20 +148,38 @@ impl Ready {
         None
     }
 
-    fn pop(&mut self) -> Option<(Class, Item)> {
-        let is_low_due = self.since_low >= OTHERS_PER_LOW && !self.low.is_empty();
-        let order = if is_low_due {
+    /// Deliveries of a class that were read ahead.
+    pub(crate) fn class_len(&self, class: Class) -> usize {
+        match class {
+            Class::Critical => self.critical.fresh.len(),
+            Class::Normal => self.normal.fresh.len(),
+            Class::Low => self.low.fresh.len(),
+        }
+    }
+
+    fn front(&self, class: Class) -> Option<Item> {
+        match class {
+            Class::Critical => self.critical.front(),
+            Class::Normal => self.normal.front(),
+            Class::Low => self.low.front(),
+        }
+    }
+
+    /// In which order the classes have their turn.
+    fn order(&self) -> [Class; 3] {
+        if self.since_low >= OTHERS_PER_LOW {
             [Class::Low, Class::Critical, Class::Normal]
         } else {
             [Class::Critical, Class::Normal, Class::Low]
-        };
-        for class in order {
-            if let Some(item) = self.queue(class).pop_front() {
-                self.since_low = if class == Class::Low { 0 } else { self.since_low.saturating_add(1) };
-                return Some((class, item));
-            }
         }
-        None
+    }
+
+    fn pop(&mut self, class: Class) -> Option<Item> {
+        self.queue(class).pop()
+    }
+
+    fn started(&mut self, class: Class) {
+        self.since_low = if class == Class::Low { 0 } else { self.since_low.saturating_add(1) };
     }
 }
 
@@ -102,28 +190,91 @@ impl Machine {
         usize::try_from(wanted).unwrap_or(LEASES_MAX).min(LEASES_MAX)
     }
 
-    /// Starts what is ready while there are free places.
+    /// Starts what is ready while there are free places and channel, rate and policy allow it.
     pub(super) fn start(&mut self, now: Timestamp, step: &mut Step) {
         if self.paused.is_some() || self.has_cancelled() {
             return;
         }
-        while self.leases.fetching() < FETCHES_MAX
-            && let Some((offset, disposal)) = self.disposals.pop_front()
-        {
-            self.fetch(now, offset, disposal, step);
+        self.flow.look_again();
+        if self.flow.wants_probe(now) {
+            self.start_one(now, step);
         }
-        let places = self.places();
-        while self.leases.calls() < places
-            && let Some((class, item)) = self.ready.pop()
+        self.pick_moved(now);
+        while self.leases.fetching() < FETCHES_MAX
+            && let Some(unwanted) = self.unwanted.pop_front()
         {
-            self.invoke(now, class, item, step);
+            self.fetch(now, &unwanted, step);
+        }
+        while self.start_one(now, step) {}
+    }
+
+    /// Starts the next delivery, if one may start.
+    fn start_one(&mut self, now: Timestamp, step: &mut Step) -> bool {
+        if self.leases.calls() < self.places()
+            && self.flow.may_start(now)
+            && let Some(class) = self.next_class(now)
+            && let Some(start) = self.flow.start(now)
+            && let Some(item) = self.ready.pop(class)
+        {
+            self.ready.started(class);
+            self.invoke(now, class, item, start, step);
+            return true;
+        }
+        false
+    }
+
+    /// The class whose first delivery is to start. A probe may also be one that is kept back or moved only because the channel
+    /// is sick: without any probe it would be sick for ever.
+    fn next_class(&mut self, now: Timestamp) -> Option<Class> {
+        let mut fallback: Option<(u8, Class)> = None;
+        for class in self.ready.order() {
+            let Some(item) = self.ready.front(class) else { continue };
+            let decision = self.weigh(now, class, item.offset);
+            let rank = match decision.action {
+                DegradeAction::Send => return Some(class),
+                DegradeAction::Defer => 1,
+                DegradeAction::Reroute(_) | DegradeAction::Drop => 2,
+            };
+            if self.flow.is_while_sick(decision) && fallback.is_none_or(|(best, _)| rank < best) {
+                fallback = Some((rank, class));
+            }
+        }
+        fallback.filter(|_| self.flow.wants_probe(now)).map(|(_, class)| class)
+    }
+
+    fn weigh(&mut self, now: Timestamp, class: Class, offset: Offset) -> Decision {
+        if self.staying.contains(&offset) {
+            return Decision { action: DegradeAction::Send, rule: None };
+        }
+        self.flow.decide(now, class, offset)
+    }
+
+    /// Takes what the degrade policy hands on or drops out of the ready queues. Neither rate nor breaker holds it back.
+    fn pick_moved(&mut self, now: Timestamp) {
+        if self.flow.is_plain() {
+            return;
+        }
+        for class in Class::ALL {
+            while self.unwanted.len() < FETCHES_MAX
+                && let Some(item) = self.ready.front(class)
+            {
+                let decision = self.weigh(now, class, item.offset);
+                match decision.action {
+                    DegradeAction::Send | DegradeAction::Defer => break,
+                    DegradeAction::Reroute(_) | DegradeAction::Drop => {
+                        self.ready.pop(class);
+                        self.unwanted.push_back(Unwanted { item, class, disposal: Disposal::Degrade(decision) });
+                    }
+                }
+            }
         }
     }
 
-    fn invoke(&mut self, now: Timestamp, class: Class, item: Item, step: &mut Step) {
+    fn invoke(&mut self, now: Timestamp, class: Class, item: Item, start: Start, step: &mut Step) {
         let Item { offset, lane } = item;
         let wait = self.waits.get(offset);
-        let attempt = Attempt(wait.map_or(0, |wait| wait.row.spent).saturating_add(1));
+        let attempt = Attempt(wait.map_or(0, |wait| wait.row.attempts()).saturating_add(1));
+        let wants_fresh = wait.is_some_and(|wait| wait.row.broke > 0);
         let is_moved = self.moved_in.is_some_and(|seal| seal + STEPS_OUTSTANDING_MAX > self.seals);
         let mut must_wait = self.must_commit || is_moved || wait.is_some_and(|wait| wait.is_stored);
         if let Some(id) = lane {
@@ -133,11 +284,12 @@ impl Machine {
             must_wait |= !is_durable;
         }
         let lease = self.spec.lease;
-        let ticket = self.leases.grant(now, lease, Grant { purpose: Purpose::Call, offset, lane, class, attempt });
+        let purpose = Purpose::Call(start);
+        let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
         let position = self.position(offset);
+        let deadline = now.after(lease);
         let letter = self.letter_of(offset);
-        let action =
-            Action::Invoke(Invocation { ticket, position, attempt, deadline: now.after(lease), lease, letter });
+        let action = Action::Invoke(Invocation { ticket, position, attempt, deadline, lease, wants_fresh, letter });
         if must_wait {
             step.actions.push(action);
         } else {
@@ -147,15 +299,26 @@ impl Machine {
 
     /// Asks for the event of a delivery that is not to be attempted. Nothing leaves the host by it, so it need not wait for the
     /// disk.
-    fn fetch(&mut self, now: Timestamp, offset: Offset, disposal: Disposal, step: &mut Step) {
-        let Some(wait) = self.waits.get(offset) else { return };
-        let (lane, class, attempt) = (wait.lane, wait.class, Attempt(wait.row.spent));
+    fn fetch(&mut self, now: Timestamp, unwanted: &Unwanted, step: &mut Step) {
+        let Unwanted { item: Item { offset, lane }, class, disposal } = *unwanted;
+        let attempt = Attempt(self.waits.get(offset).map_or(0, |wait| wait.row.attempts()));
+        if let Some(id) = lane {
+            self.lanes.get_mut(id).state = LaneState::InFlight;
+        }
         let (purpose, lease) = (Purpose::Fetch(disposal), self.spec.lease);
         let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
         let position = self.position(offset);
-        let letter = self.letter_of(offset);
         let deadline = now.after(lease);
-        step.immediate.push(Action::Fetch(Invocation { ticket, position, attempt, deadline, lease, letter }));
+        let letter = self.letter_of(offset);
+        step.immediate.push(Action::Fetch(Invocation {
+            ticket,
+            position,
+            attempt,
+            deadline,
+            lease,
+            wants_fresh: false,
+            letter,
+        }));
     }
 
     /// The key generation of a delivery whose event is in its dead letter.
@@ -173,20 +336,29 @@ impl Machine {
             return;
         };
         wait.is_pending = false;
+        let (class, lane, is_loaded) = (wait.class, wait.lane, wait.is_loaded);
         let (is_stored, spent) = (wait.is_stored, wait.row.spent);
-        let (class, lane) = (wait.class, wait.lane);
         if is_stored && self.is_exhausted(spent) {
-            self.disposals.push_back((offset, Disposal::Bury));
+            self.unwanted.push_back(Unwanted { item: Item { offset, lane }, class, disposal: Disposal::Bury });
             return;
         }
         if let Some(id) = lane {
             self.lanes.get_mut(id).state = LaneState::Ready;
         }
-        self.ready.push(class, Item { offset, lane });
+        let item = Item { offset, lane };
+        if is_loaded {
+            self.ready.push_loaded(class, item);
+        } else {
+            self.ready.push(class, item);
+        }
     }
 
     /// Goes on with a lane whose head was settled, or that opens: its new head is ready, or waits for its time.
     pub(super) fn proceed(&mut self, id: LaneId) {
+        while self.lanes.get(id).head().is_some_and(|head| self.cursor.is_settled(head)) {
+            // Settled by a person while it was queued.
+            self.lanes.pop(id);
+        }
         let lane = self.lanes.get_mut(id);
         let Some(offset) = lane.head() else {
             lane.state = LaneState::Idle;
@@ -197,9 +369,9 @@ impl Machine {
         if let Some(wait) = self.waits.get(offset) {
             lane.state = LaneState::Waiting;
             let due = wait.row.due;
-            if wait.row.parking != Parking::Parked {
-                self.waits.alarm_retry(offset, due);
-            }
+            self.waits.alarm_retry(offset, due);
+        } else if let Some(due) = self.spilled.take_stray(offset) {
+            self.spill(offset, class, Some(id), due);
         } else {
             lane.state = LaneState::Ready;
             self.ready.push(class, Item { offset, lane: Some(id) });

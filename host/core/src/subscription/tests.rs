@@ -3,9 +3,13 @@
 mod backlog;
 mod explain;
 mod letters;
+mod protect;
 mod run;
 mod seek;
+mod spill;
+mod spill_restart;
 
+use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;
 use std::{format, vec};
@@ -16,6 +20,7 @@ use super::{Bounds, Input, Machine, Recovered};
 use crate::delivery::{Fault, Retry, Verdict};
 use crate::event::{Class, Event, Index, Span, StoredEvent};
 use crate::ids::{Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
+use crate::row::WaitingRow;
 use crate::spec::{Filter, OnUnknown, RetryPolicy, Subscription};
 use crate::step::{Action, Invocation, Step, Write};
 use crate::time::{Millis, Timestamp};
@@ -48,6 +53,12 @@ struct Bench {
     now: Timestamp,
     step: Step,
     reads: usize,
+    /// Waiting rows on disk.
+    rows: BTreeMap<Offset, WaitingRow>,
+    /// Rows of waiting deliveries that were read from there.
+    loads: usize,
+    /// Rows written with fewer attempts charged to the event than before.
+    discharged: usize,
 }
 
 impl Bench {
@@ -57,7 +68,16 @@ impl Bench {
     }
 
     fn with(machine: Machine, log: Vec<StoredEvent>) -> Bench {
-        let mut bench = Bench { machine, log, now: Timestamp(100), step: Step::default(), reads: 0 };
+        let mut bench = Bench {
+            machine,
+            log,
+            now: Timestamp(100),
+            step: Step::default(),
+            reads: 0,
+            rows: BTreeMap::new(),
+            loads: 0,
+            discharged: 0,
+        };
         bench.tick(0);
         bench
     }
@@ -75,6 +95,7 @@ impl Bench {
                     continue;
                 }
                 Action::Invoke(_)
+                | Action::Load(_)
                 | Action::Cancel { .. }
                 | Action::Paused { .. }
                 | Action::Stuck { .. }
@@ -113,11 +134,21 @@ impl Bench {
         invocations(std::mem::take(&mut self.step.immediate))
     }
 
-    /// Commits the step: its rows, and the attempts that had to wait for them.
+    /// Commits the step: its rows, and the attempts that had to wait for them. Loads are answered at once.
     fn commit(&mut self) -> (Vec<Write>, Vec<Invocation>) {
         self.machine.seal(&mut self.step);
         let actions = std::mem::take(&mut self.step.actions);
-        (std::mem::take(&mut self.step.writes), invocations(actions))
+        let writes = std::mem::take(&mut self.step.writes);
+        self.keep_rows(&writes);
+        for action in &actions {
+            if let Action::Load(load) = action {
+                self.loads += 1;
+                let offset = load.position.offset;
+                let found = self.rows.get(&offset).map(|row| (row.clone(), self.log[offset.0 as usize].clone()));
+                self.handle(Input::Loaded { number: load.number, found });
+            }
+        }
+        (writes, invocations(actions))
     }
 }
 
@@ -126,6 +157,7 @@ fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
         Action::Invoke(invocation) => Some(invocation),
         Action::Read { .. }
         | Action::Fetch(_)
+        | Action::Load(_)
         | Action::Cancel { .. }
         | Action::Paused { .. }
         | Action::Stuck { .. }
@@ -251,6 +283,7 @@ fn ticket_of_a_call_fetches_nothing_and_that_of_a_fetch_ends_no_call() {
         Action::Fetch(fetch) => Some(fetch.ticket),
         Action::Read { .. }
         | Action::Invoke(_)
+        | Action::Load(_)
         | Action::Cancel { .. }
         | Action::Paused { .. }
         | Action::Stuck { .. }

@@ -1,7 +1,7 @@
 //! The rules, each checked after every action: named for what would be wrong.
 
 use bugle_core::ids::{Offset, Slot, TopicId};
-use bugle_core::row::{DeadState, Parking, RunRow};
+use bugle_core::row::{DeadState, Parking, RunRow, WaitingRow};
 use bugle_core::spec::{OnExhausted, Ordering};
 use bugle_core::step::{Action, Step};
 use bugle_core::subscription::{Bounds, Image, Input, Machine, Recovered};
@@ -62,9 +62,9 @@ impl World {
         if self.calls.iter().any(|other| other.ticket == call.ticket) {
             return wrong("under a ticket that was given before");
         }
-        let spent = self.disk.waiting.get(&offset).map_or(0, |row| row.spent);
+        let spent = self.disk.waiting.get(&offset).map_or(0, WaitingRow::attempts);
         if call.attempt.0 != spent + 1 {
-            return wrong(&format!("after {spent} attempts spent on disk"));
+            return wrong(&format!("after {spent} attempts on disk"));
         }
         let parking = self.written.waiting.get(&offset).map(|row| row.parking).unwrap_or_default();
         let letter = match parking {
@@ -134,6 +134,14 @@ impl World {
     pub(crate) fn check_recovery(&self, seed: u64, bounds: Bounds) -> Result<(), String> {
         let live = self.machine.image();
         let rows = self.written.rows();
+        for (offset, row) in self.machine.waiting_rows() {
+            if self.written.waiting.get(&offset) != Some(row) {
+                return Err(format!(
+                    "the row of {offset} is {row:?} and on disk {:?}",
+                    self.written.waiting.get(&offset)
+                ));
+            }
+        }
         if rows.paused != live.paused {
             return Err(format!("paused is {:?} and on disk {:?}", live.paused, rows.paused));
         }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bugle_core::event::Class;
 use bugle_core::ids::Offset;
 use bugle_core::row::{
-    CHUNK_OFFSETS, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, LetGoRow, LetGoWhy, Parking, PausedRow,
-    RunRow, WaitingRow,
+    CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, LetGoRow, LetGoWhy, Parking,
+    PausedRow, RunRow, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
@@ -30,6 +30,10 @@ pub(crate) struct Disk {
     removed: BTreeSet<Offset>,
     totals: DeadTotals,
     pub(crate) unknown: BTreeSet<Offset>,
+    channel: Option<ChannelRow>,
+    /// Events that a degrade rule settled, and those of them that were handed on.
+    suppressed: BTreeSet<Offset>,
+    rerouted: BTreeSet<Offset>,
 }
 
 /// The row an ack brings along, so that the disk shows which acks counted.
@@ -65,6 +69,21 @@ impl Disk {
             Write::Run { row, .. } => self.run = *row,
             Write::LetGo { row, .. } => self.let_go.push(*row),
             Write::Paused { row, .. } => self.paused = row.clone(),
+            Write::Channel { row, .. } => self.channel = row.clone(),
+            // A replay, as a copy.
+            Write::Redeliver { is_late: true, .. } => {}
+            Write::Redeliver { origin, .. } => {
+                if !self.rerouted.insert(origin.position.offset) {
+                    return Err(format!("{} was handed on twice", origin.position));
+                }
+            }
+            Write::Record { position, row, .. } => {
+                self.outcome_is_new(position.offset)?;
+                self.suppressed.insert(position.offset);
+                if row.detail.contains("handed on") != self.rerouted.contains(&position.offset) {
+                    return Err(format!("the record of {position} says otherwise: {}", row.detail));
+                }
+            }
             Write::Dead { position, row, .. } => {
                 let is_decision = |old: &DeadRow| row.decided.is_some() || row.generation > old.generation;
                 if !self.dead.get(&position.offset).is_some_and(is_decision) {
@@ -79,7 +98,6 @@ impl Disk {
                 self.removed.insert(position.offset);
             }
             Write::DeadTotals { row, .. } => self.totals = *row,
-            Write::Redeliver { .. } => {}
             Write::Unknown { position, .. } => {
                 self.outcome_is_new(position.offset)?;
                 self.unknown.insert(position.offset);
@@ -101,7 +119,11 @@ impl Disk {
     /// Whether a row tells what became of the event.
     pub(crate) fn has_outcome(&self, offset: Offset) -> bool {
         let is_given_up = self.dead.contains_key(&offset) && !self.is_parked_or_released(offset);
-        self.acked.contains(&offset) || is_given_up || self.removed.contains(&offset) || self.unknown.contains(&offset)
+        self.acked.contains(&offset)
+            || is_given_up
+            || self.removed.contains(&offset)
+            || self.unknown.contains(&offset)
+            || self.suppressed.contains(&offset)
     }
 
     /// Whether the event waits for a person.
@@ -153,6 +175,7 @@ impl Disk {
             waiting: self.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
             holds: self.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: self.paused.clone(),
+            channel: self.channel.clone(),
             dead: self.totals,
             run: self.run,
             let_go: self.let_go.last().copied(),

@@ -8,7 +8,8 @@ use bugle_core::row::{DeadRow, DeadState};
 use bugle_core::step::Write;
 use bugle_core::subscription::{DeadFacts, DecideError, Decision, Input};
 
-use crate::world::{World, event};
+use crate::event::event;
+use crate::world::World;
 
 /// Letters of a page shown to the machine.
 const PAGE: usize = 3;
@@ -90,6 +91,10 @@ impl World {
     /// A copy gets its place in the log, as admission gives it, in the batch of the letter that explains it.
     pub(crate) fn place(&mut self, write: &Write, batch: &[Write]) -> Result<(), String> {
         let Write::Redeliver { topic, origin, is_late, event: copy } = write else { return Ok(()) };
+        if !is_late && *topic == TopicId(4) {
+            // Handed on to another subscription.
+            return Ok(());
+        }
         let (id, private) = (self.spec.id, self.spec.redelivery);
         let explains = |other: &Write| {
             matches!(other, Write::Dead { row, .. } if row.state == DeadState::Replayed

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use bugle_core::delivery::{Fault, Retry, Verdict};
-use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
-use bugle_core::ids::{Attempt, KeyGeneration, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
+use bugle_core::event::{Class, StoredEvent};
+use bugle_core::ids::{Attempt, KeyGeneration, Offset, Slot, SubscriptionId, Ticket, TopicId};
 use bugle_core::spec::{
     BacklogCap, BacklogPolicy, DeadBounds, Filter, OnDeadFull, OnExhausted, OnUnknown, Ordering, RetryPolicy,
     Subscription,
@@ -15,9 +15,11 @@ use bugle_core::spec::{
 use bugle_core::step::{Action, Invocation, Step, Write};
 use bugle_core::subscription::{Bounds, Input, LogExtent, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
-use bytes::Bytes;
 
 use crate::disk::{Disk, effect, stale_effect};
+use crate::event::event;
+use crate::loads::{Loads, bounds};
+use crate::protect::{Reached, protection};
 use crate::random::Random;
 
 /// A step that was submitted and is not durable yet.
@@ -56,6 +58,7 @@ pub(crate) struct World {
     submitted: VecDeque<Sealed>,
     pub(crate) calls: Vec<Call>,
     read: Option<(Offset, u32)>,
+    pub(crate) loads: Loads,
     fetches: Vec<Call>,
     /// The machine wants to see dead letters, after this one.
     pub(crate) trim: Option<Option<Offset>>,
@@ -63,9 +66,10 @@ pub(crate) struct World {
     pub(crate) journal: Vec<String>,
     pub(crate) is_paused: bool,
     starts: u64,
+    pub(crate) reached: Reached,
 }
 
-const CLASSES: [Class; 4] = [Class::Normal, Class::Normal, Class::Critical, Class::Low];
+pub(crate) const CLASSES: [Class; 4] = [Class::Normal, Class::Normal, Class::Critical, Class::Low];
 
 impl World {
     pub(crate) fn new(seed: u64) -> World {
@@ -87,12 +91,14 @@ impl World {
             submitted: VecDeque::new(),
             calls: Vec::new(),
             read: None,
+            loads: Loads::default(),
             fetches: Vec::new(),
             trim: None,
             now: Timestamp(1_000),
             journal: Vec::new(),
             is_paused: false,
             starts: 0,
+            reached: Reached::default(),
         }
     }
 
@@ -108,7 +114,8 @@ impl World {
     fn act(&mut self) -> Result<(), String> {
         match self.random.below(104) {
             0..14 => self.publish(),
-            14..31 => self.answer_read()?,
+            14..28 => self.answer_read()?,
+            28..31 => self.answer_load()?,
             31..33 => self.answer_fetch()?,
             33..62 => self.finish_one()?,
             62..72 => self.seal()?,
@@ -116,6 +123,7 @@ impl World {
             84..90 => self.pass_time()?,
             90..91 => self.crash()?,
             91..93 => self.pause_or_resume()?,
+            93..94 if self.random.chance(15) => self.probe()?,
             93..94 => self.reconfigure()?,
             94..95 => self.extend(),
             95..97 => self.decide_one()?,
@@ -136,7 +144,7 @@ impl World {
             let topic = TopicId(if self.random.chance(80) { 1 } else { 2 });
             let kind = if self.random.chance(80) { "wanted" } else { "other" };
             self.journal.push(format!("publish {offset} topic {topic} kind {kind} key {key:?} {}", class.word()));
-            self.log.push(event(offset, topic, kind, key, class));
+            self.log.push(StoredEvent { received: self.now, ..event(offset, topic, kind, key, class) });
         }
     }
 
@@ -183,7 +191,10 @@ impl World {
         }
         let index = self.random.below(self.calls.len() as u64) as usize;
         let call = self.calls.swap_remove(index);
+        // Some events break the plugin most of the time.
+        let is_poison = call.offset.0 % 9 == 4 && self.random.chance(70);
         let verdict = match self.random.below(20) {
+            _ if is_poison => Verdict::Broke("trap".to_owned()),
             0..9 => Verdict::Ack,
             9..12 => Verdict::Nack(Retry {
                 after: self.random.chance(30).then_some(Millis(40)),
@@ -300,22 +311,37 @@ impl World {
     }
 
     fn reconfigure(&mut self) -> Result<(), String> {
-        let Subscription { concurrency, retry, lease, .. } = spec(&mut self.random);
+        let Subscription { concurrency, retry, lease, protection, .. } = spec(&mut self.random);
         let on_exhausted = match (self.spec.on_exhausted, self.random.chance(50)) {
             (OnExhausted::Block, _) => OnExhausted::Block,
             (_, true) => OnExhausted::Skip,
             (_, false) => OnExhausted::ParkKey,
         };
-        self.spec = Subscription { concurrency, retry, lease, on_exhausted, ..self.spec.clone() };
-        self.journal.push(format!("reconfigure: {concurrency} at once, {retry:?}, {lease:?}, {on_exhausted:?}"));
+        self.journal.push(format!(
+            "reconfigure: {concurrency} at once, {retry:?}, {lease:?}, {on_exhausted:?}, {protection:?}"
+        ));
+        self.spec = Subscription { concurrency, retry, lease, on_exhausted, protection, ..self.spec.clone() };
         let spec = self.spec.clone();
         self.handle(Input::Reconfigure(spec))
     }
 
+    fn probe(&mut self) -> Result<(), String> {
+        self.journal.push("the cause may be gone".to_owned());
+        self.handle(Input::Probe)
+    }
+
     pub(crate) fn handle(&mut self, input: Input<'_>) -> Result<(), String> {
+        let counts = self.machine.flow_counts();
         self.machine.handle(self.now, input, &mut self.step);
         self.take_writes()?;
-        self.is_paused = self.machine.status().paused.is_some();
+        let (before, after) = (counts, self.machine.flow_counts());
+        self.reached.openings += after.opened - before.opened;
+        self.reached.deferred += after.deferred - before.deferred;
+        self.reached.rerouted += after.rerouted - before.rerouted;
+        self.reached.dropped += after.dropped - before.dropped;
+        let status = self.machine.status();
+        self.reached.left_behind += status.behind as u64;
+        self.is_paused = status.paused.is_some();
         for action in std::mem::take(&mut self.step.immediate) {
             self.perform(action)?;
         }
@@ -326,6 +352,13 @@ impl World {
         for write in &self.step.writes[self.seen..] {
             self.journal.push(format!("  writes {}", brief(write)));
             self.written.apply(write)?;
+            match write {
+                Write::Dead { row, .. } => self.reached.poisoned += u64::from(row.cause == "poison"),
+                Write::Waiting { row: Some(row), .. } => {
+                    self.reached.given_back += u64::from(row.channel + row.plugin > 1);
+                }
+                _ => {}
+            }
         }
         self.seen = self.step.writes.len();
         Ok(())
@@ -347,7 +380,9 @@ impl World {
                 self.check_start(call)?;
                 self.calls.push(call);
             }
+            Action::Load(load) => self.ask_load(load)?,
             Action::Fetch(Invocation { ticket, attempt, position, letter, deadline, .. }) => {
+                self.reached.fetches += 1;
                 self.fetches.push(Call { ticket, offset: position.offset, attempt, letter, deadline });
             }
             // The call goes on: its end must be without effect.
@@ -402,6 +437,14 @@ impl World {
         self.seen = 0;
         self.calls.clear();
         self.read = None;
+        self.loads = Loads::default();
+        if self.random.chance(20) {
+            self.spec.ordering = match self.spec.ordering {
+                Ordering::ByKey => Ordering::None,
+                Ordering::None => Ordering::ByKey,
+            };
+            self.journal.push(format!("the ordering is {:?} now", self.spec.ordering));
+        }
         self.fetches.clear();
         self.trim = None;
         self.written = self.disk.clone();
@@ -414,9 +457,14 @@ impl World {
     /// The second phase: no more faults, so everything must settle.
     fn calm_down(&mut self) -> Result<(), String> {
         self.journal.push("NO MORE FAULTS".to_owned());
+        // A rule may defer for ever, which is what it is for.
+        self.spec.protection.degrade.clear();
+        let spec = self.spec.clone();
+        self.handle(Input::Reconfigure(spec))?;
         self.handle(Input::Resume)?;
         for _ in 0..20_000 {
             self.answer_read()?;
+            self.answer_load()?;
             while !self.fetches.is_empty() {
                 let fetch = self.fetches.remove(0);
                 let event = Some(self.event_of(fetch));
@@ -436,7 +484,8 @@ impl World {
             if is_done && self.submitted.is_empty() && self.step.is_empty() {
                 return self.check_end();
             }
-            if self.read.is_none_or(|(from, _)| from.0 as usize >= self.log.len()) && self.calls.is_empty() {
+            let is_read = self.read.is_none_or(|(from, _)| from.0 as usize >= self.log.len());
+            if is_read && self.calls.is_empty() && self.loads.asked.is_empty() {
                 self.pass_time()?;
             }
         }
@@ -483,41 +532,7 @@ fn spec(random: &mut Random) -> Subscription {
             policy: if random.chance(80) { BacklogPolicy::ExpireOldest } else { BacklogPolicy::RefusePublish },
             ..BacklogCap::default()
         },
+        protection: protection(random),
         ..Subscription::new(SubscriptionId(1), "mail", "mail", vec![TopicId(1)])
-    }
-}
-
-fn bounds(random: &mut Random) -> Bounds {
-    if random.chance(30) {
-        return Bounds::default();
-    }
-    Bounds {
-        lane_queue_max: random.within(1, 5) as usize,
-        queued_max: random.within(4, 40) as usize,
-        lanes_max: random.within(2, 20) as usize,
-        waiting_max: random.within(1, 10) as usize,
-        ready_min: random.within(1, 20) as usize,
-    }
-}
-
-pub(crate) fn event(offset: Offset, topic: TopicId, kind: &str, key: &str, class: Class) -> StoredEvent {
-    let text = format!("{offset}/{kind}/{key}");
-    let span = |part: &str, start: usize| Span { start: start as u32, len: part.len() as u32 };
-    let id = offset.to_string();
-    let kind_at = id.len() + 1;
-    let key_at = kind_at + kind.len() + 1;
-    let index = Index {
-        id: span(&id, 0),
-        source: span(&id, 0),
-        kind: span(kind, kind_at),
-        key: (!key.is_empty()).then(|| span(key, key_at)),
-        class,
-        ..Index::default()
-    };
-    StoredEvent {
-        position: Position { slot: Slot(0), offset },
-        topic,
-        received: Timestamp(0),
-        event: Event::new(Bytes::from(text), index).expect("spans of the text"),
     }
 }

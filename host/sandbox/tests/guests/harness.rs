@@ -30,6 +30,14 @@ pub(crate) struct Scripted {
     end: oneshot::Sender<CallEnd>,
 }
 
+impl Scripted {
+    /// The call as it is after one that broke.
+    pub(crate) fn wanting_fresh(mut self) -> Scripted {
+        self.delivery.wants_fresh = true;
+        self
+    }
+}
+
 impl HostCalls for Scripted {
     fn delivery(&self) -> &Delivery {
         &self.delivery
@@ -138,6 +146,7 @@ pub(crate) fn call(
         attempt: Attempt(1),
         idempotency_key: format!("idem-{ticket}"),
         deadline: Timestamp(now().0 + u64::try_from(deadline.as_millis()).unwrap()),
+        wants_fresh: false,
     };
     (Scripted { delivery, seen: Arc::clone(&seen), answer: Arc::new(answer), end }, ended, seen)
 }

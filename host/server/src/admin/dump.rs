@@ -147,7 +147,7 @@ impl Standing {
             unknown.extend(page.into_iter().map(|entry| entry.position));
         }
         Ok(Standing {
-            waiting: rows.waiting.iter().map(|(offset, _)| *offset).collect(),
+            waiting: store.waiting(spec.id).map(|row| row.map(|(offset, _)| offset)).collect::<Result<_, _>>()?,
             start,
             spec,
             rows,

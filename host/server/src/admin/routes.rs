@@ -60,6 +60,7 @@ fn table() -> Vec<Route> {
         route("POST", "/v1/subscriptions/{name}/boost", Change, post(runs::boost)),
         route("POST", "/v1/subscriptions/{name}/seek", Change, post(runs::seek)),
         route("GET", "/v1/explain", Read, get(explain::explain)),
+        route("POST", "/v1/subscriptions/{name}/simulate", Read, post(subscriptions::simulate)),
         route("GET", "/v1/plugins", Read, get(plugins::list)),
         route("PUT", COMPONENT_PATH, Change, put(plugins::deploy).layer(component)),
         route("GET", COMPONENT_PATH, Read, get(plugins::show)),

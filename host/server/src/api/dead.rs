@@ -22,12 +22,18 @@ pub struct DeadView {
     /// When a person decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<String>,
-    /// Stable word: `rejected`, `attempts-exhausted`, ...
+    /// Stable word: `rejected`, `attempts-exhausted`, `poison`.
     pub cause: String,
     /// The last reason.
     pub reason: String,
-    /// Attempts spent.
+    /// Attempts charged to the event.
     pub attempts: u32,
+    /// Attempts that failed by the channel's fault.
+    #[serde(default)]
+    pub channel_faults: u32,
+    /// Attempts that failed by the plugin's fault.
+    #[serde(default)]
+    pub plugin_faults: u32,
     /// When it was given up.
     pub at: String,
     /// SHA-256 of the plugin revision that had the last attempt, if that attempt ended by itself.

@@ -160,13 +160,21 @@ fn list(
             text(dead, "partitionkey"),
             dead.state.clone(),
             dead.cause.clone(),
-            dead.attempts.to_string(),
+            charges(dead),
             dead.reason.clone(),
         ]
     };
     let rows: Vec<_> = dead.iter().map(row).collect();
     let headings = ["AT", "SUBSCRIPTION", "POSITION", "EVENT", "KEY", "STATE", "CAUSE", "ATTEMPTS", "REASON"];
     print::table(&headings, &rows, "no dead letters")
+}
+
+/// Attempts of the event, and those that were others' fault if there were any.
+fn charges(dead: &DeadView) -> String {
+    match (dead.channel_faults, dead.plugin_faults) {
+        (0, 0) => dead.attempts.to_string(),
+        (channel, plugin) => format!("{} + {channel} channel + {plugin} plugin", dead.attempts),
+    }
 }
 
 fn text(dead: &DeadView, attribute: &str) -> String {
@@ -188,7 +196,7 @@ fn show(context: &Context, letter: &DeadView) -> anyhow::Result<()> {
     pairs.extend(letter.decided.clone().map(|at| ("decided", at)));
     pairs.extend([
         ("given up", letter.at.clone()),
-        ("cause", format!("{} after {} attempts: {}", letter.cause, letter.attempts, letter.reason)),
+        ("cause", format!("{} after {} attempts: {}", letter.cause, charges(letter), letter.reason)),
         ("topic", letter.event.topic.clone()),
         ("idempotency key", format!("{} (edited {} times)", letter.idempotency_key, letter.key_generation)),
     ]);

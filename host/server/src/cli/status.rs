@@ -33,6 +33,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
             vec![
                 name.clone(),
                 line.state.clone(),
+                numbers.channel.breaker.clone(),
                 line.plugin.clone(),
                 numbers.backlog.to_string(),
                 done_in(&line.drain),
@@ -48,6 +49,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
     let headings = [
         "SUBSCRIPTION",
         "STATE",
+        "BREAKER",
         "PLUGIN",
         "BACKLOG",
         "DONE IN",

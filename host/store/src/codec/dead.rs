@@ -29,6 +29,8 @@ impl Row for DeadRow {
         out.u32(self.attempts);
         write_notes(&self.notes, out);
         out.time(self.at);
+        out.varint(self.channel.into());
+        out.varint(self.plugin.into());
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
@@ -43,7 +45,9 @@ impl Row for DeadRow {
         let decided = from.optional(Reader::time)?;
         let generation = KeyGeneration(from.u32()?);
         let revision = from.optional(|from| from.array().map(Revision))?;
-        Ok(DeadRow { state, holds_key, decided, generation, revision, ..read_first(from)? })
+        let first = read_first(from)?;
+        let (channel, plugin) = (from.varint_u32()?, from.varint_u32()?);
+        Ok(DeadRow { state, holds_key, decided, generation, revision, channel, plugin, ..first })
     }
 
     fn read_old(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
@@ -66,6 +70,8 @@ fn read_first(from: &mut Reader<'_>) -> Result<DeadRow, Damaged> {
         cause: from.text()?,
         reason: from.text()?,
         attempts: from.u32()?,
+        channel: 0,
+        plugin: 0,
         notes: read_notes(from)?,
         at: from.time()?,
     })

@@ -2,11 +2,12 @@
 //!
 //! Knows nothing of what a row means. Invariant: `decode(encode(row)) == row` for every row the core can make.
 
-use bugle_core::event::StoredEvent;
+use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Attempt, KeyGeneration, Offset, Position, Slot};
+use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
-    AttemptNote, Boost, ClaimRow, ClaimState, CursorChunk, CursorRow, HoldRow, IdBlockRow, KvRow, LetGoRow, LetGoWhy,
-    Parking, PausedRow, RecordRow, RecordStatus, RunRow, UnknownRow, WaitingRow,
+    AttemptNote, Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, HoldRow, IdBlockRow, KvRow,
+    LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow, RecordRow, RecordStatus, RunRow, UnknownRow, WaitingRow,
 };
 
 use super::{Damaged, Reader, Row, Writer, decode_event, encode_event};
@@ -50,7 +51,7 @@ impl Row for CursorChunk {
     }
 }
 
-/// Version 1 knew no parking.
+/// Version 1 had one count of attempts, all of them charged to the event, and knew no parking, no class and no lane.
 impl Row for WaitingRow {
     const VERSION: u8 = 2;
 
@@ -66,6 +67,18 @@ impl Row for WaitingRow {
             }
         }
         write_notes(&self.notes, out);
+        for count in [self.channel, self.plugin, self.broke] {
+            out.varint(count.into());
+        }
+        out.u8(self.class.code());
+        match self.lane {
+            LaneMark::Unknown => out.u8(0),
+            LaneMark::Unkeyed => out.u8(1),
+            LaneMark::Keyed(LaneHash(hash)) => {
+                out.u8(2);
+                out.u64(hash);
+            }
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
@@ -76,19 +89,60 @@ impl Row for WaitingRow {
             2 => Parking::Released { generation: KeyGeneration(from.u32()?) },
             _ => return Err(Damaged("unknown parking")),
         };
-        Ok(WaitingRow { spent, due, parking, notes: read_notes(from)? })
+        let notes = read_notes(from)?;
+        let (channel, plugin, broke) = (from.varint_u32()?, from.varint_u32()?, from.varint_u32()?);
+        let class = Class::from_code(from.u8()?).ok_or(Damaged("unknown class"))?;
+        let lane = match from.u8()? {
+            0 => LaneMark::Unknown,
+            1 => LaneMark::Unkeyed,
+            2 => LaneMark::Keyed(LaneHash(from.u64()?)),
+            _ => return Err(Damaged("unknown lane mark")),
+        };
+        Ok(WaitingRow { spent, channel, plugin, broke, due, parking, class, lane, notes })
     }
 
     fn read_old(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        match version {
-            1 => Ok(WaitingRow {
-                spent: from.u32()?,
-                due: from.time()?,
-                parking: Parking::Never,
-                notes: read_notes(from)?,
-            }),
-            _ => Err(Damaged("unknown version")),
+        if version != 1 {
+            return Err(Damaged("unknown version"));
         }
+        let (spent, due, notes) = (from.u32()?, from.time()?, read_notes(from)?);
+        Ok(WaitingRow { spent, due, notes, ..WaitingRow::default() })
+    }
+}
+
+impl Row for ChannelRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.optional(self.open.as_ref(), |out, open| {
+            out.u8(culprit_code(open.culprit));
+            out.time(open.until);
+            out.time(open.since);
+            out.text(&open.reason);
+        });
+        out.u32(self.times);
+        out.time(self.since);
+        out.u32(self.counting);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let open = from.optional(|from| {
+            let code = from.u8()?;
+            let culprit = Culprit::ALL.into_iter().find(|culprit| culprit_code(*culprit) == code);
+            Ok(OpenRow {
+                culprit: culprit.ok_or(Damaged("unknown culprit"))?,
+                until: from.time()?,
+                since: from.time()?,
+                reason: from.text()?,
+            })
+        })?;
+        Ok(ChannelRow { open, times: from.u32()?, since: from.time()?, counting: from.u32()? })
+    }
+}
+
+/// The stable code of a culprit.
+fn culprit_code(culprit: Culprit) -> u8 {
+    match culprit {
+        Culprit::Channel => 1,
+        Culprit::Plugin => 2,
     }
 }
 

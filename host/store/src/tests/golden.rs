@@ -1,6 +1,7 @@
 //! The bytes of one row of each kind, pinned in `golden.txt`. A difference is a format change: it needs a migration.
 //!
-//! The file has one line per row: family, key and value in hexadecimal. To add a kind, add its line; never edit one.
+//! The file has one line per row: family, key and value in hexadecimal. To add a kind, add its line; a new version of a value
+//! takes the place of the old one, whose bytes move to the test of older versions.
 
 use std::fmt::Write as _;
 
@@ -15,7 +16,6 @@ use crate::log::family_of;
 use crate::{Durability, Kind, keys};
 
 const GOLDEN: &str = include_str!("golden.txt");
-
 /// Rows as older hosts wrote them. To bump a version, move its line here.
 const OLD: &str = include_str!("golden-old.txt");
 

@@ -5,10 +5,11 @@ use bugle_core::ids::{
     Attempt, KeyGeneration, Offset, Position, ProducerEpoch, Revision, Sequence, Slot, StreamId, SubscriptionId,
     TopicId,
 };
+use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
-    AttemptNote, Boost, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals, HoldRow,
-    IdBlockRow, IdEntry, KvRow, LetGoRow, LetGoWhy, Parking, PausedRow, RecordRow, RecordStatus, RunRow, UnknownRow,
-    WaitingRow,
+    AttemptNote, Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, DeadState,
+    DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow, RecordRow,
+    RecordStatus, RunRow, UnknownRow, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
@@ -57,12 +58,20 @@ pub(super) fn chunk() -> CursorChunk {
 }
 
 pub(super) fn waiting() -> WaitingRow {
-    WaitingRow { parking: Parking::Released { generation: KeyGeneration(1) }, ..old_waiting() }
+    WaitingRow {
+        channel: 3,
+        plugin: 1,
+        broke: 1,
+        class: Class::Low,
+        lane: LaneMark::Keyed(LaneHash(0x0102_0304_0506_0708)),
+        parking: Parking::Released { generation: KeyGeneration(1) },
+        ..old_waiting()
+    }
 }
 
 /// As an older host wrote it.
 pub(super) fn old_waiting() -> WaitingRow {
-    WaitingRow { spent: 2, due: Timestamp(99), parking: Parking::Never, notes: notes() }
+    WaitingRow { spent: 2, due: Timestamp(99), notes: notes(), ..WaitingRow::default() }
 }
 
 pub(super) fn hold() -> HoldRow {
@@ -89,6 +98,16 @@ pub(super) fn let_go() -> LetGoRow {
     }
 }
 
+pub(super) fn channel() -> ChannelRow {
+    let open = OpenRow {
+        culprit: Culprit::Plugin,
+        until: Timestamp(70),
+        since: Timestamp(60),
+        reason: "it trapped".to_owned(),
+    };
+    ChannelRow { open: Some(open), times: 2, since: Timestamp(60), counting: 5 }
+}
+
 pub(super) fn dead() -> DeadRow {
     DeadRow {
         state: DeadState::Replayed,
@@ -96,6 +115,8 @@ pub(super) fn dead() -> DeadRow {
         decided: Some(Timestamp(8)),
         generation: KeyGeneration(2),
         revision: Some(Revision([7; 32])),
+        channel: 2,
+        plugin: 1,
         ..old_dead()
     }
 }
@@ -116,6 +137,8 @@ pub(super) fn old_dead() -> DeadRow {
         cause: "rejected".to_owned(),
         reason: "no such user".to_owned(),
         attempts: 3,
+        channel: 0,
+        plugin: 0,
         notes: notes(),
         at: Timestamp(7),
     }
@@ -183,6 +206,7 @@ pub(super) fn every_write() -> Vec<Write> {
         Write::Paused { subscription, row: Some(paused()) },
         Write::Run { subscription, row: Some(run()) },
         Write::LetGo { subscription, row: let_go() },
+        Write::Channel { subscription, row: Some(channel()) },
     ]
 }
 
@@ -201,5 +225,6 @@ pub(super) fn every_delete() -> Vec<Write> {
         Write::IdBlock { block: 4, row: None },
         Write::Paused { subscription, row: None },
         Write::Run { subscription, row: None },
+        Write::Channel { subscription, row: None },
     ]
 }

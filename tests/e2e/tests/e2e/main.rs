@@ -13,6 +13,7 @@ mod independent;
 mod judge;
 mod letters;
 mod operator;
+mod protect;
 mod restart;
 mod retry;
 mod runs;

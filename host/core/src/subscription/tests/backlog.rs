@@ -65,7 +65,7 @@ fn a_stuck_delivery_that_pins_too_many_bytes_expires_with_its_row() {
     bench.commit();
     bench.handle(log(3, 1));
     let (writes, next) = bench.commit();
-    assert!(writes.iter().any(|write| matches!(write, Write::WaitingRange { from: Offset(0), to: Offset(1), .. })));
+    assert!(writes.iter().any(|write| matches!(write, Write::Waiting { offset: Offset(0), row: None, .. })));
     assert_eq!((offsets(&next), bench.machine.floor()), (vec![1], Offset(1)), "its lane goes on");
 }
 

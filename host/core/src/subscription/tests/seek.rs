@@ -25,7 +25,7 @@ fn forward_lets_go_of_everything_before_the_place_in_one_step() {
     bench.commit();
     bench.handle(Input::Seek { to: Offset(3) });
     let (writes, _) = bench.commit();
-    assert!(writes.iter().any(|write| matches!(write, Write::WaitingRange { from: Offset(0), to: Offset(3), .. })));
+    assert!(writes.iter().any(|write| matches!(write, Write::Waiting { offset: Offset(0), row: None, .. })));
     assert_eq!(floor(&writes), Some(Offset(3)));
     let row = let_go(&writes).unwrap();
     assert_eq!((row.from, row.to, row.events, row.why), (Offset(0), Offset(3), 3, LetGoWhy::Sought));

@@ -126,6 +126,8 @@ fn what_ended_badly_is_told_by_its_row() {
         revision: None,
         cause: "rejected".to_owned(),
         reason: "no such number".to_owned(),
+        channel: 0,
+        plugin: 0,
         attempts: 1,
         notes: Vec::new(),
         at: NOW,
