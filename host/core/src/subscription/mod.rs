@@ -18,6 +18,7 @@ mod read;
 mod run;
 mod seek;
 mod start;
+mod status;
 mod waits;
 
 use alloc::collections::VecDeque;
@@ -32,7 +33,7 @@ use crate::ids::{Offset, Position, Revision, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
 use crate::matcher::Matcher;
 use crate::row::{CursorChunk, CursorRow, DeadTotals, HoldRow, LetGoRow, PausedRow, RunRow, WaitingRow};
-use crate::spec::{BacklogCap, OnExhausted, Subscription};
+use crate::spec::{BacklogCap, Subscription};
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use backlog::LogExtent;
@@ -44,6 +45,7 @@ pub use letters::{DeadFacts, DecideError, Decision, Trimmed};
 use read::Reads;
 pub use run::{BOOST_MAX, DRAINED};
 use start::Ready;
+pub use status::Status;
 use waits::Waits;
 
 /// Sealed steps that may be on their way to the disk at once. The machine counts on it: a lane whose latest settlement is this
@@ -182,45 +184,6 @@ pub enum Input<'a> {
     /// A new definition. Topics and filter apply to events read from now on, the ordering when the machine is recovered next,
     /// everything else at once.
     Reconfigure(Subscription),
-}
-
-/// What operators see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// Everything below is settled.
-    pub floor: Offset,
-    /// Everything below was read.
-    pub read: Offset,
-    /// Deliveries that only wait for a free place.
-    pub ready: usize,
-    /// Deliveries with the plugin.
-    pub in_flight: usize,
-    /// Deliveries that were tried and wait for their next attempt.
-    pub waiting: usize,
-    /// Deliveries beyond their attempts that are tried on, since their policy is to block.
-    pub blocked: usize,
-    /// Dead letters in numbers.
-    pub dead: DeadTotals,
-    /// Keys that have something unsettled or are held closed.
-    pub lanes: usize,
-    /// Offsets queued in lanes.
-    pub queued: usize,
-    /// Keys with more unsettled events than are kept in memory.
-    pub overflowed: usize,
-    /// Why it does not run.
-    pub paused: Option<PausedRow>,
-    /// Ends of calls that came with a ticket that was not live.
-    pub stale_ends: u64,
-    /// Offsets settled or skipped so far: grows by one with each.
-    pub progress: u64,
-    /// Deliveries that may be in flight at once, a boost included.
-    pub places: usize,
-    /// Whether it drains or is boosted.
-    pub run: RunRow,
-    /// The backlog is over its cap and publishing is refused.
-    pub is_backlog_full: bool,
-    /// The latest run of the log that was let go, with the sum of all.
-    pub let_go: Option<LetGoRow>,
 }
 
 /// See the module.
@@ -380,40 +343,6 @@ impl Machine {
         let lease = self.leases.get(ticket)?;
         let behind = lease.lane.map_or(0, |lane| self.lanes.get(lane).len().saturating_sub(1));
         Some(u32::try_from(behind).unwrap_or(u32::MAX))
-    }
-
-    /// What operators see.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        Status {
-            floor: self.cursor.floor(),
-            read: self.reads.position(),
-            ready: self.ready.len(),
-            in_flight: self.leases.calls(),
-            waiting: self.waits.len(),
-            blocked: self.blocked(),
-            dead: self.letters.totals,
-            lanes: self.lanes.busy(),
-            queued: self.lanes.queued(),
-            overflowed: self.lanes.overflowed().len(),
-            paused: self.paused.clone(),
-            stale_ends: self.stale_ends,
-            progress: self.cursor.floor().0 + self.cursor.settled_above_floor(),
-            places: self.places(),
-            run: self.run,
-            is_backlog_full: self.is_backlog_full,
-            let_go: self.let_go,
-        }
-    }
-
-    fn blocked(&self) -> usize {
-        match self.spec.on_exhausted {
-            OnExhausted::Skip | OnExhausted::ParkKey => 0,
-            OnExhausted::Block => {
-                let attempts_max = self.spec.retry.attempts_max;
-                self.waits.rows().filter(|(_, row)| row.spent >= attempts_max).count()
-            }
-        }
     }
 
     /// How much it may leave unsettled.

@@ -6,6 +6,7 @@ mod check;
 mod disk;
 mod letters;
 mod random;
+mod runs;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
 mod world;
