@@ -99,10 +99,7 @@ impl<'s> Batch<'s> {
             Write::Paused { subscription, row } => {
                 self.set(Family::Lane, keys::paused(*subscription).as_ref(), row.as_ref());
             }
-            Write::WaitingRange { subscription, from, to } => {
-                let (from, to) = (keys::waiting(*subscription, *from), keys::waiting(*subscription, *to));
-                self.delete_range(Family::Lane, from.as_ref(), to.as_ref());
-            }
+            Write::WaitingRange { subscription, from, to } => self.waiting_range(*subscription, *from, *to),
             Write::Run { subscription, row } => {
                 self.set(Family::Lane, keys::run(*subscription).as_ref(), row.as_ref());
             }
@@ -196,6 +193,11 @@ impl<'s> Batch<'s> {
             let (from, to) = (keys::id_chunks(block), keys::id_chunks(block + 1));
             self.delete_range(Family::Ids, from.as_ref(), to.as_ref());
         }
+    }
+
+    fn waiting_range(&mut self, subscription: SubscriptionId, from: Offset, to: Offset) {
+        let (from, to) = (keys::waiting(subscription, from), keys::waiting(subscription, to));
+        self.delete_range(Family::Lane, from.as_ref(), to.as_ref());
     }
 
     /// Ends everything that belongs to a subscription: a range per kind, so the batch stays small whatever there is.

@@ -119,12 +119,16 @@ fn a_forgotten_subscription_leaves_records_and_its_neighbours() {
     ];
     others.push(Write::Dead { subscription: other, position: at(6), row: sample::dead() });
     commit(&store, &others);
-    let all = store.scan().count();
     for name in ["scope", "store"] {
         commit(&store, &[Write::Forget { subscription: SubscriptionId(3), name: name.into() }]);
     }
-    // Cursor, chunk, waiting, hold, dead, unknown, paused, run and what it let go; its claim and its kv entry.
-    assert_eq!(all - store.scan().count(), 11);
+    // Whatever kind of row a subscription gets one day, its sample must be gone here.
+    let rows = store.scan().collect::<Result<Vec<_>, _>>().unwrap();
+    let is_its_own = |row: &&ScannedRow| {
+        !matches!(row, ScannedRow::Record(_)) && format!("{row:?}").contains("subscription: SubscriptionId(3)")
+    };
+    assert_eq!(rows.iter().filter(is_its_own).collect::<Vec<_>>(), Vec::<&ScannedRow>::new());
+    assert!(store.claim("scope", "order:7").unwrap().is_none() && store.kv("store", "a/1").unwrap().is_none());
     assert_eq!(store.subscription(SubscriptionId(3)).unwrap(), crate::SubscriptionRows::default());
     assert_eq!(store.records("order:7", 10).unwrap().len(), 1, "what was sent stays known");
     assert_eq!(store.subscription(other).unwrap().waiting.len(), 1);

@@ -13,7 +13,7 @@ use bugle_core::spec::{
     Subscription,
 };
 use bugle_core::step::{Action, Invocation, Step, Write};
-use bugle_core::subscription::{Bounds, Input, LogExtent, Machine, STEPS_OUTSTANDING_MAX};
+use bugle_core::subscription::{Bounds, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 
 use crate::disk::{Disk, effect, stale_effect};
@@ -282,32 +282,6 @@ impl World {
         } else {
             self.handle(Input::Pause { by: "operator".to_owned(), reason: "lunch".to_owned() })
         }
-    }
-
-    fn drain_or_boost(&mut self) -> Result<(), String> {
-        let until = Offset(self.log.len() as u64);
-        let input = match self.random.below(3) {
-            0 => Input::Drain,
-            factor => Input::Boost { factor: factor as u32 + 1, until },
-        };
-        self.journal.push(format!("{input:?}"));
-        self.handle(input)
-    }
-
-    /// Forward only: what a seek back delivers again is no breach of any rule, so the rules have nothing to say of it.
-    fn seek(&mut self) -> Result<(), String> {
-        let floor = self.machine.floor().0;
-        let to = Offset(self.random.within(floor, (floor + 10).min(self.log.len() as u64).max(floor)));
-        self.journal.push(format!("seek to {to}"));
-        self.handle(Input::Seek { to })
-    }
-
-    fn tell_log(&mut self) -> Result<(), String> {
-        let end = self.log.len() as u64;
-        let bytes_from = Offset(if self.random.chance(10) { self.random.within(0, end) } else { 0 });
-        let log = LogExtent { end: Offset(end), bytes_from, bytes_from_slack: bytes_from };
-        self.journal.push(format!("{log:?}"));
-        self.handle(Input::Log(log))
     }
 
     fn reconfigure(&mut self) -> Result<(), String> {
