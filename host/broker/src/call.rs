@@ -6,7 +6,7 @@
 //! Use: [`Call::delivery`], any number of [`Call::import`], then [`Call::finish`] once. Dropped without it, the attempt counts
 //! as never started and the delivery is run again at no cost.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bugle_core::attempt::{Attempt, CallFacts, Fact, Look, Next, Transaction};
 use bugle_core::code::Code;
@@ -41,6 +41,8 @@ pub(crate) struct Port {
     /// Held by the one operator who works on dead letters.
     pub(crate) operators: Arc<tokio::sync::Mutex<()>>,
     pub(crate) counters: WorkerCounters,
+    /// Dropped, and so told, with the last call once the subscription was deleted.
+    pub(crate) last_call: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 impl Port {

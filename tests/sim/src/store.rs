@@ -8,7 +8,7 @@ use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{BootId, Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
     CHUNK_OFFSETS, ChannelRow, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, KvRow,
-    PausedRow, WaitingRow,
+    LetGoRow, PausedRow, RunRow, WaitingRow,
 };
 use bugle_core::step::Write;
 use bugle_core::subscription::Recovered;
@@ -24,6 +24,8 @@ pub(crate) struct Rows {
     waiting: BTreeMap<Offset, WaitingRow>,
     holds: BTreeMap<(String, Class), HoldRow>,
     paused: Option<PausedRow>,
+    run: Option<RunRow>,
+    let_go: Option<LetGoRow>,
     channel: Option<ChannelRow>,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
     dead_totals: DeadTotals,
@@ -88,6 +90,12 @@ impl Store {
             Write::Hold { subscription, key, class, row } => {
                 put(&mut self.rows_mut(*subscription).holds, (key.clone(), *class), *row);
             }
+            Write::WaitingRange { subscription, from, to } => {
+                self.rows_mut(*subscription).waiting.retain(|offset, _| *offset < *from || *offset >= *to);
+            }
+            Write::Run { subscription, row } => self.rows_mut(*subscription).run = *row,
+            Write::LetGo { subscription, row } => self.rows_mut(*subscription).let_go = Some(*row),
+            Write::Forget { subscription, .. } => drop(self.rows.remove(subscription)),
             Write::Paused { subscription, row } => self.rows_mut(*subscription).paused = row.clone(),
             Write::Channel { subscription, row } => self.rows_mut(*subscription).channel = row.clone(),
             Write::Dead { subscription, position, row } => {
@@ -123,6 +131,8 @@ impl Store {
             paused: rows.paused.clone(),
             channel: rows.channel.clone(),
             dead: rows.dead_totals,
+            run: rows.run,
+            let_go: rows.let_go,
         }
     }
 

@@ -103,7 +103,12 @@ impl Worker {
                     self.handle(bus, Input::Fetched { ticket, event })?;
                 }
                 // The call may go on; its ticket is dead.
-                Action::Cancel { .. } | Action::Paused { .. } | Action::Stuck { .. } | Action::TrimDead => {}
+                Action::Cancel { .. }
+                | Action::Paused { .. }
+                | Action::Stuck { .. }
+                | Action::TrimDead
+                | Action::BacklogFull { .. }
+                | Action::Expired { .. } => {}
             }
         }
         Ok(())
@@ -111,7 +116,7 @@ impl Worker {
 
     fn start(&mut self, bus: &mut Bus, invocation: Invocation) -> Result<(), String> {
         if !self.machine.is_live(invocation.ticket) {
-            return Ok(());
+            return self.handle(bus, Input::NeverRan { ticket: invocation.ticket });
         }
         let event = bus.store.log[invocation.position.offset.0 as usize].clone();
         self.check_start(bus, &event)?;

@@ -15,10 +15,11 @@ use bugle_core::ids::{ClaimId, Offset, Revision, Ticket, TopicId};
 use bugle_core::row::{DeadRow, WaitingRow};
 use bugle_core::spec;
 use bugle_core::step::{LoadNumber, Write};
-use bugle_core::subscription::{DeadFacts, DecideError, Decision, Status, Trimmed};
+use bugle_core::subscription::{Answer, DeadFacts, DecideError, Decision, Question, Status, Trimmed};
 use bugle_core::time::Millis;
 use tokio::sync::{Notify, oneshot};
 
+use super::pace::Pace;
 use crate::ring::Chunk;
 
 /// A worker that waits at the tail is woken for events of topics it does not cover only when this many have passed: its cursor
@@ -103,7 +104,9 @@ pub(crate) enum Message {
     },
     /// With rows of the same batch, such as the audit row.
     Operator(Operator, Vec<Write>, oneshot::Sender<()>),
-    Status(oneshot::Sender<Status>),
+    Status(oneshot::Sender<(Status, Pace)>),
+    /// Why something does not move.
+    Explain(Box<Question>, oneshot::Sender<Box<Answer>>),
     /// Start no more calls; answer when none is in flight and everything is committed.
     Drain(oneshot::Sender<()>),
     /// End now.
@@ -131,6 +134,14 @@ pub(crate) enum Operator {
     /// The cause of an open breaker may be gone.
     Probe,
     Reconfigure(Box<spec::Subscription>),
+    Drain,
+    Boost {
+        factor: u32,
+    },
+    Seek {
+        to: Offset,
+    },
+    Cover(TopicId),
 }
 
 /// See the module.
@@ -141,6 +152,8 @@ pub(crate) struct Inbox {
     committed: AtomicU64,
     tail: Mutex<Tail>,
     is_at_tail: AtomicBool,
+    /// The worker shall look at its backlog.
+    shall_look: AtomicBool,
     /// The worker is gone: messages are dropped, so that whoever waits for an answer learns it.
     is_closed: AtomicBool,
 }
@@ -159,6 +172,7 @@ impl Inbox {
             committed: AtomicU64::new(0),
             tail: Mutex::new(Tail { from: Offset(0), topics }),
             is_at_tail: AtomicBool::new(false),
+            shall_look: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -215,6 +229,22 @@ impl Inbox {
     pub(crate) fn wait_at(&self, from: Offset) {
         self.tail().from = from;
         self.is_at_tail.store(true, Ordering::SeqCst);
+    }
+
+    /// Has the worker look at its backlog.
+    pub(crate) fn look(&self) {
+        self.shall_look.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Whether it shall, once.
+    pub(crate) fn take_look(&self) -> bool {
+        self.shall_look.swap(false, Ordering::AcqRel)
+    }
+
+    /// The topics it covers.
+    pub(crate) fn covered(&self) -> Vec<TopicId> {
+        self.tail().topics.clone()
     }
 
     /// The topics changed.

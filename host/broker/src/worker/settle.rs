@@ -44,7 +44,10 @@ impl Worker {
                     self.after.replies.push(reply);
                 }
                 Message::Status(reply) => {
-                    let _ = reply.send(self.machine.status());
+                    let _ = reply.send((self.machine.status(), self.read_pace()));
+                }
+                Message::Explain(question, reply) => {
+                    let _ = reply.send(Box::new(self.machine.explain(&question)));
                 }
                 Message::Drain(reply) => self.draining.get_or_insert_default().push(reply),
                 Message::Stop => self.is_stopping = true,
@@ -63,6 +66,20 @@ impl Worker {
                 self.payloads.resize(spec.prefetch_bytes);
                 self.port.inbox.cover(spec.covered());
                 self.handle(Input::Reconfigure(*spec));
+                // The cap may be another one.
+                self.port.inbox.look();
+            }
+            Operator::Drain => self.handle(Input::Drain),
+            Operator::Boost { factor } => {
+                let until = self.port.shared.ring.end();
+                self.handle(Input::Boost { factor, until });
+            }
+            Operator::Seek { to } => self.handle(Input::Seek { to }),
+            Operator::Cover(topic) => {
+                let mut topics = self.port.inbox.covered();
+                topics.push(topic);
+                self.port.inbox.cover(topics);
+                self.handle(Input::Cover(topic));
             }
         }
     }
@@ -205,6 +222,10 @@ fn cost(write: &Write) -> usize {
         | Write::Catalog { .. }
         | Write::IdChunk { .. }
         | Write::IdBlock { .. }
+        | Write::WaitingRange { .. }
+        | Write::Run { .. }
+        | Write::LetGo { .. }
+        | Write::Forget { .. }
         | Write::Paused { .. }
         | Write::Channel { .. } => 0,
     };

@@ -150,6 +150,12 @@ impl Machine {
         }
     }
 
+    /// Whether the answer to a load is still wanted.
+    #[must_use]
+    pub fn is_loading(&self, number: LoadNumber) -> bool {
+        self.spilled.load(number).is_some()
+    }
+
     /// The row may still be on its way to the disk: the load follows the writes so far.
     fn ask_load(&self, number: LoadNumber, offset: Offset, step: &mut Step) {
         step.actions.push(Action::Load(Load { number, position: self.position(offset) }));
