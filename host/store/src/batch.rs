@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bugle_core::ids::{Offset, SubscriptionId};
-use bugle_core::row::IdBlockRow;
+use bugle_core::row::{IdBlockRow, IdEntry};
 use bugle_core::step::Write;
 use rocksdb::{BoundColumnFamily, WriteBatch};
 
@@ -137,13 +137,7 @@ impl<'s> Batch<'s> {
                     None => self.delete(Family::Meta, key.as_ref()),
                 }
             }
-            Write::IdChunk { block, chunk, first, ids } => {
-                let mut value = std::mem::take(&mut self.value);
-                encode_ids(*first, ids, &mut value);
-                let family = self.family(Family::Ids);
-                self.rows.put_cf(&family, keys::id_chunk(*block, *chunk), &value);
-                self.value = value;
-            }
+            Write::IdChunk { block, chunk, first, ids } => self.id_chunk(*block, *chunk, *first, ids),
             Write::IdBlock { block, row } => self.id_block(*block, row.as_ref()),
         }
     }
@@ -187,6 +181,14 @@ impl<'s> Batch<'s> {
     }
 
     /// Dropping a block takes its chunks along: a few thousand neighbouring keys, so one range.
+    fn id_chunk(&mut self, block: u64, chunk: u32, first: Offset, ids: &[IdEntry]) {
+        let mut value = std::mem::take(&mut self.value);
+        encode_ids(first, ids, &mut value);
+        let family = self.family(Family::Ids);
+        self.rows.put_cf(&family, keys::id_chunk(block, chunk), &value);
+        self.value = value;
+    }
+
     fn id_block(&mut self, block: u64, row: Option<&IdBlockRow>) {
         self.set(Family::Ids, keys::id_block(block).as_ref(), row);
         if row.is_none() {

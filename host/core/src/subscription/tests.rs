@@ -472,17 +472,6 @@ fn new_filter_applies_to_what_is_read_next_and_skipped_events_stay_skipped() {
 }
 
 #[test]
-fn private_topic_is_covered_whatever_the_filter_says() {
-    let filter = Filter::Exact { attribute: "type".into(), value: "b".into() };
-    let spec = Subscription { filter, redelivery: Some(TopicId(7)), ..spec() };
-    let mut log: Vec<StoredEvent> = (0..4).map(|n| event(n, if n == 2 { "b" } else { "a" }, Class::Normal)).collect();
-    log[1].topic = TopicId(7);
-    log[3].topic = TopicId(8);
-    let mut bench = Bench::with(Machine::recover(spec, Slot(0), 1, Recovered::at(Offset(0))), log);
-    assert_eq!(offsets(&bench.started()), [1, 2]);
-}
-
-#[test]
 fn critical_goes_first_and_low_does_not_starve() {
     let mut log: Vec<StoredEvent> = (0..40).map(|n| event(n, "", Class::Normal)).collect();
     log[1] = event(1, "", Class::Low);

@@ -182,3 +182,13 @@ impl Disk {
         }
     }
 }
+
+/// A row for the journal.
+pub(crate) fn brief(write: &Write) -> String {
+    match write {
+        Write::Chunk { chunk, row, .. } => format!("chunk {chunk} {}", if row.is_some() { "bits" } else { "gone" }),
+        Write::Dead { position, row, .. } => format!("dead {position} {} after {}", row.cause, row.attempts),
+        Write::Unknown { position, .. } => format!("unknown {position}"),
+        other => format!("{other:?}"),
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! A letter is decided about as it is on disk, and only if no write of it is under way: the driver holds the letters meanwhile.
 
+use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, TopicId};
 use bugle_core::origin::Origin;
 use bugle_core::row::{DeadRow, DeadState};
@@ -9,7 +10,7 @@ use bugle_core::step::Write;
 use bugle_core::subscription::{DeadFacts, DecideError, Decision, Input};
 
 use crate::event::event;
-use crate::world::World;
+use crate::world::{Call, World};
 
 /// Letters of a page shown to the machine.
 const PAGE: usize = 3;
@@ -69,6 +70,14 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// The event of a delivery: as published, or as it is in the letter from which it is tried again.
+    pub(crate) fn event_of(&self, call: Call) -> StoredEvent {
+        match (call.letter, self.written.dead.get(&call.offset)) {
+            (Some(_), Some(letter)) => letter.event.clone(),
+            (Some(_) | None, _) => self.log[call.offset.0 as usize].clone(),
+        }
     }
 
     pub(crate) fn answer_trim(&mut self) -> Result<(), String> {

@@ -16,7 +16,7 @@ use bugle_core::step::{Action, Invocation, Step, Write};
 use bugle_core::subscription::{Bounds, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 
-use crate::disk::{Disk, effect, stale_effect};
+use crate::disk::{Disk, brief, effect, stale_effect};
 use crate::event::event;
 use crate::loads::{Loads, bounds};
 use crate::protect::{Reached, protection};
@@ -229,14 +229,6 @@ impl World {
         };
         let event = self.event_of(call);
         self.handle(Input::Finished { ticket: call.ticket, event, verdict, writes, hold, pause })
-    }
-
-    /// The event of a delivery: as published, or as it is in the letter from which it is tried again.
-    fn event_of(&self, call: Call) -> StoredEvent {
-        match (call.letter, self.written.dead.get(&call.offset)) {
-            (Some(_), Some(letter)) => letter.event.clone(),
-            (Some(_) | None, _) => self.log[call.offset.0 as usize].clone(),
-        }
     }
 
     /// The end of a call that never was: a made-up ticket, or the right one with another's event.
@@ -464,15 +456,6 @@ impl World {
             }
         }
         Err(format!("did not settle: {:?}", self.machine.status()))
-    }
-}
-
-fn brief(write: &Write) -> String {
-    match write {
-        Write::Chunk { chunk, row, .. } => format!("chunk {chunk} {}", if row.is_some() { "bits" } else { "gone" }),
-        Write::Dead { position, row, .. } => format!("dead {position} {} after {}", row.cause, row.attempts),
-        Write::Unknown { position, .. } => format!("unknown {position}"),
-        other => format!("{other:?}"),
     }
 }
 

@@ -300,3 +300,14 @@ fn full_letters_pause_by_policy() {
     assert!(paused.by == "host" && paused.reason.contains("17 dead letters"), "{paused:?}");
     assert!(!bench.step.actions.contains(&Action::TrimDead));
 }
+
+#[test]
+fn private_topic_is_covered_whatever_the_filter_says() {
+    let filter = Filter::Exact { attribute: "type".into(), value: "b".into() };
+    let spec = Subscription { filter, redelivery: Some(TopicId(7)), ..spec() };
+    let mut log: Vec<StoredEvent> = (0..4).map(|n| event(n, if n == 2 { "b" } else { "a" }, Class::Normal)).collect();
+    log[1].topic = TopicId(7);
+    log[3].topic = TopicId(8);
+    let mut bench = Bench::with(Machine::recover(spec, Slot(0), 1, Recovered::at(Offset(0))), log);
+    assert_eq!(offsets(&bench.started()), [1, 2]);
+}
