@@ -13,6 +13,7 @@ use crate::event::StoredEvent;
 use crate::ids::Offset;
 use crate::lane::{Joined, LaneId, Overflow};
 use crate::row::WaitingRow;
+use crate::seeded::{Bug, is_planted};
 use crate::spec::Ordering;
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
@@ -134,6 +135,9 @@ impl Machine {
         let is_busy = self.leases.len() >= places
             && ready >= (places / READY_SHARE).max(1)
             && self.lanes.queued() >= ready_max / 2;
+        if is_planted(Bug::UnboundedReading) {
+            return ready_max;
+        }
         if is_full || is_busy || ready > ready_max / 2 { 0 } else { ready_max - ready }
     }
 

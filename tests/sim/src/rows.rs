@@ -1,0 +1,118 @@
+//! The rows of one subscription as a store holds them, and what they say of each event.
+//!
+//! Knows nothing of the machine. Invariant: a row never says twice, or in two ways, what became of a delivery.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bugle_core::event::Class;
+use bugle_core::ids::Offset;
+use bugle_core::row::{CHUNK_OFFSETS, CursorChunk, CursorRow, DeadRow, HoldRow, PausedRow, WaitingRow};
+use bugle_core::step::{CatalogKind, Write};
+use bugle_core::subscription::Recovered;
+
+use crate::bits::Bits;
+use crate::rule::{self, Checked, broken, must};
+
+/// Words of one chunk of the cursor.
+const CHUNK_WORDS: usize = CHUNK_OFFSETS as usize / 64;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    floor: u64,
+    chunks: BTreeMap<u64, CursorChunk>,
+    waiting: BTreeMap<Offset, WaitingRow>,
+    holds: BTreeMap<(String, Class), HoldRow>,
+    paused: Option<PausedRow>,
+    pub(crate) dead: BTreeMap<Offset, DeadRow>,
+    pub(crate) unknown: BTreeSet<Offset>,
+    pub(crate) acked: Bits,
+    /// What a row tells the end of.
+    pub(crate) told: Bits,
+    /// Number of its latest definition.
+    pub(crate) definition: Option<usize>,
+}
+
+impl Rows {
+    /// Applies a row of this subscription.
+    pub(crate) fn apply(&mut self, write: &Write) -> Checked {
+        match write {
+            Write::Cursor { row, .. } => {
+                let floor = row.floor.0;
+                must(rule::FLOOR_ONLY_RISES, floor >= self.floor, || format!("from {} to {floor}", self.floor))?;
+                self.floor = floor;
+            }
+            Write::Chunk { chunk, row, .. } => put(&mut self.chunks, *chunk, row.clone()),
+            Write::Waiting { offset, row, .. } => put(&mut self.waiting, *offset, row.clone()),
+            Write::Hold { key, class, row, .. } => put(&mut self.holds, (key.clone(), *class), *row),
+            Write::Paused { row, .. } => self.paused = row.clone(),
+            Write::Dead { position, row, .. } => {
+                self.tell(position.offset, "dead")?;
+                self.dead.insert(position.offset, row.clone());
+            }
+            Write::Unknown { position, .. } => {
+                self.tell(position.offset, "unknown")?;
+                self.unknown.insert(position.offset);
+            }
+            Write::Catalog { kind: CatalogKind::Subscription, value: Some(value), .. } => {
+                self.definition = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            }
+            other => return broken(rule::DRIVER_IS_SOUND, format!("{other:?} is no row of a subscription")),
+        }
+        Ok(())
+    }
+
+    /// The delivery was acked: its kv entry says so.
+    pub(crate) fn ack(&mut self, offset: Offset) -> Checked {
+        self.tell(offset, "acked")?;
+        self.acked.add(offset);
+        Ok(())
+    }
+
+    fn tell(&mut self, offset: Offset, what: &str) -> Checked {
+        must(rule::TOLD_ONCE, self.told.add(offset), || format!("{offset} is {what}, and was told of before"))
+    }
+
+    pub(crate) fn is_told(&self, offset: Offset) -> bool {
+        self.told.has(offset)
+    }
+
+    pub(crate) fn waiting(&self, offset: Offset) -> Option<&WaitingRow> {
+        self.waiting.get(&offset)
+    }
+
+    /// A delivery that is settled and still has a waiting row.
+    pub(crate) fn settled_and_waiting(&self) -> Option<Offset> {
+        self.waiting.keys().copied().find(|offset| self.told.has(*offset))
+    }
+
+    /// Which of the 64 offsets of a word the cursor says are done with.
+    pub(crate) fn passed(&self, word: usize) -> u64 {
+        let start = word as u64 * 64;
+        let below = match self.floor.saturating_sub(start) {
+            0 => 0,
+            64.. => return u64::MAX,
+            some => (1 << some) - 1,
+        };
+        let chunk = self.chunks.get(&(start / CHUNK_OFFSETS));
+        below | chunk.map_or(0, |chunk| chunk.0[word % CHUNK_WORDS])
+    }
+
+    /// What the machine of the subscription finds after a restart.
+    pub(crate) fn recovered(&self) -> Recovered {
+        Recovered {
+            cursor: CursorRow { floor: Offset(self.floor) },
+            chunks: self.chunks.iter().map(|(number, chunk)| (*number, chunk.clone())).collect(),
+            waiting: self.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
+            holds: self.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
+            paused: self.paused.clone(),
+        }
+    }
+}
+
+fn put<K: Ord, V>(rows: &mut BTreeMap<K, V>, key: K, row: Option<V>) {
+    match row {
+        Some(row) => drop(rows.insert(key, row)),
+        None => drop(rows.remove(&key)),
+    }
+}
