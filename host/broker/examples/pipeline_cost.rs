@@ -134,6 +134,8 @@ async fn start(dir: &std::path::Path) -> Bus {
         subscriptions: Vec::new(),
         invoke: Arc::new(AckAll),
         encode,
+        stamp: Arc::new(|event, _| event.clone()),
+        topic_row: |topic| topic.name.as_bytes().to_vec(),
         runtime: tokio::runtime::Handle::current(),
         options: Options::default(),
     })

@@ -8,6 +8,7 @@
 mod count;
 mod kv;
 mod look;
+mod private;
 mod producers;
 mod recover;
 mod shutdown;
@@ -38,6 +39,7 @@ use crate::upkeep::Upkeep;
 
 pub use count::Count;
 pub use kv::{KvSwap, KvWriteError};
+pub use private::TopicRow;
 pub use recover::{Parts, StartError};
 pub use status::{SubscriptionStatus, Throughput};
 pub use subscriptions::{Applied, ApplySubscription, StartAt, SubscriptionError};
@@ -72,6 +74,7 @@ struct Inside {
     invoke: Arc<dyn Invoke>,
     runtime: tokio::runtime::Handle,
     options: Options,
+    topic_row: TopicRow,
     running: RwLock<BTreeMap<Name, Running>>,
     /// Held while a definition changes, so that two operators cannot create the same name.
     definitions: tokio::sync::Mutex<()>,

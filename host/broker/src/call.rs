@@ -11,9 +11,11 @@ use std::sync::Arc;
 use bugle_core::attempt::{Attempt, CallFacts, Fact, Look, Next, Transaction};
 use bugle_core::code::Code;
 use bugle_core::delivery::{CallEnd, Delivery, Verdict};
-use bugle_core::ids::{ClaimId, Name, Position, SubscriptionId, Ticket};
+use bugle_core::event::StoredEvent;
+use bugle_core::ids::{ClaimId, Name, Position, SubscriptionId, Ticket, TopicId};
 use bugle_core::import::{Import, ImportError, ImportResult, Strength};
 use bugle_core::ledger::{ClaimAsk, KvEffect, Ledger, LedgerStep};
+use bugle_core::origin::Origin;
 use bugle_core::seeded::{Bug, is_planted};
 use bugle_core::step::Write;
 use bugle_core::time::{Millis, Timestamp};
@@ -31,8 +33,17 @@ pub(crate) struct Port {
     pub(crate) shared: Arc<Shared>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) subscription: SubscriptionId,
+    /// Its private topic.
+    pub(crate) private: Option<TopicId>,
     pub(crate) name: Name,
     pub(crate) counters: WorkerCounters,
+}
+
+impl Port {
+    /// Where an event that is delivered here comes from.
+    pub(crate) fn origin(&self, event: &StoredEvent) -> Origin {
+        Origin::of(self.subscription, self.private, event)
+    }
 }
 
 /// See the module.
@@ -57,11 +68,12 @@ impl Call {
         self.delivery.as_ref().expect("the delivery is taken only by `finish` and `drop`, after which there is no call")
     }
 
-    /// Name of the event's topic; empty for one that is gone.
+    /// Name of the topic the event was published to, also for a copy; empty for one that is gone.
     #[must_use]
     pub fn topic(&self) -> Name {
         let topics = &self.port.shared.topics;
-        topics.name(self.delivery().event.topic).unwrap_or_else(|| Name::from(""))
+        let origin = self.port.origin(&self.delivery().event);
+        topics.name(origin.topic).unwrap_or_else(|| Name::from(""))
     }
 
     /// The accepted clock, the one that deadlines are counted in.

@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use bugle_core::admission::Admission;
 use bugle_core::code::Code;
-use bugle_core::event::Class;
+use bugle_core::event::{Class, Event};
+use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE, Origin};
 use bugle_core::publish::{BatchOutcome, BatchResult, PublishBatch, Refusal};
 use bugle_core::row::CursorRow;
 use bugle_core::step::Write;
@@ -132,6 +133,10 @@ impl Committer {
                 Write::Append { topic, event } => {
                     self.admission.append(now, topic, event, &mut round.writes);
                 }
+                Write::Redeliver { topic, origin, is_late, event } => {
+                    let copy = self.copy(origin, is_late, &event);
+                    self.admission.append(now, topic, copy, &mut round.writes);
+                }
                 other => round.writes.push(other),
             }
         }
@@ -145,6 +150,14 @@ impl Committer {
         round.ledger = round.ledger.max(item.ledger);
         round.count();
         round.done(item.done, committed);
+    }
+
+    /// An event with what a copy of it carries.
+    fn copy(&self, origin: Origin, is_late: bool, event: &Event) -> Event {
+        let origin = origin.to_string();
+        let attributes = [(ORIGIN_ATTRIBUTE, origin.as_str()), (LATE_ATTRIBUTE, "true")];
+        let attributes = if is_late { &attributes[..] } else { &attributes[..1] };
+        (self.shared.stamp)(event, attributes)
     }
 
     /// One batch, one sync. Nothing is written if only answers are due.

@@ -4,6 +4,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bugle_core::flow::FlowCounts;
+
 use crate::histogram::Histogram;
 
 /// A number that only grows.
@@ -75,6 +77,37 @@ pub(crate) struct WorkerCounters {
     pub(crate) steps: Counter,
     /// Events read from the store, because the ring did not hold them any more.
     pub(crate) store_reads: Counter,
+    /// What breaker and degrade policy did.
+    pub(crate) flow: FlowCounters,
     /// Publish to settled, by receipt time, in ms; acks only.
     pub(crate) settle_ms: Histogram,
+}
+
+/// The counts of a machine, copied where anyone can read them.
+#[derive(Debug, Default)]
+pub(crate) struct FlowCounters {
+    opened: AtomicU64,
+    deferred: AtomicU64,
+    rerouted: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl FlowCounters {
+    /// Only the worker writes, so nothing is lost between two of these.
+    pub(crate) fn set(&self, counts: FlowCounts) {
+        self.opened.store(counts.opened, Ordering::Relaxed);
+        self.deferred.store(counts.deferred, Ordering::Relaxed);
+        self.rerouted.store(counts.rerouted, Ordering::Relaxed);
+        self.dropped.store(counts.dropped, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> FlowCounts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        FlowCounts {
+            opened: read(&self.opened),
+            deferred: read(&self.deferred),
+            rerouted: read(&self.rerouted),
+            dropped: read(&self.dropped),
+        }
+    }
 }

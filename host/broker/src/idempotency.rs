@@ -7,7 +7,7 @@
 
 use std::hash::Hasher;
 
-use bugle_core::ids::{Position, SubscriptionId};
+use bugle_core::origin::Origin;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// Digits of Crockford's base 32: no I, L, O, U.
@@ -28,14 +28,14 @@ impl IdempotencyKeys {
         IdempotencyKeys { incarnation }
     }
 
-    /// The key of a delivery, such as `msg_3Z9VQ0M2K7S1T8B4XH6C5D0EFG`.
+    /// The key of a delivery, or of the one it continues, such as `msg_3Z9VQ0M2K7S1T8B4XH6C5D0EFG`.
     #[must_use]
-    pub(crate) fn key(&self, subscription: SubscriptionId, position: Position, generation: u32) -> String {
+    pub(crate) fn key(&self, origin: &Origin) -> String {
         let mut hasher = SipHasher24::new_with_key(&self.incarnation);
-        hasher.write_u32(subscription.0);
-        hasher.write_u16(position.slot.0);
-        hasher.write_u64(position.offset.0);
-        hasher.write_u32(generation);
+        hasher.write_u32(origin.subscription.0);
+        hasher.write_u16(origin.position.slot.0);
+        hasher.write_u64(origin.position.offset.0);
+        hasher.write_u32(origin.generation.0);
         text(hasher.finish128().as_u128())
     }
 }
@@ -56,19 +56,24 @@ fn text(mut bits: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bugle_core::ids::{Offset, Slot};
+    use bugle_core::ids::{KeyGeneration, Offset, Position, Slot, SubscriptionId, TopicId};
     use std::collections::BTreeSet;
 
-    fn at(offset: u64) -> Position {
-        Position { slot: Slot(0), offset: Offset(offset) }
+    fn origin(subscription: u32, offset: u64, generation: u32) -> Origin {
+        Origin {
+            subscription: SubscriptionId(subscription),
+            position: Position { slot: Slot(0), offset: Offset(offset) },
+            generation: KeyGeneration(generation),
+            topic: TopicId(1),
+        }
     }
 
     /// The value is pinned: a change would give every delivery in flight at an upgrade a new key, so a repeat.
     #[test]
     fn the_key_of_a_delivery_never_changes() {
         let keys = IdempotencyKeys::new([7; 16]);
-        let key = keys.key(SubscriptionId(1), at(42), 0);
-        assert_eq!(key, keys.key(SubscriptionId(1), at(42), 0));
+        let key = keys.key(&origin(1, 42, 0));
+        assert_eq!(key, keys.key(&Origin { topic: TopicId(2), ..origin(1, 42, 0) }));
         assert_eq!(key.len(), 30);
         assert_eq!(key, PINNED);
     }
@@ -81,10 +86,10 @@ mod tests {
         let other = IdempotencyKeys::new([8; 16]);
         let mut seen = BTreeSet::new();
         for offset in 0..1000 {
-            assert!(seen.insert(keys.key(SubscriptionId(1), at(offset), 0)));
-            assert!(seen.insert(keys.key(SubscriptionId(2), at(offset), 0)));
-            assert!(seen.insert(keys.key(SubscriptionId(1), at(offset), 1)));
-            assert!(seen.insert(other.key(SubscriptionId(1), at(offset), 0)));
+            assert!(seen.insert(keys.key(&origin(1, offset, 0))));
+            assert!(seen.insert(keys.key(&origin(2, offset, 0))));
+            assert!(seen.insert(keys.key(&origin(1, offset, 1))));
+            assert!(seen.insert(other.key(&origin(1, offset, 0))));
         }
     }
 }

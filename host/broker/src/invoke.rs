@@ -34,5 +34,8 @@ pub struct FollowUp<'a> {
     pub now: Timestamp,
 }
 
+/// Adds text attributes to an event's bytes and index, replacing those of the same names. Only the encoding is its business.
+pub type StampEvent = Arc<dyn Fn(&Event, &[(&str, &str)]) -> Event + Send + Sync>;
+
 /// Gives a follow-up event its bytes and index, or says for the guest what is wrong with it.
 pub type EncodeEvent = Arc<dyn Fn(FollowUp<'_>) -> Result<Event, String> + Send + Sync>;

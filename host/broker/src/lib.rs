@@ -29,11 +29,11 @@ mod worker;
 
 pub use bus::{
     Applied, ApplySubscription, Bus, Count, CreateTopicError, Definition, KvSwap, KvWriteError, Options, Parts,
-    StartAt, StartError, SubscriptionError, SubscriptionStatus, Throughput,
+    StartAt, StartError, SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
 };
 pub use call::Call;
 pub use counters::{CommitCounters, Counter};
 pub use histogram::Counted;
-pub use invoke::{EncodeEvent, FollowUp, HOPS_ATTRIBUTE, Invoke};
+pub use invoke::{EncodeEvent, FollowUp, HOPS_ATTRIBUTE, Invoke, StampEvent};
 pub use queue::{PUBLISH_BYTES_MAX, ResultSink, Stopped};
 pub use reads::ReadError;

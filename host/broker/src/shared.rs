@@ -15,7 +15,7 @@ use crate::blocking::Blocking;
 use crate::clock::Clock;
 use crate::counters::CommitCounters;
 use crate::idempotency::IdempotencyKeys;
-use crate::invoke::EncodeEvent;
+use crate::invoke::{EncodeEvent, StampEvent};
 use crate::queue::{Done, Item, Queue, Stopped, Writes};
 use crate::ring::Ring;
 use crate::topics::Topics;
@@ -30,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) keys: IdempotencyKeys,
     pub(crate) encode: EncodeEvent,
+    pub(crate) stamp: StampEvent,
     pub(crate) topics: Topics,
     pub(crate) counters: CommitCounters,
     pub(crate) blocking: Blocking,

@@ -21,6 +21,10 @@ impl Topics {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(topic.name.clone(), topic.id);
     }
 
+    pub(crate) fn remove(&self, name: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
     pub(crate) fn number(&self, name: &str) -> Option<TopicId> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }

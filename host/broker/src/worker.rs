@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bugle_core::delivery::Delivery;
+use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Ticket};
 use bugle_core::step::{Action, Invocation, Step};
 use bugle_core::subscription::{Input, Machine, STEPS_OUTSTANDING_MAX};
@@ -30,7 +31,7 @@ use crate::call::{Call, Port};
 use crate::invoke::Invoke;
 pub(crate) use inbox::{Effects, Ended, Inbox, Message, Operator};
 use payloads::Payloads;
-use read::Reading;
+use read::{Reading, Wanted};
 
 /// Steps of one subscription that may be on their way to the disk: as many as its machine allows. With two, acks wait for the
 /// next but one commit; with eight they join the next one, which settled 40 % more keyed events per second.
@@ -60,8 +61,8 @@ pub(crate) struct Worker {
     reading: Reading,
     /// Start of the page that is being read from the store.
     paging: Option<Offset>,
-    /// Attempts whose event must be fetched from the store first.
-    fetching: HashMap<Ticket, Invocation>,
+    /// Deliveries whose event must come from the store first, and why.
+    fetching: HashMap<Ticket, Wanted>,
     /// Those of them that were not asked for yet.
     unfetched: Vec<Invocation>,
     /// Calls to hand over at the end of this round.
@@ -71,6 +72,8 @@ pub(crate) struct Worker {
     /// Somebody waits for the last call to end; no call is started any more.
     draining: Option<Vec<oneshot::Sender<()>>>,
     is_stopping: bool,
+    /// The breaker is open, as far as people were told.
+    is_sick: bool,
     alarm: Alarm,
     /// Reads of the store under way; dropped with the worker.
     tasks: JoinSet<()>,
@@ -95,6 +98,7 @@ impl Worker {
     pub(crate) fn new(port: Arc<Port>, plugin: Name, invoke: Arc<dyn Invoke>, machine: Machine) -> Worker {
         Worker {
             now: port.shared.clock.now(),
+            payloads: Payloads::new(machine.prefetch_bytes()),
             port,
             plugin,
             invoke,
@@ -106,7 +110,6 @@ impl Worker {
             after: After::default(),
             submitted: VecDeque::new(),
             completed: 0,
-            payloads: Payloads::default(),
             reading: Reading::Idle,
             paging: None,
             fetching: HashMap::new(),
@@ -115,6 +118,7 @@ impl Worker {
             calls_out: 0,
             draining: None,
             is_stopping: false,
+            is_sick: false,
             alarm: Alarm::default(),
             tasks: JoinSet::new(),
         }
@@ -136,6 +140,7 @@ impl Worker {
             self.run_immediate();
             self.fetch_all();
             self.hand_over();
+            self.port.counters.flow.set(self.machine.flow_counts());
             self.answer_drain();
             if self.is_stopping {
                 return;
@@ -171,7 +176,8 @@ impl Worker {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Read { from, events_max } => self.read(from, events_max as usize),
-            Action::Invoke(invocation) => self.start(invocation),
+            Action::Invoke(invocation) => self.start(invocation, Wanted::Call),
+            Action::Fetch(invocation) => self.start(invocation, Wanted::Event),
             Action::Cancel { ticket } => {
                 self.fetching.remove(&ticket);
                 self.port.counters.lapsed.add(1);
@@ -183,26 +189,35 @@ impl Worker {
         }
     }
 
-    /// Makes a call of an attempt, or has its event fetched first.
-    fn start(&mut self, invocation: Invocation) {
+    /// Makes a call of an attempt or hands its event in, once the event was fetched if need be.
+    fn start(&mut self, invocation: Invocation, wanted: fn(Invocation) -> Wanted) {
         if self.draining.is_some() {
             return;
         }
         let offset = invocation.position.offset;
         match self.payloads.event(&self.port.shared.ring, offset) {
-            Some(event) => self.call(&invocation, event),
-            None => self.fetch(invocation),
+            Some(event) => self.got(wanted(invocation), event),
+            None => self.fetch(wanted(invocation)),
         }
     }
 
-    fn call(&mut self, invocation: &Invocation, event: bugle_core::event::StoredEvent) {
-        let keys = &self.port.shared.keys;
+    /// Goes on with a delivery whose event is there.
+    fn got(&mut self, wanted: Wanted, event: StoredEvent) {
+        match wanted {
+            Wanted::Call(invocation) => self.call(&invocation, event),
+            Wanted::Event(Invocation { ticket, .. }) => self.handle(Input::Fetched { ticket, event: Some(event) }),
+        }
+    }
+
+    fn call(&mut self, invocation: &Invocation, event: StoredEvent) {
+        let idempotency_key = self.port.shared.keys.key(&self.port.origin(&event));
         let delivery = Delivery {
             ticket: invocation.ticket,
             event,
             attempt: invocation.attempt,
-            idempotency_key: keys.key(self.port.subscription, invocation.position, 0),
+            idempotency_key,
             deadline: invocation.deadline,
+            wants_fresh: invocation.wants_fresh,
         };
         self.port.counters.attempts.add(1);
         self.calls_out += 1;

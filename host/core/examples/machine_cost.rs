@@ -127,7 +127,8 @@ impl Driver {
         match action {
             Action::Read { from, events_max } => self.read = Some((from, events_max)),
             Action::Invoke(invocation) => self.calls.push((invocation.ticket, invocation.position.offset)),
-            Action::Cancel { .. } | Action::Paused { .. } => {}
+            // No delivery here is given up, so no event is fetched to dispose of one.
+            Action::Fetch(_) | Action::Cancel { .. } | Action::Paused { .. } => {}
         }
     }
 

@@ -41,6 +41,13 @@ impl Jitter {
         self.draw(offset, 1 << 63 | u64::from(refusals), Millis(bound.0 / 2), bound)
     }
 
+    /// How long a breaker stays open that opened `times` in a row: between half the bound and the bound.
+    pub(crate) fn while_open(&self, first: Millis, max: Millis, times: u32) -> Millis {
+        let bound = doubled(first, times.saturating_sub(1), max);
+        // The second highest bit keeps these draws apart from the others.
+        self.draw(Offset(0), 1 << 62 | u64::from(times), Millis(bound.0 / 2), bound)
+    }
+
     fn draw(&self, offset: Offset, round: u64, least: Millis, most: Millis) -> Millis {
         let mut hasher = SipHasher13::new_with_keys(self.seed, u64::from(self.subscription.0));
         hasher.write_u64(offset.0);

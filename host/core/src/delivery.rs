@@ -21,6 +21,8 @@ pub struct Delivery {
     pub idempotency_key: String,
     /// When the attempt must have ended.
     pub deadline: Timestamp,
+    /// It must run on an instance that has run nothing else, since the plugin broke on it before.
+    pub wants_fresh: bool,
 }
 
 /// What the guest asks for when it could not do the work now.

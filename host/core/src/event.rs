@@ -25,6 +25,9 @@ pub enum Class {
 }
 
 impl Class {
+    /// Every class, in the order of their codes.
+    pub const ALL: [Class; 3] = [Class::Critical, Class::Normal, Class::Low];
+
     /// The stable code in rows and frames.
     #[must_use]
     pub fn code(self) -> u8 {
@@ -131,6 +134,23 @@ impl Event {
     #[must_use]
     pub fn from_verified(bytes: Bytes, index: Index) -> Event {
         Event { bytes, index }
+    }
+
+    /// The event with further bytes behind its own, and text attributes in them (spans count from the first added byte); an
+    /// attribute of the same name is replaced. The caller sees to it that all the bytes together are an event in their encoding.
+    #[must_use]
+    pub fn extended(&self, tail: &[u8], added: &[(Span, Span)]) -> Event {
+        let start = u32::try_from(self.bytes.len()).expect("an event is bounded far below 4 GiB");
+        let mut bytes = Vec::with_capacity(self.bytes.len() + tail.len());
+        bytes.extend_from_slice(&self.bytes);
+        bytes.extend_from_slice(tail);
+        let moved = |span: Span| Span { start: start + span.start, len: span.len };
+        let event = Event { bytes: bytes.into(), index: Index::default() };
+        let added: Vec<_> = added.iter().map(|(name, value)| (moved(*name), moved(*value))).collect();
+        let is_replaced = |name: Span| added.iter().any(|(other, _)| event.text(*other) == event.text(name));
+        let kept = self.index.others.iter().filter(|(name, _)| !is_replaced(*name));
+        let others = kept.chain(&added).copied().collect();
+        Event { index: Index { others, ..self.index.clone() }, ..event }
     }
 
     fn text(&self, span: Span) -> &str {

@@ -61,6 +61,10 @@ number!(
     Attempt(u32)
 );
 number!(
+    /// How often a person edited an event before a replay; each edit makes another idempotency key.
+    KeyGeneration(u32)
+);
+number!(
     /// An open dedup claim, valid for the call that opened it.
     ClaimId(u64)
 );

@@ -41,12 +41,26 @@ pub const ATTEMPT_NOTES_MAX: usize = 8;
 /// A delivery that waits for its next attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRow {
-    /// Attempts already spent.
+    /// Attempts charged to the event: its budget.
     pub spent: u32,
+    /// Attempts that failed by the channel's fault.
+    pub channel: u32,
+    /// Attempts that failed by the plugin's fault.
+    pub plugin: u32,
+    /// Latest attempts in a row in which the plugin broke, whoever was to blame: the next one runs on a fresh instance.
+    pub broke: u32,
     /// Earliest next attempt.
     pub due: Timestamp,
     /// The latest ended attempts, oldest first.
     pub notes: Vec<AttemptNote>,
+}
+
+impl WaitingRow {
+    /// Attempts that ended, whoever was to blame.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.spent.saturating_add(self.channel).saturating_add(self.plugin)
+    }
 }
 
 /// A delivery given up: kept with its event, its cause and its history.
@@ -54,12 +68,16 @@ pub struct WaitingRow {
 pub struct DeadRow {
     /// The event, so that the log may be trimmed.
     pub event: StoredEvent,
-    /// Stable word: `rejected`, `attempts-exhausted`.
+    /// Stable word: `rejected`, `attempts-exhausted`, `poison`.
     pub cause: String,
     /// The last reason, for people.
     pub reason: String,
-    /// Attempts spent.
+    /// Attempts charged to the event.
     pub attempts: u32,
+    /// Attempts that failed by the channel's fault.
+    pub channel: u32,
+    /// Attempts that failed by the plugin's fault.
+    pub plugin: u32,
     /// The latest ended attempts, oldest first.
     pub notes: Vec<AttemptNote>,
     /// When it was given up.
@@ -217,6 +235,55 @@ pub struct PausedRow {
     pub reason: String,
     /// Since when.
     pub at: Timestamp,
+}
+
+/// Who is to blame for faults that spread over many events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Culprit {
+    /// What is behind the channel.
+    Channel,
+    /// The plugin.
+    Plugin,
+}
+
+impl Culprit {
+    /// Every culprit, in code order.
+    pub const ALL: [Culprit; 2] = [Culprit::Channel, Culprit::Plugin];
+
+    /// The word in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Culprit::Channel => "channel",
+            Culprit::Plugin => "plugin",
+        }
+    }
+}
+
+/// An open breaker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRow {
+    /// Who was blamed.
+    pub culprit: Culprit,
+    /// No probe starts before then.
+    pub until: Timestamp,
+    /// When the channel fell sick.
+    pub since: Timestamp,
+    /// The failure that opened it last.
+    pub reason: String,
+}
+
+/// The state of a subscription's channel. A subscription without a row has never had trouble.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelRow {
+    /// The breaker, if it is open.
+    pub open: Option<OpenRow>,
+    /// Openings in a row, the current one included.
+    pub times: u32,
+    /// When the breaker opened or closed last.
+    pub since: Timestamp,
+    /// One bit for each degrade rule that counts.
+    pub counting: u32,
 }
 
 /// A lane kept closed by `ordering.hold`.

@@ -2,12 +2,18 @@
 //!
 //! Parsing from files and JSON is the server's; this is the checked result.
 
+mod protect;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::event::Event;
+use crate::event::{Event, StoredEvent};
 use crate::ids::{Name, SubscriptionId, TopicId};
 use crate::time::Millis;
+pub use protect::{
+    Blame, BreakerPolicy, Classes, DEGRADE_RULES_MAX, DegradeAction, DegradeRule, Health, Protection, RATE_PER_MAX,
+    Rate,
+};
 
 /// A topic: a named log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +137,8 @@ pub struct Subscription {
     pub name: Name,
     /// The topics it covers.
     pub topics: Vec<TopicId>,
+    /// Its private topic: copies of events that come to it a second time. Covered beside its topics, whatever the filter says.
+    pub redelivery: Option<TopicId>,
     /// Which of their events it wants.
     pub filter: Filter,
     /// The plugin's name; which revision runs is the sandbox's affair.
@@ -145,6 +153,13 @@ pub struct Subscription {
     pub on_unknown: OnUnknown,
     /// How long an attempt may hold a delivery. Default 60 s; the wall limit of the call is shorter.
     pub lease: Millis,
+    /// Attribute that names what an event is about, for records that the host writes. Default:
+    /// `businesskey`.
+    pub business_key: Option<Name>,
+    /// Rate, blame, breaker and degrade policy.
+    pub protection: Protection,
+    /// Bytes of events read ahead of the deliveries, beyond the host's own memory of the newest. Default 4 MiB.
+    pub prefetch_bytes: u64,
 }
 
 impl Subscription {
@@ -155,6 +170,7 @@ impl Subscription {
             id,
             name: name.into(),
             topics,
+            redelivery: None,
             filter: Filter::Everything,
             plugin: plugin.into(),
             ordering: Ordering::ByKey,
@@ -162,6 +178,22 @@ impl Subscription {
             retry: RetryPolicy::default(),
             on_unknown: OnUnknown::default(),
             lease: Millis::from_secs(60),
+            business_key: None,
+            protection: Protection::standard(),
+            prefetch_bytes: 4 << 20,
         }
+    }
+
+    /// Whether it wants the event.
+    #[must_use]
+    pub fn wants(&self, event: &StoredEvent) -> bool {
+        self.redelivery == Some(event.topic)
+            || (self.topics.contains(&event.topic) && self.filter.matches(&event.event))
+    }
+
+    /// Every topic it looks at, the private one included.
+    #[must_use]
+    pub fn covered(&self) -> Vec<TopicId> {
+        self.topics.iter().chain(&self.redelivery).copied().collect()
     }
 }

@@ -8,9 +8,10 @@ use alloc::vec::Vec;
 
 use crate::event::{Class, Event, StoredEvent};
 use crate::ids::{Attempt, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket, TopicId};
+use crate::origin::Origin;
 use crate::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, RecordRow, UnknownRow,
-    WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, RecordRow,
+    UnknownRow, WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -24,6 +25,18 @@ pub enum Write {
         /// Topic.
         topic: TopicId,
         /// Event.
+        event: Event,
+    },
+    /// A copy of an event into a private topic. The driver gives it the attributes that say where it comes from; admission gives
+    /// it its place when the batch is built.
+    Redeliver {
+        /// The private topic of the subscription that gets it.
+        topic: TopicId,
+        /// The delivery it continues.
+        origin: Origin,
+        /// Whether it is a replay: it comes out of order.
+        is_late: bool,
+        /// The event as it was.
         event: Event,
     },
     /// Last stored sequence of a producer's stream.
@@ -149,6 +162,13 @@ pub enum Write {
         /// Row, or delete.
         row: Option<IdBlockRow>,
     },
+    /// State of a subscription's channel; `None` forgets it.
+    Channel {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Row, or delete.
+        row: Option<ChannelRow>,
+    },
     /// Pause mark of a subscription; `None` resumes it.
     Paused {
         /// Subscription.
@@ -186,8 +206,11 @@ pub enum Action {
         /// At most this many events.
         events_max: u32,
     },
-    /// Call the plugin for this delivery.
+    /// Call the plugin for this delivery. If its event cannot be had, say so with `Input::Fetched` and no event.
     Invoke(Invocation),
+    /// Get the event of this delivery and hand it in as `Input::Fetched`; call no plugin. The machine then disposes of the
+    /// delivery with the event in hand.
+    Fetch(Invocation),
     /// The lease ran out: stop the call if it still runs; its end will be ignored.
     Cancel {
         /// The lapsed lease.
@@ -200,7 +223,7 @@ pub enum Action {
     },
 }
 
-/// One attempt to start.
+/// One attempt to start, or one delivery whose event is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
     /// The lease.
@@ -213,6 +236,8 @@ pub struct Invocation {
     pub deadline: Timestamp,
     /// How much lease it has.
     pub lease: Millis,
+    /// The plugin broke in the attempt before: run this one on an instance that has run nothing else.
+    pub wants_fresh: bool,
 }
 
 /// The result of one or several inputs to a machine.

@@ -103,6 +103,7 @@ fn calls(count: usize, event: &Event, gate: &Arc<Gate>) -> Vec<Call> {
                 attempt: Attempt(1),
                 idempotency_key: format!("key-{n}"),
                 deadline: Timestamp(60_000),
+                wants_fresh: false,
             };
             Call { delivery, gate: Arc::clone(gate) }
         })

@@ -143,12 +143,15 @@ impl<C: HostCalls> Pool<C> {
             drop((stale, surplus));
             return None;
         };
-        if own.is_none() {
+        // A delivery that broke an instance runs on one of its own next, so that nothing an earlier call left can be to blame.
+        let wants_fresh = call.delivery().wants_fresh;
+        let used = own.take_if(|_| wants_fresh).and_then(|instance| self.keep(&mut state, instance));
+        if own.is_none() && !wants_fresh {
             *own = state.idle.pop();
         }
         let active = Arc::clone(&state.active);
         drop(state);
-        drop(stale);
+        drop((stale, used));
         Some((call, active))
     }
 

@@ -33,6 +33,9 @@ pub struct TopicView {
     pub name: String,
     /// Its number.
     pub id: u32,
+    /// Whether only the host writes to it: the private topic of a subscription.
+    #[serde(default)]
+    pub is_reserved: bool,
     /// Names of the subscriptions that cover it.
     pub subscriptions: Vec<String>,
 }

@@ -5,6 +5,7 @@
 //! Invariant: a row of an unknown version is refused with its name, never guessed at.
 
 use bugle_core::ids::Revision;
+use bugle_core::spec::Topic;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,12 @@ const VERSION: u8 = 1;
 pub struct TopicRow {
     /// Its number.
     pub id: u32,
+}
+
+/// The stored form of a topic.
+#[must_use]
+pub fn topic_row(topic: &Topic) -> Vec<u8> {
+    encode(&TopicRow { id: topic.id.0 })
 }
 
 /// A subscription.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bugle_core::ids::{Position, SubscriptionId, TopicId};
+use bugle_core::origin::PRIVATE_PREFIX;
 use bugle_core::spec;
 use serde::{Deserialize, Serialize};
 
@@ -248,6 +249,11 @@ impl Definition {
         }
         let refuse =
             |field: &'static str, problem: String| DefinitionError::Field { name: self.name.clone(), field, problem };
+        if let Some(private) = self.topics.iter().find(|topic| topic.starts_with(PRIVATE_PREFIX)) {
+            let problem =
+                format!("names `{private}`, the private topic of a subscription, which no other one can cover");
+            return Err(refuse("topics", problem));
+        }
         if self.topics.is_empty() {
             return Err(refuse("topics", "is empty; name at least one topic".to_owned()));
         }

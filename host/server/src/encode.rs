@@ -4,11 +4,12 @@
 //! stored.
 
 use bugle_broker::{FollowUp, HOPS_ATTRIBUTE};
-use bugle_core::event::{Class, Event};
+use bugle_core::event::{Class, Event, Span};
+use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE};
 use bugle_wire::{AttributeValue, EventWriter, Timestamp};
 
 /// Attributes that the host writes from the event's own fields; a second one by hand is refused.
-const RESERVED: [&str; 10] = [
+const RESERVED: [&str; 12] = [
     "specversion",
     "id",
     "source",
@@ -19,6 +20,8 @@ const RESERVED: [&str; 10] = [
     "datacontenttype",
     "priority",
     HOPS_ATTRIBUTE,
+    ORIGIN_ATTRIBUTE,
+    LATE_ATTRIBUTE,
 ];
 
 /// Encodes a follow-up event, or says what is wrong with it.
@@ -49,6 +52,24 @@ pub fn encode(follow_up: FollowUp<'_>) -> Result<Event, String> {
     }
     writer.binary_data(&event.data);
     bugle_ingress::decode_event(writer.finish()).map_err(|refusal| refusal.detail)
+}
+
+/// An event with further text attributes, put behind its bytes: protobuf takes the last of two attributes of the same name, as
+/// the index does. The producer's bytes stay untouched.
+#[must_use]
+pub fn stamp(event: &Event, attributes: &[(&str, &str)]) -> Event {
+    let mut writer = EventWriter::continued();
+    let spans: Vec<(Span, Span)> = attributes
+        .iter()
+        .map(|(name, value)| {
+            let [name, value] = writer.text_attribute(name, value).map(|part| Span {
+                start: u32::try_from(part.start).expect("a few attributes of at most 1 KiB"),
+                len: u32::try_from(part.len()).expect("a few attributes of at most 1 KiB"),
+            });
+            (name, value)
+        })
+        .collect();
+    event.extended(&writer.finish(), &spans)
 }
 
 #[cfg(test)]
@@ -89,8 +110,19 @@ mod tests {
     }
 
     #[test]
+    fn a_stamped_copy_is_still_an_event_and_has_the_latest_stamp() {
+        let plain = encode(&event()).unwrap();
+        let once = super::stamp(&plain, &[("bugleorigin", "3/0-1/0/8"), ("buglelate", "true")]);
+        let twice = super::stamp(&once, &[("bugleorigin", "3/0-1/1/8")]);
+        assert_eq!((twice.attribute("bugleorigin"), twice.attribute("buglelate")), (Some("3/0-1/1/8"), Some("true")));
+        assert_eq!((twice.data(), twice.key(), twice.attribute("tenant")), (plain.data(), plain.key(), Some("a")));
+        let decoded = bugle_ingress::decode_event(once.bytes().clone()).unwrap();
+        assert_eq!(decoded, once, "the bytes say what the index says");
+    }
+
+    #[test]
     fn attributes_of_the_host_and_bad_names_are_refused() {
-        for name in ["source", "buglehops", "priority", "Upper", ""] {
+        for name in ["source", "buglehops", "bugleorigin", "buglelate", "priority", "Upper", ""] {
             let mut bad = event();
             bad.attributes.push((name.to_owned(), "x".to_owned()));
             assert!(encode(&bad).is_err(), "{name}");

@@ -79,7 +79,7 @@ impl<'s> Batch<'s> {
     pub fn push(&mut self, write: &Write) {
         match write {
             Write::Event(event) => self.event(event),
-            Write::Append { .. } => self.problem = Some("a follow-up event without a place"),
+            Write::Append { .. } | Write::Redeliver { .. } => self.problem = Some("a follow-up event without a place"),
             Write::ProducerSequence { producer, epoch, stream, sequence } => {
                 let key = keys::sequence(producer, *epoch, *stream);
                 self.put(Family::Cursor, key.as_ref(), &Number(sequence.0));
@@ -98,6 +98,9 @@ impl<'s> Batch<'s> {
             }
             Write::Paused { subscription, row } => {
                 self.set(Family::Lane, keys::paused(*subscription).as_ref(), row.as_ref());
+            }
+            Write::Channel { subscription, row } => {
+                self.set(Family::Lane, keys::channel(*subscription).as_ref(), row.as_ref());
             }
             Write::Dead { subscription, position, row } => {
                 self.put(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref(), row);

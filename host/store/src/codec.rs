@@ -33,6 +33,11 @@ pub(crate) trait Row: Sized {
     /// Reads them back.
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged>;
 
+    /// Reads the fields of an older version, if there is one.
+    fn read_old(_version: u8, _from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Err(Damaged("unknown version"))
+    }
+
     /// Replaces the contents of `into` by the value.
     fn encode(&self, into: &mut Vec<u8>) {
         into.clear();
@@ -43,10 +48,8 @@ pub(crate) trait Row: Sized {
     /// The row of a value.
     fn decode(value: &[u8]) -> Result<Self, Damaged> {
         let mut from = Reader::new(value);
-        if from.u8()? != Self::VERSION {
-            return Err(Damaged("unknown version"));
-        }
-        let row = Self::read(&mut from)?;
+        let version = from.u8()?;
+        let row = if version == Self::VERSION { Self::read(&mut from)? } else { Self::read_old(version, &mut from)? };
         from.end()?;
         Ok(row)
     }

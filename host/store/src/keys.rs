@@ -50,6 +50,8 @@ kinds! {
     Hold = b"ho",
     /// Subscription: pause mark.
     Paused = b"pa",
+    /// Subscription: breaker and degrade rules of its channel.
+    Channel = b"cn",
     /// Subscription, slot, offset: dead letter.
     Dead = b"de",
     /// Subscription, slot, offset: parked for a decision.
@@ -213,6 +215,10 @@ pub(crate) fn hold(subscription: SubscriptionId, class: Class, key: &str) -> Key
 
 pub(crate) fn paused(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::Paused, subscription)
+}
+
+pub(crate) fn channel(subscription: SubscriptionId) -> Key {
+    of_subscription(Kind::Channel, subscription)
 }
 
 /// All dead letters or all parked deliveries of a subscription.

@@ -7,7 +7,8 @@
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, UnknownRow, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, UnknownRow,
+    WaitingRow,
 };
 use rocksdb::{IteratorMode, ReadOptions};
 
@@ -53,6 +54,10 @@ pub enum ScannedRow {
     Paused {
         subscription: SubscriptionId,
         row: PausedRow,
+    },
+    Channel {
+        subscription: SubscriptionId,
+        row: ChannelRow,
     },
     Dead {
         subscription: SubscriptionId,
@@ -145,9 +150,14 @@ fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
     let kind = Kind::of(key).ok_or(Damaged("unknown kind")).map_err(damaged(key))?;
     let row = match kind {
         Kind::Record => return record_entry(key, value).map(ScannedRow::Record),
-        Kind::Cursor | Kind::Chunk | Kind::Waiting | Kind::Hold | Kind::Paused | Kind::Dead | Kind::Unknown => {
-            of_subscription(kind, key, value)
-        }
+        Kind::Cursor
+        | Kind::Chunk
+        | Kind::Waiting
+        | Kind::Hold
+        | Kind::Paused
+        | Kind::Channel
+        | Kind::Dead
+        | Kind::Unknown => of_subscription(kind, key, value),
         Kind::Event | Kind::Sequence | Kind::Claim | Kind::Kv | Kind::Catalog | Kind::IdBlock | Kind::IdChunk => {
             of_slot(kind, key, value)
         }
@@ -165,6 +175,9 @@ fn of_subscription(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, D
     let subscription = fields.subscription().ok_or(KEY)?;
     if kind == Kind::Paused {
         return Ok(ScannedRow::Paused { subscription, row: PausedRow::decode(value)? });
+    }
+    if kind == Kind::Channel {
+        return Ok(ScannedRow::Channel { subscription, row: ChannelRow::decode(value)? });
     }
     if matches!(kind, Kind::Dead | Kind::Unknown) {
         let position = fields.position().ok_or(KEY)?;

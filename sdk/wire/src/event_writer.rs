@@ -5,6 +5,8 @@
 //!
 //! The invariant: whatever is given, the bytes are one well-formed `CloudEvent` message.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{encode_varint, encoded_len_varint};
 
@@ -30,6 +32,20 @@ impl EventWriter {
         writer.bytes(3, b"1.0");
         writer.bytes(4, kind.as_bytes());
         writer
+    }
+
+    /// Goes on with an event that is encoded already: what is written is to be put behind its bytes.
+    #[must_use]
+    pub fn continued() -> Self {
+        Self { buffer: BytesMut::new() }
+    }
+
+    /// Adds a text attribute and says where its name and its value are in the bytes written so far.
+    pub fn text_attribute(&mut self, name: &str, value: &str) -> [Range<usize>; 2] {
+        self.attribute(name, AttributeValue::String(value));
+        let end = self.buffer.len();
+        let name_end = end - delimited_len(delimited_len(value.len()));
+        [name_end - name.len()..name_end, end - value.len()..end]
     }
 
     /// Adds an optional or extension attribute.

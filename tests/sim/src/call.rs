@@ -6,7 +6,7 @@
 use bugle_core::attempt::{Attempt, CallFacts, Fact};
 use bugle_core::delivery::{CallEnd, Failure, Fault, Retry};
 use bugle_core::event::{Class, StoredEvent};
-use bugle_core::ids::{ClaimId, Name, TopicId};
+use bugle_core::ids::{ClaimId, Name, SubscriptionId, TopicId};
 use bugle_core::import::{ClaimOutcome, Import, ImportResult, NewEvent, Reply, Sent, Strength};
 use bugle_core::spec::Subscription;
 use bugle_core::step::Invocation;
@@ -70,8 +70,6 @@ pub(crate) struct Call {
     pub(super) attempt: Attempt,
     stage: Stage,
     claim: Option<ClaimId>,
-    /// Something left under the claim before this call, and whether it arrived is not known.
-    was_in_doubt: bool,
     /// The answer to an import that waits for the disk.
     pub(super) pending: Option<Fact>,
     pub(super) reply: Option<ImportResult>,
@@ -110,7 +108,6 @@ impl Call {
             script,
             stage: Stage::Begin,
             claim: None,
-            was_in_doubt: false,
             pending: None,
             reply: None,
         }
@@ -123,6 +120,10 @@ impl Call {
 
     pub(crate) fn place(&self) -> Place {
         (self.attempt.facts().subscription, self.event.position.offset)
+    }
+
+    fn claim_key(&self) -> (SubscriptionId, String) {
+        (self.attempt.facts().subscription, business_key(&self.event))
     }
 
     /// Whether the plugin ran at all.
@@ -153,7 +154,7 @@ impl Call {
             Stage::Answer(answer) => return self.answered(bus, machine, answer),
             Stage::Confirming => {
                 match self.reply.take() {
-                    Some(Ok(_)) => bus.evidence.resolve(self.place()),
+                    Some(Ok(_)) => bus.evidence.resolve(&self.claim_key()),
                     other => return broken(rule::DRIVER_IS_SOUND, format!("a confirm was answered {other:?}")),
                 }
                 self.stage = Stage::Count;
@@ -184,7 +185,7 @@ impl Call {
     fn claimed(&mut self, bus: &mut Bus) -> Checked<Option<CallEnd>> {
         match self.reply.take() {
             Some(Ok(Reply::Claim(ClaimOutcome::Claimed { claim, uncertain }))) => {
-                let is_told = uncertain || !bus.evidence.is_in_doubt(self.place(), bus.now);
+                let is_told = uncertain || !bus.evidence.is_in_doubt(&self.claim_key(), bus.now);
                 let what = || format!("{} was given the claim of {} as new", self.subscription, self.event.position);
                 must(rule::MAYBE_SENT_IS_TOLD, is_told, what)?;
                 self.claim = Some(claim);
@@ -208,7 +209,7 @@ impl Call {
         };
         let place = self.place();
         if answer != Answer::NotSent {
-            self.was_in_doubt = bus.evidence.doubt(place, bus.now.after(KEEP));
+            bus.evidence.doubt(self.claim_key(), bus.now.after(KEEP));
         }
         let has_effect = answer == Answer::Accepted || answer == Answer::Lost && bus.random.chance(50);
         if has_effect {
@@ -235,7 +236,7 @@ impl Call {
         };
         match answer {
             Answer::NotSent | Answer::Refused => {
-                bus.evidence.resolve(self.place());
+                bus.evidence.resolve(&self.claim_key());
                 self.expect(bus, machine, Import::Release { claim })?;
                 Ok(Some(retry(None)))
             }

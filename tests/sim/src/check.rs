@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::Offset;
+use bugle_core::row::WaitingRow;
 use bugle_core::spec::Ordering;
 use bugle_core::step::Invocation;
 
@@ -15,7 +16,7 @@ use crate::definition::CONCURRENCY_MAX;
 use crate::rule::{self, Checked, broken, must};
 use crate::store::Store;
 use crate::worker::Worker;
-use crate::world::World;
+use crate::world::{ORDERS, World};
 
 /// A machine that reads in several rounds keeps at most this many times its read-ahead.
 const READ_AHEAD_TIMES: usize = 2;
@@ -29,7 +30,7 @@ impl Worker {
         must(rule::SETTLED_STAYS_SETTLED, !written.is_told(offset), || what("although a row tells its end"))?;
         self.wishes.see(&self.spec, &bus.disk.written.log);
         must(rule::WANTED_ONLY, self.wishes.may(offset), || what("although it never wanted it"))?;
-        let spent = synced.waiting(offset).map_or(0, |row| row.spent);
+        let spent = synced.waiting(offset).map_or(0, WaitingRow::attempts);
         let ran = bus.evidence.ran.get(&(self.spec.id, offset)).copied().unwrap_or(0);
         let number = invocation.attempt.0;
         must(rule::ATTEMPTS_ARE_COUNTED, number == spent + 1, || what(&format!("with {spent} spent on disk")))?;
@@ -168,7 +169,8 @@ impl World {
         for (index, producer) in self.producers.iter().enumerate() {
             let mut places: BTreeMap<u64, Offset> = BTreeMap::new();
             let mut latest: BTreeMap<&str, u64> = BTreeMap::new();
-            for event in self.bus.disk.synced.log.iter().filter(|event| event.event.source() == producer.name) {
+            let is_its = |event: &&StoredEvent| event.topic == ORDERS && event.event.source() == producer.name;
+            for event in self.bus.disk.synced.log.iter().filter(is_its) {
                 let number: u64 = event.event.id().parse().unwrap_or(u64::MAX);
                 let is_new = places.insert(number, event.position.offset).is_none();
                 must(rule::ONE_EVENT_PER_ID, is_new, || format!("event {number} of {} is there twice", producer.name))?;

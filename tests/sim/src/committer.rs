@@ -131,6 +131,10 @@ impl World {
                 Write::Append { topic, event } => {
                     self.admission.append(self.bus.now, topic, event, batch);
                 }
+                Write::Redeliver { topic, origin, is_late, event } => {
+                    let copy = crate::events::copy(&event, &origin, is_late);
+                    self.admission.append(self.bus.now, topic, copy, batch);
+                }
                 other => batch.push(other),
             }
         }

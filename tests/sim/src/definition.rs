@@ -2,8 +2,12 @@
 //!
 //! Knows nothing of what they lead to. Invariant: a change leaves the name, the number and the topics as they are.
 
+use bugle_core::event::Class;
 use bugle_core::ids::{SubscriptionId, TopicId};
-use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription};
+use bugle_core::spec::{
+    Blame, BreakerPolicy, Classes, DegradeAction, DegradeRule, Filter, Health, OnUnknown, Ordering, Protection, Rate,
+    RetryPolicy, Subscription,
+};
 use bugle_core::subscription::Bounds;
 use bugle_core::time::Millis;
 
@@ -18,7 +22,9 @@ pub(crate) const CONCURRENCY_MAX: u64 = 6;
 /// A new subscription.
 pub(crate) fn draw(random: &mut Random, index: usize, topic: TopicId) -> Subscription {
     let id = SubscriptionId(index as u32 + 1);
-    policy(random, Subscription::new(id, NAMES[index], "script", vec![topic]))
+    let spec =
+        Subscription { redelivery: Some(private(index)), ..Subscription::new(id, NAMES[index], "script", vec![topic]) };
+    policy(random, spec)
 }
 
 /// A subscription as an operator changes it.
@@ -43,8 +49,55 @@ fn policy(random: &mut Random, spec: Subscription) -> Subscription {
         },
         on_unknown: if random.chance(70) { OnUnknown::Resend } else { OnUnknown::Park },
         lease: Millis(random.within(50, 400)),
+        protection: protection(random),
         ..spec
     }
+}
+
+/// Half of the channels are not protected at all, so that rules on faults are tested without a breaker too.
+fn protection(random: &mut Random) -> Protection {
+    if random.chance(50) {
+        return Protection::default();
+    }
+    let rate = Rate {
+        events: random.within(1, 20) as u32,
+        per: Millis(random.within(5, 50)),
+        burst: random.within(1, 10) as u32,
+    };
+    let breaker = BreakerPolicy {
+        open_first: Millis(random.within(5, 40)),
+        open_max: Millis(random.within(40, 100)),
+        probes: random.within(1, 3) as u32,
+    };
+    Protection {
+        rate: random.chance(30).then_some(rate),
+        blame: Blame { events_min: random.within(1, 8) as u32, fresh_breaks_max: random.within(1, 3) as u32 },
+        breaker: random.chance(80).then_some(breaker),
+        degrade: (0..random.below(3)).map(|_| degrade_rule(random)).collect(),
+    }
+}
+
+/// A rule that counts only while the channel is sick, so that it ends with the faults.
+fn degrade_rule(random: &mut Random) -> DegradeRule {
+    let action = match random.below(5) {
+        0 => DegradeAction::Send,
+        1 | 2 => DegradeAction::Defer,
+        3 => DegradeAction::Reroute(private(random.below(NAMES.len() as u64) as usize)),
+        _ => DegradeAction::Drop,
+    };
+    DegradeRule {
+        classes: if random.chance(50) { Classes::of(&[Class::Critical]) } else { Classes::ALL },
+        health: Some(Health::Sick),
+        older_than: Millis(random.below(2) * random.within(1, 50)),
+        action,
+        sustained: Millis(random.below(20)),
+        until: Millis(random.below(20)),
+    }
+}
+
+/// The private topic of a subscription.
+pub(crate) fn private(index: usize) -> TopicId {
+    TopicId(10 + index as u32)
 }
 
 pub(crate) fn bounds(random: &mut Random) -> Bounds {

@@ -3,6 +3,7 @@
 //! Knows nothing of who makes them. Invariant: the same attributes give the same bytes, as admission compares them.
 
 use bugle_core::event::{Class, Event, Index, Span};
+use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE, Origin};
 use bytes::Bytes;
 
 /// What an event says.
@@ -13,6 +14,21 @@ pub(crate) struct Attributes<'a> {
     pub(crate) key: Option<&'a str>,
     pub(crate) class: Class,
     pub(crate) data: &'a str,
+}
+
+/// A copy for a private topic, with what it carries put behind its bytes.
+pub(crate) fn copy(event: &Event, origin: &Origin, is_late: bool) -> Event {
+    let origin = origin.to_string();
+    let attributes = [(ORIGIN_ATTRIBUTE, origin.as_str()), (LATE_ATTRIBUTE, "true")];
+    let mut tail = String::new();
+    let mut add = |part: &str| {
+        let start = tail.len() as u32;
+        tail.push_str(part);
+        Span { start, len: part.len() as u32 }
+    };
+    let count = if is_late { 2 } else { 1 };
+    let added: Vec<_> = attributes[..count].iter().map(|(name, value)| (add(name), add(value))).collect();
+    event.extended(tail.as_bytes(), &added)
 }
 
 impl Attributes<'_> {

@@ -17,8 +17,8 @@ pub(crate) struct Evidence {
     pub(crate) received: BTreeMap<Place, u32>,
     /// Effects whose latest call met a fault after it was sent: one more may come.
     excused: BTreeSet<Place>,
-    /// Something may have left under the claim of the event, and no complete answer came; with the end of the claim's keep time.
-    doubts: BTreeMap<Place, Timestamp>,
+    /// Something may have left under this claim, and no complete answer came; with the end of the claim's keep time.
+    doubts: BTreeMap<(SubscriptionId, String), Timestamp>,
     /// Deliveries of which a call returned with an ack.
     pub(crate) returned: BTreeSet<Place>,
     /// Attempts that ran and did not succeed.
@@ -47,17 +47,17 @@ impl Evidence {
         }
     }
 
-    /// Something leaves under the claim; whether it was in doubt before.
-    pub(crate) fn doubt(&mut self, place: Place, expires: Timestamp) -> bool {
-        self.doubts.insert(place, expires).is_some()
+    /// Something leaves under the claim.
+    pub(crate) fn doubt(&mut self, claim: (SubscriptionId, String), expires: Timestamp) {
+        self.doubts.insert(claim, expires);
     }
 
-    pub(crate) fn resolve(&mut self, place: Place) {
-        self.doubts.remove(&place);
+    pub(crate) fn resolve(&mut self, claim: &(SubscriptionId, String)) {
+        self.doubts.remove(claim);
     }
 
-    pub(crate) fn is_in_doubt(&self, place: Place, now: Timestamp) -> bool {
-        self.doubts.get(&place).is_some_and(|expires| *expires > now)
+    pub(crate) fn is_in_doubt(&self, claim: &(SubscriptionId, String), now: Timestamp) -> bool {
+        self.doubts.get(claim).is_some_and(|expires| *expires > now)
     }
 
     /// Sends of something that the receiver had seen before.

@@ -3,6 +3,7 @@
 //! Used after a seal, when the rows are complete. Knows nothing of what the rows mean. Invariant: it changes nothing.
 
 use bugle_core::ids::{Offset, Slot};
+use bugle_core::row::RecordStatus;
 use bugle_core::spec::Subscription;
 use bugle_core::step::{Action, Step, Write};
 use bugle_core::subscription::{Bounds, Image, Input, Machine, Recovered};
@@ -11,7 +12,6 @@ use bugle_core::time::Timestamp;
 use crate::bus::{Bus, Item};
 use crate::rows::Rows;
 use crate::rule::{self, Checked, broken, must};
-use crate::wishes::is_wanted;
 use crate::worker::Worker;
 
 impl Worker {
@@ -64,14 +64,18 @@ impl Worker {
             | Write::Waiting { subscription, .. }
             | Write::Hold { subscription, .. }
             | Write::Paused { subscription, .. }
+            | Write::Channel { subscription, .. }
             | Write::Dead { subscription, .. }
             | Write::Unknown { subscription, .. } => *subscription == self.spec.id,
+            Write::Record { subscription, row, .. } => {
+                *subscription == self.spec.id && row.status == RecordStatus::Suppressed
+            }
             Write::Event(_)
             | Write::Append { .. }
+            | Write::Redeliver { .. }
             | Write::ProducerSequence { .. }
             | Write::Claim { .. }
             | Write::Kv { .. }
-            | Write::Record { .. }
             | Write::Catalog { .. }
             | Write::IdChunk { .. }
             | Write::IdBlock { .. } => false,
@@ -82,7 +86,7 @@ impl Worker {
     fn leave_out_unwanted(&self, live: &mut Image, bus: &Bus) -> bool {
         let before = live.unsettled.len();
         let log = &bus.disk.written.log;
-        let is_wanted = |offset: &Offset| log.get(offset.0 as usize).is_some_and(|event| is_wanted(&self.spec, event));
+        let is_wanted = |offset: &Offset| log.get(offset.0 as usize).is_some_and(|event| self.spec.wants(event));
         let waiting = &live.waiting;
         live.unsettled.retain(|offset| waiting.contains_key(offset) || is_wanted(offset));
         live.unsettled.len() < before

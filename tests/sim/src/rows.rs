@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bugle_core::event::Class;
 use bugle_core::ids::Offset;
-use bugle_core::row::{CHUNK_OFFSETS, CursorChunk, CursorRow, DeadRow, HoldRow, PausedRow, WaitingRow};
+use bugle_core::row::{
+    CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, HoldRow, PausedRow, RecordStatus, WaitingRow,
+};
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
 
@@ -24,9 +26,14 @@ pub(crate) struct Rows {
     waiting: BTreeMap<Offset, WaitingRow>,
     holds: BTreeMap<(String, Class), HoldRow>,
     paused: Option<PausedRow>,
+    channel: Option<ChannelRow>,
+    /// How often its breaker opened.
+    pub(crate) openings: u64,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
     pub(crate) unknown: BTreeSet<Offset>,
     pub(crate) acked: Bits,
+    /// Dropped or handed on by a degrade rule.
+    pub(crate) suppressed: Bits,
     /// What a row tells the end of.
     pub(crate) told: Bits,
     /// Number of its latest definition.
@@ -46,6 +53,15 @@ impl Rows {
             Write::Waiting { offset, row, .. } => put(&mut self.waiting, *offset, row.clone()),
             Write::Hold { key, class, row, .. } => put(&mut self.holds, (key.clone(), *class), *row),
             Write::Paused { row, .. } => self.paused = row.clone(),
+            Write::Channel { row, .. } => {
+                let is_open = |row: &Option<ChannelRow>| row.as_ref().is_some_and(|row| row.open.is_some());
+                self.openings += u64::from(is_open(row) && !is_open(&self.channel));
+                self.channel = row.clone();
+            }
+            Write::Record { position, row, .. } if row.status == RecordStatus::Suppressed => {
+                self.tell(position.offset, "suppressed")?;
+                self.suppressed.add(position.offset);
+            }
             Write::Dead { position, row, .. } => {
                 self.tell(position.offset, "dead")?;
                 self.dead.insert(position.offset, row.clone());
@@ -106,6 +122,7 @@ impl Rows {
             waiting: self.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
             holds: self.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: self.paused.clone(),
+            channel: self.channel.clone(),
         }
     }
 }

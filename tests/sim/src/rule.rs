@@ -18,6 +18,7 @@ rules! {
     CONFIRMED_IS_STORED = "G1: a confirmed event is on disk, at the place its receipt names";
     LOG_HAS_NO_HOLE = "G1: the log has no hole and no second event at a place";
     TOLD_WHEN_PASSED = "G1: the cursor passes an event together with the row that tells what became of it, and not without";
+    HANDED_ON_WITH_ITS_RECORD = "G1: what is handed on to another subscription arrives in one batch with the record of it";
     TOLD_ONCE = "G1: what became of a delivery is told once";
     FLOOR_ONLY_RISES = "G1: the floor of a cursor never falls";
     WANTED_ONLY = "G1: only events that the subscription covers and its filter wants are delivered";

@@ -35,6 +35,10 @@ pub struct Summary {
     pub dead: u64,
     /// Deliveries parked for a decision.
     pub unknown: u64,
+    /// Deliveries that a degrade rule dropped or handed on.
+    pub suppressed: u64,
+    /// Breakers that opened.
+    pub openings: u64,
     /// Transactions that met a conflict.
     pub conflicts: u64,
     /// Comparisons of a live machine with a recovered one.
@@ -51,6 +55,8 @@ impl AddAssign for Summary {
         self.repeats += other.repeats;
         self.dead += other.dead;
         self.unknown += other.unknown;
+        self.suppressed += other.suppressed;
+        self.openings += other.openings;
         self.conflicts += other.conflicts;
         self.comparisons += other.comparisons;
     }

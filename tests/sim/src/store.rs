@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
-use bugle_core::row::{ClaimRow, ClaimState, KvRow};
+use bugle_core::origin::{ORIGIN_ATTRIBUTE, Origin};
+use bugle_core::row::{ClaimRow, ClaimState, KvRow, RecordStatus};
 use bugle_core::step::Write;
 use bugle_core::time::Timestamp;
 
@@ -36,6 +37,8 @@ pub(crate) struct Store {
     sequences: BTreeMap<(String, ProducerEpoch), BTreeMap<StreamId, Sequence>>,
     /// Done claims less follow-ups of each event: both come in one batch, so this is empty between two.
     unbalanced: BTreeMap<Offset, i64>,
+    /// Records of deliveries that were handed on less the copies that came of it: empty between two batches, too.
+    underway: BTreeMap<(SubscriptionId, Offset), i64>,
     /// Claims that became done.
     pub(crate) confirms: u64,
 }
@@ -53,6 +56,10 @@ impl Store {
         if let Some((offset, balance)) = self.unbalanced.iter().next() {
             let what = format!("event {offset}: done claims less follow-ups are {balance} after a batch");
             return broken(rule::EFFECTS_WITH_THEIR_CLAIM, what);
+        }
+        if let Some(((subscription, offset), balance)) = self.underway.iter().next() {
+            let what = format!("{offset} of {subscription}: records less copies are {balance} after a batch");
+            return broken(rule::HANDED_ON_WITH_ITS_RECORD, what);
         }
         for (subscription, rows) in &self.rows {
             if let Some(offset) = rows.settled_and_waiting() {
@@ -87,8 +94,16 @@ impl Store {
                 put(&mut self.kv, store, key, row.clone());
                 Ok(())
             }
+            Write::Record { subscription, position, row } if row.status == RecordStatus::Suppressed => {
+                if row.detail.contains("handed on") {
+                    add(&mut self.underway, (*subscription, position.offset), 1);
+                }
+                self.rows_mut(*subscription).apply(write)
+            }
             Write::Record { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => Ok(()),
-            Write::Append { .. } => broken(rule::LOG_HAS_NO_HOLE, "a follow-up reached the disk without a place"),
+            Write::Append { .. } | Write::Redeliver { .. } => {
+                broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place")
+            }
             Write::Catalog { key, .. } => match key.parse() {
                 Ok(subscription) => self.rows_mut(SubscriptionId(subscription)).apply(write),
                 Err(_) => Ok(()),
@@ -98,6 +113,7 @@ impl Store {
             | Write::Waiting { subscription, .. }
             | Write::Hold { subscription, .. }
             | Write::Paused { subscription, .. }
+            | Write::Channel { subscription, .. }
             | Write::Dead { subscription, .. }
             | Write::Unknown { subscription, .. } => self.rows_mut(*subscription).apply(write),
         }
@@ -109,6 +125,9 @@ impl Store {
         must(rule::LOG_HAS_NO_HOLE, is_next, || format!("event {offset} comes after {} events", self.log.len()))?;
         if event.topic == FOLLOW_UPS {
             self.balance(Some(event.event.data()), -1);
+        }
+        if let Some(origin) = event.event.attribute(ORIGIN_ATTRIBUTE).and_then(|text| text.parse::<Origin>().ok()) {
+            add(&mut self.underway, (origin.subscription, origin.position.offset), -1);
         }
         let lane = event.event.key().map(|key| {
             let (next, class) = (self.lanes.len() as u32, event.event.class());
@@ -129,11 +148,7 @@ impl Store {
     fn balance(&mut self, offset: Option<&[u8]>, by: i64) {
         let offset = offset.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).map(Offset);
         if let Some(offset) = offset {
-            let balance = self.unbalanced.entry(offset).or_default();
-            *balance += by;
-            if *balance == 0 {
-                self.unbalanced.remove(&offset);
-            }
+            add(&mut self.unbalanced, offset, by);
         }
     }
 
@@ -181,6 +196,15 @@ impl Store {
     pub(crate) fn sequences(&self, producer: &str, epoch: ProducerEpoch) -> Vec<(StreamId, Sequence)> {
         let streams = self.sequences.get(&(producer.to_owned(), epoch));
         streams.into_iter().flatten().map(|(stream, sequence)| (*stream, *sequence)).collect()
+    }
+}
+
+/// Adds to a balance; one that is even is forgotten.
+fn add<K: Ord>(balances: &mut BTreeMap<K, i64>, key: K, by: i64) {
+    let balance = balances.entry(key).or_insert(0);
+    *balance += by;
+    if *balance == 0 {
+        balances.retain(|_, balance| *balance != 0);
     }
 }
 

@@ -23,7 +23,7 @@ impl Wishes {
     /// Looks at new events of the log.
     pub(crate) fn see(&mut self, spec: &Subscription, log: &[StoredEvent]) {
         for event in log.get(self.seen..).unwrap_or_default() {
-            if is_wanted(spec, event) {
+            if spec.wants(event) {
                 self.must.add(event.position.offset);
                 self.may.add(event.position.offset);
             }
@@ -47,7 +47,7 @@ impl Wishes {
         }
         for event in log {
             let offset = event.position.offset;
-            if !is_wanted(after, event) {
+            if !after.wants(event) {
                 self.must.remove(offset);
             } else {
                 self.may.add(offset);
@@ -70,9 +70,4 @@ impl Wishes {
     pub(crate) fn may(&self, offset: Offset) -> bool {
         self.may.has(offset)
     }
-}
-
-/// Whether this definition wants the event.
-pub(crate) fn is_wanted(spec: &Subscription, event: &StoredEvent) -> bool {
-    spec.topics.contains(&event.topic) && spec.filter.matches(&event.event)
 }

@@ -45,6 +45,8 @@ pub(crate) struct Worker {
     pub(crate) calls: Vec<Call>,
     pub(super) held: Vec<Held>,
     pub(crate) read: Option<(Offset, u32)>,
+    /// Events that were asked for, one by one.
+    fetches: Vec<(Ticket, Offset)>,
     outstanding: u64,
     pub(crate) wishes: Wishes,
     /// Deliveries that may be in flight: a lower concurrency counts once fewer are.
@@ -71,6 +73,7 @@ impl Worker {
             calls: Vec::new(),
             held: Vec::new(),
             read: None,
+            fetches: Vec::new(),
             outstanding: 0,
             wishes,
             must_compare: false,
@@ -96,7 +99,7 @@ impl Worker {
 
     /// Whether nothing is left to do with a log of this length.
     pub(crate) fn is_at_rest(&self, end: Offset) -> bool {
-        let is_idle = self.calls.is_empty() && self.held.is_empty() && self.outstanding == 0;
+        let is_idle = self.calls.is_empty() && self.held.is_empty() && self.fetches.is_empty() && self.outstanding == 0;
         is_idle && self.step.is_empty() && self.machine.status().floor == end
     }
 
@@ -111,6 +114,7 @@ impl Worker {
             match action {
                 Action::Read { from, events_max } => self.read = Some((from, events_max)),
                 Action::Invoke(invocation) => self.start(bus, invocation)?,
+                Action::Fetch(Invocation { ticket, position, .. }) => self.fetches.push((ticket, position.offset)),
                 // The call may go on; its ticket is dead.
                 Action::Cancel { ticket } => self.lapsed(bus, ticket),
                 Action::Paused { reason } => bus.note(|| format!("{} paused: {reason}", self.spec.name)),
@@ -153,6 +157,15 @@ impl Worker {
         bus.note(|| format!("{}: the lease of {ticket} lapsed", self.spec.name));
     }
 
+    /// Hands in events that were asked for one by one.
+    pub(crate) fn answer_fetches(&mut self, bus: &mut Bus) -> Checked {
+        for (ticket, offset) in std::mem::take(&mut self.fetches) {
+            let event = bus.disk.written.log.get(offset.0 as usize).cloned();
+            self.handle(bus, Input::Fetched { ticket, event })?;
+        }
+        Ok(())
+    }
+
     /// Answers the read that was asked for, with a part of what there is.
     pub(crate) fn answer_read(&mut self, bus: &mut Bus) -> Checked {
         let Some((from, events_max)) = self.read else { return Ok(()) };
@@ -168,6 +181,9 @@ impl Worker {
 
     /// The read that was asked for meets a bad record: the subscription stops there.
     pub(crate) fn fail_read(&mut self, bus: &mut Bus) -> Checked {
+        if let Some((ticket, _)) = self.fetches.pop() {
+            return self.handle(bus, Input::Fetched { ticket, event: None });
+        }
         let Some((from, _)) = self.read.filter(|(from, _)| *from < bus.tail) else { return Ok(()) };
         self.read = None;
         if is_planted(Bug::SkippedBadRecord) {

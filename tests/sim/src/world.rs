@@ -118,6 +118,8 @@ impl World {
             repeats: self.bus.evidence.repeats(),
             dead: (1..=3).map(|id| count(rows(id).dead.len())).sum(),
             unknown: (1..=3).map(|id| count(rows(id).unknown.len())).sum(),
+            suppressed: (1..=3).map(|id| rows(id).suppressed.count()).sum(),
+            openings: (1..=3).map(|id| rows(id).openings).sum(),
             conflicts: self.bus.evidence.conflicts,
             comparisons: self.comparisons,
         }
@@ -139,7 +141,12 @@ impl World {
                 }
             }
             Kind::Reconnect => self.connect(producer),
-            Kind::Read => worker.answer_read(bus)?,
+            Kind::Read => {
+                worker.answer_read(bus)?;
+                if bus.random.chance(50) {
+                    worker.answer_fetches(bus)?;
+                }
+            }
             Kind::Advance => worker.advance(bus)?,
             Kind::Submit => worker.submit(bus)?,
             Kind::Commit | Kind::CommitStage if self.slow_for > 0 => {}
@@ -281,6 +288,7 @@ impl World {
         for _ in 0..CALM_ROUNDS_MAX {
             for worker in &mut self.workers {
                 worker.answer_read(&mut self.bus)?;
+                worker.answer_fetches(&mut self.bus)?;
                 for _ in 0..8 {
                     worker.advance(&mut self.bus)?;
                 }

@@ -45,11 +45,7 @@ impl Bus {
             }
             from = page.next;
             looked_at += page.events.len() as u64;
-            let wanted = page.events.iter().filter(|stored| {
-                stored.position.offset < end
-                    && spec.topics.contains(&stored.topic)
-                    && spec.filter.matches(&stored.event)
-            });
+            let wanted = page.events.iter().filter(|stored| stored.position.offset < end && spec.wants(stored));
             count.events += wanted.count() as u64;
         }
         Ok(count)

@@ -14,9 +14,10 @@ use bugle_core::ledger::Ledger;
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::subscription::{Machine, Recovered};
 use bugle_core::time::Timestamp;
-use bugle_store::{Opened, Store};
+use bugle_store::{CommitError, Opened, Store};
 use tokio::sync::watch;
 
+use super::private::{self, TopicRow};
 use super::{Bus, Inside, Options, Running};
 use crate::blocking::Blocking;
 use crate::call::Port;
@@ -24,7 +25,7 @@ use crate::clock::Clock;
 use crate::committer::Committer;
 use crate::counters::{CommitCounters, WorkerCounters};
 use crate::idempotency::IdempotencyKeys;
-use crate::invoke::{EncodeEvent, Invoke};
+use crate::invoke::{EncodeEvent, Invoke, StampEvent};
 use crate::queue::Queue;
 use crate::reads::ReadError;
 use crate::ring::Ring;
@@ -49,6 +50,10 @@ pub struct Parts {
     pub invoke: Arc<dyn Invoke>,
     /// Encodes follow-up events.
     pub encode: EncodeEvent,
+    /// Adds attributes to copies of events.
+    pub stamp: StampEvent,
+    /// Makes catalog rows of private topics.
+    pub topic_row: TopicRow,
     /// Where the workers run.
     pub runtime: tokio::runtime::Handle,
     /// Settings.
@@ -64,6 +69,9 @@ pub enum StartError {
     /// Us: subscription and cursor are created in one batch.
     #[error("subscription `{0}` has a definition but no cursor; delete it and apply it again")]
     NoCursor(Name),
+    /// The operator: the disk.
+    #[error("could not make the private topic of a subscription")]
+    Commit(#[from] CommitError),
     /// The operator: the machine.
     #[error("could not start the committer's thread")]
     Thread(#[source] io::Error),
@@ -72,7 +80,9 @@ pub enum StartError {
 impl Bus {
     /// Starts the bus. Blocks while it reads.
     pub fn start(parts: Parts) -> Result<Bus, StartError> {
-        let Parts { store, opened, topics, subscriptions, invoke, encode, runtime, options } = parts;
+        let Parts { store, opened, mut topics, mut subscriptions, invoke, encode, stamp, topic_row, runtime, options } =
+            parts;
+        private::complete(&store, &mut topics, &mut subscriptions, topic_row)?;
         let admission = recover_admission(&store, &opened, topics.clone(), options.window)?;
         let latest = latest(&store, opened.next)?;
         let (failed, _) = watch::channel(None);
@@ -83,6 +93,7 @@ impl Bus {
             clock: Clock::start(latest),
             keys: IdempotencyKeys::new(opened.incarnation.0),
             encode,
+            stamp,
             topics: Topics::new(&topics),
             counters: CommitCounters::default(),
             blocking: Blocking::new(runtime.clone()),
@@ -104,6 +115,7 @@ impl Bus {
                 invoke,
                 runtime,
                 options,
+                topic_row,
                 running: RwLock::new(BTreeMap::new()),
                 definitions: tokio::sync::Mutex::new(()),
                 threads: Mutex::new(Some((thread, upkeep))),
@@ -128,16 +140,18 @@ impl Inside {
             waiting: rows.waiting,
             holds: rows.holds,
             paused: rows.paused,
+            channel: rows.channel,
         })
     }
 
     /// Starts the worker of a subscription whose rows are durable.
     pub(super) fn run(&self, spec: Subscription, rows: Recovered) {
-        let inbox = Arc::new(Inbox::new(spec.topics.clone()));
+        let inbox = Arc::new(Inbox::new(spec.covered()));
         let port = Arc::new(Port {
             shared: Arc::clone(&self.shared),
             inbox: Arc::clone(&inbox),
             subscription: spec.id,
+            private: spec.redelivery,
             name: spec.name.clone(),
             counters: WorkerCounters::default(),
         });

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use bugle_core::flow::FlowCounts;
 use bugle_core::ids::{Name, Offset};
 use bugle_core::spec::Subscription;
 use bugle_core::subscription::Status;
@@ -57,6 +58,8 @@ pub struct Throughput {
     pub steps: u64,
     /// Reads of the disk.
     pub store_reads: u64,
+    /// What breaker and degrade policy did.
+    pub flow: FlowCounts,
     /// Publish to settled.
     pub settle_ms: Counted,
 }
@@ -144,6 +147,7 @@ fn throughput(port: &Port) -> Throughput {
         lapsed: counters.lapsed.get(),
         steps: counters.steps.get(),
         store_reads: counters.store_reads.get(),
+        flow: counters.flow.get(),
         settle_ms: counters.settle_ms.read(),
     }
 }

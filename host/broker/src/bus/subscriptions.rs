@@ -7,12 +7,15 @@ use std::sync::{Arc, PoisonError};
 
 use bugle_core::event::Class;
 use bugle_core::ids::{Name, Offset, SubscriptionId};
+use bugle_core::origin::private_topic;
 use bugle_core::row::CursorRow;
 use bugle_core::spec::{FILTER_DEPTH_MAX, Subscription};
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
 use tokio::sync::oneshot;
 
+use super::private::{self, new_private};
+use super::topics::next_number;
 use super::{Bus, Definition, Inside};
 use crate::queue::{Stopped, Writes};
 use crate::reads::ReadError;
@@ -35,7 +38,7 @@ pub enum StartAt {
 
 /// A subscription to create or to change.
 pub struct ApplySubscription<F> {
-    /// What it shall be; its `id` is ignored, the name says which one it is.
+    /// What it shall be; its `id` and its private topic are ignored, the name says which one it is.
     pub spec: Subscription,
     /// Where it starts if it is new; ignored else.
     pub start: StartAt,
@@ -104,7 +107,7 @@ impl Bus {
         check(&apply.spec)?;
         let _one_at_a_time = self.inside.definitions.lock().await;
         match self.inside.spec(&apply.spec.name) {
-            Some(old) => self.change(old.id, apply).await,
+            Some(old) => self.change(old, apply).await,
             None => self.create(apply).await,
         }
     }
@@ -113,14 +116,17 @@ impl Bus {
         &self,
         apply: ApplySubscription<F>,
     ) -> Result<Applied, SubscriptionError> {
-        let (number, counter) = self.inside.next_number(NEXT_SUBSCRIPTION).map_err(SubscriptionError::Read)?;
-        let spec = Subscription { id: SubscriptionId(number), ..apply.spec };
+        let store = &self.inside.shared.store;
+        let (number, counter) = next_number(store, NEXT_SUBSCRIPTION).map_err(SubscriptionError::Read)?;
+        let private = new_private(store, &apply.spec.name, self.inside.topic_row).map_err(SubscriptionError::Read)?;
+        let spec = Subscription { id: SubscriptionId(number), redelivery: Some(private.topic.id), ..apply.spec };
         let given = match apply.start {
             StartAt::Latest => None,
             StartAt::Earliest => Some(self.inside.shared.store.floor()),
             StartAt::Offset(offset) => Some(offset.min(self.end())),
         };
         let mut writes = vec![counter, definition(&spec, Some((apply.row)(&spec)))];
+        writes.extend(private.writes);
         writes.extend(apply.also.into_iter().map(Definition::into_write));
         writes.extend(given.map(|floor| Write::Cursor {
             subscription: spec.id,
@@ -129,9 +135,15 @@ impl Bus {
         }));
         let committed = self
             .inside
-            .commit_item(Writes { writes, cursor_at_tail: given.is_none().then_some(spec.id), ..Writes::default() })
+            .commit_item(Writes {
+                writes,
+                topic: Some(private.topic.clone()),
+                cursor_at_tail: given.is_none().then_some(spec.id),
+                ..Writes::default()
+            })
             .await
             .map_err(SubscriptionError::Stopped)?;
+        self.inside.shared.topics.add(&private.topic);
         let floor = given.unwrap_or(committed.tail);
         self.inside.run(spec.clone(), Recovered::at(floor));
         Ok(Applied::Created { spec, floor })
@@ -139,10 +151,10 @@ impl Bus {
 
     async fn change<F: FnOnce(&Subscription) -> Vec<u8>>(
         &self,
-        id: SubscriptionId,
+        old: Subscription,
         apply: ApplySubscription<F>,
     ) -> Result<Applied, SubscriptionError> {
-        let spec = Subscription { id, ..apply.spec };
+        let spec = Subscription { id: old.id, redelivery: old.redelivery, ..apply.spec };
         let mut writes = vec![definition(&spec, Some((apply.row)(&spec)))];
         writes.extend(apply.also.into_iter().map(Definition::into_write));
         self.inside.commit(writes).await.map_err(SubscriptionError::Stopped)?;
@@ -171,14 +183,20 @@ impl Bus {
         self.inside.operate(name, Operator::Resume, also).await
     }
 
+    /// Says that the cause of an open breaker may be gone: it probes at once.
+    pub async fn probe(&self, name: &str) -> Result<(), SubscriptionError> {
+        self.inside.operate(name, Operator::Probe, Vec::new()).await
+    }
+
     /// Ends a subscription and removes its definition. Calls under way run to their end without effect.
     pub async fn delete_subscription(&self, name: &str, also: Vec<Definition>) -> Result<(), SubscriptionError> {
         let _one_at_a_time = self.inside.definitions.lock().await;
         let spec = self.inside.spec(name).ok_or_else(|| SubscriptionError::NotFound(Name::from(name)))?;
-        let mut writes = vec![definition(&spec, None)];
+        let mut writes = vec![definition(&spec, None), private::deleted(name)];
         writes.extend(also.into_iter().map(Definition::into_write));
         self.inside.commit(writes).await.map_err(SubscriptionError::Stopped)?;
         self.inside.stop(name).await;
+        self.inside.shared.topics.remove(&private_topic(name));
         Ok(())
     }
 }

@@ -40,6 +40,8 @@ fn start(dir: &std::path::Path) -> Bus {
         subscriptions: Vec::new(),
         invoke: Arc::new(NoPlugins),
         encode: Arc::new(|_: FollowUp<'_>| Err("there are no follow-ups here".to_owned())),
+        stamp: Arc::new(|event, _| event.clone()),
+        topic_row: |topic| topic.name.as_bytes().to_vec(),
         runtime: tokio::runtime::Handle::current(),
         options: Options::default(),
     })

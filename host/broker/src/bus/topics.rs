@@ -1,15 +1,17 @@
 //! Creating topics. Their rows are the server's; their numbers are given here and never reused.
 
 use bugle_core::ids::{Name, TopicId};
+use bugle_core::origin::is_reserved;
 use bugle_core::spec::Topic;
 use bugle_core::step::{CatalogKind, Write};
+use bugle_store::Store;
 
 use super::{Bus, Definition};
 use crate::queue::{Stopped, Writes};
 use crate::reads::ReadError;
 
 /// Key of the row that holds the number of the next topic, in decimal.
-const NEXT_TOPIC: &str = "next-topic";
+pub(super) const NEXT_TOPIC: &str = "next-topic";
 
 /// Why a topic was not created.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,9 @@ pub enum CreateTopicError {
     /// The caller: it is there.
     #[error("topic `{}` exists already", .0.name)]
     Exists(Topic),
+    /// The caller: the name.
+    #[error("topic `{0}` would be the host's: names that begin with `bugle.` are reserved; use another one")]
+    Reserved(Name),
     /// The operator: the disk.
     #[error("could not read the number of the next topic")]
     Read(#[source] ReadError),
@@ -45,11 +50,14 @@ impl Bus {
         row: impl FnOnce(&Topic) -> Vec<u8>,
         also: Vec<Definition>,
     ) -> Result<Topic, CreateTopicError> {
+        if is_reserved(&name) {
+            return Err(CreateTopicError::Reserved(name));
+        }
         let _one_at_a_time = self.inside.definitions.lock().await;
         if let Some(id) = self.topic(&name) {
             return Err(CreateTopicError::Exists(Topic { id, name }));
         }
-        let (number, counter) = self.inside.next_number(NEXT_TOPIC).map_err(CreateTopicError::Read)?;
+        let (number, counter) = next_number(&self.inside.shared.store, NEXT_TOPIC).map_err(CreateTopicError::Read)?;
         let topic = Topic { id: TopicId(number), name };
         let mut writes = vec![
             counter,
@@ -65,21 +73,17 @@ impl Bus {
     }
 }
 
-impl super::Inside {
-    /// The next number of a counter and the row that uses it up.
-    pub(super) fn next_number(&self, counter: &str) -> Result<(u32, Write), ReadError> {
-        let next = self
-            .shared
-            .store
-            .catalog(CatalogKind::Counter, counter)?
-            .and_then(|row| String::from_utf8(row).ok())
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(1_u32);
-        let row = Write::Catalog {
-            kind: CatalogKind::Counter,
-            key: counter.to_owned(),
-            value: Some((next + 1).to_string().into_bytes()),
-        };
-        Ok((next, row))
-    }
+/// The next number of a counter and the row that uses it up.
+pub(super) fn next_number(store: &Store, counter: &str) -> Result<(u32, Write), ReadError> {
+    let next = store
+        .catalog(CatalogKind::Counter, counter)?
+        .and_then(|row| String::from_utf8(row).ok())
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1_u32);
+    let row = Write::Catalog {
+        kind: CatalogKind::Counter,
+        key: counter.to_owned(),
+        value: Some((next + 1).to_string().into_bytes()),
+    };
+    Ok((next, row))
 }

@@ -80,6 +80,8 @@ pub(crate) enum Message {
     },
     /// Single events came back; one that the store has no more is left out.
     Fetched(Vec<Ticket>, Vec<StoredEvent>),
+    /// Single events could not be read.
+    FetchFailed(Vec<Ticket>, String),
     /// A read of the store failed; say it and stop.
     ReadFailed(String),
     /// With rows of the same batch, such as the audit row.
@@ -93,8 +95,13 @@ pub(crate) enum Message {
 
 /// What an operator asks of a subscription; answered when it is durable.
 pub(crate) enum Operator {
-    Pause { by: String, reason: String },
+    Pause {
+        by: String,
+        reason: String,
+    },
     Resume,
+    /// The cause of an open breaker may be gone.
+    Probe,
     Reconfigure(Box<spec::Subscription>),
 }
 

@@ -1,6 +1,6 @@
 //! Where the worker finds the events its machine knows by offset only: the chunk used last, those read for a laggard, the ring.
 //!
-//! Invariant: holds at most [`WINDOW_BYTES_MAX`] of chunks from the store, the newest one always.
+//! Invariant: holds at most the prefetch of its subscription in chunks from the store, the newest one always.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use bugle_core::ids::Offset;
 
 use crate::ring::{Chunk, Read, Ring};
 
-/// Chunks read from the store and kept until their events were handed out: the prefetch of one subscription.
-const WINDOW_BYTES_MAX: usize = 4 << 20;
+/// Bounds of one read of the store.
+const PAGE_BYTES_MIN: usize = 16 << 10;
+const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// A run of the log that was read from the store: every event from `from` up to `next`.
 #[derive(Clone)]
@@ -22,21 +23,37 @@ pub(super) struct Page {
 }
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Payloads {
+    /// Chunks read from the store are kept until their events were handed out, up to this many bytes.
+    window_bytes_max: usize,
     last: Option<Arc<Chunk>>,
     window: VecDeque<Page>,
     window_bytes: usize,
 }
 
 impl Payloads {
+    pub(super) fn new(prefetch_bytes: u64) -> Payloads {
+        let window_bytes_max = usize::try_from(prefetch_bytes).unwrap_or(usize::MAX);
+        Payloads { window_bytes_max, last: None, window: VecDeque::new(), window_bytes: 0 }
+    }
+
+    /// Another prefetch, from the next page on.
+    pub(super) fn resize(&mut self, prefetch_bytes: u64) {
+        self.window_bytes_max = usize::try_from(prefetch_bytes).unwrap_or(usize::MAX);
+    }
+
+    /// Bytes of one read of the store: large enough to make the seek cheap, a quarter of the prefetch.
+    pub(super) fn page_bytes(&self) -> usize {
+        (self.window_bytes_max / 4).clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX)
+    }
+
     /// Keeps a page that was read from the store; forgets those below the floor, then the oldest.
     pub(super) fn keep(&mut self, page: Page, floor: Offset) {
         self.window_bytes += page.chunk.bytes();
         self.window.push_back(page);
         while self.window.len() > 1 {
             let is_done = self.window.front().is_some_and(|page| page.next <= floor);
-            if !is_done && self.window_bytes <= WINDOW_BYTES_MAX {
+            if !is_done && self.window_bytes <= self.window_bytes_max {
                 break;
             }
             if let Some(old) = self.window.pop_front() {
@@ -94,7 +111,7 @@ mod tests {
     fn finds_events_in_window_and_ring_and_nowhere_else() {
         let ring = Ring::new(Offset(10), 1 << 20);
         ring.append(chunk(10..12));
-        let mut payloads = Payloads::default();
+        let mut payloads = Payloads::new(4 << 20);
         payloads.keep(page(2..4), Offset(0));
         for offset in [2, 3, 10, 11, 2] {
             let event = payloads.event(&ring, Offset(offset)).unwrap();
@@ -106,9 +123,24 @@ mod tests {
     }
 
     #[test]
+    fn keeps_no_more_than_the_prefetch_but_always_the_newest_page() {
+        let ring = Ring::new(Offset(100), 1 << 20);
+        let bytes = page(0..4).chunk.bytes() as u64;
+        let mut payloads = Payloads::new(2 * bytes);
+        for start in [0, 4, 8] {
+            payloads.keep(page(start..start + 4), Offset(0));
+        }
+        assert!(payloads.event(&ring, Offset(4)).is_some() && payloads.page(Offset(3)).is_none());
+        payloads.resize(1);
+        payloads.keep(page(12..16), Offset(0));
+        assert!(payloads.page(Offset(11)).is_none() && payloads.page(Offset(12)).is_some());
+        assert_eq!(payloads.page_bytes(), PAGE_BYTES_MIN);
+    }
+
+    #[test]
     fn forgets_what_is_below_the_floor() {
         let ring = Ring::new(Offset(100), 1 << 20);
-        let mut payloads = Payloads::default();
+        let mut payloads = Payloads::new(4 << 20);
         payloads.keep(page(0..4), Offset(0));
         payloads.keep(page(4..8), Offset(4));
         assert_eq!(payloads.event(&ring, Offset(3)), None);

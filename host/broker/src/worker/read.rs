@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use bugle_core::ids::Offset;
+use bugle_core::event::StoredEvent;
+use bugle_core::ids::{Offset, Ticket};
 use bugle_core::step::Invocation;
 use bugle_core::subscription::Input;
 use bugle_store::EventBounds;
@@ -13,8 +14,8 @@ use super::payloads::Page;
 use super::{Message, Worker};
 use crate::ring::{Chunk, Read};
 
-/// One read of the store: large enough to make the seek cheap, a quarter of the window of payloads.
-const PAGE: EventBounds = EventBounds { events_max: 4_096, bytes_max: 1 << 20 };
+/// Events of one read of the store.
+const PAGE_EVENTS_MAX: usize = 4_096;
 /// Single events fetched at once.
 const FETCH_EVENTS_MAX: usize = 64;
 
@@ -27,6 +28,23 @@ pub(super) enum Reading {
     AtTail { from: Offset, events_max: usize },
     /// It waits for a page of the store.
     Store { from: Offset, events_max: usize },
+}
+
+/// What an event is wanted for.
+#[derive(Clone, Debug)]
+pub(super) enum Wanted {
+    /// To call the plugin with it.
+    Call(Invocation),
+    /// For the machine.
+    Event(Invocation),
+}
+
+impl Wanted {
+    pub(super) fn invocation(&self) -> &Invocation {
+        match self {
+            Wanted::Call(invocation) | Wanted::Event(invocation) => invocation,
+        }
+    }
 }
 
 impl Worker {
@@ -96,9 +114,10 @@ impl Worker {
         self.paging = Some(from);
         self.port.counters.store_reads.add(1);
         let port = Arc::clone(&self.port);
+        let page = EventBounds { events_max: PAGE_EVENTS_MAX, bytes_max: self.payloads.page_bytes() };
         self.tasks.spawn(async move {
             let store = Arc::clone(&port.shared.store);
-            let read = port.shared.blocking.run(move || store.events(from, PAGE)).await;
+            let read = port.shared.blocking.run(move || store.events(from, page)).await;
             port.inbox.push(match read {
                 Ok(page) => {
                     // Nothing there: the log was trimmed up to the ring.
@@ -132,9 +151,10 @@ impl Worker {
         self.handle(Input::Pause { by: "host".to_owned(), reason: format!("could not read the log: {reason}") });
     }
 
-    /// Has the event of an attempt fetched; the attempts of a round are fetched together.
-    pub(super) fn fetch(&mut self, invocation: Invocation) {
-        self.fetching.insert(invocation.ticket, invocation.clone());
+    /// Has an event fetched; those of a round are fetched together.
+    pub(super) fn fetch(&mut self, wanted: Wanted) {
+        let invocation = wanted.invocation().clone();
+        self.fetching.insert(invocation.ticket, wanted);
         self.unfetched.push(invocation);
     }
 
@@ -155,11 +175,35 @@ impl Worker {
                         (wanted, events)
                     })
                     .await;
+                let tickets = wanted.iter().map(|want| want.ticket).collect();
                 port.inbox.push(match events {
-                    Ok(events) => Message::Fetched(wanted.iter().map(|want| want.ticket).collect(), events),
-                    Err(error) => Message::ReadFailed(error.to_string()),
+                    Ok(events) => Message::Fetched(tickets, events),
+                    Err(error) => Message::FetchFailed(tickets, error.to_string()),
                 });
             });
         }
+    }
+
+    /// Events came from the store; those that are not there any more pause the subscription.
+    pub(super) fn fetched(&mut self, tickets: &[Ticket], events: &[StoredEvent]) {
+        for ticket in tickets {
+            let Some(wanted) = self.fetching.remove(ticket) else {
+                continue;
+            };
+            if !self.machine.is_live(*ticket) || self.draining.is_some() {
+                continue;
+            }
+            let position = wanted.invocation().position;
+            match events.iter().find(|event| event.position == position) {
+                Some(event) => self.got(wanted, event.clone()),
+                None => self.handle(Input::Fetched { ticket: *ticket, event: None }),
+            }
+        }
+    }
+
+    /// Events could not be read: the subscription is paused, and their deliveries are tried again when it is resumed.
+    pub(super) fn fetch_failed(&mut self, tickets: &[Ticket], reason: &str) {
+        self.read_failed(reason);
+        self.fetched(tickets, &[]);
     }
 }

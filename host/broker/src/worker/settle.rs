@@ -4,7 +4,6 @@
 //! settle.
 
 use bugle_core::delivery::Verdict;
-use bugle_core::ids::Ticket;
 use bugle_core::ledger::{ClaimFate, Ledger, LedgerStep};
 use bugle_core::step::Write;
 use bugle_core::subscription::Input;
@@ -30,7 +29,8 @@ impl Worker {
                     let _ = reply.send(self.machine.waiting_behind(ticket));
                 }
                 Message::Read { from, chunk, next } => self.store_read(Page { from, next, chunk }),
-                Message::Fetched(tickets, events) => self.fetched(&tickets, events),
+                Message::Fetched(tickets, events) => self.fetched(&tickets, &events),
+                Message::FetchFailed(tickets, reason) => self.fetch_failed(&tickets, &reason),
                 Message::ReadFailed(reason) => self.read_failed(&reason),
                 Message::Operator(operator, mut also, reply) => {
                     self.operator(operator);
@@ -51,28 +51,12 @@ impl Worker {
         match operator {
             Operator::Pause { by, reason } => self.handle(Input::Pause { by, reason }),
             Operator::Resume => self.handle(Input::Resume),
+            Operator::Probe => self.handle(Input::Probe),
             Operator::Reconfigure(spec) => {
                 self.plugin = spec.plugin.clone();
-                self.port.inbox.cover(spec.topics.clone());
+                self.payloads.resize(spec.prefetch_bytes);
+                self.port.inbox.cover(spec.covered());
                 self.handle(Input::Reconfigure(*spec));
-            }
-        }
-    }
-
-    fn fetched(&mut self, tickets: &[Ticket], events: Vec<bugle_core::event::StoredEvent>) {
-        for ticket in tickets {
-            let Some(invocation) = self.fetching.remove(ticket) else {
-                continue;
-            };
-            if !self.machine.is_live(*ticket) || self.draining.is_some() {
-                continue;
-            }
-            let found = events.iter().find(|event| event.position == invocation.position);
-            match found {
-                Some(event) => self.call(&invocation, event.clone()),
-                None => {
-                    tracing::error!(subscription = %self.port.name, position = %invocation.position, "an unsettled event is not in the log any more");
-                }
             }
         }
     }
@@ -195,7 +179,7 @@ impl Worker {
 fn cost(write: &Write) -> usize {
     const ROW_OVERHEAD_BYTES: usize = 128;
     let bytes = match write {
-        Write::Append { event, .. } => event.bytes().len(),
+        Write::Append { event, .. } | Write::Redeliver { event, .. } => event.bytes().len(),
         Write::Kv { row, key, .. } => key.len() + row.as_ref().map_or(0, |row| row.value.len()),
         Write::Record { row, .. } => row.detail.len(),
         Write::Claim { key, .. } => key.len(),
@@ -210,7 +194,8 @@ fn cost(write: &Write) -> usize {
         | Write::Catalog { .. }
         | Write::IdChunk { .. }
         | Write::IdBlock { .. }
-        | Write::Paused { .. } => 0,
+        | Write::Paused { .. }
+        | Write::Channel { .. } => 0,
     };
     ROW_OVERHEAD_BYTES + bytes
 }

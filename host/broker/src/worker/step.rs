@@ -5,6 +5,7 @@
 use std::sync::{Arc, PoisonError};
 
 use bugle_core::ledger::LedgerStep;
+use bugle_core::row::{ChannelRow, OpenRow};
 use bugle_core::step::Write;
 
 use super::{After, STEPS_IN_FLIGHT_MAX, Worker};
@@ -41,12 +42,35 @@ impl Worker {
         let writes = std::mem::take(&mut self.step.writes);
         let dead = writes.iter().filter(|write| matches!(write, Write::Dead { .. }));
         self.port.counters.dead.add(dead.count() as u64);
+        for write in &writes {
+            if let Write::Channel { row, .. } = write {
+                self.tell_channel(row.as_ref());
+            }
+        }
         (!writes.is_empty()).then(|| Writes {
             writes,
             ledger,
             done: Done::Worker(Arc::clone(&self.port.inbox)),
             ..Writes::default()
         })
+    }
+
+    /// Tells people that the breaker opened, stayed open or closed.
+    fn tell_channel(&mut self, row: Option<&ChannelRow>) {
+        let subscription = &self.port.name;
+        let open = row.and_then(|row| row.open.as_ref());
+        match (open, self.is_sick) {
+            (Some(OpenRow { culprit, until, reason, .. }), false) => {
+                let culprit = culprit.word();
+                tracing::warn!(%subscription, culprit, until = until.0, %reason, "the breaker opened: nothing is sent but probes, and nobody's attempts are spent");
+            }
+            (Some(OpenRow { until, reason, .. }), true) => {
+                tracing::debug!(%subscription, until = until.0, %reason, "the breaker stays open");
+            }
+            (None, true) => tracing::info!(%subscription, "the breaker closed: the subscription delivers again"),
+            (None, false) => {}
+        }
+        self.is_sick = open.is_some();
     }
 
     fn enqueue(&mut self, writes: Option<Writes>) {

@@ -4,5 +4,6 @@
 mod deliver;
 mod effects;
 mod hand_over;
+mod private;
 mod reopen;
 mod support;

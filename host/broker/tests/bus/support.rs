@@ -58,6 +58,18 @@ fn encode(follow_up: FollowUp<'_>) -> Result<Event, String> {
     Ok(event_with(id, &source, event.key.as_deref(), &[(bugle_broker::HOPS_ATTRIBUTE, &hops)], &data))
 }
 
+/// Adds attributes the way [`event_with`] does.
+fn stamp(event: &Event, attributes: &[(&str, &str)]) -> Event {
+    let mut tail = String::new();
+    let mut add = |text: &str| {
+        let start = tail.len() as u32;
+        tail.push_str(text);
+        Span { start, len: text.len() as u32 }
+    };
+    let added: Vec<_> = attributes.iter().map(|(name, value)| (add(name), add(value))).collect();
+    event.extended(tail.as_bytes(), &added)
+}
+
 /// What the scripted plugin does with a delivery.
 pub(crate) enum Act {
     /// Ends the call at once.
@@ -229,21 +241,23 @@ impl Producer {
 /// Starts a bus on a directory, with what its catalog says.
 pub(crate) fn start(dir: &Path, script: &Arc<Script>, options: Options) -> Bus {
     let (store, opened) = Store::open(dir, bugle_store::Options::default()).unwrap();
-    let topics = vec![Topic { id: TopicId(1), name: Name::from("orders") }];
     let known = store
         .catalog_list(bugle_core::step::CatalogKind::Subscription, None, 100)
         .unwrap()
         .into_iter()
         .map(|(name, row)| subscription_of(&name, &row))
         .collect();
-    let exists = store.catalog(bugle_core::step::CatalogKind::Topic, "orders").unwrap().is_some();
+    let topics = store.catalog_list(bugle_core::step::CatalogKind::Topic, None, 100).unwrap();
+    let topics = topics.into_iter().map(|(name, row)| topic_of(&name, &row)).collect();
     Bus::start(Parts {
         store,
         opened,
-        topics: if exists { topics } else { Vec::new() },
+        topics,
         subscriptions: known,
         invoke: Arc::new(Scripted(Arc::clone(script))),
         encode: Arc::new(encode),
+        stamp: Arc::new(stamp),
+        topic_row,
         runtime: tokio::runtime::Handle::current(),
         options,
     })
@@ -263,6 +277,14 @@ fn row(spec: &Subscription) -> Vec<u8> {
     spec.id.0.to_string().into_bytes()
 }
 
+fn topic_row(topic: &Topic) -> Vec<u8> {
+    topic.id.0.to_string().into_bytes()
+}
+
+fn topic_of(name: &str, row: &[u8]) -> Topic {
+    Topic { id: TopicId(std::str::from_utf8(row).unwrap().parse().unwrap()), name: Name::from(name) }
+}
+
 fn subscription_of(name: &str, row: &[u8]) -> Subscription {
     let id = std::str::from_utf8(row).unwrap().parse().unwrap();
     Subscription { id: SubscriptionId(id), ..subscription(name) }
@@ -271,7 +293,7 @@ fn subscription_of(name: &str, row: &[u8]) -> Subscription {
 /// Creates the topic `orders` and a subscription.
 pub(crate) async fn set_up(bus: &Bus, spec: Subscription, start: StartAt) {
     if bus.topic("orders").is_none() {
-        bus.create_topic(Name::from("orders"), |_| b"orders".to_vec(), Vec::new()).await.unwrap();
+        bus.create_topic(Name::from("orders"), topic_row, Vec::new()).await.unwrap();
     }
     bus.apply_subscription(ApplySubscription { spec, start, row, also: Vec::new() }).await.unwrap();
 }

@@ -14,6 +14,7 @@ use super::{Admission, BATCH_EVENTS_MAX, IdFact, IdLookup, Probe};
 use crate::code::Code;
 use crate::event::{Event, StoredEvent};
 use crate::ids::{Offset, Position, SessionId, TopicId};
+use crate::origin::is_reserved;
 use crate::publish::{BatchOutcome, BatchResult, PublishBatch, Refusal, Try};
 use crate::seeded::{Bug, is_planted};
 use crate::step::Write;
@@ -159,6 +160,11 @@ impl Admission {
         if count == 0 || count > BATCH_EVENTS_MAX {
             let detail = format!("a batch has 1 to {BATCH_EVENTS_MAX} events, this one has {count}");
             return Err(refusal(Code::InvalidBatch, detail));
+        }
+        if is_reserved(&batch.topic) {
+            let detail =
+                format!("topic `{}` is written by the host alone; publish to a topic of your own", batch.topic);
+            return Err(refusal(Code::Denied, detail));
         }
         let Some(topic) = probe.topic else {
             let detail = format!("topic `{}` does not exist; create it first", batch.topic);

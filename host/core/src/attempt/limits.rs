@@ -6,6 +6,7 @@ use alloc::string::{String, ToString};
 use crate::code::Code;
 use crate::delivery::Retry;
 use crate::import::{Import, ImportError, NewEvent};
+use crate::origin::is_reserved;
 use crate::time::Millis;
 
 /// Claims a call may have open at once; a channel needs one, a fan-out inside one call a few.
@@ -111,6 +112,10 @@ pub(super) fn check(import: &Import) -> Result<(), ImportError> {
 
 fn follow_up(event: &NewEvent) -> Result<(), ImportError> {
     named("topic", &event.topic)?;
+    if is_reserved(&event.topic) {
+        let message = "topics that begin with `bugle.` are written by the host alone; publish to another one";
+        return Err(error(Code::Denied, message));
+    }
     named("event type", &event.kind)?;
     sized("ordering key", event.key.as_ref().map_or(0, |key| key.len()), 1024)?;
     sized("event data", event.data.len(), EVENT_BYTES_MAX)

@@ -384,6 +384,15 @@ fn follow_up_to_an_unknown_topic_is_refused_at_the_call() {
 }
 
 #[test]
+fn follow_up_to_a_topic_of_the_host_is_refused_at_the_call() {
+    let mut call = call();
+    for topic in ["bugle.to.sms", "bugle.settled"] {
+        assert_eq!(call.code(Import::Publish(vec![follow_up("t"), follow_up(topic)])), Code::Denied);
+    }
+    assert!(call.finish(CallEnd::Returned(Ok(()))).transaction.follow_ups.is_empty());
+}
+
+#[test]
 fn loop_of_follow_ups_is_refused() {
     let mut call = call();
     call.attempt.facts.hops = super::limits::HOPS_MAX;

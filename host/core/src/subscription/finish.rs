@@ -7,29 +7,38 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Machine;
-use super::leases::Lease;
+use super::charge::Tried;
+use super::leases::{Lease, Purpose};
 use super::start::Item;
 use super::waits::{Wait, cut};
 use crate::delivery::Verdict;
 use crate::event::StoredEvent;
+use crate::flow::Fault;
 use crate::ids::{Offset, Ticket};
 use crate::lane::{LaneId, LaneState};
 use crate::row::{DeadRow, HoldRow, UnknownRow};
 use crate::seeded::{Bug, is_planted};
 use crate::spec::OnUnknown;
-use crate::step::{Step, Write};
+use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
 
 /// Cause of a dead letter that the plugin rejected.
 const REJECTED: &str = "rejected";
 /// Cause of a dead letter that used up its attempts.
-const ATTEMPTS_EXHAUSTED: &str = "attempts-exhausted";
+pub(super) const ATTEMPTS_EXHAUSTED: &str = "attempts-exhausted";
+/// Cause of a dead letter whose event broke the plugin again and again while others were handled.
+const POISON: &str = "poison";
 /// Longest wait a guest or its provider can ask for: a longer one is a mistake that would hide the event for ever.
 const AFTER_MAX: Millis = Millis::from_secs(7 * 24 * 3600);
 /// Shortest `defer`: it costs no attempt, so a guest that defers to the past must not go round as fast as the disk.
 const DEFER_MIN: Millis = Millis(100);
 /// Longest `ordering.hold`, for the same reason as `AFTER_MAX`.
 const HOLD_MAX: Millis = Millis::from_secs(7 * 24 * 3600);
+
+/// Whatever the plugin broke by.
+const BROKE: Fault = Fault { is_break: true, retry_after: None };
+/// Something left, and no complete answer came back.
+const NO_ANSWER: Fault = Fault { is_break: false, retry_after: None };
 
 /// The end of a call whose ticket was live.
 pub(super) struct End {
@@ -48,7 +57,8 @@ impl Machine {
         hold: Option<Millis>,
         step: &mut Step,
     ) -> Option<End> {
-        let is_its_own = self.leases.get(ticket).is_some_and(|lease| self.position(lease.offset) == event.position);
+        let is_its_own = |lease: &Lease| lease.call().is_some() && self.position(lease.offset) == event.position;
+        let is_its_own = self.leases.get(ticket).is_some_and(is_its_own);
         let Some(lease) = is_its_own.then(|| self.leases.end(ticket)).flatten() else {
             self.stale_ends += 1;
             if is_planted(Bug::StaleLeaseAccepted) {
@@ -64,6 +74,7 @@ impl Machine {
     /// Does what the verdict says.
     pub(super) fn end(&mut self, now: Timestamp, end: End, verdict: Verdict, step: &mut Step) {
         let End { lease, event, hold } = end;
+        self.note_outcome(now, &lease, &verdict);
         match verdict {
             Verdict::Ack => {
                 if is_planted(Bug::CumulativeAck) {
@@ -72,9 +83,11 @@ impl Machine {
                 let wait = self.waits.remove(lease.offset);
                 self.settle(now, lease.offset, lease.lane, wait, hold, step);
             }
-            Verdict::Nack(retry) => self.fail(now, &lease, Some(event), retry.after, retry.reason, step),
-            // Budgets by evidence will tell the plugin's fault from the event's here.
-            Verdict::Broke(reason) => self.fail(now, &lease, Some(event), None, reason, step),
+            Verdict::Nack(retry) => {
+                let fault = Fault { is_break: false, retry_after: retry.after.map(|after| after.min(AFTER_MAX)) };
+                self.fail(now, &lease, Some(event), fault, retry.reason, step);
+            }
+            Verdict::Broke(reason) => self.fail(now, &lease, Some(event), BROKE, reason, step),
             Verdict::Reject(reason) => {
                 let wait = self.tried(now, &lease, reason);
                 self.bury(now, event, wait, REJECTED, hold, step);
@@ -84,9 +97,10 @@ impl Machine {
                 self.wait_until(lease.offset, wait, until.max(now.after(DEFER_MIN)), step);
             }
             Verdict::Unknown(reference) => {
-                let has_next = lease.attempt.0 < self.spec.retry.attempts_max;
+                let spent = self.waits.get(lease.offset).map_or(0, |wait| wait.row.spent);
+                let has_next = spent.saturating_add(1) < self.spec.retry.attempts_max;
                 match self.spec.on_unknown {
-                    OnUnknown::Resend if has_next => self.fail(now, &lease, Some(event), None, reference, step),
+                    OnUnknown::Resend if has_next => self.fail(now, &lease, Some(event), NO_ANSWER, reference, step),
                     // Resent to the last attempt and still in doubt: that is for a person too, not a plain dead letter.
                     OnUnknown::Resend | OnUnknown::Park => self.park(now, &lease, event, reference, hold, step),
                 }
@@ -106,55 +120,53 @@ impl Machine {
         hold: Option<Millis>,
         step: &mut Step,
     ) {
-        let wait = self.waits.remove(lease.offset);
+        let wait = self.charged(now, lease, NO_ANSWER, reference.clone(), step).wait;
         step.writes.push(Write::Unknown {
             subscription: self.spec.id,
             position: event.position,
             row: UnknownRow { event, reference: cut(reference), attempts: lease.attempt.0, at: now },
         });
-        self.settle(now, lease.offset, lease.lane, wait, hold, step);
+        self.settle(now, lease.offset, lease.lane, Some(wait), hold, step);
     }
 
-    /// The lease of an attempt ran out: that attempt failed, whatever its call still does.
+    /// A lease ran out. An attempt failed by that, whatever its call still does; an event that did not come is asked for again.
     pub(super) fn lapse(&mut self, now: Timestamp, lease: &Lease, step: &mut Step) {
-        self.fail(now, lease, None, None, "lease lapsed".into(), step);
+        step.actions.push(Action::Cancel { ticket: lease.ticket });
+        match lease.purpose {
+            Purpose::Call(_) => self.fail(now, lease, None, BROKE, "lease lapsed".into(), step),
+            Purpose::Fetch(disposal) => self.fetch_again(lease, disposal),
+        }
     }
 
-    fn wait_of(&mut self, lease: &Lease) -> Wait {
+    pub(super) fn wait_of(&mut self, lease: &Lease) -> Wait {
         self.waits.remove(lease.offset).unwrap_or_else(|| Wait::new(lease.lane, lease.class))
     }
 
-    /// The delivery with one more attempt spent.
-    fn tried(&mut self, now: Timestamp, lease: &Lease, reason: String) -> Wait {
-        let mut wait = self.wait_of(lease);
-        wait.row.spent = lease.attempt.0;
-        wait.refusals = 0;
-        wait.note(lease.attempt, now, reason);
-        wait
-    }
-
     /// An attempt failed. Without its event a delivery that used up its attempts is due at once and buried when the event was
-    /// read.
+    /// fetched.
     fn fail(
         &mut self,
         now: Timestamp,
         lease: &Lease,
         event: Option<StoredEvent>,
-        after: Option<Millis>,
+        fault: Fault,
         reason: String,
         step: &mut Step,
     ) {
         let policy = self.spec.retry;
-        let wait = self.tried(now, lease, reason);
+        let Tried { wait, is_own_fault } = self.charged(now, lease, fault, reason, step);
         let spent = wait.row.spent;
+        let is_exhausted = is_own_fault && spent >= policy.attempts_max;
+        let is_poison = is_own_fault && self.is_poison(&wait);
         match event {
-            Some(event) if spent >= policy.attempts_max => {
-                self.bury(now, event, wait, ATTEMPTS_EXHAUSTED, None, step);
-            }
-            None if spent >= policy.attempts_max => self.wait_until(lease.offset, wait, now, step),
+            Some(event) if is_poison => self.bury(now, event, wait, POISON, None, step),
+            Some(event) if is_exhausted => self.bury(now, event, wait, ATTEMPTS_EXHAUSTED, None, step),
+            None if is_exhausted => self.wait_until(lease.offset, wait, now, step),
             Some(_) | None => {
+                // Who does not pay does not wait either: the breaker says when, and it may close before its time.
                 let backoff = self.jitter.after_failure(&policy, lease.offset, spent);
-                let after = after.unwrap_or_default().min(AFTER_MAX);
+                let backoff = if is_own_fault { backoff } else { Millis(0) };
+                let after = fault.retry_after.unwrap_or_default();
                 self.wait_until(lease.offset, wait, now.after(backoff.max(after)), step);
             }
         }
@@ -181,7 +193,7 @@ impl Machine {
     }
 
     /// Gives a delivery up: the dead letter and the settlement are one batch.
-    fn bury(
+    pub(super) fn bury(
         &mut self,
         now: Timestamp,
         event: StoredEvent,
@@ -196,6 +208,8 @@ impl Machine {
             cause: cause.into(),
             reason: wait.row.notes.last().map_or_else(String::new, |note| note.reason.clone()),
             attempts: wait.row.spent,
+            channel: wait.row.channel,
+            plugin: wait.row.plugin,
             notes: wait.row.notes.clone(),
             at: now,
         };
@@ -208,14 +222,8 @@ impl Machine {
         self.settle(now, position.offset, wait.lane, Some(wait), hold, step);
     }
 
-    /// Buries a waiting delivery that has no attempt left, now that its event was read.
-    pub(super) fn bury_doomed(&mut self, now: Timestamp, event: &StoredEvent, step: &mut Step) {
-        let Some(wait) = self.waits.remove(event.position.offset) else { return };
-        self.bury(now, event.clone(), wait, ATTEMPTS_EXHAUSTED, None, step);
-    }
-
     /// Settles a delivery and goes on with its lane.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         now: Timestamp,
         offset: Offset,
@@ -225,6 +233,7 @@ impl Machine {
         step: &mut Step,
     ) {
         self.cursor.settle(offset);
+        self.staying.remove(&offset);
         if wait.is_some_and(|wait| wait.is_stored) {
             step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
         }
@@ -252,7 +261,7 @@ impl Machine {
     }
 
     /// Starts the same attempt again: its commit found that others had changed what it read.
-    fn run_again(&mut self, lease: &Lease) {
+    pub(super) fn run_again(&mut self, lease: &Lease) {
         if let Some(id) = lease.lane {
             self.lanes.get_mut(id).state = LaneState::Ready;
         }

@@ -11,7 +11,7 @@ use super::Machine;
 use crate::event::Class;
 use crate::ids::Offset;
 use crate::lane::LaneState;
-use crate::row::{PausedRow, WaitingRow};
+use crate::row::{ChannelRow, PausedRow, WaitingRow};
 use crate::time::Timestamp;
 
 /// See the module.
@@ -27,6 +27,8 @@ pub struct Image {
     pub holds: BTreeMap<(String, Class), Timestamp>,
     /// Why it does not run.
     pub paused: Option<PausedRow>,
+    /// How its channel is.
+    pub channel: Option<ChannelRow>,
 }
 
 impl Machine {
@@ -45,6 +47,7 @@ impl Machine {
             waiting: self.waits.rows().map(|(offset, row)| (offset, row.clone())).collect(),
             holds: holds.collect(),
             paused: self.paused.clone(),
+            channel: self.flow.row(),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! The leases of a subscription: which deliveries are with the plugin, under which ticket and until when.
 //!
 //! A ticket is a running number and a slot, hidden under a mask of the machine's own, so it is never given twice and one of
-//! another subscription does not fit. Knows nothing of lanes and verdicts. Invariant: a ticket is live from its grant until its
-//! one end, or until its time ran out.
+//! another subscription does not fit. A delivery whose event is being fetched has a lease too, so that a late answer finds it
+//! gone. Knows nothing of lanes and verdicts. Invariant: a ticket is live from its grant until its one end, or until its time
+//! ran out.
 
 use alloc::vec::Vec;
 use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use crate::event::Class;
+use crate::flow::{Decision, Start};
 use crate::ids::{Attempt, Offset, Slot, SubscriptionId, Ticket};
 use crate::lane::LaneId;
 use crate::time::{Millis, Timestamp};
@@ -22,9 +24,37 @@ pub(crate) const LEASES_MAX: usize = 1 << INDEX_BITS;
 /// A delivery may be held this many times its first lease in all, so that a guest cannot hold it for ever.
 const LEASES_IN_ALL_MAX: u64 = 10;
 
-/// One delivery with the plugin.
+/// Why the machine wants an event without calling the plugin: what it will do with the delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disposal {
+    /// It has no attempt left: dead letter.
+    Bury,
+    /// A degrade rule hands it on or drops it.
+    Degrade(Decision),
+}
+
+/// What a lease was given for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The plugin is called.
+    Call(Start),
+    /// The event is fetched, for this.
+    Fetch(Disposal),
+}
+
+impl Purpose {
+    fn is_fetch(self) -> bool {
+        match self {
+            Purpose::Call(_) => false,
+            Purpose::Fetch(_) => true,
+        }
+    }
+}
+
+/// One delivery with the plugin, or whose event is fetched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lease {
+    pub(crate) purpose: Purpose,
     pub(crate) ticket: Ticket,
     pub(crate) offset: Offset,
     pub(crate) lane: Option<LaneId>,
@@ -34,9 +64,20 @@ pub(crate) struct Lease {
     until_max: Timestamp,
 }
 
+impl Lease {
+    /// How its call started; `None` if its event is only fetched.
+    pub(crate) fn call(&self) -> Option<Start> {
+        match self.purpose {
+            Purpose::Call(start) => Some(start),
+            Purpose::Fetch(_) => None,
+        }
+    }
+}
+
 /// What a lease is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grant {
+    pub(crate) purpose: Purpose,
     pub(crate) offset: Offset,
     pub(crate) lane: Option<LaneId>,
     pub(crate) class: Class,
@@ -49,6 +90,8 @@ pub(crate) struct Leases {
     slots: Vec<Option<Lease>>,
     free: Vec<usize>,
     live: usize,
+    /// Those of the live ones whose event is fetched.
+    fetching: usize,
     granted: u64,
     mask: u64,
     /// No lease runs out before then. Kept when leases end, so it can be early: then the check finds the real time.
@@ -59,12 +102,25 @@ impl Leases {
     pub(crate) fn new(seed: u64, subscription: SubscriptionId, slot: Slot) -> Leases {
         let mut hasher = SipHasher13::new_with_keys(seed, u64::from(subscription.0));
         hasher.write_u16(slot.0);
-        Leases { slots: Vec::new(), free: Vec::new(), live: 0, granted: 0, mask: hasher.finish(), check: None }
+        Leases {
+            slots: Vec::new(),
+            free: Vec::new(),
+            live: 0,
+            fetching: 0,
+            granted: 0,
+            mask: hasher.finish(),
+            check: None,
+        }
     }
 
-    /// Deliveries in flight.
-    pub(crate) fn len(&self) -> usize {
-        self.live
+    /// Deliveries with the plugin.
+    pub(crate) fn calls(&self) -> usize {
+        self.live - self.fetching
+    }
+
+    /// Deliveries whose event is fetched.
+    pub(crate) fn fetching(&self) -> usize {
+        self.fetching
     }
 
     /// The earliest time at which a lease can have run out.
@@ -86,7 +142,9 @@ impl Leases {
             Some(_) | None => until,
         });
         self.live += 1;
+        self.fetching += usize::from(grant.purpose.is_fetch());
         self.slots[index] = Some(Lease {
+            purpose: grant.purpose,
             ticket,
             offset: grant.offset,
             lane: grant.lane,
@@ -114,6 +172,7 @@ impl Leases {
         self.slots[index] = None;
         self.free.push(index);
         self.live -= 1;
+        self.fetching -= usize::from(lease.purpose.is_fetch());
         Some(lease)
     }
 

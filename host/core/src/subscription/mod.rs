@@ -8,6 +8,9 @@
 //! Invariant: what is settled is never delivered again; per key one delivery at a time and in order; and recovering from all
 //! rows written so far gives the same unsettled deliveries with the same attempts spent.
 
+mod behind;
+mod charge;
+mod dispose;
 mod finish;
 mod image;
 mod leases;
@@ -15,7 +18,7 @@ mod read;
 mod start;
 mod waits;
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -23,16 +26,17 @@ use crate::backoff::Jitter;
 use crate::cursor::Cursor;
 use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
+use crate::flow::{Flow, FlowCounts, FlowStatus};
 use crate::ids::{Offset, Position, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
-use crate::row::{CursorChunk, CursorRow, HoldRow, PausedRow, WaitingRow};
+use crate::row::{ChannelRow, CursorChunk, CursorRow, HoldRow, PausedRow, WaitingRow};
 use crate::spec::Subscription;
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use image::Image;
 use leases::Leases;
 use read::Reads;
-use start::Ready;
+use start::{Ready, Unwanted};
 use waits::Waits;
 
 /// Sealed steps that may be on their way to the disk at once. The machine counts on it: a lane whose latest settlement is this
@@ -73,6 +77,8 @@ pub struct Recovered {
     pub holds: Vec<(String, Class, HoldRow)>,
     /// Whether it is paused.
     pub paused: Option<PausedRow>,
+    /// How its channel is.
+    pub channel: Option<ChannelRow>,
 }
 
 impl Recovered {
@@ -85,6 +91,7 @@ impl Recovered {
             waiting: Vec::new(),
             holds: Vec::new(),
             paused: None,
+            channel: None,
         }
     }
 }
@@ -117,6 +124,13 @@ pub enum Input<'a> {
         /// Pause the subscription, with the reason.
         pause: Option<String>,
     },
+    /// The answer to an [`Action::Fetch`], or why an [`Action::Invoke`] could not be done.
+    Fetched {
+        /// Its lease.
+        ticket: Ticket,
+        /// The event; `None` if it cannot be had: that pauses the subscription, since loss is never silent.
+        event: Option<StoredEvent>,
+    },
     /// Time went by.
     Tick,
     /// Stop starting deliveries; those in flight end.
@@ -126,8 +140,10 @@ pub enum Input<'a> {
         /// For people.
         reason: String,
     },
-    /// Go on.
+    /// Go on. If the breaker is open, probe at once.
     Resume,
+    /// The cause of an open breaker may be gone, such as by a new revision of the plugin: probe at once.
+    Probe,
     /// A new definition. Topics and filter apply to events read from now on, the ordering when the machine is recovered next,
     /// everything else at once.
     Reconfigure(Subscription),
@@ -152,10 +168,14 @@ pub struct Status {
     pub queued: usize,
     /// Keys with more unsettled events than are kept in memory.
     pub overflowed: usize,
+    /// Classes with events that were read past while their kind is held back; they are read again when it is not.
+    pub behind: usize,
     /// Why it does not run.
     pub paused: Option<PausedRow>,
     /// Ends of calls that came with a ticket that was not live.
     pub stale_ends: u64,
+    /// Breaker, rate and degrade policy, as of the latest input.
+    pub flow: FlowStatus,
 }
 
 /// See the module.
@@ -173,8 +193,13 @@ pub struct Machine {
     leases: Leases,
     waits: Waits,
     reads: Reads,
-    /// Waiting deliveries that have no attempt left, but whose event must be read before they can be buried.
-    doomed: VecDeque<Offset>,
+    /// Deliveries that are not to be attempted, but whose event must be fetched before they can be disposed of.
+    unwanted: VecDeque<Unwanted>,
+    /// Deliveries that no degrade rule may hand on or drop: they came from another subscription already.
+    staying: BTreeSet<Offset>,
+    flow: Flow,
+    /// The time of the latest input.
+    now: Timestamp,
     paused: Option<PausedRow>,
     /// A write of the gathering step must be durable before anything starts.
     must_commit: bool,
@@ -205,7 +230,10 @@ impl Machine {
             leases: Leases::new(seed, spec.id, slot),
             waits: Waits::recover(rows.waiting, position),
             reads: Reads::new(position),
-            doomed: VecDeque::new(),
+            unwanted: VecDeque::new(),
+            staying: BTreeSet::new(),
+            flow: Flow::recover(&spec.protection, Jitter::new(seed, spec.id), rows.channel),
+            now: Timestamp(0),
             paused: rows.paused,
             must_commit: false,
             seals: 0,
@@ -225,8 +253,10 @@ impl Machine {
 
     /// Handles one input; several may go into one step.
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>, step: &mut Step) {
+        self.now = now;
+        self.flow.settle(now);
         match input {
-            Input::Events { from, events, next } => self.take_events(now, from, events, next, step),
+            Input::Events { from, events, next } => self.take_events(from, events, next, step),
             Input::Finished { ticket, event, verdict, writes, hold, pause } => {
                 if let Some(end) = self.admit_end(ticket, event, writes, hold, step) {
                     self.end(now, end, verdict, step);
@@ -235,20 +265,26 @@ impl Machine {
                     }
                 }
             }
+            Input::Fetched { ticket, event } => self.fetched(now, ticket, event, step),
             Input::Tick => {}
             Input::Pause { by, reason } => self.pause(now, by, reason, step),
             Input::Resume => self.resume(step),
-            Input::Reconfigure(spec) => self.reconfigure(spec),
+            Input::Probe => self.flow.probe_now(now),
+            Input::Reconfigure(spec) => self.reconfigure(now, spec),
         }
         self.wake(now, step);
         self.start(now, step);
         self.ask(now, step);
+        if self.flow.take_changed() {
+            step.writes.push(Write::Channel { subscription: self.spec.id, row: self.flow.row() });
+        }
         self.must_commit = false;
     }
 
     /// Adds the cursor's rows to a step that is about to be committed.
     pub fn seal(&mut self, step: &mut Step) {
         self.cursor.seal(self.spec.id, &mut step.writes);
+        self.flow.ages.forget_below(self.cursor.floor());
         let [gathering, before] = &mut self.held_back;
         step.writes.append(before);
         before.append(gathering);
@@ -261,7 +297,10 @@ impl Machine {
     /// When the machine wants a [`Input::Tick`] at the latest.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        [self.waits.next_alarm(), self.leases.next_check(), self.next_supersede()].into_iter().flatten().min()
+        let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_supersede()];
+        // While it is paused nothing may start, and what the channel does then is found out at the resume.
+        let flow = if self.paused.is_none() { self.flow.next_wakeup(Some(self.now)) } else { None };
+        alarms.into_iter().chain([flow]).flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.
@@ -290,14 +329,28 @@ impl Machine {
             floor: self.cursor.floor(),
             read: self.reads.position(),
             ready: self.ready.len(),
-            in_flight: self.leases.len(),
+            in_flight: self.leases.calls(),
             waiting: self.waits.len(),
             lanes: self.lanes.busy(),
             queued: self.lanes.queued(),
             overflowed: self.lanes.overflowed().len(),
+            behind: self.reads.behind.iter().flatten().count(),
             paused: self.paused.clone(),
             stale_ends: self.stale_ends,
+            flow: self.flow.status(self.now),
         }
+    }
+
+    /// Bytes of events that its driver may keep at hand beside the newest ones.
+    #[must_use]
+    pub fn prefetch_bytes(&self) -> u64 {
+        self.spec.prefetch_bytes
+    }
+
+    /// What the protection of the channel did since the machine was made; cheap.
+    #[must_use]
+    pub fn flow_counts(&self) -> FlowCounts {
+        self.flow.counts()
     }
 
     fn pause(&mut self, now: Timestamp, by: String, reason: String, step: &mut Step) {
@@ -317,9 +370,11 @@ impl Machine {
             // The pause may have come from a read that failed and will never be answered.
             self.reads.forget();
         }
+        self.flow.probe_now(self.now);
     }
 
-    fn reconfigure(&mut self, spec: Subscription) {
+    fn reconfigure(&mut self, now: Timestamp, spec: Subscription) {
+        self.flow.reconfigure(now, &spec.protection);
         let topics = sorted(&spec.topics);
         if topics != self.topics || spec.filter != self.spec.filter {
             self.cursor.keep_skipped();
@@ -333,7 +388,6 @@ impl Machine {
     fn wake(&mut self, now: Timestamp, step: &mut Step) {
         if self.leases.next_check().is_some_and(|at| at <= now) {
             for lease in self.leases.take_lapsed(now) {
-                step.actions.push(Action::Cancel { ticket: lease.ticket });
                 self.lapse(now, &lease, step);
             }
         }

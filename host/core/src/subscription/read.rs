@@ -1,8 +1,8 @@
 //! What the machine reads of the log, and what becomes of the events.
 //!
 //! Three reasons to read, one read at a time: new events at the frontier; a rescan of what did not fit the queue of a lane; and
-//! the event of a delivery that is to be buried. The read at the frontier may wait for new events, so another one replaces it
-//! after a moment of patience; otherwise the kinds take turns, and a stuck key never stops the others.
+//! catching up with classes that the frontier left behind. The read at the frontier may wait for new events, so another one
+//! replaces it after a moment of patience; otherwise the kinds take turns, and a stuck key never stops the others.
 //!
 //! Invariant: every offset below the frontier is settled, skipped, queued, or covered by its lane's overflow.
 
@@ -13,7 +13,6 @@ use crate::event::StoredEvent;
 use crate::ids::Offset;
 use crate::lane::{Joined, LaneId, Overflow};
 use crate::row::WaitingRow;
-use crate::seeded::{Bug, is_planted};
 use crate::spec::Ordering;
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
@@ -23,12 +22,6 @@ const PATIENCE: Millis = Millis(10);
 
 /// Events of one rescan read: most are somebody else's and only cost a look.
 const RESCAN_EVENTS_MAX: u32 = 4_096;
-
-/// Read-ahead per delivery that can be in flight, where the concurrency is large.
-const READY_PER_DELIVERY: usize = 4;
-
-/// The part of the concurrency that must be ready to follow before keyed events are enough.
-const READY_SHARE: usize = 8;
 
 /// Other reads in a row once the one at the frontier turned out to wait for new events.
 const SPECIAL_RUN_MAX: u32 = 8;
@@ -40,8 +33,8 @@ enum Asked {
     Frontier { from: Offset, at: Timestamp },
     /// Events that overflowed.
     Rescan { from: Offset },
-    /// One event to bury.
-    Doomed { offset: Offset },
+    /// Events of classes that were left behind.
+    CatchUp { from: Offset },
 }
 
 /// A walk over the part of the log that overflowed lanes want again.
@@ -67,11 +60,24 @@ pub(super) struct Reads {
     pub(super) is_hungry: bool,
     /// Other reads that may be asked for before the next one at the frontier.
     specials: u32,
+    /// Where the events of each class begin that the frontier passed without taking them.
+    pub(super) behind: [Option<Offset>; 3],
+    /// The next read that is not at the frontier is one that catches up, if both kinds are wanted.
+    is_catch_up_turn: bool,
 }
 
 impl Reads {
     pub(super) fn new(position: Offset) -> Reads {
-        Reads { position, asked: None, rescan: None, rescans: 0, is_hungry: false, specials: 1 }
+        Reads {
+            position,
+            asked: None,
+            rescan: None,
+            rescans: 0,
+            is_hungry: false,
+            specials: 1,
+            behind: [None; 3],
+            is_catch_up_turn: false,
+        }
     }
 
     pub(super) fn position(&self) -> Offset {
@@ -106,7 +112,7 @@ impl Machine {
                     self.ask_special(step);
                 }
             }
-            Some(Asked::Rescan { .. } | Asked::Doomed { .. }) => {}
+            Some(Asked::Rescan { .. } | Asked::CatchUp { .. }) => {}
         }
     }
 
@@ -116,29 +122,12 @@ impl Machine {
             Some(Asked::Frontier { at, .. }) if self.paused.is_none() && self.wants_special() => {
                 Some(at.after(PATIENCE))
             }
-            Some(Asked::Frontier { .. } | Asked::Rescan { .. } | Asked::Doomed { .. }) | None => None,
+            Some(Asked::Frontier { .. } | Asked::Rescan { .. } | Asked::CatchUp { .. }) | None => None,
         }
     }
 
     fn wants_special(&self) -> bool {
-        !self.doomed.is_empty() || self.reads.rescan.is_some() || self.reads.is_hungry
-    }
-
-    /// How many events may be read ahead now; none while half of the last ones are still there, so that reads stay large.
-    fn room(&self) -> usize {
-        let ready_max = self.bounds.ready_min.max(READY_PER_DELIVERY * self.spec.concurrency as usize).max(1);
-        let is_full = self.lanes.queued() >= self.bounds.queued_max
-            || self.lanes.busy() >= self.bounds.lanes_max
-            || self.waits.seen_len() >= self.bounds.waiting_max;
-        let (ready, places) = (self.ready.len(), self.places());
-        // With every place taken, some to follow and plenty behind them in their lanes, more would only be read twice.
-        let is_busy = self.leases.len() >= places
-            && ready >= (places / READY_SHARE).max(1)
-            && self.lanes.queued() >= ready_max / 2;
-        if is_planted(Bug::UnboundedReading) {
-            return ready_max;
-        }
-        if is_full || is_busy || ready > ready_max / 2 { 0 } else { ready_max - ready }
+        self.reads.rescan.is_some() || self.reads.is_hungry || self.catch_up_from().is_some()
     }
 
     fn ask_frontier(&mut self, now: Timestamp, room: usize, step: &mut Step) {
@@ -151,16 +140,19 @@ impl Machine {
     }
 
     fn ask_special(&mut self, step: &mut Step) {
-        let (asked, from, events_max) = if let Some(offset) = self.doomed.front().copied() {
-            (Asked::Doomed { offset }, offset, 1)
-        } else if let Some(from) = self.rescan_from() {
-            (Asked::Rescan { from }, from, RESCAN_EVENTS_MAX)
-        } else {
-            return;
+        let catch_up = self.catch_up_from();
+        let is_turn = self.reads.is_catch_up_turn || !(self.reads.rescan.is_some() || self.reads.is_hungry);
+        self.reads.is_catch_up_turn = !is_turn;
+        let (asked, from) = match catch_up.filter(|_| is_turn) {
+            Some(from) => (Asked::CatchUp { from }, from),
+            None => match self.rescan_from() {
+                Some(from) => (Asked::Rescan { from }, from),
+                None => return,
+            },
         };
         self.reads.asked = Some(asked);
         self.reads.specials = self.reads.specials.saturating_sub(1);
-        step.immediate.push(Action::Read { from, events_max });
+        step.immediate.push(Action::Read { from, events_max: RESCAN_EVENTS_MAX });
     }
 
     /// Where the rescan goes on, or begins.
@@ -191,14 +183,7 @@ impl Machine {
     }
 
     /// The answer to a read.
-    pub(super) fn take_events(
-        &mut self,
-        now: Timestamp,
-        from: Offset,
-        events: &[StoredEvent],
-        next: Offset,
-        step: &mut Step,
-    ) {
+    pub(super) fn take_events(&mut self, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
         match self.reads.asked {
             Some(Asked::Frontier { from: asked, .. }) if asked == from => {
                 self.reads.asked = None;
@@ -208,12 +193,12 @@ impl Machine {
                 self.reads.asked = None;
                 self.take_again(from, events, next, step);
             }
-            Some(Asked::Doomed { offset }) if offset == from => {
+            Some(Asked::CatchUp { from: asked }) if asked == from => {
                 self.reads.asked = None;
-                self.take_doomed(now, offset, events, step);
+                self.take_behind(from, events, next);
             }
             // A read that was replaced, or nobody asked for.
-            Some(Asked::Frontier { .. } | Asked::Rescan { .. } | Asked::Doomed { .. }) | None => {}
+            Some(Asked::Frontier { .. } | Asked::Rescan { .. } | Asked::CatchUp { .. }) | None => {}
         }
     }
 
@@ -224,7 +209,10 @@ impl Machine {
             if offset >= at && offset < next {
                 self.skip_absent(at, offset, step);
                 at = offset.next();
-                self.admit(event);
+                self.flow.ages.note(offset, event.received);
+                if !self.is_left_behind(event) {
+                    self.admit(event);
+                }
             }
         }
         self.skip_absent(at, next, step);
@@ -242,11 +230,12 @@ impl Machine {
         self.cursor.skip(from, to);
     }
 
-    fn wants(&self, event: &StoredEvent) -> bool {
-        self.topics.binary_search(&event.topic).is_ok() && self.spec.filter.matches(&event.event)
+    pub(super) fn wants(&self, event: &StoredEvent) -> bool {
+        self.spec.redelivery == Some(event.topic)
+            || (self.topics.binary_search(&event.topic).is_ok() && self.spec.filter.matches(&event.event))
     }
 
-    fn admit(&mut self, event: &StoredEvent) {
+    pub(super) fn admit(&mut self, event: &StoredEvent) {
         let offset = event.position.offset;
         if self.cursor.is_settled(offset) {
             return;
@@ -282,8 +271,16 @@ impl Machine {
     /// What follows when an offset joined its lane, perhaps with a row from before a restart.
     fn joined(&mut self, id: LaneId, offset: Offset, joined: Joined, row: Option<WaitingRow>) {
         match (joined, row) {
-            (Joined::Overflowed, Some(row)) => self.waits.put_unseen(offset, row),
-            (Joined::Overflowed, None) => {}
+            (Joined::Overflowed, row) => {
+                if let Some(row) = row {
+                    self.waits.put_unseen(offset, row);
+                }
+                // A class that catches up brings events that a rescan under way may have passed already.
+                let number = self.reads.rescans;
+                if let Some(overflow) = &mut self.lanes.get_mut(id).overflow {
+                    overflow.missed_by = number;
+                }
+            }
             (Joined::Head | Joined::Behind, row) => {
                 if let Some(row) = row {
                     let class = self.lanes.get(id).class();
@@ -325,7 +322,7 @@ impl Machine {
         let lane = event.event.key().and_then(|key| self.lanes.find(key, event.event.class()));
         let Some(id) = lane else { return };
         let is_its_turn = |overflow: Overflow| overflow.missed_by != number && offset >= overflow.from;
-        if !self.lanes.get(id).overflow.is_some_and(is_its_turn) {
+        if !self.lanes.get(id).overflow.is_some_and(is_its_turn) || self.is_for_catching_up(event) {
             return;
         }
         let row = self.waits.take_unseen(offset);
@@ -344,18 +341,5 @@ impl Machine {
             }
         }
         self.joined(id, offset, joined, row);
-    }
-
-    fn take_doomed(&mut self, now: Timestamp, offset: Offset, events: &[StoredEvent], step: &mut Step) {
-        self.doomed.pop_front();
-        match events.iter().find(|event| event.position.offset == offset) {
-            Some(event) => self.bury_doomed(now, event, step),
-            // Loss is never silent: an operator has to look why the log no longer holds what is not settled.
-            None => {
-                let reason = alloc::format!("unsettled event {} is not in the log any more", self.position(offset));
-                self.doomed.push_back(offset);
-                self.pause(now, "host".into(), reason, step);
-            }
-        }
     }
 }

@@ -1,27 +1,41 @@
 //! Starting attempts: which delivery is next, and whether it must wait for the disk first.
 //!
-//! Invariant: never more deliveries in flight than the subscription's concurrency, and none while it is paused; what follows a
-//! settlement of the same key starts only after that settlement is durable.
+//! Invariant: never more deliveries in flight than the subscription's concurrency, none while it is paused or its breaker open,
+//! and none that its rate or its degrade policy holds back; what follows a settlement of the same key starts only after that
+//! settlement is durable.
 
 use alloc::collections::VecDeque;
 
-use super::leases::{Grant, LEASES_MAX};
+use super::leases::{Disposal, Grant, LEASES_MAX, Purpose};
 use super::{Machine, STEPS_OUTSTANDING_MAX};
 use crate::event::Class;
+use crate::flow::{Decision, Start};
 use crate::ids::{Attempt, Offset};
 use crate::lane::{LaneId, LaneState};
 use crate::seeded::{Bug, is_planted};
+use crate::spec::DegradeAction;
 use crate::step::{Action, Invocation, Step, Write};
 use crate::time::Timestamp;
 
 /// While normal events keep coming, one low event starts after this many others, so that it does not starve.
 const OTHERS_PER_LOW: u32 = 16;
 
+/// Events fetched at once to dispose of their deliveries: they take no place of the concurrency, only memory.
+const FETCHES_MAX: usize = 64;
+
 /// A delivery that could start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item {
     pub(crate) offset: Offset,
     pub(crate) lane: Option<LaneId>,
+}
+
+/// A delivery that is not to be attempted and whose event is to be fetched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unwanted {
+    pub(crate) item: Item,
+    pub(crate) class: Class,
+    pub(crate) disposal: Disposal,
 }
 
 /// Deliveries that only wait for a free place, by class.
@@ -56,20 +70,37 @@ impl Ready {
         self.queue(class).push_front(item);
     }
 
-    fn pop(&mut self) -> Option<(Class, Item)> {
-        let is_low_due = self.since_low >= OTHERS_PER_LOW && !self.low.is_empty();
-        let order = if is_low_due {
+    pub(crate) fn class_len(&self, class: Class) -> usize {
+        match class {
+            Class::Critical => self.critical.len(),
+            Class::Normal => self.normal.len(),
+            Class::Low => self.low.len(),
+        }
+    }
+
+    fn front(&self, class: Class) -> Option<Item> {
+        match class {
+            Class::Critical => self.critical.front().copied(),
+            Class::Normal => self.normal.front().copied(),
+            Class::Low => self.low.front().copied(),
+        }
+    }
+
+    /// In which order the classes have their turn.
+    fn order(&self) -> [Class; 3] {
+        if self.since_low >= OTHERS_PER_LOW {
             [Class::Low, Class::Critical, Class::Normal]
         } else {
             [Class::Critical, Class::Normal, Class::Low]
-        };
-        for class in order {
-            if let Some(item) = self.queue(class).pop_front() {
-                self.since_low = if class == Class::Low { 0 } else { self.since_low.saturating_add(1) };
-                return Some((class, item));
-            }
         }
-        None
+    }
+
+    fn pop(&mut self, class: Class) -> Option<Item> {
+        self.queue(class).pop_front()
+    }
+
+    fn started(&mut self, class: Class) {
+        self.since_low = if class == Class::Low { 0 } else { self.since_low.saturating_add(1) };
     }
 }
 
@@ -79,23 +110,91 @@ impl Machine {
         (self.spec.concurrency.max(1) as usize).min(LEASES_MAX)
     }
 
-    /// Starts what is ready while there are free places.
+    /// Starts what is ready while there are free places and channel, rate and policy allow it.
     pub(super) fn start(&mut self, now: Timestamp, step: &mut Step) {
         if self.paused.is_some() {
             return;
         }
-        let places = self.places();
-        while self.leases.len() < places
-            && let Some((class, item)) = self.ready.pop()
+        self.flow.look_again();
+        if self.flow.wants_probe(now) {
+            self.start_one(now, step);
+        }
+        self.pick_moved(now);
+        while self.leases.fetching() < FETCHES_MAX
+            && let Some(unwanted) = self.unwanted.pop_front()
         {
-            self.invoke(now, class, item, step);
+            self.fetch(now, &unwanted, step);
+        }
+        while self.start_one(now, step) {}
+    }
+
+    /// Starts the next delivery, if one may start.
+    fn start_one(&mut self, now: Timestamp, step: &mut Step) -> bool {
+        if self.leases.calls() < self.places()
+            && self.flow.may_start(now)
+            && let Some(class) = self.next_class(now)
+            && let Some(start) = self.flow.start(now)
+            && let Some(item) = self.ready.pop(class)
+        {
+            self.ready.started(class);
+            self.invoke(now, class, item, start, step);
+            return true;
+        }
+        false
+    }
+
+    /// The class whose first delivery is to start. A probe may also be one that is kept back or moved only because the channel
+    /// is sick: without any probe it would be sick for ever.
+    fn next_class(&mut self, now: Timestamp) -> Option<Class> {
+        let mut fallback: Option<(u8, Class)> = None;
+        for class in self.ready.order() {
+            let Some(item) = self.ready.front(class) else { continue };
+            let decision = self.decide(now, class, item.offset);
+            let rank = match decision.action {
+                DegradeAction::Send => return Some(class),
+                DegradeAction::Defer => 1,
+                DegradeAction::Reroute(_) | DegradeAction::Drop => 2,
+            };
+            if self.flow.is_while_sick(decision) && fallback.is_none_or(|(best, _)| rank < best) {
+                fallback = Some((rank, class));
+            }
+        }
+        fallback.filter(|_| self.flow.wants_probe(now)).map(|(_, class)| class)
+    }
+
+    fn decide(&mut self, now: Timestamp, class: Class, offset: Offset) -> Decision {
+        if self.staying.contains(&offset) {
+            return Decision { action: DegradeAction::Send, rule: None };
+        }
+        self.flow.decide(now, class, offset)
+    }
+
+    /// Takes what the degrade policy hands on or drops out of the ready queues. Neither rate nor breaker holds it back.
+    fn pick_moved(&mut self, now: Timestamp) {
+        if self.flow.is_plain() {
+            return;
+        }
+        for class in Class::ALL {
+            while self.unwanted.len() < FETCHES_MAX
+                && let Some(item) = self.ready.front(class)
+            {
+                let decision = self.decide(now, class, item.offset);
+                match decision.action {
+                    DegradeAction::Send | DegradeAction::Defer => break,
+                    DegradeAction::Reroute(_) | DegradeAction::Drop => {
+                        self.ready.pop(class);
+                        self.unwanted.push_back(Unwanted { item, class, disposal: Disposal::Degrade(decision) });
+                    }
+                }
+            }
         }
     }
 
-    fn invoke(&mut self, now: Timestamp, class: Class, item: Item, step: &mut Step) {
+    fn invoke(&mut self, now: Timestamp, class: Class, item: Item, start: Start, step: &mut Step) {
         let Item { offset, lane } = item;
         let wait = self.waits.get(offset);
-        let attempt = Attempt(wait.map_or(0, |wait| wait.row.spent).saturating_add(1));
+        let attempt = Attempt(wait.map_or(0, |wait| wait.row.attempts()).saturating_add(1));
+        let wants_fresh = wait.is_some_and(|wait| wait.row.broke > 0);
         let mut must_wait = self.must_commit || wait.is_some_and(|wait| wait.is_stored);
         if let Some(id) = lane {
             let lane = self.lanes.get_mut(id);
@@ -107,9 +206,11 @@ impl Machine {
             step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
         }
         let lease = self.spec.lease;
-        let ticket = self.leases.grant(now, lease, Grant { offset, lane, class, attempt });
+        let purpose = Purpose::Call(start);
+        let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
         let position = self.position(offset);
-        let action = Action::Invoke(Invocation { ticket, position, attempt, deadline: now.after(lease), lease });
+        let deadline = now.after(lease);
+        let action = Action::Invoke(Invocation { ticket, position, attempt, deadline, lease, wants_fresh });
         if must_wait {
             step.actions.push(action);
         } else {
@@ -117,19 +218,41 @@ impl Machine {
         }
     }
 
+    /// Asks for the event of a delivery that is not to be attempted. Nothing leaves the host by it, so it need not wait for the
+    /// disk.
+    fn fetch(&mut self, now: Timestamp, unwanted: &Unwanted, step: &mut Step) {
+        let Unwanted { item: Item { offset, lane }, class, disposal } = *unwanted;
+        let attempt = Attempt(self.waits.get(offset).map_or(0, |wait| wait.row.attempts()));
+        if let Some(id) = lane {
+            self.lanes.get_mut(id).state = LaneState::InFlight;
+        }
+        let (purpose, lease) = (Purpose::Fetch(disposal), self.spec.lease);
+        let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
+        let position = self.position(offset);
+        let deadline = now.after(lease);
+        step.immediate.push(Action::Fetch(Invocation {
+            ticket,
+            position,
+            attempt,
+            deadline,
+            lease,
+            wants_fresh: false,
+        }));
+    }
+
     /// A delivery's time has come. One without an attempt left (the lease of its last one lapsed, or the limit was lowered) is
-    /// buried as soon as its event was read.
+    /// buried as soon as its event was fetched.
     pub(super) fn retry(&mut self, offset: Offset) {
         let attempts_max = self.spec.retry.attempts_max;
         let Some(wait) = self.waits.get_mut(offset).filter(|wait| wait.is_pending) else {
             return;
         };
         wait.is_pending = false;
+        let (class, lane) = (wait.class, wait.lane);
         if wait.is_stored && wait.row.spent >= attempts_max.max(1) {
-            self.doomed.push_back(offset);
+            self.unwanted.push_back(Unwanted { item: Item { offset, lane }, class, disposal: Disposal::Bury });
             return;
         }
-        let (class, lane) = (wait.class, wait.lane);
         if let Some(id) = lane {
             self.lanes.get_mut(id).state = LaneState::Ready;
         }

@@ -1,5 +1,7 @@
 //! The machine, one rule at a time; `tests/machine` has the random histories.
 
+mod protect;
+
 use std::string::{String, ToString};
 use std::vec::Vec;
 use std::{format, vec};
@@ -59,9 +61,17 @@ impl Bench {
     fn handle(&mut self, input: Input<'_>) {
         self.machine.handle(self.now, input, &mut self.step);
         loop {
-            let is_read = |action: &Action| matches!(action, Action::Read { .. });
+            let is_read = |action: &Action| matches!(action, Action::Read { .. } | Action::Fetch(_));
             let Some(at) = self.step.immediate.iter().position(is_read) else { return };
-            let Action::Read { from, events_max } = self.step.immediate.remove(at) else { return };
+            let (from, events_max) = match self.step.immediate.remove(at) {
+                Action::Read { from, events_max } => (from, events_max),
+                Action::Fetch(Invocation { ticket, position, .. }) => {
+                    let event = self.log.get(position.offset.0 as usize).cloned();
+                    self.machine.handle(self.now, Input::Fetched { ticket, event }, &mut self.step);
+                    continue;
+                }
+                Action::Invoke(_) | Action::Cancel { .. } | Action::Paused { .. } => return,
+            };
             let end = (from.0 as usize + events_max as usize).min(self.log.len());
             if from.0 as usize >= end {
                 continue;
@@ -104,7 +114,7 @@ impl Bench {
 fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
     let invocation = |action| match action {
         Action::Invoke(invocation) => Some(invocation),
-        Action::Read { .. } | Action::Cancel { .. } | Action::Paused { .. } => None,
+        Action::Read { .. } | Action::Fetch(_) | Action::Cancel { .. } | Action::Paused { .. } => None,
     };
     actions.into_iter().filter_map(invocation).collect()
 }
@@ -191,6 +201,48 @@ fn last_attempt_whose_lease_lapses_is_buried_once_its_event_was_read_again() {
     bench.end(&call, Verdict::Ack);
     assert_eq!(bench.machine.status().stale_ends, 1);
     assert!(bench.commit().0.is_empty(), "a late ack has no effect");
+}
+
+#[test]
+fn event_that_is_gone_from_the_log_pauses_and_is_tried_again_at_no_cost() {
+    let mut bench = Bench::new(spec(), &["a"]);
+    let call = bench.started().remove(0);
+    bench.handle(Input::Fetched { ticket: call.ticket, event: None });
+    assert!(!bench.machine.is_live(call.ticket));
+    let (writes, next) = bench.commit();
+    let paused = |write: &Write| matches!(write, Write::Paused { row: Some(row), .. } if row.by == "host" && row.reason.contains("0-0"));
+    assert!(writes.len() == 1 && writes.iter().any(paused) && next.is_empty());
+    bench.handle(Input::Resume);
+    let again = bench.commit().1.remove(0);
+    assert_eq!((again.position.offset, again.attempt.0), (Offset(0), 1));
+}
+
+#[test]
+fn ticket_of_a_call_fetches_nothing_and_that_of_a_fetch_ends_no_call() {
+    let mut bench = Bench::new(spec(), &["a"]);
+    let call = bench.started().remove(0);
+    let event = bench.log[0].clone();
+    bench.handle(Input::Fetched { ticket: call.ticket, event: Some(event.clone()) });
+    assert!(bench.machine.is_live(call.ticket) && bench.machine.status().stale_ends == 1);
+    // The last attempt lapses: its event is asked for, and the answer is not there yet.
+    bench.end(&call, nack());
+    bench.tick(50);
+    assert_eq!(bench.commit().1.len(), 1);
+    bench.now = bench.now.after(Millis(1_000));
+    bench.machine.handle(bench.now, Input::Tick, &mut bench.step);
+    let fetches = bench.step.immediate.iter().filter_map(|action| match action {
+        Action::Fetch(fetch) => Some(fetch.ticket),
+        Action::Read { .. } | Action::Invoke(_) | Action::Cancel { .. } | Action::Paused { .. } => None,
+    });
+    let ticket = fetches.collect::<Vec<_>>()[0];
+    bench.commit();
+    let (verdict, writes) = (Verdict::Ack, Vec::new());
+    let input = Input::Finished { ticket, event: event.clone(), verdict, writes, hold: None, pause: None };
+    bench.machine.handle(bench.now, input, &mut bench.step);
+    assert!(bench.commit().0.is_empty() && bench.machine.is_live(ticket));
+    assert_eq!(bench.machine.status().in_flight, 0, "a fetch takes no place");
+    bench.machine.handle(bench.now, Input::Fetched { ticket, event: Some(event) }, &mut bench.step);
+    assert!(bench.commit().0.iter().any(|write| matches!(write, Write::Dead { .. })));
 }
 
 #[test]
@@ -360,6 +412,17 @@ fn new_filter_applies_to_what_is_read_next_and_skipped_events_stay_skipped() {
     let log = ["a", "b", "a", "b"].iter().enumerate().map(|(n, key)| event(n as u64, key, Class::Normal)).collect();
     let mut restarted = Bench::with(machine, log);
     assert_eq!(offsets(&restarted.started()), [3], "1 was skipped before the filter changed");
+}
+
+#[test]
+fn private_topic_is_covered_whatever_the_filter_says() {
+    let filter = Filter::Exact { attribute: "type".into(), value: "b".into() };
+    let spec = Subscription { filter, redelivery: Some(TopicId(7)), ..spec() };
+    let mut log: Vec<StoredEvent> = (0..4).map(|n| event(n, if n == 2 { "b" } else { "a" }, Class::Normal)).collect();
+    log[1].topic = TopicId(7);
+    log[3].topic = TopicId(8);
+    let mut bench = Bench::with(Machine::recover(spec, Slot(0), 1, Recovered::at(Offset(0))), log);
+    assert_eq!(offsets(&bench.started()), [1, 2]);
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Wait {
     pub(crate) is_pending: bool,
     /// Calls in a row that never ran.
     pub(crate) refusals: u32,
+    /// Successes of the subscription when the plugin broke on this delivery first, as far as this process knows.
+    pub(crate) successes_before: Option<u64>,
     pub(crate) lane: Option<LaneId>,
     pub(crate) class: Class,
 }
@@ -34,8 +36,8 @@ pub(crate) struct Wait {
 impl Wait {
     /// A delivery without a failure yet.
     pub(crate) fn new(lane: Option<LaneId>, class: Class) -> Wait {
-        let row = WaitingRow { spent: 0, due: Timestamp(0), notes: Vec::new() };
-        Wait { row, is_stored: false, is_pending: false, refusals: 0, lane, class }
+        let row = WaitingRow { spent: 0, channel: 0, plugin: 0, broke: 0, due: Timestamp(0), notes: Vec::new() };
+        Wait { row, is_stored: false, is_pending: false, refusals: 0, successes_before: None, lane, class }
     }
 
     /// Notes why an attempt did not succeed.
@@ -133,6 +135,11 @@ impl Waits {
     /// The recovered row of an event that was just read.
     pub(crate) fn take_unseen(&mut self, offset: Offset) -> Option<WaitingRow> {
         if self.unseen.is_empty() { None } else { self.unseen.remove(&offset) }
+    }
+
+    /// Whether a recovered row waits for its event to be read.
+    pub(crate) fn has_unseen(&self, offset: Offset) -> bool {
+        !self.unseen.is_empty() && self.unseen.contains_key(&offset)
     }
 
     pub(crate) fn put_unseen(&mut self, offset: Offset, row: WaitingRow) {

@@ -1,6 +1,7 @@
 //! The rules, each checked after every action: named for what would be wrong.
 
 use bugle_core::ids::{Offset, Slot, TopicId};
+use bugle_core::row::WaitingRow;
 use bugle_core::spec::Ordering;
 use bugle_core::step::{Action, Step};
 use bugle_core::subscription::{Bounds, Image, Input, Machine, Recovered};
@@ -51,9 +52,9 @@ impl World {
         if self.calls.iter().any(|other| other.ticket == call.ticket) {
             return wrong("under a ticket that was given before");
         }
-        let spent = self.disk.waiting.get(&offset).map_or(0, |row| row.spent);
+        let spent = self.disk.waiting.get(&offset).map_or(0, WaitingRow::attempts);
         if call.attempt.0 != spent + 1 {
-            return wrong(&format!("after {spent} attempts spent on disk"));
+            return wrong(&format!("after {spent} attempts on disk"));
         }
         if let Some(row) = self.disk.waiting.get(&offset).filter(|row| row.due > self.now) {
             return wrong(&format!("before it is due at {}", row.due.0));

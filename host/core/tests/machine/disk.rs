@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bugle_core::event::Class;
 use bugle_core::ids::Offset;
-use bugle_core::row::{CHUNK_OFFSETS, CursorChunk, CursorRow, DeadRow, HoldRow, PausedRow, WaitingRow};
+use bugle_core::row::{CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, HoldRow, PausedRow, WaitingRow};
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
 
@@ -22,6 +22,10 @@ pub(crate) struct Disk {
     pub(crate) acked: BTreeSet<Offset>,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
     pub(crate) unknown: BTreeSet<Offset>,
+    channel: Option<ChannelRow>,
+    /// Events that a degrade rule settled, and those of them that were handed on.
+    suppressed: BTreeSet<Offset>,
+    rerouted: BTreeSet<Offset>,
 }
 
 /// The row an ack brings along, so that the disk shows which acks counted.
@@ -54,6 +58,19 @@ impl Disk {
                 self.holds.remove(&(key.clone(), *class)).ok_or(format!("opened lane {key}, which was not held"))?;
             }
             Write::Paused { row, .. } => self.paused = row.clone(),
+            Write::Channel { row, .. } => self.channel = row.clone(),
+            Write::Redeliver { origin, .. } => {
+                if !self.rerouted.insert(origin.position.offset) {
+                    return Err(format!("{} was handed on twice", origin.position));
+                }
+            }
+            Write::Record { position, row, .. } => {
+                self.outcome_is_new(position.offset)?;
+                self.suppressed.insert(position.offset);
+                if row.detail.contains("handed on") != self.rerouted.contains(&position.offset) {
+                    return Err(format!("the record of {position} says otherwise: {}", row.detail));
+                }
+            }
             Write::Dead { position, row, .. } => {
                 self.outcome_is_new(position.offset)?;
                 self.dead.insert(position.offset, row.clone());
@@ -78,7 +95,10 @@ impl Disk {
 
     /// Whether a row tells what became of the event.
     pub(crate) fn has_outcome(&self, offset: Offset) -> bool {
-        self.acked.contains(&offset) || self.dead.contains_key(&offset) || self.unknown.contains(&offset)
+        self.acked.contains(&offset)
+            || self.dead.contains_key(&offset)
+            || self.unknown.contains(&offset)
+            || self.suppressed.contains(&offset)
     }
 
     /// Whether the cursor says that the event is done with.
@@ -96,6 +116,7 @@ impl Disk {
             waiting: self.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
             holds: self.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: self.paused.clone(),
+            channel: self.channel.clone(),
         }
     }
 }

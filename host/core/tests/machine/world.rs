@@ -8,7 +8,10 @@ use std::collections::VecDeque;
 use bugle_core::delivery::{Fault, Retry, Verdict};
 use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
 use bugle_core::ids::{Attempt, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
-use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription};
+use bugle_core::spec::{
+    Blame, BreakerPolicy, Classes, DegradeAction, DegradeRule, Filter, Health, OnUnknown, Ordering, Protection, Rate,
+    RetryPolicy, Subscription,
+};
 use bugle_core::step::{Action, Step, Write};
 use bugle_core::subscription::{Bounds, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
@@ -50,10 +53,25 @@ pub(crate) struct World {
     submitted: VecDeque<Sealed>,
     pub(crate) calls: Vec<Call>,
     read: Option<(Offset, u32)>,
+    fetches: Vec<(Ticket, Offset)>,
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<String>,
     pub(crate) is_paused: bool,
     starts: u64,
+    pub(crate) reached: Reached,
+}
+
+/// How often a history came to the rarer places, so that the test knows that it tests them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reached {
+    pub(crate) fetches: u64,
+    pub(crate) openings: u64,
+    pub(crate) deferred: u64,
+    pub(crate) rerouted: u64,
+    pub(crate) dropped: u64,
+    pub(crate) left_behind: u64,
+    pub(crate) poisoned: u64,
+    pub(crate) given_back: u64,
 }
 
 const CLASSES: [Class; 4] = [Class::Normal, Class::Normal, Class::Critical, Class::Low];
@@ -78,10 +96,12 @@ impl World {
             submitted: VecDeque::new(),
             calls: Vec::new(),
             read: None,
+            fetches: Vec::new(),
             now: Timestamp(1_000),
             journal: Vec::new(),
             is_paused: false,
             starts: 0,
+            reached: Reached::default(),
         }
     }
 
@@ -97,13 +117,15 @@ impl World {
     fn act(&mut self) -> Result<(), String> {
         match self.random.below(100) {
             0..15 => self.publish(),
-            15..35 => self.answer_read()?,
+            15..33 => self.answer_read()?,
+            33..35 => self.answer_fetch()?,
             35..65 => self.finish_one()?,
             65..75 => self.seal()?,
             75..87 => self.commit()?,
             87..93 => self.pass_time()?,
             93..94 => self.crash()?,
             94..96 => self.pause_or_resume()?,
+            96..97 if self.random.chance(15) => self.probe()?,
             96..97 => self.reconfigure()?,
             97..98 => self.extend(),
             _ => self.finish_stale()?,
@@ -119,7 +141,7 @@ impl World {
             let topic = TopicId(if self.random.chance(80) { 1 } else { 2 });
             let kind = if self.random.chance(80) { "wanted" } else { "other" };
             self.journal.push(format!("publish {offset} topic {topic} kind {kind} key {key:?} {}", class.word()));
-            self.log.push(event(offset, topic, kind, key, class));
+            self.log.push(StoredEvent { received: self.now, ..event(offset, topic, kind, key, class) });
         }
     }
 
@@ -136,6 +158,27 @@ impl World {
         let events: Vec<StoredEvent> = events.into_iter().filter(|event| event.topic == TopicId(1)).collect();
         self.journal.push(format!("answer the read from {from} up to {end}"));
         self.handle(Input::Events { from, events: &events, next: Offset(end as u64) })
+    }
+
+    /// Hands in an event that was asked for, late or never now and then; once in a while it is not in the log.
+    fn answer_fetch(&mut self) -> Result<(), String> {
+        if self.fetches.is_empty() {
+            return Ok(());
+        }
+        let index = self.random.below(self.fetches.len() as u64) as usize;
+        let (ticket, offset) = self.fetches.swap_remove(index);
+        let is_there = self.random.chance(95);
+        let (is_live, was_paused) = (self.machine.is_live(ticket), self.is_paused);
+        self.journal.push(format!("fetched {offset} for {ticket:?}, live {is_live}: {is_there}"));
+        let event = is_there.then(|| self.log[offset.0 as usize].clone());
+        self.handle(Input::Fetched { ticket, event })?;
+        if is_live && !is_there && !self.is_paused {
+            return Err(format!("{offset} is not in the log and nobody is told"));
+        }
+        if is_there && self.is_paused != was_paused {
+            return Err("an event that came paused the subscription".to_owned());
+        }
+        Ok(())
     }
 
     fn finish_one(&mut self) -> Result<(), String> {
@@ -227,17 +270,30 @@ impl World {
     }
 
     fn reconfigure(&mut self) -> Result<(), String> {
-        let Subscription { concurrency, retry, lease, .. } = spec(&mut self.random);
-        self.spec = Subscription { concurrency, retry, lease, ..self.spec.clone() };
-        self.journal.push(format!("reconfigure: {concurrency} at once, {retry:?}, {lease:?}"));
+        let Subscription { concurrency, retry, lease, protection, .. } = spec(&mut self.random);
+        self.journal.push(format!("reconfigure: {concurrency} at once, {retry:?}, {lease:?}, {protection:?}"));
+        self.spec = Subscription { concurrency, retry, lease, protection, ..self.spec.clone() };
         let spec = self.spec.clone();
         self.handle(Input::Reconfigure(spec))
     }
 
+    fn probe(&mut self) -> Result<(), String> {
+        self.journal.push("the cause may be gone".to_owned());
+        self.handle(Input::Probe)
+    }
+
     pub(crate) fn handle(&mut self, input: Input<'_>) -> Result<(), String> {
+        let counts = self.machine.flow_counts();
         self.machine.handle(self.now, input, &mut self.step);
         self.take_writes()?;
-        self.is_paused = self.machine.status().paused.is_some();
+        let (before, after) = (counts, self.machine.flow_counts());
+        self.reached.openings += after.opened - before.opened;
+        self.reached.deferred += after.deferred - before.deferred;
+        self.reached.rerouted += after.rerouted - before.rerouted;
+        self.reached.dropped += after.dropped - before.dropped;
+        let status = self.machine.status();
+        self.reached.left_behind += status.behind as u64;
+        self.is_paused = status.paused.is_some();
         for action in std::mem::take(&mut self.step.immediate) {
             self.perform(action)?;
         }
@@ -248,6 +304,13 @@ impl World {
         for write in &self.step.writes[self.seen..] {
             self.journal.push(format!("  writes {}", brief(write)));
             self.written.apply(write)?;
+            match write {
+                Write::Dead { row, .. } => self.reached.poisoned += u64::from(row.cause == "poison"),
+                Write::Waiting { row: Some(row), .. } => {
+                    self.reached.given_back += u64::from(row.channel + row.plugin > 1);
+                }
+                _ => {}
+            }
         }
         self.seen = self.step.writes.len();
         Ok(())
@@ -263,6 +326,10 @@ impl World {
                 let call = Call { ticket: invocation.ticket, offset, attempt: invocation.attempt };
                 self.check_start(call)?;
                 self.calls.push(call);
+            }
+            Action::Fetch(invocation) => {
+                self.reached.fetches += 1;
+                self.fetches.push((invocation.ticket, invocation.position.offset));
             }
             // The call goes on: its end must be without effect.
             Action::Cancel { ticket } => {
@@ -314,6 +381,7 @@ impl World {
         self.seen = 0;
         self.calls.clear();
         self.read = None;
+        self.fetches.clear();
         self.written = self.disk.clone();
         let rows = self.disk.rows();
         self.machine = Machine::recover_bounded(self.spec.clone(), Slot(0), self.seed, rows, self.bounds);
@@ -324,9 +392,17 @@ impl World {
     /// The second phase: no more faults, so everything must settle.
     fn calm_down(&mut self) -> Result<(), String> {
         self.journal.push("NO MORE FAULTS".to_owned());
+        // A rule may defer for ever, which is what it is for.
+        self.spec.protection.degrade.clear();
+        let spec = self.spec.clone();
+        self.handle(Input::Reconfigure(spec))?;
         self.handle(Input::Resume)?;
         for _ in 0..20_000 {
             self.answer_read()?;
+            while !self.fetches.is_empty() {
+                let (ticket, offset) = self.fetches.remove(0);
+                self.handle(Input::Fetched { ticket, event: Some(self.log[offset.0 as usize].clone()) })?;
+            }
             while let Some(call) = self.calls.pop() {
                 self.finish(call, Verdict::Ack, None, None)?;
             }
@@ -366,7 +442,40 @@ fn spec(random: &mut Random) -> Subscription {
         },
         on_unknown: if random.chance(50) { OnUnknown::Resend } else { OnUnknown::Park },
         lease: Millis(random.within(20, 200)),
+        protection: protection(random),
         ..Subscription::new(SubscriptionId(1), "mail", "mail", vec![TopicId(1)])
+    }
+}
+
+fn protection(random: &mut Random) -> Protection {
+    let rate = Rate {
+        events: random.within(1, 5) as u32,
+        per: Millis(random.within(5, 50)),
+        burst: random.within(1, 3) as u32,
+    };
+    let breaker = BreakerPolicy {
+        open_first: Millis(random.within(5, 40)),
+        open_max: Millis(random.within(5, 100)),
+        probes: random.within(1, 3) as u32,
+    };
+    Protection {
+        rate: random.chance(30).then_some(rate),
+        blame: Blame { events_min: random.within(1, 5) as u32, fresh_breaks_max: random.within(1, 2) as u32 },
+        breaker: random.chance(80).then_some(breaker),
+        degrade: (0..random.below(4).saturating_sub(1)).map(|_| rule(random)).collect(),
+    }
+}
+
+fn rule(random: &mut Random) -> DegradeRule {
+    let actions = [DegradeAction::Send, DegradeAction::Defer, DegradeAction::Reroute(TopicId(3)), DegradeAction::Drop];
+    let healths = [None, Some(Health::Sick), Some(Health::Sick), Some(Health::Healthy)];
+    DegradeRule {
+        classes: Classes::of(&[*random.pick(&CLASSES), *random.pick(&CLASSES)]),
+        health: *random.pick(&healths),
+        older_than: Millis(if random.chance(60) { 0 } else { random.within(1, 80) }),
+        action: *random.pick(&actions),
+        sustained: Millis(random.below(3) * 15),
+        until: Millis(random.below(3) * 15),
     }
 }
 

@@ -115,6 +115,7 @@ fn rig(key: Option<&str>) -> Rig {
             attempt: Attempt(1),
             idempotency_key: "key".to_owned(),
             deadline: Timestamp(1_060_000),
+            wants_fresh: false,
         },
         asked: Arc::clone(&asked),
     });

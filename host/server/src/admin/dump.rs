@@ -137,12 +137,12 @@ impl Standing {
     }
 
     fn covers(&self, stored: &StoredEvent) -> bool {
-        self.spec.topics.contains(&stored.topic) && stored.position.offset >= self.start
+        self.spec.covered().contains(&stored.topic) && stored.position.offset >= self.start
     }
 
     fn state(&self, stored: &StoredEvent) -> &'static str {
         let position = stored.position;
-        if !self.spec.filter.matches(&stored.event) {
+        if !self.spec.wants(stored) {
             "filtered"
         } else if self.dead.contains(&position) {
             "dead"

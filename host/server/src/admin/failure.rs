@@ -92,6 +92,7 @@ impl From<CreateTopicError> for Failure {
     fn from(error: CreateTopicError) -> Failure {
         match &error {
             CreateTopicError::Exists(_) => Failure::new(Code::Exists, error.to_string()),
+            CreateTopicError::Reserved(_) => Failure::new(Code::Denied, error.to_string()),
             CreateTopicError::Read(_) => Failure::internal(Code::StorageFailed, &error),
             CreateTopicError::Stopped(_) => Failure::internal(Code::Unavailable, &error),
         }

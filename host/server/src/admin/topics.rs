@@ -3,20 +3,33 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use bugle_core::code::Code;
+use serde::Deserialize;
 
 use super::failure::{Answer, Failure};
 use crate::api::{NewTopic, TopicView};
 use crate::host::Host;
 
-pub(super) async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<TopicView>> {
-    Ok(Json(host.topics()))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct List {
+    /// Private topics of subscriptions too.
+    #[serde(default)]
+    all: bool,
+}
+
+pub(super) async fn list(
+    State(host): State<Arc<Host>>,
+    query: Result<Query<List>, QueryRejection>,
+) -> Answer<Vec<TopicView>> {
+    let Query(List { all }) = query?;
+    Ok(Json(host.topics(all)))
 }
 
 pub(super) async fn show(State(host): State<Arc<Host>>, Path(topic): Path<String>) -> Answer<TopicView> {
-    let found = host.topics().into_iter().find(|view| view.name == topic);
+    let found = host.topics(true).into_iter().find(|view| view.name == topic);
     found.map(Json).ok_or_else(|| unknown(&topic))
 }
 

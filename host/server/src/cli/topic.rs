@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::admin::escape;
+use super::admin::{escape, query};
 use super::{Context, print};
 use crate::api::{NewTopic, TopicView};
 
@@ -16,8 +16,12 @@ pub(super) enum TopicCommand {
         name: String,
     },
     /// List topics
-    #[command(after_help = "Example:\n  bugle topic list --json")]
-    List,
+    #[command(after_help = "Example:\n  bugle topic list --all --json")]
+    List {
+        /// Private topics of subscriptions too
+        #[arg(long)]
+        all: bool,
+    },
     /// Show a topic
     #[command(after_help = "Example:\n  bugle topic show orders")]
     Show {
@@ -37,8 +41,9 @@ pub(super) fn run(context: &Context, command: TopicCommand) -> anyhow::Result<()
             let topic: TopicView = admin.get(&format!("/v1/topics/{}", escape(&name)))?;
             show(context, &topic)
         }
-        TopicCommand::List => {
-            let topics: Vec<TopicView> = admin.get("/v1/topics")?;
+        TopicCommand::List { all } => {
+            let path = format!("/v1/topics{}", query(&[("all", all.then_some("true"))]));
+            let topics: Vec<TopicView> = admin.get(&path)?;
             if context.json {
                 return print::json(&topics);
             }

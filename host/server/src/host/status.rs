@@ -36,7 +36,7 @@ impl Host {
             quic: self.parts.endpoints.quic.clone(),
             fingerprint: self.parts.endpoints.fingerprint.clone(),
             next: position(bus.end()),
-            topics: bus.topics().len() as u64,
+            topics: self.topics(false).len() as u64,
             events: commits.events.get(),
             duplicates: commits.duplicates.get(),
             refused: commits.refused.get(),

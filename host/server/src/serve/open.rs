@@ -106,6 +106,8 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
         subscriptions: catalog.subscriptions,
         invoke: Arc::new(Runner { sandbox: sandbox.clone(), tally: Arc::clone(&tally) }),
         encode: Arc::new(encode::encode),
+        stamp: Arc::new(encode::stamp),
+        topic_row: catalog::topic_row,
         runtime: threads.host().clone(),
         options: parts::bus(config),
     })?;

@@ -5,8 +5,8 @@
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Attempt, Offset, Position, Slot};
 use bugle_core::row::{
-    AttemptNote, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, KvRow, PausedRow,
-    RecordRow, RecordStatus, UnknownRow, WaitingRow,
+    AttemptNote, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow,
+    KvRow, OpenRow, PausedRow, RecordRow, RecordStatus, UnknownRow, WaitingRow,
 };
 
 use super::{Damaged, Reader, Row, Writer, decode_event, encode_event};
@@ -50,15 +50,67 @@ impl Row for CursorChunk {
     }
 }
 
+/// Version 1 had one count of attempts: all of them were charged to the event.
 impl Row for WaitingRow {
+    const VERSION: u8 = 2;
+
     fn write(&self, out: &mut Writer<'_>) {
         out.u32(self.spent);
         out.time(self.due);
         write_notes(&self.notes, out);
+        for count in [self.channel, self.plugin, self.broke] {
+            out.varint(count.into());
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        Ok(WaitingRow { spent: from.u32()?, due: from.time()?, notes: read_notes(from)? })
+        let first = Self::read_old(1, from)?;
+        let (channel, plugin, broke) = (from.varint_u32()?, from.varint_u32()?, from.varint_u32()?);
+        Ok(WaitingRow { channel, plugin, broke, ..first })
+    }
+
+    fn read_old(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        if version != 1 {
+            return Err(Damaged("unknown version"));
+        }
+        let (spent, due, notes) = (from.u32()?, from.time()?, read_notes(from)?);
+        Ok(WaitingRow { spent, channel: 0, plugin: 0, broke: 0, due, notes })
+    }
+}
+
+impl Row for ChannelRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.optional(self.open.as_ref(), |out, open| {
+            out.u8(culprit_code(open.culprit));
+            out.time(open.until);
+            out.time(open.since);
+            out.text(&open.reason);
+        });
+        out.u32(self.times);
+        out.time(self.since);
+        out.u32(self.counting);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let open = from.optional(|from| {
+            let code = from.u8()?;
+            let culprit = Culprit::ALL.into_iter().find(|culprit| culprit_code(*culprit) == code);
+            Ok(OpenRow {
+                culprit: culprit.ok_or(Damaged("unknown culprit"))?,
+                until: from.time()?,
+                since: from.time()?,
+                reason: from.text()?,
+            })
+        })?;
+        Ok(ChannelRow { open, times: from.u32()?, since: from.time()?, counting: from.u32()? })
+    }
+}
+
+/// The stable code of a culprit.
+fn culprit_code(culprit: Culprit) -> u8 {
+    match culprit {
+        Culprit::Channel => 1,
+        Culprit::Plugin => 2,
     }
 }
 
@@ -84,7 +136,10 @@ impl Row for PausedRow {
     }
 }
 
+/// Version 1 had one count of attempts: all of them were charged to the event.
 impl Row for DeadRow {
+    const VERSION: u8 = 2;
+
     fn write(&self, out: &mut Writer<'_>) {
         write_event(&self.event, out);
         out.text(&self.cause);
@@ -92,10 +147,22 @@ impl Row for DeadRow {
         out.u32(self.attempts);
         write_notes(&self.notes, out);
         out.time(self.at);
+        out.varint(self.channel.into());
+        out.varint(self.plugin.into());
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let first = Self::read_old(1, from)?;
+        Ok(DeadRow { channel: from.varint_u32()?, plugin: from.varint_u32()?, ..first })
+    }
+
+    fn read_old(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        if version != 1 {
+            return Err(Damaged("unknown version"));
+        }
         Ok(DeadRow {
+            channel: 0,
+            plugin: 0,
             event: read_event(from)?,
             cause: from.text()?,
             reason: from.text()?,

@@ -6,7 +6,7 @@
 
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, SubscriptionId};
-use bugle_core::row::{ClaimRow, CursorChunk, CursorRow, HoldRow, KvRow, PausedRow, WaitingRow};
+use bugle_core::row::{ChannelRow, ClaimRow, CursorChunk, CursorRow, HoldRow, KvRow, PausedRow, WaitingRow};
 use bugle_core::step::CatalogKind;
 
 use super::{ReadError, damaged};
@@ -28,6 +28,8 @@ pub struct SubscriptionRows {
     pub holds: Vec<(String, Class, HoldRow)>,
     /// Pause mark.
     pub paused: Option<PausedRow>,
+    /// Breaker and degrade rules of its channel.
+    pub channel: Option<ChannelRow>,
 }
 
 /// A key and its row.
@@ -40,6 +42,7 @@ impl Store {
     pub fn subscription(&self, subscription: SubscriptionId) -> Result<SubscriptionRows, ReadError> {
         let mut rows = SubscriptionRows {
             paused: self.row(Family::Lane, &keys::paused(subscription))?,
+            channel: self.row(Family::Lane, &keys::channel(subscription))?,
             ..SubscriptionRows::default()
         };
         for class in CLASSES {

@@ -5,15 +5,18 @@
 use std::fmt::Write as _;
 
 use bugle_core::ids::{BootId, Offset};
+use bugle_core::row::{DeadRow, WaitingRow};
 
-use super::sample::every_write;
+use super::sample::{self, every_write};
 use super::{commit, open};
-use crate::codec::LossRow;
+use crate::codec::{LossRow, Row};
 use crate::family::Family;
 use crate::log::family_of;
 use crate::{Durability, Kind, keys};
 
 const GOLDEN: &str = include_str!("golden.txt");
+/// Rows as older hosts wrote them.
+const OLD: &str = include_str!("golden-old.txt");
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -48,6 +51,25 @@ fn the_bytes_of_every_kind_are_as_they_were() {
         assert!(golden.contains(&line.as_str()), "not as pinned:\n{line}");
     }
     assert_eq!(lines.len(), golden.len(), "a pinned row is not written any more");
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn rows_of_older_versions_are_still_read_and_charge_the_event() {
+    let old: Vec<Vec<u8>> =
+        OLD.lines().filter(|line| !line.starts_with('#')).map(|line| unhex(line.rsplit(' ').next().unwrap())).collect();
+    let waiting = WaitingRow { channel: 0, plugin: 0, broke: 0, ..sample::waiting() };
+    assert_eq!(WaitingRow::decode(&old[0]), Ok(waiting));
+    let dead = DeadRow { channel: 0, plugin: 0, ..sample::dead() };
+    assert_eq!(DeadRow::decode(&old[1]), Ok(dead));
+    assert_eq!(old.len(), 2);
+    for mut newer in old {
+        newer[0] = 9;
+        assert!(WaitingRow::decode(&newer).is_err() && DeadRow::decode(&newer).is_err());
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
 use bugle_core::ids::{Attempt, Offset, Position, ProducerEpoch, Sequence, Slot, StreamId, SubscriptionId, TopicId};
 use bugle_core::row::{
-    AttemptNote, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow,
-    RecordRow, RecordStatus, UnknownRow, WaitingRow,
+    AttemptNote, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow,
+    IdEntry, KvRow, OpenRow, PausedRow, RecordRow, RecordStatus, UnknownRow, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
@@ -53,7 +53,7 @@ pub(super) fn chunk() -> CursorChunk {
 }
 
 pub(super) fn waiting() -> WaitingRow {
-    WaitingRow { spent: 2, due: Timestamp(99), notes: notes() }
+    WaitingRow { spent: 2, channel: 3, plugin: 1, broke: 1, due: Timestamp(99), notes: notes() }
 }
 
 pub(super) fn hold() -> HoldRow {
@@ -64,12 +64,24 @@ pub(super) fn paused() -> PausedRow {
     PausedRow { by: "plugin".to_owned(), reason: "gone".to_owned(), at: Timestamp(4) }
 }
 
+pub(super) fn channel() -> ChannelRow {
+    let open = OpenRow {
+        culprit: Culprit::Plugin,
+        until: Timestamp(70),
+        since: Timestamp(60),
+        reason: "it trapped".to_owned(),
+    };
+    ChannelRow { open: Some(open), times: 2, since: Timestamp(60), counting: 5 }
+}
+
 pub(super) fn dead() -> DeadRow {
     DeadRow {
         event: event(6),
         cause: "rejected".to_owned(),
         reason: "no such user".to_owned(),
         attempts: 3,
+        channel: 2,
+        plugin: 1,
         notes: notes(),
         at: Timestamp(7),
     }
@@ -134,6 +146,7 @@ pub(super) fn every_write() -> Vec<Write> {
         Write::IdChunk { block: 4, chunk: 0, first: Offset(1), ids: ids() },
         Write::IdBlock { block: 4, row: Some(id_block()) },
         Write::Paused { subscription, row: Some(paused()) },
+        Write::Channel { subscription, row: Some(channel()) },
     ]
 }
 
@@ -150,5 +163,6 @@ pub(super) fn every_delete() -> Vec<Write> {
         Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: None },
         Write::IdBlock { block: 4, row: None },
         Write::Paused { subscription, row: None },
+        Write::Channel { subscription, row: None },
     ]
 }

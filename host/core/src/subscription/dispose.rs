@@ -1,0 +1,115 @@
+//! Deliveries that end without a call: their event was fetched, and the machine buries them, hands them on or drops them.
+//!
+//! Invariant: whatever is done with the event is in the same batch as the settlement of its delivery.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::Machine;
+use super::finish::ATTEMPTS_EXHAUSTED;
+use super::leases::{Disposal, Lease, Purpose};
+use super::start::{Item, Unwanted};
+use crate::event::StoredEvent;
+use crate::flow::{Decision, Outcome};
+use crate::ids::Ticket;
+use crate::origin::Origin;
+use crate::row::{RecordRow, RecordStatus};
+use crate::spec::DegradeAction;
+use crate::step::{Step, Write};
+use crate::time::Timestamp;
+
+impl Machine {
+    /// The event of a delivery came, or cannot be had.
+    pub(super) fn fetched(&mut self, now: Timestamp, ticket: Ticket, event: Option<StoredEvent>, step: &mut Step) {
+        let is_its_own = |lease: &Lease| match &event {
+            Some(event) => lease.call().is_none() && self.position(lease.offset) == event.position,
+            None => true,
+        };
+        let is_its_own = self.leases.get(ticket).is_some_and(is_its_own);
+        let Some(lease) = is_its_own.then(|| self.leases.end(ticket)).flatten() else {
+            self.stale_ends += 1;
+            return;
+        };
+        match (lease.purpose, event) {
+            (Purpose::Fetch(disposal), Some(event)) => self.dispose(now, &lease, event, disposal, step),
+            (purpose, _) => {
+                // Loss is never silent: an operator has to look why the log no longer holds what is not settled.
+                let reason = format!("unsettled event {} is not in the log any more", self.position(lease.offset));
+                match purpose {
+                    Purpose::Call(_) => {
+                        self.note_end(now, &lease, &Outcome::Nothing);
+                        self.run_again(&lease);
+                    }
+                    Purpose::Fetch(disposal) => self.fetch_again(&lease, disposal),
+                }
+                self.pause(now, "host".into(), reason, step);
+            }
+        }
+    }
+
+    /// Has the event of a delivery fetched once more.
+    pub(super) fn fetch_again(&mut self, lease: &Lease, disposal: Disposal) {
+        let item = Item { offset: lease.offset, lane: lease.lane };
+        self.unwanted.push_back(Unwanted { item, class: lease.class, disposal });
+    }
+
+    fn dispose(&mut self, now: Timestamp, lease: &Lease, event: StoredEvent, disposal: Disposal, step: &mut Step) {
+        match disposal {
+            Disposal::Bury => {
+                let wait = self.wait_of(lease);
+                if wait.row.spent < self.spec.retry.attempts_max {
+                    // Its attempts were given back, or the limit was raised, while the event was on its way.
+                    self.waits.insert(lease.offset, wait);
+                    self.run_again(lease);
+                    return;
+                }
+                self.bury(now, event, wait, ATTEMPTS_EXHAUSTED, None, step);
+            }
+            Disposal::Degrade(decision) => self.degrade(now, lease, &event, decision, step),
+        }
+    }
+
+    /// Does what a degrade rule says with an event that is not to be called for.
+    fn degrade(&mut self, now: Timestamp, lease: &Lease, event: &StoredEvent, decision: Decision, step: &mut Step) {
+        let did = match decision.action {
+            DegradeAction::Reroute(topic) if self.spec.redelivery != Some(event.topic) => {
+                let origin = Origin::of(self.spec.id, self.spec.redelivery, event);
+                let event = event.event.clone();
+                step.writes.push(Write::Redeliver { topic, origin, is_late: false, event });
+                "handed on"
+            }
+            DegradeAction::Drop => "dropped",
+            // Handed on once is enough: two subscriptions that hand on to each other would never end.
+            DegradeAction::Reroute(_) | DegradeAction::Send | DegradeAction::Defer => {
+                self.staying.insert(lease.offset);
+                self.run_again(lease);
+                return;
+            }
+        };
+        let rule = decision.rule.map_or(0, |rule| rule + 1);
+        let detail = format!("degrade rule {rule}: {did} (class {})", lease.class.word());
+        let row = self.suppressed(now, lease, event, detail);
+        step.writes.push(Write::Record { subscription: self.spec.id, position: event.position, row });
+        self.flow.count(decision);
+        let wait = self.waits.remove(lease.offset);
+        self.settle(now, lease.offset, lease.lane, wait, None, step);
+    }
+
+    fn suppressed(&self, now: Timestamp, lease: &Lease, event: &StoredEvent, detail: String) -> RecordRow {
+        let event = &event.event;
+        let named = self.spec.business_key.as_deref().and_then(|name| event.attribute(name));
+        let business_key = named.or_else(|| event.attribute("businesskey"));
+        RecordRow {
+            // As the sandbox tells a guest what an event is about.
+            business_key: business_key.map_or_else(|| format!("{} {}", event.source(), event.id()), String::from),
+            recipient: String::new(),
+            status: RecordStatus::Suppressed,
+            provider: String::new(),
+            provider_reference: String::new(),
+            detail,
+            attempt: lease.attempt,
+            at: now,
+            event_id: event.id().into(),
+        }
+    }
+}
