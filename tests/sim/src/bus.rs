@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use bugle_core::ids::{Offset, SessionId, Ticket};
+use bugle_core::ids::{Offset, SessionId, SubscriptionId, Ticket};
 use bugle_core::ledger::{Ledger, LedgerStep};
 use bugle_core::publish::{OpenSession, PublishBatch};
 use bugle_core::spec::Subscription;
@@ -59,6 +59,8 @@ pub(crate) struct Bus {
     pub(crate) evidence: Evidence,
     /// Every definition that a subscription ever had; rows name them by number.
     pub(crate) definitions: Vec<Subscription>,
+    /// The subscription whose provider answers nobody.
+    pub(crate) sick: Option<SubscriptionId>,
     /// Kept only when a failure is run again.
     journal: Option<VecDeque<String>>,
 }
@@ -77,6 +79,7 @@ impl Bus {
             is_calm: false,
             evidence: Evidence::default(),
             definitions: Vec::new(),
+            sick: None,
             journal: has_journal.then(VecDeque::new),
         }
     }

@@ -21,6 +21,9 @@ use crate::store::ACKED;
 /// Where follow-ups go.
 pub(crate) const FOLLOW_UPS: TopicId = TopicId(2);
 
+/// An event of this key makes the plugin trap.
+pub(crate) const POISONED: &str = "poisoned";
+
 /// How long a claim is kept; the longest that the core allows is 400 days.
 const KEEP: Millis = Millis::from_secs(30 * 24 * 3600);
 
@@ -32,6 +35,8 @@ pub(crate) const COUNTERS: [&str; 4] = ["count-0", "count-1", "count-2", "count-
 pub(crate) enum Script {
     /// Counts the event in its kv store, reading and writing.
     Count,
+    /// Sends a notification, unless the provider is gone; traps on a poisoned event.
+    Notify,
     /// Sends something under a strong claim, counts it, publishes a follow-up; then like `Count`.
     Send,
 }
@@ -49,6 +54,7 @@ enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Begin,
+    Notify,
     Claiming,
     Send,
     Answer(Answer),
@@ -149,6 +155,7 @@ impl Call {
         }
         match self.stage {
             Stage::Begin => self.begin(bus, machine)?,
+            Stage::Notify => return self.notify(bus, machine).map(Some),
             Stage::Claiming => return self.claimed(bus),
             Stage::Send => self.send(bus, machine)?,
             Stage::Answer(answer) => return self.answered(bus, machine, answer),
@@ -173,6 +180,7 @@ impl Call {
         }
         match self.script {
             Script::Count => self.stage = Stage::Count,
+            Script::Notify => self.stage = Stage::Notify,
             Script::Send => {
                 let key = business_key(&self.event);
                 self.stage = Stage::Claiming;
@@ -180,6 +188,24 @@ impl Call {
             }
         }
         Ok(())
+    }
+
+    fn notify(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<CallEnd> {
+        if self.event.event.key() == Some(POISONED) {
+            return Ok(CallEnd::Trapped("index out of bounds".to_owned()));
+        }
+        self.expect(bus, machine, Import::EgressStart)?;
+        let place = self.place();
+        if bus.sick == Some(place.0) {
+            self.expect(bus, machine, Import::EgressEnd(Sent::Nothing))?;
+            return Ok(retry(None));
+        }
+        self.expect(bus, machine, Import::EgressEnd(Sent::Answered))?;
+        let key = format!("{ACKED}{}", place.1);
+        self.expect(bus, machine, Import::KvPut { key, value: Vec::new(), ttl: None })?;
+        bus.evidence.notified.push((bus.now, place));
+        bus.evidence.returned.insert(place);
+        Ok(CallEnd::Returned(Ok(())))
     }
 
     fn claimed(&mut self, bus: &mut Bus) -> Checked<Option<CallEnd>> {

@@ -63,7 +63,7 @@ impl Worker {
     pub(crate) fn check_rows(&mut self, store: &Store) -> Checked {
         self.wishes.see(&self.spec, &store.log);
         let rows = store.rows(self.spec.id);
-        for word in 0..store.log.len().div_ceil(64) {
+        for word in self.checked_to..store.log.len().div_ceil(64) {
             let (passed, told) = (rows.passed(word), rows.told.word(word));
             let silent = passed & self.wishes.must_word(word) & !told;
             let open = told & !passed;
@@ -83,6 +83,8 @@ impl Worker {
             }
             return broken(rule::WANTED_ONLY, format!("{name}: {} was settled, and nobody wants it", offset(unwanted)));
         }
+        // Nothing below the floor changes: what is told is told once, and the floor never falls.
+        self.checked_to = rows.whole_words_passed();
         Ok(())
     }
 

@@ -170,7 +170,7 @@ impl World {
 }
 
 /// Admission as it comes back after a restart.
-pub(crate) fn recover(bus: &Bus, boot: BootId, boots: &[(BootId, Offset)]) -> Admission {
+pub(crate) fn recover(bus: &Bus, boot: BootId, boots: &[(BootId, Offset)], ids: u64) -> Admission {
     let topic = |id, name: &str| Topic { id, name: name.into() };
     let mut recovery = Recovery::new(Facts {
         slot: Slot(0),
@@ -180,8 +180,7 @@ pub(crate) fn recover(bus: &Bus, boot: BootId, boots: &[(BootId, Offset)]) -> Ad
         next: bus.disk.synced.end(),
         floor: Offset(0),
         topics: vec![topic(ORDERS, "orders"), topic(FOLLOW_UPS, "sent")],
-        // Larger than any history: nothing is ever forgotten, so no retry can be too old.
-        window: WindowSize { ids: 20_000, time: Millis(u64::MAX / 2) },
+        window: WindowSize { ids, time: Millis(u64::MAX / 2) },
     });
     bus.disk.synced.log.iter().for_each(|event| recovery.event(event));
     recovery.finish()

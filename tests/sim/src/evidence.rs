@@ -25,6 +25,8 @@ pub(crate) struct Evidence {
     pub(crate) ran: BTreeMap<Place, u32>,
     /// Lanes closed by a delivery, until when.
     pub(crate) holds: BTreeMap<(SubscriptionId, u32), (Offset, Timestamp)>,
+    /// What plain notifications reached their receiver: when, whose, which.
+    pub(crate) notified: Vec<(Timestamp, Place)>,
     /// Attempts started.
     pub(crate) attempts: u64,
     /// Transactions that met a conflict.

@@ -18,6 +18,7 @@ mod events;
 mod evidence;
 mod history;
 mod import;
+mod outage;
 mod producer;
 mod random;
 mod recovery;
@@ -32,5 +33,6 @@ mod world;
 
 pub use action::{Action, Kind};
 pub use history::{ACTIONS, History};
+pub use outage::{Outage, Report, outage};
 pub use rule::{Broken, RULES};
 pub use run::{Failure, Plan, Summary, replay, replay_noting, run_many, shrink};

@@ -115,6 +115,16 @@ impl Producer {
         Some(self.send(stream, numbers, false))
     }
 
+    /// One event of this key and class.
+    pub(crate) fn publish_one(&mut self, key: &str, class: Class) -> Option<PublishBatch> {
+        if !self.is_open || self.outstanding.len() >= BATCHES_OUTSTANDING_MAX {
+            return None;
+        }
+        let number = self.made();
+        self.planned.push((Some(key.to_owned()), class));
+        Some(self.send(0, vec![number], false))
+    }
+
     /// The id of an event that was confirmed, with other content.
     pub(crate) fn forge(&mut self, random: &mut Random) -> Option<PublishBatch> {
         if !self.is_open || self.outstanding.len() >= BATCHES_OUTSTANDING_MAX || self.confirmed.is_empty() {

@@ -93,6 +93,10 @@ impl Rows {
         self.told.has(offset)
     }
 
+    pub(crate) fn waiting_len(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
     pub(crate) fn waiting(&self, offset: Offset) -> Option<&WaitingRow> {
         self.waiting.get(&offset)
     }
@@ -100,6 +104,11 @@ impl Rows {
     /// A delivery that is settled and still has a waiting row.
     pub(crate) fn settled_and_waiting(&self) -> Option<Offset> {
         self.waiting.keys().copied().find(|offset| self.told.has(*offset))
+    }
+
+    /// Words of offsets that lie wholly below the floor.
+    pub(crate) fn whole_words_passed(&self) -> usize {
+        (self.floor / 64) as usize
     }
 
     /// Which of the 64 offsets of a word the cursor says are done with.

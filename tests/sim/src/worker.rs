@@ -51,6 +51,8 @@ pub(crate) struct Worker {
     pub(crate) wishes: Wishes,
     /// Deliveries that may be in flight: a lower concurrency counts once fewer are.
     pub(crate) places: usize,
+    /// Words of offsets whose rows cannot change any more.
+    pub(crate) checked_to: usize,
     /// Compare with a recovered machine at the next seal.
     pub(crate) must_compare: bool,
 }
@@ -76,6 +78,7 @@ impl Worker {
             fetches: Vec::new(),
             outstanding: 0,
             wishes,
+            checked_to: 0,
             must_compare: false,
         }
     }

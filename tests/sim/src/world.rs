@@ -6,7 +6,8 @@
 use bugle_core::admission::Admission;
 use bugle_core::ids::{BootId, Offset, SubscriptionId, TopicId};
 use bugle_core::ledger::Ledger;
-use bugle_core::subscription::Input;
+use bugle_core::spec::Subscription;
+use bugle_core::subscription::{Bounds, Input, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 
 use crate::action::{Action, Kind};
@@ -30,6 +31,12 @@ const CALM_ROUNDS_MAX: u32 = 50_000;
 /// Machines are compared with recovered ones at the seal after each of these steps.
 const STEPS_PER_COMPARISON: usize = 16;
 
+/// Stages of calls in one round in which everybody does something.
+const ADVANCES_PER_ROUND: u32 = 8;
+
+/// Publish ids that are known: more than any history has, so that no retry can be too old.
+const IDS: u64 = 20_000;
+
 /// Keeps the dice of the second phase apart from those of the first.
 const CALM_DICE: u64 = 0x5eed;
 
@@ -44,6 +51,7 @@ pub(crate) struct World {
     pub(crate) done: usize,
     seed: u64,
     boots: Vec<(BootId, Offset)>,
+    ids: u64,
     connections: u64,
     crashes: u64,
     comparisons: u64,
@@ -51,37 +59,66 @@ pub(crate) struct World {
     slow_for: u64,
 }
 
+/// What a world is made of.
+pub(crate) struct Setup {
+    pub(crate) seed: u64,
+    /// Dice for whatever no action brings its own for.
+    pub(crate) random: Random,
+    pub(crate) has_journal: bool,
+    pub(crate) has_faults: bool,
+    /// Subscriptions, each with its script, the bounds of its machine and its steps on the way.
+    pub(crate) subscriptions: Vec<(Subscription, Script, Bounds, u64)>,
+    pub(crate) producers: u64,
+    /// Publish ids that are known.
+    pub(crate) ids: u64,
+}
+
+impl Setup {
+    /// What a history happens to: three subscriptions, one of them of what another one publishes.
+    fn of(history: &History, has_journal: bool) -> Setup {
+        let mut random = Random::new(history.seed);
+        let plans = [(ORDERS, Script::Count), (ORDERS, Script::Send), (FOLLOW_UPS, Script::Count)];
+        let subscriptions = plans.into_iter().enumerate().map(|(index, (topic, script))| {
+            let spec = definition::draw(&mut random, index, topic);
+            (spec, script, definition::bounds(&mut random), random.within(1, STEPS_OUTSTANDING_MAX))
+        });
+        Setup {
+            seed: history.seed,
+            random: Random::new(history.seed),
+            has_journal,
+            has_faults: history.has_faults,
+            subscriptions: subscriptions.collect(),
+            producers: 2,
+            ids: IDS,
+        }
+    }
+}
+
 impl World {
     pub(crate) fn new(history: &History, has_journal: bool) -> World {
-        let mut random = Random::new(history.seed);
+        World::made(Setup::of(history, has_journal))
+    }
+
+    pub(crate) fn made(setup: Setup) -> World {
+        let mut bus = Bus::new(setup.random, Ledger::new(BootId(1)), setup.has_journal);
+        bus.is_calm = !setup.has_faults;
         let mut plans = Vec::new();
-        let mut bus = Bus::new(Random::new(history.seed), Ledger::new(BootId(1)), has_journal);
-        bus.is_calm = !history.has_faults;
-        for (index, topic, script) in
-            [(0, ORDERS, Script::Count), (1, ORDERS, Script::Send), (2, FOLLOW_UPS, Script::Count)]
-        {
-            let spec = definition::draw(&mut random, index, topic);
+        for (index, (spec, script, bounds, steps_outstanding_max)) in setup.subscriptions.into_iter().enumerate() {
             bus.disk.name(spec.id, &spec.name);
             bus.definitions.push(spec);
-            plans.push(Plan {
-                index,
-                script,
-                bounds: definition::bounds(&mut random),
-                seed: history.seed,
-                definition: index,
-                steps_outstanding_max: random.within(1, 8),
-            });
+            plans.push(Plan { index, script, bounds, seed: setup.seed, definition: index, steps_outstanding_max });
         }
         let boots = vec![(BootId(1), Offset(0))];
         World {
-            admission: recover(&bus, BootId(1), &boots),
+            admission: recover(&bus, BootId(1), &boots, setup.ids),
             round: None,
             workers: plans.into_iter().map(|plan| Worker::new(plan, &bus)).collect(),
             bus,
-            producers: (1..=2).map(Producer::new).collect(),
+            producers: (1..=setup.producers).map(Producer::new).collect(),
             done: 0,
-            seed: history.seed,
+            seed: setup.seed,
             boots,
+            ids: setup.ids,
             connections: 0,
             crashes: 0,
             comparisons: 0,
@@ -173,7 +210,7 @@ impl World {
         Ok(())
     }
 
-    fn connect_all(&mut self) {
+    pub(crate) fn connect_all(&mut self) {
         (0..self.producers.len()).for_each(|producer| self.connect(producer));
     }
 
@@ -186,7 +223,7 @@ impl World {
         self.bus.queue.push_back(Item::Hello { producer, before, open });
     }
 
-    fn tick(&mut self) -> Checked {
+    pub(crate) fn tick(&mut self) -> Checked {
         self.workers.iter_mut().try_for_each(|worker| worker.handle(&mut self.bus, Input::Tick))
     }
 
@@ -254,7 +291,7 @@ impl World {
         let latest = self.bus.disk.synced.log.last().map_or(Timestamp(0), |event| event.received);
         self.bus.clock.restart(latest);
         self.bus.now = self.bus.clock.now();
-        self.admission = recover(&self.bus, boot, &self.boots);
+        self.admission = recover(&self.bus, boot, &self.boots, self.ids);
         self.boots.push((boot, self.bus.tail));
         let workers = std::mem::take(&mut self.workers);
         self.workers = workers.into_iter().map(|worker| worker.restarted(&mut self.bus)).collect();
@@ -278,6 +315,19 @@ impl World {
         }
     }
 
+    /// Everybody does what there is to do.
+    pub(crate) fn round_of_all(&mut self) -> Checked {
+        for worker in &mut self.workers {
+            worker.answer_read(&mut self.bus)?;
+            worker.answer_fetches(&mut self.bus)?;
+            for _ in 0..ADVANCES_PER_ROUND {
+                worker.advance(&mut self.bus)?;
+            }
+            worker.submit(&mut self.bus)?;
+        }
+        self.commit(usize::MAX)
+    }
+
     /// The second phase: no more faults, nothing new, everything must settle.
     fn calm_down(&mut self) -> Checked {
         self.bus.note(|| "NO MORE FAULTS".to_owned());
@@ -286,15 +336,7 @@ impl World {
             worker.handle(&mut self.bus, Input::Resume)?;
         }
         for _ in 0..CALM_ROUNDS_MAX {
-            for worker in &mut self.workers {
-                worker.answer_read(&mut self.bus)?;
-                worker.answer_fetches(&mut self.bus)?;
-                for _ in 0..8 {
-                    worker.advance(&mut self.bus)?;
-                }
-                worker.submit(&mut self.bus)?;
-            }
-            self.commit(usize::MAX)?;
+            self.round_of_all()?;
             let end = self.bus.disk.synced.end();
             let has_receipts = self.producers.iter().all(|producer| !producer.is_waiting());
             if has_receipts && self.bus.queue.is_empty() && self.workers.iter().all(|worker| worker.is_at_rest(end)) {
