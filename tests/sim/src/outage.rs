@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, SubscriptionId};
 use bugle_core::spec::{Classes, DegradeAction, DegradeRule, Health, Protection, Rate, RetryPolicy, Subscription};
-use bugle_core::subscription::{Bounds, STEPS_OUTSTANDING_MAX};
+use bugle_core::subscription::{Bounds, STEPS_OUTSTANDING_MAX, Status};
 use bugle_core::time::{Millis, Timestamp};
 
 use crate::bus::Item;
@@ -56,7 +56,7 @@ pub struct Report {
     pub dead: Vec<(Offset, String)>,
     /// Attempts while the provider was gone.
     pub attempts_while_gone: u64,
-    /// Critical events that came while the provider was gone, and those of them that the fallback sent.
+    /// Critical events that came while the provider was gone.
     pub critical_while_gone: u64,
     /// Of those, how many the fallback channel sent.
     pub handed_on: u64,
@@ -198,12 +198,8 @@ impl Day {
     }
 
     /// Changes whenever anybody does anything.
-    fn activity(&self) -> (u64, Offset, Vec<(Offset, Offset, usize, usize, usize)>) {
-        let of = |worker: &crate::worker::Worker| {
-            let status = worker.machine.status();
-            (status.floor, status.read, status.ready, status.in_flight, status.waiting)
-        };
-        let statuses = self.world.workers.iter().map(of).collect();
+    fn activity(&self) -> (u64, Offset, Vec<Status>) {
+        let statuses = self.world.workers.iter().map(|worker| worker.machine.status()).collect();
         (self.world.bus.evidence.attempts, self.world.bus.tail, statuses)
     }
 
