@@ -79,6 +79,12 @@ bugs! {
     NextBeforeDurable = "next-before-durable",
     /// The effects of a call that failed are committed all the same.
     EffectsOfFailureKept = "effects-of-failure-kept",
+    /// An open breaker is closed again after a restart.
+    BreakerOnlyInMemory = "breaker-only-in-memory",
+    /// What a degrade rule hands on is written in a later step than the settlement.
+    HandedOnAfterSettled = "handed-on-after-settled",
+    /// Every fault is the event's, also while the provider is gone.
+    OutageSpendsAttempts = "outage-spends-attempts",
 }
 
 impl Bug {

@@ -7,7 +7,8 @@
 use std::sync::{Mutex, Once, PoisonError};
 
 use bugle_core::seeded::{Bug, plant};
-use bugle_sim::{ACTIONS, History, replay, shrink};
+use bugle_core::time::Millis;
+use bugle_sim::{ACTIONS, History, Outage, outage, replay, shrink};
 
 /// A bug must be found within this many histories.
 const SEEDS: u64 = 300;
@@ -61,12 +62,35 @@ macro_rules! bugs {
 
         #[test]
         fn every_bug_has_its_test() {
-            let tested = [$(Bug::$bug),*];
+            let tested = [$(Bug::$bug),*, Bug::OutageSpendsAttempts];
             for bug in Bug::ALL {
                 assert!(tested.contains(bug), "no test plants `{}`", bug.word());
             }
         }
     };
+}
+
+/// No rule forbids that a dead letter is written; the day without a provider does.
+#[test]
+fn outage_spends_attempts_is_found() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    plant(Some(Bug::OutageSpendsAttempts));
+    let report = outage(Outage {
+        seed: 1,
+        every: Millis(1_000),
+        before: Millis::from_secs(600),
+        gone: Millis::from_secs(3 * 3_600),
+        keys: 50,
+        critical_one_in: 10,
+        rate: 10,
+        kills: 0,
+    });
+    plant(None);
+    let dead = report.map_or(0, |report| report.dead.len());
+    println!(
+        "| `outage-spends-attempts` | `outage_spends_attempts_is_found` | 1 | R15: {dead} dead letters in an outage |"
+    );
+    assert!(dead > 10, "an outage in which every fault is the event's killed {dead} events");
 }
 
 bugs! {
@@ -93,5 +117,7 @@ bugs! {
     reads_not_validated_is_found: ReadsNotValidated breaks "G4";
     unbounded_reading_is_found: UnboundedReading breaks "G10";
     next_before_durable_is_found: NextBeforeDurable breaks "G5";
+    breaker_only_in_memory_is_found: BreakerOnlyInMemory breaks "G1";
+    handed_on_after_settled_is_found: HandedOnAfterSettled breaks "G1";
     effects_of_failure_kept_is_found: EffectsOfFailureKept breaks "G1", "G4", "G6";
 }

@@ -30,6 +30,7 @@ use crate::flow::{Flow, FlowCounts, FlowStatus};
 use crate::ids::{Offset, Position, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
 use crate::row::{ChannelRow, CursorChunk, CursorRow, HoldRow, PausedRow, WaitingRow};
+use crate::seeded::{Bug, is_planted};
 use crate::spec::Subscription;
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
@@ -275,7 +276,7 @@ impl Machine {
         self.wake(now, step);
         self.start(now, step);
         self.ask(now, step);
-        if self.flow.take_changed() {
+        if self.flow.take_changed() && !is_planted(Bug::BreakerOnlyInMemory) {
             step.writes.push(Write::Channel { subscription: self.spec.id, row: self.flow.row() });
         }
         self.must_commit = false;
