@@ -39,8 +39,10 @@ test: plugins ## build everything and run every test
 	$(call say,running the tests of the plugins)
 	@$(CARGO) test $(PLUGINS) --workspace
 
-# Our own crates optimised like the dependencies; the next `make demo` or `make test` builds them again as they are developed.
+# Our own crates as in a release, like the dependencies; the next `make demo` or `make test` builds them again as they are developed.
 bench: export CARGO_PROFILE_DEV_OPT_LEVEL := 3
+bench: export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS := false
+bench: export CARGO_PROFILE_DEV_OVERFLOW_CHECKS := false
 bench: build ## measure ingest, end to end and single calls on this machine
 	$(call say,running the benchmarks)
 	@$(CARGO_TARGET_DIR)/debug/bugle-bench $(ARGS)

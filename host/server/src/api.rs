@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::definition::Definition;
+use crate::definition::{Definition, HealthSpec, Start};
+use crate::quantity::Duration;
 
 /// Every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,12 +114,127 @@ pub struct SubscriptionStatus {
     pub dead: u64,
     /// Side effects skipped because they were done before, since the host started.
     pub suppressed: u64,
+    /// When the next waiting delivery is tried again, if the channel lets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt: Option<String>,
+    /// Breaker, rate and degrade rules.
+    #[serde(default)]
+    pub channel: ChannelView,
     /// Publish to settled, the median, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settle_ms_p50: Option<u64>,
     /// Publish to settled, the slowest hundredth, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settle_ms_p99: Option<u64>,
+}
+
+/// The breaker of a subscription, its rate and its degrade rules, now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelView {
+    /// `off`, `closed`, `open` or `half-open`.
+    pub breaker: String,
+    /// `channel` or `plugin`, while the breaker is not closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blamed: Option<String>,
+    /// The failure that opened it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when the channel is sick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sick_since: Option<String>,
+    /// The next probe is not before then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_probe: Option<String>,
+    /// Openings in a row.
+    #[serde(default)]
+    pub openings: u32,
+    /// Deliveries that the rate would let start now; none without a rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u32>,
+    /// Classes with events that were read past while they are held back.
+    #[serde(default)]
+    pub classes_behind: u64,
+    /// Times the breaker opened, since the host started.
+    #[serde(default)]
+    pub opened: u64,
+    /// Events a rule kept back when it was their turn, since the host started.
+    #[serde(default)]
+    pub deferred: u64,
+    /// Events a rule handed to another subscription, since the host started.
+    #[serde(default)]
+    pub rerouted: u64,
+    /// Events a rule dropped with a record, since the host started.
+    #[serde(default)]
+    pub dropped: u64,
+    /// Each degrade rule, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleView>,
+}
+
+/// One degrade rule, now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleView {
+    /// Whether it counts now.
+    pub counts: bool,
+    /// Events it decided since the host started.
+    pub decided: u64,
+}
+
+/// What to simulate.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimulateRequest {
+    /// The candidate; without it the subscription as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definition: Option<Definition>,
+    /// From where on; default `latest`, which is nothing.
+    pub from: Start,
+    /// Under which health; without any, under each.
+    pub health: Vec<HealthSpec>,
+    /// How long each event has waited when it is decided. Default: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age: Option<Duration>,
+}
+
+/// What a degrade policy would do with stored events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Simulation {
+    /// The subscription.
+    pub subscription: String,
+    /// The first place that was looked at.
+    pub from: String,
+    /// The place after the last one.
+    pub to: String,
+    /// Events that the subscription wants there.
+    pub events: u64,
+    /// Whether it ended before the end of the log.
+    pub is_cut: bool,
+    /// What would be done with them, for each health.
+    pub healths: Vec<HealthDecisions>,
+}
+
+/// Decisions under one health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthDecisions {
+    /// `healthy` or `sick`.
+    pub health: String,
+    /// By class.
+    pub classes: BTreeMap<String, ClassDecisions>,
+    /// Events that each rule decided.
+    pub rules: Vec<u64>,
+}
+
+/// Decisions on the events of one class.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassDecisions {
+    /// To be sent.
+    pub sent: u64,
+    /// To be kept.
+    pub deferred: u64,
+    /// To be handed to another subscription.
+    pub rerouted: u64,
+    /// To be dropped with a record.
+    pub dropped: u64,
 }
 
 /// A plugin.
@@ -174,12 +290,18 @@ pub struct DeadView {
     pub subscription: String,
     /// The event's position.
     pub position: String,
-    /// Stable word: `rejected`, `attempts-exhausted`.
+    /// Stable word: `rejected`, `attempts-exhausted`, `poison`.
     pub cause: String,
     /// The last reason.
     pub reason: String,
-    /// Attempts spent.
+    /// Attempts charged to the event.
     pub attempts: u32,
+    /// Attempts that failed by the channel's fault.
+    #[serde(default)]
+    pub channel_faults: u32,
+    /// Attempts that failed by the plugin's fault.
+    #[serde(default)]
+    pub plugin_faults: u32,
     /// When it was given up.
     pub at: String,
     /// The latest attempts: number, time and reason.

@@ -9,6 +9,7 @@ mod admin;
 mod dead;
 mod kv;
 mod plugin;
+mod policy;
 mod print;
 mod publish;
 mod query;
@@ -69,6 +70,9 @@ enum Command {
     /// Apply, list, show, pause, resume and delete subscriptions
     #[command(subcommand, after_help = "Example:\n  bugle subscription apply orders-webhook.toml")]
     Subscription(subscription::SubscriptionCommand),
+    /// Try degrade policies on stored events
+    #[command(subcommand, after_help = "Example:\n  bugle policy simulate sms --health sick")]
+    Policy(policy::PolicyCommand),
     /// Deploy, list and show plugins
     #[command(subcommand, after_help = "Example:\n  bugle plugin deploy webhook webhook.wasm")]
     Plugin(plugin::PluginCommand),
@@ -185,6 +189,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Config(command) => config(command, named, context.json),
         Command::Topic(command) => topic::run(&context, command),
         Command::Subscription(command) => subscription::run(&context, command),
+        Command::Policy(command) => policy::run(&context, command),
         Command::Plugin(command) => plugin::run(&context, command),
         Command::Publish(args) => publish::run(&context, args),
         Command::Tail(args) => tail::run(&context, args),

@@ -7,6 +7,7 @@
 
 mod filter;
 mod grants;
+mod protect;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,6 +23,7 @@ use crate::quantity::{Duration, Size};
 
 pub use filter::FilterSpec;
 pub use grants::{Grants, SecretSource};
+pub use protect::{ActionSpec, BlameSpec, BreakerSpec, ClassSpec, DegradeSpec, HealthSpec, RateSpec};
 
 /// A subscription: topics, filter, plugin, policy, settings and grants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +50,24 @@ pub struct Definition {
     /// When failed attempts are repeated and when they end.
     #[serde(default)]
     pub retry: RetrySpec,
+    /// How fast deliveries start, over all revisions and retries: `100/s`, `30/m`, `5/200ms`. Default: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateSpec>,
+    /// How many may start at once after a quiet time. Default: what the rate gives in a second, at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// Bytes of events read ahead. Default 4MiB. Small: a lagging subscription reads the disk more often.
+    #[serde(default = "default_prefetch", skip_serializing_if = "is_default_prefetch")]
+    pub prefetch: Size,
+    /// When the channel is left alone because it is sick, and when it is tried again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub breaker: BreakerSpec,
+    /// When a fault is the event's and when the channel's or the plugin's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub blame: BlameSpec,
+    /// Ordered rules: which events are sent, deferred, rerouted or dropped, and when. The first that fits decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degrade: Vec<DegradeSpec>,
     /// What to do about effects that may have happened: `resend` with the same idempotency key, `ask` the provider first, or
     /// `park` for a person. Default: what the plugin's manifest says, else `resend`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +91,19 @@ pub struct Definition {
 
 fn default_concurrency() -> u32 {
     32
+}
+
+fn default_prefetch() -> Size {
+    Size::mib(4)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_default_prefetch(prefetch: &Size) -> bool {
+    *prefetch == default_prefetch()
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn default_lease() -> Duration {
@@ -226,6 +259,11 @@ const CONCURRENCY_MAX: u32 = 100_000;
 /// A lease beyond a day would hide a dead plugin for that long.
 const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// A prefetch below this reads the disk for nearly every event.
+const PREFETCH_MIN: Size = Size(64 << 10);
+/// A prefetch beyond this would be most of the host's memory.
+const PREFETCH_MAX: Size = Size::mib(256);
+
 impl Definition {
     /// Parses a file by its ending: `.json`, else TOML.
     pub fn parse(file: &Path, text: &str) -> Result<Definition, DefinitionError> {
@@ -273,10 +311,42 @@ impl Definition {
             return Err(refuse("lease", format!("must be from 1s to {LEASE_MAX}")));
         }
         self.filter.as_ref().map_or(Ok(()), FilterSpec::check).map_err(|problem| refuse("filter", problem))?;
+        self.check_protection().map_err(|(field, problem)| refuse(field, problem))?;
         self.grants.check().map_err(|(field, problem)| refuse(field, problem))
     }
 
-    /// What the core runs.
+    fn check_protection(&self) -> Result<(), (&'static str, String)> {
+        match (self.rate, self.burst) {
+            (None, Some(_)) => return Err(("burst", "has no `rate` that it could belong to".to_owned())),
+            (Some(_), Some(0)) => {
+                return Err(("burst", "is 0, so nothing would ever be sent; use at least 1".to_owned()));
+            }
+            (_, None) | (Some(_), Some(_)) => {}
+        }
+        if !(PREFETCH_MIN..=PREFETCH_MAX).contains(&self.prefetch) {
+            return Err(("prefetch", format!("must be from {PREFETCH_MIN} to {PREFETCH_MAX}")));
+        }
+        self.breaker.check()?;
+        self.blame.check()?;
+        protect::check(&self.degrade, &self.name).map_err(|problem| ("degrade", problem))
+    }
+
+    /// Whether a degrade rule hands events to that subscription.
+    #[must_use]
+    pub fn reroutes_to(&self, name: &str) -> bool {
+        self.degrade.iter().any(|rule| rule.to.as_deref() == Some(name))
+    }
+
+    /// The degrade rules as the core has them. `private_topic` knows the private topic of a subscription; the name of one that
+    /// it does not know comes back.
+    pub fn degrade_rules(
+        &self,
+        private_topic: impl Fn(&str) -> Option<TopicId>,
+    ) -> Result<Vec<spec::DegradeRule>, String> {
+        protect::to_core(&self.degrade, private_topic)
+    }
+
+    /// What the core runs; the degrade rules come from [`Definition::degrade_rules`].
     #[must_use]
     pub fn to_core(&self, id: SubscriptionId, topics: Vec<TopicId>) -> spec::Subscription {
         spec::Subscription {
@@ -296,6 +366,14 @@ impl Definition {
                 Some(UncertainSpec::Resend | UncertainSpec::Ask) | None => spec::OnUnknown::Resend,
             },
             lease: self.lease.0,
+            business_key: self.business_key.as_deref().map(bugle_core::ids::Name::from),
+            protection: spec::Protection {
+                rate: self.rate.map(|rate| rate.to_core(self.burst)),
+                blame: self.blame.to_core(),
+                breaker: self.breaker.to_core(),
+                degrade: Vec::new(),
+            },
+            prefetch_bytes: self.prefetch.0,
             ..spec::Subscription::new(id, &self.name, &self.plugin, topics)
         }
     }

@@ -7,6 +7,7 @@
 
 mod lookups;
 mod plugins;
+mod policy;
 mod status;
 mod subscriptions;
 mod topics;
@@ -29,8 +30,9 @@ use crate::token::Token;
 use crate::wiring::PluginCall;
 
 pub use plugins::DeployError;
+pub use policy::SimulateError;
 pub use status::resident_bytes;
-pub use subscriptions::ApplyError;
+pub use subscriptions::{ApplyError, RemoveError};
 
 /// What a host is made of.
 pub struct Parts {

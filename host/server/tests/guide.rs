@@ -17,9 +17,11 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 fn samples_of_the_operating_guide_are_accepted() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operating-guide.md");
     let page = std::fs::read_to_string(path).unwrap();
-    let [config, definition] = <[String; 2]>::try_from(blocks(&page, "toml")).unwrap();
-    let config = Config::parse("guide", &config).unwrap();
+    let blocks = blocks(&page, "toml");
+    let (config, definitions) = blocks.split_first().unwrap();
+    let config = Config::parse("guide", config).unwrap();
     assert_eq!(config.mail.host.as_deref(), Some("smtp.example.com"));
-    let definition = Definition::parse(Path::new("guide.toml"), &definition).unwrap();
-    assert_eq!(definition.name, "orders-webhook");
+    let name = |text: &String| Definition::parse(Path::new("guide.toml"), text).unwrap().name;
+    let names: Vec<String> = definitions.iter().map(name).collect();
+    assert_eq!(names, ["orders-webhook", "sms", "sms"]);
 }

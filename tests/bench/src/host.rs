@@ -24,12 +24,12 @@ pub(crate) fn start(binary: &Path) -> Result<Host> {
     Ok(host)
 }
 
-/// Deploys the probe and subscribes it to the topic with these lines of definition.
+/// Deploys the guest that acks each event without a look at it, and subscribes it to the topic with these lines of definition.
 pub(crate) fn subscribe(host: &Host, lines: &str) -> Result<()> {
-    let probe = bugle_guests::probe();
-    host.cli(&["plugin", "deploy", "probe", &probe.display().to_string()])?;
+    let guest = bugle_guests::noop();
+    host.cli(&["plugin", "deploy", "noop", &guest.display().to_string()])?;
     let file = host.directory().join("subscription.toml");
-    let text = format!("name = \"bench\"\ntopics = [\"bench\"]\nplugin = \"probe\"\n{lines}\n");
+    let text = format!("name = \"bench\"\ntopics = [\"bench\"]\nplugin = \"noop\"\n{lines}\n");
     std::fs::write(&file, text).context("could not write the subscription")?;
     host.cli(&["subscription", "apply", &file.display().to_string()])?;
     Ok(())
@@ -44,10 +44,13 @@ pub(crate) async fn connect(host: &Host, producer: &str, in_flight: usize) -> Re
 pub(crate) fn snapshot(host: &Host) -> Result<Snapshot> {
     let status: Value = serde_json::from_str(&host.cli(&["status", "--json"])?)?;
     let commits = status.get("commits").and_then(Value::as_u64).context("`status` tells no commits")?;
-    let own = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = own.rsplit_once(") ").context("proc(5)")?.1.split(' ').collect();
-    let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-    Ok(Snapshot { host: host.usage(), load_cpu: Duration::from_millis(ticks * 10), commits, status })
+    Ok(Snapshot { host: host.usage(), load_cpu: own_cpu(), commits, status })
+}
+
+/// CPU time of this process: what the machine's other work does not change.
+pub(crate) fn own_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Microseconds of `after - before` per event.

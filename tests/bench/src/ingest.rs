@@ -32,20 +32,19 @@ pub(crate) async fn run(binary: &Path, payload: usize, measured: Duration) -> Re
         client.close().await;
     }
     Ok(Measured {
-        scenario: "B1",
-        durability: "F",
         settings: format!(
             "{payload} B, {PRODUCERS} producers x {IN_FLIGHT} in flight, 1 subscription that filters all out"
         ),
         events: seen.confirmed,
         seconds,
         rate: seen.confirmed as f64 / seconds,
-        host_cpu_us: per_event(before.host.cpu, after.host.cpu, seen.confirmed),
-        load_cpu_us: per_event(before.load_cpu, after.load_cpu, seen.confirmed),
-        events_per_sync: seen.confirmed as f64 / (after.commits - before.commits).max(1) as f64,
-        p50_ms: seen.latency_us.value_at_quantile(0.5) as f64 / 1e3,
-        p99_ms: seen.latency_us.value_at_quantile(0.99) as f64 / 1e3,
+        host_cpu_us: Some(per_event(before.host.cpu, after.host.cpu, seen.confirmed)),
+        load_cpu_us: Some(per_event(before.load_cpu, after.load_cpu, seen.confirmed)),
+        events_per_sync: Some(seen.confirmed as f64 / (after.commits - before.commits).max(1) as f64),
+        p50_ms: Some(seen.latency_us.value_at_quantile(0.5) as f64 / 1e3),
+        p99_ms: Some(seen.latency_us.value_at_quantile(0.99) as f64 / 1e3),
         host_mib: after.host.resident >> 20,
+        ..Measured::of("B1", "F")
     })
 }
 

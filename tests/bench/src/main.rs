@@ -1,14 +1,18 @@
-//! Benchmarks of the real host: scenarios B1 (durable ingest) and B3 (end to end through a plugin), each on a fresh data directory.
+//! Benchmarks: B1 (durable ingest) and B3 (end to end through a plugin) of the real host, each on a fresh data directory, and B10
+//! (what the sandbox adds to a call) of the sandbox alone.
 //!
 //! Prints one JSON line per result and, at the end, a table for people. The load runs in this process, on the same machine as the
 //! host; CPU per event is taken from process accounting and fsyncs from the host's own counter, since wall times are noisy here.
 //! Knows the host as its users do: binary, command line, QUIC client.
 
+mod calls;
 mod end_to_end;
 mod host;
 mod ingest;
 mod load;
+mod plugin_tax;
 mod report;
+mod waiting_calls;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,15 +26,21 @@ use crate::report::Report;
 #[derive(Debug, Parser)]
 #[command(about = "Measure the host on this machine", after_help = "Example: bugle-bench --seconds 10 --scenario b1")]
 struct Arguments {
-    /// Only this scenario (b1 or b3); default all.
+    /// Only this scenario; default all.
     #[arg(long)]
-    scenario: Option<String>,
+    scenario: Option<Scenario>,
     /// Measured seconds of each ingest run.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Events of each end-to-end run.
     #[arg(long, default_value_t = 500_000)]
     events: u64,
+    /// Calls of each run of B10.
+    #[arg(long, default_value_t = 200_000)]
+    calls: usize,
+    /// Calls that wait for an answer at once in B10.
+    #[arg(long, default_value_t = 10_000)]
+    waiting: usize,
     /// Repeats of each run; the median is printed in the table.
     #[arg(long, default_value_t = 3)]
     repeats: usize,
@@ -39,27 +49,43 @@ struct Arguments {
     binary: Option<PathBuf>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Scenario {
+    B1,
+    B3,
+    B10,
+}
+
 fn main() -> Result<()> {
+    if std::env::args().nth(1).is_some_and(|word| word == waiting_calls::RECEIVER) {
+        return waiting_calls::receive();
+    }
     let arguments = Arguments::parse();
     let binary = match &arguments.binary {
         Some(binary) => binary.clone(),
         None => std::env::current_exe()?.with_file_name("bugle"),
     };
     anyhow::ensure!(binary.exists(), "`{}` does not exist; build it with `cargo build -p bugle`", binary.display());
-    let wanted = |name: &str| arguments.scenario.as_deref().is_none_or(|only| only == name);
+    let wanted = |name: Scenario| arguments.scenario.is_none_or(|only| only == name);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("could not start tokio")?;
     let mut report = Report::default();
     for repeat in 1..=arguments.repeats {
-        if wanted("b1") {
+        if wanted(Scenario::B1) {
             for payload in [256, 1024] {
                 let result = runtime.block_on(ingest::run(&binary, payload, Duration::from_secs(arguments.seconds)))?;
                 report.add(repeat, result);
             }
         }
-        if wanted("b3") {
+        if wanted(Scenario::B3) {
             let result = runtime.block_on(end_to_end::run(&binary, arguments.events))?;
             report.add(repeat, result);
+        }
+        if wanted(Scenario::B10) {
+            for result in plugin_tax::run(arguments.calls)? {
+                report.add(repeat, result);
+            }
+            report.add(repeat, waiting_calls::run(arguments.waiting)?);
         }
     }
     report.print_table();

@@ -20,17 +20,40 @@ pub(crate) struct Measured {
     /// Events per second.
     pub(crate) rate: f64,
     /// CPU of the host per event, in microseconds.
-    pub(crate) host_cpu_us: f64,
+    pub(crate) host_cpu_us: Option<f64>,
     /// CPU of the load generator per event, in microseconds.
-    pub(crate) load_cpu_us: f64,
+    pub(crate) load_cpu_us: Option<f64>,
     /// Events per synced commit.
-    pub(crate) events_per_sync: f64,
+    pub(crate) events_per_sync: Option<f64>,
     /// Latency in milliseconds, from the call to the confirm, or from publish to settled: median.
-    pub(crate) p50_ms: f64,
+    pub(crate) p50_ms: Option<f64>,
     /// The slowest hundredth.
-    pub(crate) p99_ms: f64,
-    /// Resident memory of the host at the end, in MiB.
+    pub(crate) p99_ms: Option<f64>,
+    /// Resident memory of the host at the end, in MiB; for waiting calls, what they added.
     pub(crate) host_mib: u64,
+    /// Anything else worth telling, for people.
+    pub(crate) note: String,
+}
+
+impl Measured {
+    /// Nothing measured yet.
+    pub(crate) fn of(scenario: &'static str, durability: &'static str) -> Measured {
+        Measured {
+            scenario,
+            durability,
+            settings: String::new(),
+            events: 0,
+            seconds: 0.0,
+            rate: 0.0,
+            host_cpu_us: None,
+            load_cpu_us: None,
+            events_per_sync: None,
+            p50_ms: None,
+            p99_ms: None,
+            host_mib: 0,
+            note: String::new(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -53,26 +76,34 @@ impl Report {
     pub(crate) fn print_table(&self) {
         println!();
         println!(
-            "| scenario | settings | class | events/s (median, range) | host us/event | load us/event | events/sync | p50 ms | p99 ms | host MiB |"
+            "| scenario | settings | class | events/s (median, range) | host us/event | load us/event | events/sync | p50 ms | p99 ms | host MiB | note |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|---|");
         for ((scenario, settings), runs) in &self.runs {
-            let median = |of: fn(&Measured) -> f64| {
-                let mut values: Vec<f64> = runs.iter().map(of).collect();
-                values.sort_by(f64::total_cmp);
-                (values[values.len() / 2], values[0], values[values.len() - 1])
+            let mut rates: Vec<f64> = runs.iter().map(|run| run.rate).collect();
+            let rate = median(&mut rates);
+            let (low, high) = (rates[0], rates[rates.len() - 1]);
+            let shown = |of: fn(&Measured) -> Option<f64>, digits: usize| {
+                let mut values: Vec<f64> = runs.iter().filter_map(of).collect();
+                if values.is_empty() { "-".to_owned() } else { format!("{:.digits$}", median(&mut values)) }
             };
-            let (rate, low, high) = median(|run| run.rate);
             println!(
-                "| {scenario} | {settings} | {} | {rate:.0} ({low:.0} to {high:.0}) | {:.2} | {:.2} | {:.0} | {:.2} | {:.2} | {:.0} |",
+                "| {scenario} | {settings} | {} | {rate:.0} ({low:.0} to {high:.0}) | {} | {} | {} | {} | {} | {} | {} |",
                 runs[0].durability,
-                median(|run| run.host_cpu_us).0,
-                median(|run| run.load_cpu_us).0,
-                median(|run| run.events_per_sync).0,
-                median(|run| run.p50_ms).0,
-                median(|run| run.p99_ms).0,
-                median(|run| run.host_mib as f64).0,
+                shown(|run| run.host_cpu_us, 2),
+                shown(|run| run.load_cpu_us, 2),
+                shown(|run| run.events_per_sync, 0),
+                shown(|run| run.p50_ms, 2),
+                shown(|run| run.p99_ms, 2),
+                shown(|run| Some(run.host_mib as f64), 0),
+                runs[0].note,
             );
         }
     }
+}
+
+/// The median of at least one value, which are sorted by it.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

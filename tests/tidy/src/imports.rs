@@ -58,7 +58,7 @@ const BORDERS: [Border; 21] = [
     border("tests/receivers", &["bugle-checker", "bugle-client"]),
     border("tests/sim", &["bugle-core"]),
     border("tests/e2e", &WHOLE_HOST_WITH_BUGS),
-    border("tests/bench", &WHOLE_HOST),
+    border("tests/bench", &WHOLE_HOST_AND_SANDBOX),
     border("tests/demo", &WHOLE_HOST),
 ];
 
@@ -75,6 +75,20 @@ const WHOLE_HOST_WITH_BUGS: [&str; 8] = [
     "bugle-guests",
     "bugle-harness",
     "bugle-receivers",
+    "bugle-wire",
+];
+
+/// And the sandbox without a host around it, to measure what a plugin call costs alone.
+const WHOLE_HOST_AND_SANDBOX: [&str; 10] = [
+    "bugle",
+    "bugle-checker",
+    "bugle-client",
+    "bugle-core",
+    "bugle-egress",
+    "bugle-guests",
+    "bugle-harness",
+    "bugle-receivers",
+    "bugle-sandbox",
     "bugle-wire",
 ];
 

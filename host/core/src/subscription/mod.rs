@@ -163,6 +163,8 @@ pub struct Status {
     pub in_flight: usize,
     /// Deliveries that were tried and wait for their next attempt.
     pub waiting: usize,
+    /// When the first of them is due; breaker and rate may hold it back longer.
+    pub next_attempt: Option<Timestamp>,
     /// Keys that have something unsettled or are held closed.
     pub lanes: usize,
     /// Offsets queued in lanes.
@@ -332,6 +334,7 @@ impl Machine {
             ready: self.ready.len(),
             in_flight: self.leases.calls(),
             waiting: self.waits.len(),
+            next_attempt: self.waits.next_retry(),
             lanes: self.lanes.busy(),
             queued: self.lanes.queued(),
             overflowed: self.lanes.overflowed().len(),

@@ -124,6 +124,12 @@ impl Waits {
         self.alarms.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// When the next delivery is due; an alarm that was set off otherwise may make it a little early.
+    pub(crate) fn next_retry(&self) -> Option<Timestamp> {
+        let pending = self.seen.values().filter(|wait| wait.is_pending).map(|wait| wait.row.due);
+        pending.min()
+    }
+
     /// The next alarm that is due, in the order of their times.
     pub(crate) fn take_due(&mut self, now: Timestamp) -> Option<Due> {
         if self.next_alarm()? > now {

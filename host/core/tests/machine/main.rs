@@ -4,6 +4,7 @@
 
 mod check;
 mod disk;
+mod protect;
 mod random;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
@@ -11,7 +12,8 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use world::{Reached, World};
+use protect::Reached;
+use world::World;
 
 /// Actions per history: long enough for several crashes, retries and holds.
 const ACTIONS: u32 = 400;

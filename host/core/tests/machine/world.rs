@@ -8,16 +8,14 @@ use std::collections::VecDeque;
 use bugle_core::delivery::{Fault, Retry, Verdict};
 use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
 use bugle_core::ids::{Attempt, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
-use bugle_core::spec::{
-    Blame, BreakerPolicy, Classes, DegradeAction, DegradeRule, Filter, Health, OnUnknown, Ordering, Protection, Rate,
-    RetryPolicy, Subscription,
-};
+use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription};
 use bugle_core::step::{Action, Step, Write};
 use bugle_core::subscription::{Bounds, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 use bytes::Bytes;
 
 use crate::disk::{Disk, effect, stale_effect};
+use crate::protect::{Reached, protection};
 use crate::random::Random;
 
 /// A step that was submitted and is not durable yet.
@@ -61,20 +59,7 @@ pub(crate) struct World {
     pub(crate) reached: Reached,
 }
 
-/// How often a history came to the rarer places, so that the test knows that it tests them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reached {
-    pub(crate) fetches: u64,
-    pub(crate) openings: u64,
-    pub(crate) deferred: u64,
-    pub(crate) rerouted: u64,
-    pub(crate) dropped: u64,
-    pub(crate) left_behind: u64,
-    pub(crate) poisoned: u64,
-    pub(crate) given_back: u64,
-}
-
-const CLASSES: [Class; 4] = [Class::Normal, Class::Normal, Class::Critical, Class::Low];
+pub(crate) const CLASSES: [Class; 4] = [Class::Normal, Class::Normal, Class::Critical, Class::Low];
 
 impl World {
     pub(crate) fn new(seed: u64) -> World {
@@ -444,38 +429,6 @@ fn spec(random: &mut Random) -> Subscription {
         lease: Millis(random.within(20, 200)),
         protection: protection(random),
         ..Subscription::new(SubscriptionId(1), "mail", "mail", vec![TopicId(1)])
-    }
-}
-
-fn protection(random: &mut Random) -> Protection {
-    let rate = Rate {
-        events: random.within(1, 5) as u32,
-        per: Millis(random.within(5, 50)),
-        burst: random.within(1, 3) as u32,
-    };
-    let breaker = BreakerPolicy {
-        open_first: Millis(random.within(5, 40)),
-        open_max: Millis(random.within(5, 100)),
-        probes: random.within(1, 3) as u32,
-    };
-    Protection {
-        rate: random.chance(30).then_some(rate),
-        blame: Blame { events_min: random.within(1, 5) as u32, fresh_breaks_max: random.within(1, 2) as u32 },
-        breaker: random.chance(80).then_some(breaker),
-        degrade: (0..random.below(4).saturating_sub(1)).map(|_| rule(random)).collect(),
-    }
-}
-
-fn rule(random: &mut Random) -> DegradeRule {
-    let actions = [DegradeAction::Send, DegradeAction::Defer, DegradeAction::Reroute(TopicId(3)), DegradeAction::Drop];
-    let healths = [None, Some(Health::Sick), Some(Health::Sick), Some(Health::Healthy)];
-    DegradeRule {
-        classes: Classes::of(&[*random.pick(&CLASSES), *random.pick(&CLASSES)]),
-        health: *random.pick(&healths),
-        older_than: Millis(if random.chance(60) { 0 } else { random.within(1, 80) }),
-        action: *random.pick(&actions),
-        sustained: Millis(random.below(3) * 15),
-        until: Millis(random.below(3) * 15),
     }
 }
 

@@ -6,7 +6,7 @@ use bugle_core::time::Millis;
 use bugle_sandbox::Grants;
 use std::time::Duration;
 
-use crate::harness::{Bench, call, event};
+use crate::harness::{Bench, PATIENCE, SUBSCRIPTION, call, event};
 
 fn bench() -> Bench {
     Bench::probe(Grants::default(), &[])
@@ -37,6 +37,22 @@ fn verdicts_come_through() {
         bench.run("unknown", r#"{"reference": "r"}"#).end,
         CallEnd::Returned(Err(Failure::Unknown("r".to_owned())))
     );
+}
+
+#[test]
+fn a_delivery_that_broke_before_runs_on_an_instance_that_ran_nothing_else() {
+    let bench = bench();
+    assert_eq!(bench.run("calls", "{}").told(), "call 1");
+    assert_eq!(bench.run("calls", "{}").told(), "call 2", "instances are used again");
+    let fresh = || {
+        let (call, ended, _) = call(event("calls", "{}"), PATIENCE, |_| None);
+        bench.sandbox.run(SUBSCRIPTION, vec![call.wanting_fresh()]);
+        bench.wait(ended)
+    };
+    for _ in 0..3 {
+        assert_eq!(fresh(), CallEnd::Returned(Err(Failure::Reject("call 1".to_owned()))));
+    }
+    assert!(bench.drained(), "{:?}", bench.sandbox.status());
 }
 
 #[test]

@@ -30,6 +30,14 @@ pub(crate) struct Scripted {
     end: oneshot::Sender<CallEnd>,
 }
 
+impl Scripted {
+    /// The call as it is after one that broke.
+    pub(crate) fn wanting_fresh(mut self) -> Scripted {
+        self.delivery.wants_fresh = true;
+        self
+    }
+}
+
 impl HostCalls for Scripted {
     fn delivery(&self) -> &Delivery {
         &self.delivery

@@ -10,7 +10,7 @@ use bugle_broker::{CreateTopicError, KvWriteError, ReadError, Stopped, Subscript
 use bugle_core::code::Code;
 
 use crate::api;
-use crate::host::{ApplyError, DeployError};
+use crate::host::{ApplyError, DeployError, RemoveError, SimulateError};
 
 /// A refusal.
 #[derive(Debug)]
@@ -121,6 +121,25 @@ impl From<ApplyError> for Failure {
             ApplyError::Bus(error) => error.into(),
             ApplyError::Read(error) => error.into(),
             error => Failure::new(error.code(), chain(&error)),
+        }
+    }
+}
+
+impl From<SimulateError> for Failure {
+    fn from(error: SimulateError) -> Failure {
+        match error {
+            SimulateError::NotFound(_) => Failure::new(Code::NotFound, error.to_string()),
+            SimulateError::OtherName { .. } | SimulateError::NoRule(_) => Failure::invalid(error.to_string()),
+            SimulateError::Definition(error) => error.into(),
+        }
+    }
+}
+
+impl From<RemoveError> for Failure {
+    fn from(error: RemoveError) -> Failure {
+        match error {
+            RemoveError::IsTarget { .. } => Failure::new(Code::Conflict, error.to_string()),
+            RemoveError::Bus(error) => error.into(),
         }
     }
 }

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bugle_broker::Throughput;
+use bugle_core::flow::BreakerStatus;
 use bugle_core::ids::Name;
 
 use crate::host::Host;
@@ -119,6 +120,10 @@ async fn subscriptions(page: &mut Page, host: &Host) {
     counter("bugle_unknown_total", "Attempts that may have been sent.", &|counts| counts.unknown);
     counter("bugle_conflicts_total", "Attempts run again after a conflict.", &|counts| counts.conflicts);
     counter("bugle_not_started_total", "Attempts that never started.", &|counts| counts.not_started);
+    counter("bugle_breaker_opened_total", "Times the breaker opened.", &|counts| counts.flow.opened);
+    counter("bugle_degrade_deferred_total", "Events a degrade rule kept back.", &|counts| counts.flow.deferred);
+    counter("bugle_degrade_rerouted_total", "Events a degrade rule handed on.", &|counts| counts.flow.rerouted);
+    counter("bugle_degrade_dropped_total", "Events a degrade rule dropped.", &|counts| counts.flow.dropped);
     counter("bugle_store_reads_total", "Reads of events from the disk.", &|counts| counts.store_reads);
     let suppressed = "bugle_suppressed_total";
     page.each(
@@ -157,6 +162,14 @@ async fn gauges(page: &mut Page, host: &Host) {
     });
     page.each("gauge", "bugle_waiting", "Deliveries that wait for their next attempt.", label, &all, |status| {
         status.machine.as_ref().map_or(0, |machine| machine.waiting as u64)
+    });
+    let breaker = "bugle_breaker_state";
+    page.each("gauge", breaker, "0 closed or off, 1 half-open, 2 open.", label, &all, |status| {
+        status.machine.as_ref().map_or(0, |machine| match &machine.flow.breaker {
+            BreakerStatus::Off | BreakerStatus::Closed => 0,
+            BreakerStatus::Open { is_half_open: true, .. } => 1,
+            BreakerStatus::Open { is_half_open: false, .. } => 2,
+        })
     });
     page.each("gauge", "bugle_paused", "1 while paused.", label, &all, |status| {
         status.machine.as_ref().map_or(0, |machine| u64::from(machine.paused.is_some()))

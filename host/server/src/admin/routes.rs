@@ -53,6 +53,7 @@ fn table() -> Vec<Route> {
         route("DELETE", "/v1/subscriptions/{name}", Change, delete(subscriptions::remove)),
         route("POST", "/v1/subscriptions/{name}/pause", Change, post(subscriptions::pause)),
         route("POST", "/v1/subscriptions/{name}/resume", Change, post(subscriptions::resume)),
+        route("POST", "/v1/subscriptions/{name}/simulate", Read, post(subscriptions::simulate)),
         route("GET", "/v1/plugins", Read, get(plugins::list)),
         route("PUT", "/v1/plugins/{name}", Change, put(plugins::deploy).layer(component)),
         route("GET", "/v1/plugins/{name}", Read, get(plugins::show)),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::failure::{Answer, Failure};
-use crate::api::{PauseRequest, SubscriptionView};
+use crate::api::{PauseRequest, SimulateRequest, Simulation, SubscriptionView};
 use crate::definition::Definition;
 use crate::host::Host;
 
@@ -81,6 +81,16 @@ pub(super) async fn pause(
 pub(super) async fn resume(State(host): State<Arc<Host>>, Path(name): Path<String>) -> Answer<SubscriptionView> {
     host.resume(&name).await?;
     found(&host, &name).await
+}
+
+/// Reads only, although a body comes with it.
+pub(super) async fn simulate(
+    State(host): State<Arc<Host>>,
+    Path(name): Path<String>,
+    body: Result<Json<SimulateRequest>, JsonRejection>,
+) -> Answer<Simulation> {
+    let Json(request) = body?;
+    Ok(Json(host.simulate(&name, request).await?))
 }
 
 pub(super) async fn remove(State(host): State<Arc<Host>>, Path(name): Path<String>) -> Answer<Value> {

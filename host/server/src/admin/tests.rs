@@ -126,6 +126,18 @@ fn what_cannot_be_is_refused_with_a_code_and_a_way_out() {
     served.refused(("GET", "/v1/plugins/p", json!(null)), (404, "not-found", "no plugin `p`"));
     served.refused(("GET", "/v1/kv/s/none", json!(null)), (404, "not-found", "no entry `none`"));
     served.refused(("GET", "/v1/nothing", json!(null)), (404, "not-found", "/v1/nothing"));
+    let simulate = |body: Value| ("POST", "/v1/subscriptions/s/simulate", body);
+    served.refused(simulate(json!({})), (404, "not-found", "no subscription `s`"));
+    served.refused(simulate(json!({ "helth": [] })), (400, "invalid", "did you mean `health`?"));
+    served.refused(simulate(json!({ "definition": with("name", json!("t")) })), (400, "invalid", "defines `t`"));
+    served.refused(simulate(json!({ "definition": definition })), (400, "invalid", "no degrade rule"));
+    let rule = |rule: Value| simulate(json!({ "definition": with("degrade", json!([rule])) }));
+    let lost = json!({ "do": "reroute", "to": "none" });
+    served.refused(rule(lost.clone()), (400, "invalid", "`none`, which does not exist"));
+    served.refused(rule(json!({ "do": "reroute" })), (400, "invalid", "rule 1 must say `to`"));
+    served.refused(subscription(with("degrade", json!([lost]))), (400, "invalid", "apply that one first"));
+    let (status, told) = served.call("POST", "/v1/subscriptions/s/simulate", &rule(json!({ "do": "drop" })).2);
+    assert_eq!((status, &told["events"], told["healths"].as_array().unwrap().len()), (200, &json!(0), 2), "{told}");
     let (status, _) = served.call("DELETE", "/v1/status", &json!(null));
     assert_eq!(status, 405);
     served.host.stop();

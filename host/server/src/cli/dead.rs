@@ -35,11 +35,19 @@ pub(super) fn run(context: &Context, command: DeadCommand) -> anyhow::Result<()>
             dead.position.clone(),
             id.unwrap_or_default().to_owned(),
             dead.cause.clone(),
-            dead.attempts.to_string(),
+            charges(dead),
             dead.reason.clone(),
         ]
     };
     let rows: Vec<_> = dead.iter().map(row).collect();
     let headings = ["AT", "SUBSCRIPTION", "POSITION", "EVENT", "CAUSE", "ATTEMPTS", "REASON"];
     print::table(&headings, &rows, "no dead letters")
+}
+
+/// Attempts of the event, and those that were others' fault if there were any.
+fn charges(dead: &DeadView) -> String {
+    match (dead.channel_faults, dead.plugin_faults) {
+        (0, 0) => dead.attempts.to_string(),
+        (channel, plugin) => format!("{} + {channel} channel + {plugin} plugin", dead.attempts),
+    }
 }

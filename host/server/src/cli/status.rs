@@ -32,6 +32,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
             vec![
                 name.clone(),
                 line.state.clone(),
+                numbers.channel.breaker.clone(),
                 line.plugin.clone(),
                 numbers.backlog.to_string(),
                 numbers.in_flight.to_string(),
@@ -43,7 +44,18 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    let headings =
-        ["SUBSCRIPTION", "STATE", "PLUGIN", "BACKLOG", "IN FLIGHT", "DELIVERED", "RETRIED", "DEAD", "P50", "P99"];
+    let headings = [
+        "SUBSCRIPTION",
+        "STATE",
+        "BREAKER",
+        "PLUGIN",
+        "BACKLOG",
+        "IN FLIGHT",
+        "DELIVERED",
+        "RETRIED",
+        "DEAD",
+        "P50",
+        "P99",
+    ];
     print::table(&headings, &rows, "no subscriptions yet")
 }

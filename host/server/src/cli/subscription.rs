@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::admin::{AdminClient, escape, query};
 use super::{Context, print};
-use crate::api::{PauseRequest, Plan, SubscriptionView};
+use crate::api::{PauseRequest, Plan, RuleView, SubscriptionStatus, SubscriptionView};
 use crate::definition::{Definition, Start};
 
 /// What can be done with subscriptions.
@@ -205,5 +205,37 @@ fn show(context: &Context, view: &SubscriptionView) -> anyhow::Result<()> {
             ),
         ),
     ]);
+    pairs.extend(channel(status));
     print::pairs(&pairs)
+}
+
+/// What protects the channel, as far as there is something to say.
+fn channel(status: &SubscriptionStatus) -> Vec<(&'static str, String)> {
+    let channel = &status.channel;
+    let mut pairs = Vec::new();
+    let breaker = match (&channel.blamed, &channel.reason, &channel.next_probe) {
+        (Some(blamed), Some(reason), Some(probe)) => {
+            format!(
+                "{}, blamed: {blamed} ({reason}), next probe {probe}, opening {}",
+                channel.breaker, channel.openings
+            )
+        }
+        _ => channel.breaker.clone(),
+    };
+    pairs.push(("breaker", breaker));
+    if let Some(next) = &status.next_attempt {
+        pairs.push(("next attempt", next.clone()));
+    }
+    if let Some(tokens) = channel.tokens {
+        pairs.push(("rate", format!("{tokens} may start at once")));
+    }
+    if !channel.rules.is_empty() {
+        let rule = |(number, rule): (usize, &RuleView)| {
+            format!("rule {} {} ({} events)", number + 1, if rule.counts { "counts" } else { "rests" }, rule.decided)
+        };
+        let rules: Vec<String> = channel.rules.iter().enumerate().map(rule).collect();
+        let sums = format!("deferred {}, rerouted {}, dropped {}", channel.deferred, channel.rerouted, channel.dropped);
+        pairs.push(("degrade", format!("{}; {sums}", rules.join(", "))));
+    }
+    pairs
 }

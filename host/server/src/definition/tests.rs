@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bugle_core::ids::{SubscriptionId, TopicId};
-use bugle_core::spec::{Filter, Ordering};
+use bugle_core::spec::{Classes, DegradeAction, Filter, Health, Ordering, Rate};
+use bugle_core::time::Millis;
 
 use super::{Definition, SecretSource, Start};
 
@@ -14,6 +15,15 @@ plugin = "webhook"
 filter = { all = [{ prefix = { type = "order." } }, { not = { exact = { subject = "test" } } }] }
 ordering = "none"
 concurrency = 8
+rate = "30/m"
+burst = 4
+prefetch = "1MiB"
+breaker = { open_first = "2s", open_max = "1m", probes = 5 }
+blame = { events_min = 20, fresh_breaks_max = 2 }
+degrade = [
+    { while = "sick", classes = ["critical"], do = "reroute", to = "sms", for = "10s", until = "1m" },
+    { classes = ["low"], older_than = "1h", do = "drop" },
+]
 lease = "90s"
 start = "0-17"
 
@@ -93,6 +103,54 @@ fn mistakes_are_told_with_a_way_out() {
     check("type =", "Type =", &["`Type`", "CloudEvents attribute"]);
     check("{ prefix = { type = \"order.\" } }", "{ prefx = {} }", &["did you mean `prefix`?"]);
     check("egress = [\"https://api.example.com\"]", "egress = [\"api.example.com/x\"]", &["an origin such as"]);
+}
+
+#[test]
+fn rate_breaker_blame_and_rules_reach_the_core() {
+    let full = parse(FULL);
+    let core = full.to_core(SubscriptionId(1), vec![TopicId(2)]);
+    let protection = &core.protection;
+    assert_eq!(protection.rate, Some(Rate { events: 30, per: Millis(60_000), burst: 4 }));
+    let breaker = protection.breaker.unwrap();
+    assert_eq!((breaker.open_first, breaker.open_max, breaker.probes), (Millis(2_000), Millis(60_000), 5));
+    assert_eq!((protection.blame.events_min, protection.blame.fresh_breaks_max), (20, 2));
+    assert_eq!(core.prefetch_bytes, 1 << 20);
+    let rules = full.degrade_rules(|name| (name == "sms").then_some(TopicId(9))).unwrap();
+    assert_eq!((rules[0].action, rules[0].health), (DegradeAction::Reroute(TopicId(9)), Some(Health::Sick)));
+    assert_eq!((rules[0].sustained, rules[0].until), (Millis(10_000), Millis(60_000)));
+    assert_eq!((rules[1].action, rules[1].older_than), (DegradeAction::Drop, Millis(3_600_000)));
+    assert_eq!((rules[1].classes, rules[1].health), (Classes::of(&[bugle_core::event::Class::Low]), None));
+    assert_eq!(full.degrade_rules(|_| None), Err("sms".to_owned()));
+    let minimal =
+        parse("name = \"a\"\ntopics = [\"t\"]\nplugin = \"p\"\nrate = \"100/s\"\nbreaker = { enabled = false }\n");
+    let core = minimal.to_core(SubscriptionId(1), vec![TopicId(2)]);
+    assert_eq!(core.protection.rate, Some(Rate { events: 100, per: Millis(1_000), burst: 100 }));
+    assert_eq!((core.protection.breaker, core.prefetch_bytes), (None, 4 << 20));
+}
+
+#[test]
+fn bad_protection_is_refused_by_field() {
+    check("\"30/m\"", "\"fast\"", &["`fast` is not a rate", "`100/s`"]);
+    check("\"30/m\"", "\"0/s\"", &["at least one event"]);
+    check("\"30/m\"", "\"1/2d\"", &["1ms to 1d"]);
+    check("burst = 4", "burst = 0", &["`burst` is 0"]);
+    check("rate = \"30/m\"\n", "", &["`burst` has no `rate`"]);
+    check("\"1MiB\"", "\"1KiB\"", &["`prefetch` must be from 64KiB"]);
+    check("open_first = \"2s\"", "open_first = \"2m\"", &["`breaker.open_first` is longer than `open_max` (1m)"]);
+    check("open_max = \"1m\"", "open_max = \"2d\"", &["`breaker.open_first`", "at most 1d"]);
+    check("probes = 5", "probes = 0", &["`breaker.probes`", "from 1"]);
+    check("events_min = 20", "events_min = 1", &["`blame.events_min`", "proves nothing"]);
+    check("fresh_breaks_max = 2", "fresh_breaks_max = 0", &["`blame.fresh_breaks_max` is 0"]);
+    check("do = \"drop\"", "do = \"defer\"", &["`degrade` rule 2 cannot `defer` by `older_than`"]);
+    check("do = \"drop\"", "do = \"explode\"", &["`explode`"]);
+    check("classes = [\"low\"]", "classes = []", &["rule 2 has no `classes`"]);
+    check("classes = [\"low\"]", "classes = [\"high\"]", &["`high`"]);
+    check(", to = \"sms\"", "", &["rule 1 must say `to`"]);
+    check("to = \"sms\"", "to = \"orders-webhook\"", &["its own subscription"]);
+    check("to = \"sms\"", "to = \"S M S\"", &["not a subscription name"]);
+    check("do = \"drop\"", "do = \"drop\", to = \"sms\"", &["rule 2 has `to`"]);
+    check("while = \"sick\", ", "", &["rule 1 has `for` or `until` but no `while`"]);
+    check("while =", "whle =", &["did you mean `while`?"]);
 }
 
 #[test]

@@ -49,6 +49,8 @@ impl Host {
             cause: row.cause,
             reason: row.reason,
             attempts: row.attempts,
+            channel_faults: row.channel,
+            plugin_faults: row.plugin,
             at: moment::text(row.at),
             history: row.notes.into_iter().map(attempt).collect(),
             event: event_json::view(&row.event, &self.topic_name(row.event.topic)),

@@ -116,6 +116,10 @@ impl Host {
         };
         self.keep(name, &row, component).await?;
         bounds.iter().for_each(|bound| self.parts.sandbox.activate(bound));
+        for definition in &users {
+            // A breaker that blamed the old revision need not wait its time out. One that is gone meanwhile needs no probe.
+            let _ = self.bus().probe(&definition.name).await;
+        }
         locked(&self.loaded).insert(name.to_owned(), plugin);
         locked(&self.plugins).insert(name.to_owned(), row.clone());
         Ok(self.plugin_view(name, &row))

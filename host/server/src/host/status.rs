@@ -1,10 +1,13 @@
 //! What the host is doing, in numbers.
 
 use bugle_broker::SubscriptionStatus as BusStatus;
+use bugle_core::flow::{BreakerStatus, RuleStatus};
 use bugle_core::ids::{Offset, Position, Slot};
+use bugle_core::subscription::Status as MachineStatus;
 
 use super::Host;
-use crate::api::{StatusView, SubscriptionStatus, SubscriptionSummary};
+use crate::api::{ChannelView, RuleView, StatusView, SubscriptionStatus, SubscriptionSummary};
+use crate::moment;
 
 /// The only slot of the embedded host.
 const SLOT: Slot = Slot(0);
@@ -66,8 +69,38 @@ impl Host {
             numbers.ready = machine.ready as u64;
             numbers.in_flight = machine.in_flight as u64;
             numbers.waiting = machine.waiting as u64;
+            numbers.next_attempt = machine.next_attempt.map(moment::text);
+            numbers.channel = channel(machine);
         }
         numbers
+    }
+}
+
+fn channel(machine: &MachineStatus) -> ChannelView {
+    let flow = &machine.flow;
+    let rule = |rule: &RuleStatus| RuleView { counts: rule.counts, decided: rule.decided };
+    let view = ChannelView {
+        tokens: flow.tokens,
+        classes_behind: machine.behind as u64,
+        opened: flow.counts.opened,
+        deferred: flow.counts.deferred,
+        rerouted: flow.counts.rerouted,
+        dropped: flow.counts.dropped,
+        rules: flow.rules.iter().map(rule).collect(),
+        ..ChannelView::default()
+    };
+    match &flow.breaker {
+        BreakerStatus::Off => ChannelView { breaker: "off".to_owned(), ..view },
+        BreakerStatus::Closed => ChannelView { breaker: "closed".to_owned(), ..view },
+        BreakerStatus::Open { is_half_open, culprit, until, since, times, reason } => ChannelView {
+            breaker: if *is_half_open { "half-open" } else { "open" }.to_owned(),
+            blamed: Some(culprit.word().to_owned()),
+            reason: Some(reason.clone()),
+            sick_since: Some(moment::text(*since)),
+            next_probe: Some(moment::text(*until)),
+            openings: *times,
+            ..view
+        },
     }
 }
 

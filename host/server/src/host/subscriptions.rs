@@ -5,6 +5,7 @@
 use bugle_broker::{Applied, ApplySubscription, StartAt, Stopped, SubscriptionError};
 use bugle_core::code::Code;
 use bugle_core::ids::{Offset, SubscriptionId, TopicId};
+use bugle_core::origin::private_topic;
 use bugle_core::spec::Subscription;
 use bugle_core::step::CatalogKind;
 
@@ -34,6 +35,16 @@ pub enum ApplyError {
         /// The topic.
         topic: String,
     },
+    /// The caller: a subscription that does not exist.
+    #[error(
+        "subscription `{subscription}`: `degrade` reroutes to `{target}`, which does not exist; apply that one first"
+    )]
+    UnknownTarget {
+        /// The subscription.
+        subscription: String,
+        /// The other one.
+        target: String,
+    },
     /// The plugin does not take it.
     #[error(transparent)]
     Plugin(#[from] DeployError),
@@ -53,13 +64,29 @@ impl ApplyError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            ApplyError::Definition(_) | ApplyError::Secret(_) => Code::Invalid,
+            ApplyError::Definition(_) | ApplyError::Secret(_) | ApplyError::UnknownTarget { .. } => Code::Invalid,
             ApplyError::UnknownTopic { .. } => Code::UnknownTopic,
             ApplyError::Plugin(error) => error.code(),
             ApplyError::Bus(_) | ApplyError::Stopped(_) => Code::Unavailable,
             ApplyError::Read(_) => Code::StorageFailed,
         }
     }
+}
+
+/// Why a subscription was not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// The caller: another one needs it.
+    #[error("`{source_name}` reroutes events to `{name}`; apply `{source_name}` without that rule first")]
+    IsTarget {
+        /// The subscription.
+        name: String,
+        /// The one with the rule.
+        source_name: String,
+    },
+    /// The broker could not.
+    #[error(transparent)]
+    Bus(#[from] SubscriptionError),
 }
 
 fn start_at(start: Start) -> StartAt {
@@ -80,10 +107,20 @@ impl Host {
         definition.topics.iter().map(number).collect()
     }
 
+    /// What the core would run for a definition that was checked, but for its number.
+    pub(super) fn spec_of(&self, definition: &Definition) -> Result<Subscription, ApplyError> {
+        let mut spec = definition.to_core(SubscriptionId(0), self.topic_ids(definition)?);
+        let private = |target: &str| self.bus().topic(&private_topic(target));
+        spec.protection.degrade = definition
+            .degrade_rules(private)
+            .map_err(|target| ApplyError::UnknownTarget { subscription: definition.name.clone(), target })?;
+        Ok(spec)
+    }
+
     /// What applying a definition would do.
     pub async fn plan(&self, definition: &Definition) -> Result<Plan, ApplyError> {
         definition.check()?;
-        let spec = definition.to_core(SubscriptionId(0), self.topic_ids(definition)?);
+        let spec = self.spec_of(definition)?;
         let start = position(self.offset_of(definition.start));
         let stored = locked(&self.definitions).get(&definition.name).cloned();
         let action = match &stored {
@@ -105,7 +142,7 @@ impl Host {
         let stored = locked(&self.definitions).get(&definition.name).cloned();
         let grants = stored.as_ref().map(|stored| &stored.definition.grants);
         definition.grants.resolve_secrets(grants).map_err(ApplyError::Secret)?;
-        let spec = definition.to_core(SubscriptionId(0), self.topic_ids(&definition)?);
+        let spec = self.spec_of(&definition)?;
         // Bound before the worker runs, so that its first delivery finds the plugin.
         self.bind(&definition).await?;
         let started_at = stored.as_ref().and_then(|stored| stored.started_at);
@@ -166,8 +203,12 @@ impl Host {
     }
 
     /// Deletes a subscription and its place in the log.
-    pub async fn remove(&self, name: &str) -> Result<(), SubscriptionError> {
+    pub async fn remove(&self, name: &str) -> Result<(), RemoveError> {
         let _one_at_a_time = self.changes.lock().await;
+        let source = locked(&self.definitions).values().find(|row| row.definition.reroutes_to(name)).cloned();
+        if let Some(source) = source {
+            return Err(RemoveError::IsTarget { name: name.to_owned(), source_name: source.definition.name });
+        }
         self.bus().delete_subscription(name, Vec::new()).await?;
         self.unbind(name);
         locked(&self.definitions).remove(name);

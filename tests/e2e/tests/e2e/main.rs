@@ -12,6 +12,7 @@ mod hostile;
 mod independent;
 mod judge;
 mod operator;
+mod protect;
 mod restart;
 mod retry;
 mod scene;
