@@ -283,7 +283,10 @@ impl World {
         self.bus.disk.crash(&mut self.bus.random)?;
         self.lose_queue();
         let synced = &self.bus.disk.synced;
-        self.bus.evidence.holds.retain(|(subscription, _), (by, _)| synced.rows(*subscription).is_told(*by));
+        // A hold that had its time is over, even if the clock starts again before its end: the wall may have gone back.
+        let now = self.bus.now;
+        let is_kept = |subscription, by, until| synced.rows(subscription).is_told(by) && until > now;
+        self.bus.evidence.holds.retain(|(subscription, _), (by, until)| is_kept(*subscription, *by, *until));
         self.slow_for = 0;
         let boot = BootId(self.boots.len() as u64 + 1);
         self.bus.ledger = Ledger::new(boot);
