@@ -16,6 +16,9 @@ use crate::random::Random;
 /// Names of the subscriptions, by index.
 const NAMES: [&str; 3] = ["count", "send", "follow"];
 
+/// The one that gets what a send publishes.
+const FOLLOW: SubscriptionId = SubscriptionId(3);
+
 /// Largest concurrency that is drawn.
 pub(crate) const CONCURRENCY_MAX: u64 = 6;
 
@@ -39,6 +42,8 @@ pub(crate) fn change(random: &mut Random, spec: &Subscription) -> Subscription {
 }
 
 fn policy(random: &mut Random, spec: Subscription) -> Subscription {
+    // What follows from a send must not come back to it: it would publish once more, for ever.
+    let targets: &[usize] = if spec.id == FOLLOW { &[0] } else { &[0, 1, 2] };
     Subscription {
         ordering: if random.chance(80) { Ordering::ByKey } else { Ordering::None },
         concurrency: random.within(1, CONCURRENCY_MAX) as u32,
@@ -49,13 +54,13 @@ fn policy(random: &mut Random, spec: Subscription) -> Subscription {
         },
         on_unknown: if random.chance(70) { OnUnknown::Resend } else { OnUnknown::Park },
         lease: Millis(random.within(50, 400)),
-        protection: protection(random),
+        protection: protection(random, targets),
         ..spec
     }
 }
 
 /// Half of the channels are not protected at all, so that rules on faults are tested without a breaker too.
-fn protection(random: &mut Random) -> Protection {
+fn protection(random: &mut Random, targets: &[usize]) -> Protection {
     if random.chance(50) {
         return Protection::default();
     }
@@ -73,16 +78,16 @@ fn protection(random: &mut Random) -> Protection {
         rate: random.chance(30).then_some(rate),
         blame: Blame { events_min: random.within(1, 8) as u32, fresh_breaks_max: random.within(1, 3) as u32 },
         breaker: random.chance(80).then_some(breaker),
-        degrade: (0..random.below(3)).map(|_| degrade_rule(random)).collect(),
+        degrade: (0..random.below(3)).map(|_| degrade_rule(random, targets)).collect(),
     }
 }
 
 /// A rule that counts only while the channel is sick, so that it ends with the faults.
-fn degrade_rule(random: &mut Random) -> DegradeRule {
+fn degrade_rule(random: &mut Random, targets: &[usize]) -> DegradeRule {
     let action = match random.below(5) {
         0 => DegradeAction::Send,
         1 | 2 => DegradeAction::Defer,
-        3 => DegradeAction::Reroute(private(random.below(NAMES.len() as u64) as usize)),
+        3 => DegradeAction::Reroute(private(*random.pick(targets))),
         _ => DegradeAction::Drop,
     };
     DegradeRule {
