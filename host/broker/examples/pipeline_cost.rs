@@ -45,7 +45,7 @@ impl ResultSink for Window {
 }
 
 /// One frame with the events of a batch, sliced like the door does it.
-fn batch(producer: u64, number: u64, is_keyed: bool) -> Vec<Result<Event, bugle_core::publish::Refusal>> {
+fn batch(producer: u64, number: u64, is_keyed: bool) -> Vec<Result<Event, bugle_core::publish::Unreadable>> {
     let mut frame = Vec::with_capacity(BATCH * EVENT_BYTES);
     let mut spans = Vec::with_capacity(BATCH);
     for n in 0..BATCH as u64 {

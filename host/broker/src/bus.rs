@@ -7,6 +7,7 @@
 
 mod count;
 mod kv;
+mod letters;
 mod look;
 mod private;
 mod producers;
@@ -39,6 +40,7 @@ use crate::upkeep::Upkeep;
 
 pub use count::Count;
 pub use kv::{KvSwap, KvWriteError};
+pub use letters::{ChangeLettersError, Changed, ClaimFact, HoldLettersError, LETTERS_PAGE_MAX, Letters};
 pub use private::TopicRow;
 pub use recover::{Parts, StartError};
 pub use status::{SubscriptionStatus, Throughput};

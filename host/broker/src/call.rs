@@ -12,7 +12,7 @@ use bugle_core::attempt::{Attempt, CallFacts, Fact, Look, Next, Transaction};
 use bugle_core::code::Code;
 use bugle_core::delivery::{CallEnd, Delivery, Verdict};
 use bugle_core::event::StoredEvent;
-use bugle_core::ids::{ClaimId, Name, Position, SubscriptionId, Ticket, TopicId};
+use bugle_core::ids::{ClaimId, Name, Position, Revision, SubscriptionId, Ticket, TopicId};
 use bugle_core::import::{Import, ImportError, ImportResult, Strength};
 use bugle_core::ledger::{ClaimAsk, KvEffect, Ledger, LedgerStep};
 use bugle_core::origin::Origin;
@@ -36,6 +36,10 @@ pub(crate) struct Port {
     /// Its private topic.
     pub(crate) private: Option<TopicId>,
     pub(crate) name: Name,
+    /// Held from the read of dead letters until their change is durable.
+    pub(crate) letters: tokio::sync::Mutex<()>,
+    /// Held by the one operator who works on dead letters.
+    pub(crate) operators: Arc<tokio::sync::Mutex<()>>,
     pub(crate) counters: WorkerCounters,
 }
 
@@ -51,6 +55,8 @@ pub struct Call {
     port: Arc<Port>,
     /// `None` once the end was sent.
     delivery: Option<Delivery>,
+    /// The plugin revision that it runs on, once that is known.
+    revision: Option<Revision>,
     /// Begun by the first import.
     attempt: Option<Box<Attempt>>,
     /// Set while a claim is being opened, so that a call stopped there leaves none behind.
@@ -59,7 +65,7 @@ pub struct Call {
 
 impl Call {
     pub(crate) fn new(port: Arc<Port>, delivery: Delivery) -> Call {
-        Call { port, delivery: Some(delivery), attempt: None, is_claiming: false }
+        Call { port, delivery: Some(delivery), revision: None, attempt: None, is_claiming: false }
     }
 
     /// What to hand to the plugin.
@@ -80,6 +86,11 @@ impl Call {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.port.shared.clock.now()
+    }
+
+    /// Which plugin revision it runs on, for the history of a delivery that is given up.
+    pub fn runs_on(&mut self, revision: Revision) {
+        self.revision = Some(revision);
     }
 
     /// One host import of the plugin. A future dropped half-way means that the plugin was stopped: finish the call then.
@@ -287,6 +298,7 @@ impl Call {
             self.port.inbox.push(Message::Ended(Ended {
                 ticket: delivery.ticket,
                 event: delivery.event,
+                revision: self.revision,
                 verdict,
                 hold,
                 pause,

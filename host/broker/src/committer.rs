@@ -18,7 +18,7 @@ use bugle_core::admission::Admission;
 use bugle_core::code::Code;
 use bugle_core::event::{Class, Event};
 use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE, Origin};
-use bugle_core::publish::{BatchOutcome, BatchResult, PublishBatch, Refusal};
+use bugle_core::publish::{PublishBatch, Refusal};
 use bugle_core::row::CursorRow;
 use bugle_core::step::Write;
 use bugle_core::time::Millis;
@@ -97,7 +97,7 @@ impl Committer {
             Item::Writes(writes) => self.writes(writes, round),
             Item::Open(open, reply) => round.opens.push((reply, self.open(open)?)),
             Item::Close(session) => self.admission.close(session),
-            Item::Abandon { session, source, id } => self.admission.abandon(session, &source, &id),
+            Item::Abandon(abandon) => self.admission.abandon(&abandon),
             Item::Query { topic, source, id, reply } => {
                 let state = self.query(&topic, &source, &id)?;
                 round.queries.push((reply, state));
@@ -108,9 +108,11 @@ impl Committer {
 
     fn publish(&mut self, batch: PublishBatch, sink: Arc<dyn ResultSink>, round: &mut Round) -> Result<(), ReadError> {
         let session = batch.session;
-        if self.shared.is_disk_full.load(Ordering::Relaxed) {
+        if self.shared.is_disk_full.load(Ordering::Relaxed)
+            && let Some(result) = self.admission.refuse(&batch, no_disk())
+        {
             self.shared.counters.disk_full.add(1);
-            round.result(session, sink, refuse_for_disk(&batch));
+            round.result(session, sink, result);
             return Ok(());
         }
         let probe = self.admission.probe(&batch);
@@ -207,14 +209,10 @@ impl Drop for FailOnPanic<'_> {
     }
 }
 
-fn refuse_for_disk(batch: &PublishBatch) -> BatchResult {
-    BatchResult {
-        stream: batch.stream,
-        sequence: batch.sequence,
-        outcome: BatchOutcome::Refused(Refusal {
-            code: Code::DiskFull,
-            retry_after: Some(DISK_FULL_RETRY),
-            detail: "the host is short of disk space; publishing goes on when an operator has made room".to_owned(),
-        }),
+fn no_disk() -> Refusal {
+    Refusal {
+        code: Code::DiskFull,
+        retry_after: Some(DISK_FULL_RETRY),
+        detail: "the host is short of disk space; publishing goes on when an operator has made room".to_owned(),
     }
 }

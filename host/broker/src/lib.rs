@@ -28,8 +28,9 @@ mod upkeep;
 mod worker;
 
 pub use bus::{
-    Applied, ApplySubscription, Bus, Count, CreateTopicError, Definition, KvSwap, KvWriteError, Options, Parts,
-    StartAt, StartError, SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
+    Applied, ApplySubscription, Bus, ChangeLettersError, Changed, ClaimFact, Count, CreateTopicError, Definition,
+    HoldLettersError, KvSwap, KvWriteError, LETTERS_PAGE_MAX, Letters, Options, Parts, StartAt, StartError,
+    SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
 };
 pub use call::Call;
 pub use counters::{CommitCounters, Counter};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bugle_core::ids::{Name, Offset, SessionId, SubscriptionId};
 use bugle_core::ledger::LedgerStep;
-use bugle_core::publish::{BatchResult, IdState, OpenSession, Opened, PublishBatch};
+use bugle_core::publish::{Abandon, BatchResult, IdState, OpenSession, Opened, PublishBatch};
 use bugle_core::spec::Topic;
 use bugle_core::step::Write;
 use tokio::sync::{Semaphore, oneshot};
@@ -40,7 +40,7 @@ pub(crate) enum Item {
     /// A connection ended.
     Close(SessionId),
     /// A producer gives up a refused event.
-    Abandon { session: SessionId, source: String, id: String },
+    Abandon(Abandon),
     /// Was this id stored?
     Query { topic: Name, source: String, id: String, reply: oneshot::Sender<Option<IdState>> },
 }
@@ -181,7 +181,11 @@ fn cost(batch: &PublishBatch) -> u32 {
     let bytes: usize = batch
         .events
         .iter()
-        .map(|event| event.as_ref().map_or(0, |event| event.bytes().len()) + EVENT_OVERHEAD_BYTES)
+        .map(|event| match event {
+            Ok(event) => event.bytes().len(),
+            Err(unreadable) => unreadable.source.len() + unreadable.id.len() + unreadable.refusal.detail.len(),
+        })
+        .map(|bytes| bytes + EVENT_OVERHEAD_BYTES)
         .sum();
     u32::try_from(bytes.min(PUBLISH_BYTES_MAX)).unwrap_or(u32::MAX)
 }

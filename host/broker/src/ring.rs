@@ -12,7 +12,7 @@ use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, TopicId};
 
 /// Memory one event takes beside its bytes: its index, place and share of the chunk.
-const EVENT_OVERHEAD_BYTES: usize = 192;
+pub(crate) const EVENT_OVERHEAD_BYTES: usize = 192;
 
 /// The events of one commit (or of one read from the store), in offset order.
 #[derive(Debug)]

@@ -8,6 +8,8 @@
 //! in the ledger's order.
 
 mod inbox;
+mod letters;
+mod load;
 mod payloads;
 mod read;
 mod settle;
@@ -20,7 +22,8 @@ use std::time::Duration;
 use bugle_core::delivery::Delivery;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Ticket};
-use bugle_core::step::{Action, Invocation, Step};
+use bugle_core::origin::Origin;
+use bugle_core::step::{Action, Invocation, Load, Step};
 use bugle_core::subscription::{Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::Timestamp;
 use tokio::sync::oneshot;
@@ -29,7 +32,7 @@ use tokio::time::Instant;
 
 use crate::call::{Call, Port};
 use crate::invoke::Invoke;
-pub(crate) use inbox::{Effects, Ended, Inbox, Message, Operator};
+pub(crate) use inbox::{Decide, Effects, Ended, Inbox, Message, Operator};
 use payloads::Payloads;
 use read::{Reading, Wanted};
 
@@ -65,6 +68,8 @@ pub(crate) struct Worker {
     fetching: HashMap<Ticket, Wanted>,
     /// Those of them that were not asked for yet.
     unfetched: Vec<Invocation>,
+    /// Waiting deliveries to bring back from the store at the end of this round.
+    unloaded: Vec<Load>,
     /// Calls to hand over at the end of this round.
     calls: Vec<Call>,
     /// Calls handed over that have not ended.
@@ -114,6 +119,7 @@ impl Worker {
             paging: None,
             fetching: HashMap::new(),
             unfetched: Vec::new(),
+            unloaded: Vec::new(),
             calls: Vec::new(),
             calls_out: 0,
             draining: None,
@@ -139,6 +145,7 @@ impl Worker {
             self.submit();
             self.run_immediate();
             self.fetch_all();
+            self.load_all();
             self.hand_over();
             self.port.counters.flow.set(self.machine.flow_counts());
             self.answer_drain();
@@ -177,12 +184,15 @@ impl Worker {
         match action {
             Action::Read { from, events_max } => self.read(from, events_max as usize),
             Action::Invoke(invocation) => self.start(invocation, Wanted::Call),
+            Action::Load(load) => self.unloaded.push(load),
             Action::Fetch(invocation) => self.start(invocation, Wanted::Event),
             Action::Cancel { ticket } => {
                 self.fetching.remove(&ticket);
                 self.port.counters.lapsed.add(1);
                 tracing::debug!(subscription = %self.port.name, ticket = ticket.0, "a lease ran out before its call ended");
             }
+            Action::Stuck { position, how } => self.stuck(position, how),
+            Action::TrimDead => self.show_letters(),
             Action::Paused { reason } => {
                 tracing::warn!(subscription = %self.port.name, %reason, "the subscription is paused; resume it when the cause is gone");
             }
@@ -192,6 +202,10 @@ impl Worker {
     /// Makes a call of an attempt or hands its event in, once the event was fetched if need be.
     fn start(&mut self, invocation: Invocation, wanted: fn(Invocation) -> Wanted) {
         if self.draining.is_some() {
+            return;
+        }
+        if invocation.letter.is_some() {
+            self.fetch(wanted(invocation));
             return;
         }
         let offset = invocation.position.offset;
@@ -210,7 +224,9 @@ impl Worker {
     }
 
     fn call(&mut self, invocation: &Invocation, event: StoredEvent) {
-        let idempotency_key = self.port.shared.keys.key(&self.port.origin(&event));
+        let origin = self.port.origin(&event);
+        let generation = invocation.letter.unwrap_or(origin.generation);
+        let idempotency_key = self.port.shared.keys.key(&Origin { generation, ..origin });
         let delivery = Delivery {
             ticket: invocation.ticket,
             event,

@@ -127,8 +127,13 @@ impl Driver {
         match action {
             Action::Read { from, events_max } => self.read = Some((from, events_max)),
             Action::Invoke(invocation) => self.calls.push((invocation.ticket, invocation.position.offset)),
-            // No delivery here is given up, so no event is fetched to dispose of one.
-            Action::Fetch(_) | Action::Cancel { .. } | Action::Paused { .. } => {}
+            // No delivery here is given up, so no event is fetched to dispose of one; none fails, so none is loaded.
+            Action::Fetch(_)
+            | Action::Load(_)
+            | Action::Cancel { .. }
+            | Action::Paused { .. }
+            | Action::Stuck { .. }
+            | Action::TrimDead => {}
         }
     }
 

@@ -28,7 +28,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::event::{Event, StoredEvent};
 use crate::ids::{Name, Offset, Position, SessionId, Slot, StreamId, TopicId};
-use crate::publish::{OpenSession, Opened};
+use crate::publish::{Abandon, OpenSession, Opened};
 use crate::spec::Topic;
 use crate::step::Write;
 use crate::time::Timestamp;
@@ -44,7 +44,8 @@ use refused::Refused;
 pub const BATCH_EVENTS_MAX: usize = 4096;
 
 /// See the module. Calls in their order, for each group that is committed at once: any number of [`open`](Self::open),
-/// [`publish`](Self::publish) (each after [`probe`](Self::probe) and the look-ups it asks for), [`append`](Self::append),
+/// [`publish`](Self::publish) (each after [`probe`](Self::probe) and the look-ups it asks for) or, if the driver can take nothing,
+/// [`refuse`](Self::refuse), [`append`](Self::append),
 /// [`query`](Self::query) and [`abandon`](Self::abandon); then [`seal`](Self::seal) once; then the commit; then
 /// [`committed`](Self::committed), and only then are the answers told. If the commit fails, the admission is thrown away.
 #[derive(Debug)]
@@ -138,9 +139,9 @@ impl Admission {
     }
 
     /// The producer gives up an event that was refused: later events of its key may come.
-    pub fn abandon(&mut self, session: SessionId, source: &str, id: &str) {
-        if let Some(session) = self.sessions.get_mut(&session) {
-            session.refused.abandon(source, id);
+    pub fn abandon(&mut self, abandon: &Abandon) {
+        if let Some(session) = self.sessions.get_mut(&abandon.session) {
+            session.refused.abandon(abandon);
         }
     }
 

@@ -99,6 +99,21 @@ impl Cursor {
             .is_some_and(|bits| bits[word] >> bit & 1 == 1)
     }
 
+    /// The first offset from here on that is neither settled nor skipped.
+    pub(crate) fn next_unsettled(&self, from: Offset) -> Offset {
+        let mut at = from.max(self.floor);
+        loop {
+            let (number, word, bit) = place(at);
+            let chunk = self.chunks.get((number - self.first) as usize);
+            let Some(bits) = chunk.and_then(|chunk| chunk.bits.as_ref()) else { return at };
+            let run = u64::from((bits[word] >> bit).trailing_ones());
+            at = Offset(at.0 + run);
+            if run < 64 - u64::from(bit) {
+                return at;
+            }
+        }
+    }
+
     /// Settles an offset; false if it was already.
     pub(crate) fn settle(&mut self, offset: Offset) -> bool {
         if self.is_settled(offset) {

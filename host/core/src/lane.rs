@@ -1,20 +1,19 @@
 //! The lanes of a subscription: one queue per (ordering key, class), at most one of its deliveries under way.
 //!
-//! A lane is found by its key without copying it, and slots of lanes that ended are used again with their buffers. A queue
-//! holds offsets only, and is bounded: beyond that a lane remembers just where the rest begins ([`Overflow`]) and is refilled
-//! by reading that part of the log again. Knows nothing of verdicts, tickets or timers.
+//! A lane is its hash ([`LaneHash`]): keys that collide share one. Slots of lanes that ended are used again with their buffers.
+//! A queue holds offsets only, and is bounded: beyond that a lane remembers just where the rest begins ([`Overflow`]) and is
+//! refilled by reading that part of the log again. Knows nothing of verdicts, tickets or timers.
 //!
 //! Invariant: the head of a queue is the only one of its lane that may be handed to a plugin, and offsets in it only grow.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::hash::Hasher;
 use hashbrown::HashTable;
-use siphasher::sip::SipHasher13;
 
 use crate::event::Class;
 use crate::ids::Offset;
+use crate::lane_hash::{LaneHash, Placement};
 use crate::time::Timestamp;
 
 /// A queue longer than this gives its memory back when its lane ends.
@@ -56,13 +55,16 @@ pub(crate) struct Overflow {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Lane {
+    /// The key that opened it.
     key: String,
     class: Class,
-    hash: u64,
+    hash: LaneHash,
     pub(crate) state: LaneState,
     /// Unsettled offsets in order; the head is the one that is ready, in flight or waiting.
     queue: VecDeque<Offset>,
     pub(crate) overflow: Option<Overflow>,
+    /// Its place among the overflowed lanes, while it has an overflow.
+    overflow_place: usize,
     /// The seal that wrote the latest settlement of this lane, zero if there was none since the slot was taken.
     pub(crate) settled_in: u64,
 }
@@ -74,6 +76,10 @@ impl Lane {
 
     pub(crate) fn class(&self) -> Class {
         self.class
+    }
+
+    pub(crate) fn hash(&self) -> LaneHash {
+        self.hash
     }
 
     pub(crate) fn head(&self) -> Option<Offset> {
@@ -96,6 +102,16 @@ pub(crate) enum Joined {
     Overflowed,
 }
 
+/// A lane that was taken out of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) hash: LaneHash,
+    /// The first event behind its head that was read, if there is one.
+    pub(crate) behind: Option<Offset>,
+    /// Its overflow.
+    pub(crate) overflow: Option<Overflow>,
+}
+
 /// All lanes of a subscription.
 #[derive(Debug)]
 pub(crate) struct Lanes {
@@ -109,7 +125,8 @@ pub(crate) struct Lanes {
     /// Offsets in all queues.
     queued: usize,
     queue_max: usize,
-    hash_keys: (u64, u64),
+    placement: Placement,
+    hash_bits: u32,
 }
 
 impl Lanes {
@@ -122,8 +139,14 @@ impl Lanes {
             ended: VecDeque::new(),
             queued: 0,
             queue_max,
-            hash_keys: (seed, !seed),
+            placement: Placement::new(seed),
+            hash_bits: u64::BITS,
         }
+    }
+
+    /// The same with only some bits of the hash in use, so that keys collide.
+    pub(crate) fn with_hash_bits(self, hash_bits: u32) -> Lanes {
+        Lanes { hash_bits, ..self }
     }
 
     /// Offsets in all queues.
@@ -144,30 +167,28 @@ impl Lanes {
         &mut self.slots[id.0 as usize]
     }
 
-    fn hash(&self, key: &str, class: Class) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(self.hash_keys.0, self.hash_keys.1);
-        hasher.write_u8(class.code());
-        hasher.write(key.as_bytes());
-        hasher.finish()
+    /// The lane a key belongs to.
+    pub(crate) fn hash_of(&self, key: &str, class: Class) -> LaneHash {
+        LaneHash::of(key, class).truncated(self.hash_bits)
     }
 
-    fn find_hashed(&self, hash: u64, key: &str, class: Class) -> Option<LaneId> {
-        let is_it = |id: &LaneId| {
-            let lane = self.get(*id);
-            lane.class == class && lane.key == key
-        };
-        self.table.find(hash, is_it).copied()
+    pub(crate) fn find_hashed(&self, hash: LaneHash) -> Option<LaneId> {
+        self.table.find(self.placement.of(hash), |id| self.get(*id).hash == hash).copied()
     }
 
     /// The lane of a key, if it has one.
     pub(crate) fn find(&self, key: &str, class: Class) -> Option<LaneId> {
-        self.find_hashed(self.hash(key, class), key, class)
+        self.find_hashed(self.hash_of(key, class))
     }
 
     /// The lane of a key, made if need be.
     pub(crate) fn open(&mut self, key: &str, class: Class) -> LaneId {
-        let hash = self.hash(key, class);
-        if let Some(id) = self.find_hashed(hash, key, class) {
+        self.open_hashed(self.hash_of(key, class), key, class)
+    }
+
+    /// The same of a key whose hash is known.
+    pub(crate) fn open_hashed(&mut self, hash: LaneHash, key: &str, class: Class) -> LaneId {
+        if let Some(id) = self.find_hashed(hash) {
             return id;
         }
         let id = self.take_slot();
@@ -176,8 +197,8 @@ impl Lanes {
         lane.class = class;
         lane.hash = hash;
         lane.state = LaneState::Idle;
-        let slots = &self.slots;
-        self.table.insert_unique(hash, id, |id| slots[id.0 as usize].hash);
+        let (slots, placement) = (&self.slots, self.placement);
+        self.table.insert_unique(placement.of(hash), id, |id| placement.of(slots[id.0 as usize].hash));
         id
     }
 
@@ -189,10 +210,11 @@ impl Lanes {
         self.slots.push(Lane {
             key: String::new(),
             class: Class::default(),
-            hash: 0,
+            hash: LaneHash::default(),
             state: LaneState::Free,
             queue: VecDeque::new(),
             overflow: None,
+            overflow_place: 0,
             settled_in: 0,
         });
         id
@@ -206,11 +228,19 @@ impl Lanes {
             return Joined::Overflowed;
         }
         if lane.queue.len() >= queue_max {
-            lane.overflow = Some(Overflow { from: offset, missed_by: pass });
-            self.overflowed.push(id);
+            self.overflow(id, offset, pass);
             return Joined::Overflowed;
         }
         self.push(id, offset)
+    }
+
+    /// Has a lane without an overflow refilled from here on, by a later rescan than `pass`.
+    pub(crate) fn overflow(&mut self, id: LaneId, from: Offset, pass: u64) {
+        let place = self.overflowed.len();
+        let lane = self.get_mut(id);
+        lane.overflow = Some(Overflow { from, missed_by: pass });
+        lane.overflow_place = place;
+        self.overflowed.push(id);
     }
 
     /// Queues an offset that a rescan found.
@@ -271,8 +301,27 @@ impl Lanes {
         }
     }
 
+    /// Takes a lane out of memory; what it held is for the caller to remember.
+    pub(crate) fn take(&mut self, id: LaneId) -> Taken {
+        let lane = self.get_mut(id);
+        let overflow = lane.overflow.take();
+        let behind = lane.queue.get(1).copied().or(overflow.map(|overflow| overflow.from));
+        let taken = Taken { hash: lane.hash, behind, overflow };
+        let (queued, place) = (lane.queue.len(), lane.overflow_place);
+        lane.queue.clear();
+        self.queued -= queued;
+        if overflow.is_some() {
+            self.overflowed.swap_remove(place);
+            if let Some(moved) = self.overflowed.get(place).copied() {
+                self.get_mut(moved).overflow_place = place;
+            }
+        }
+        self.forget(id);
+        taken
+    }
+
     fn forget(&mut self, id: LaneId) {
-        let hash = self.get(id).hash;
+        let hash = self.placement.of(self.get(id).hash);
         if let Ok(entry) = self.table.find_entry(hash, |other| *other == id) {
             entry.remove();
         }
@@ -311,8 +360,10 @@ impl Lanes {
     pub(crate) fn clear_overflows(&mut self, pass: u64) {
         let all = core::mem::take(&mut self.overflowed);
         for id in all {
+            let place = self.overflowed.len();
             let lane = self.get_mut(id);
             if lane.overflow.is_some_and(|overflow| overflow.missed_by == pass) {
+                lane.overflow_place = place;
                 self.overflowed.push(id);
             } else {
                 lane.overflow = None;

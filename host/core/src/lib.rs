@@ -24,6 +24,7 @@ pub mod flow;
 pub mod ids;
 pub mod import;
 mod lane;
+pub mod lane_hash;
 pub mod ledger;
 pub mod origin;
 pub mod publish;

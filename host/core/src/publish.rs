@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::ids::{Name, Position, ProducerEpoch, Sequence, SessionId, StreamId};
 use crate::time::Millis;
 
-/// Why an event or a batch was not stored. A refusal is final for this attempt: nothing of it was kept.
+/// Why an event or a batch was not stored. A refusal is final for this attempt: nothing of it was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Stable code.
@@ -64,7 +64,46 @@ pub struct PublishBatch {
     /// Topic by name.
     pub topic: Name,
     /// The events; one that the door could not accept keeps its place as a refusal.
-    pub events: Vec<Result<Event, Refusal>>,
+    pub events: Vec<Result<Event, Unreadable>>,
+}
+
+/// An event that the door could not accept, with what its bytes still tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Why.
+    pub refusal: Refusal,
+    /// Its source; empty if it is not one of an acceptable event.
+    pub source: String,
+    /// Its id; empty if it is not one of an acceptable event.
+    pub id: String,
+    /// Its ordering key.
+    pub key: TracedKey,
+}
+
+/// The ordering key of an event that could not be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TracedKey {
+    /// It has none.
+    None,
+    /// This one.
+    Known(String),
+    /// The bytes do not tell; it may be any.
+    Unknown,
+}
+
+/// A producer gives up a refused event, so that later events of its key may come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abandon {
+    /// The session it comes in on, and in which the event was refused.
+    pub session: SessionId,
+    /// The publish stream it comes in on.
+    pub stream: StreamId,
+    /// Topic of the event.
+    pub topic: Name,
+    /// Its source, and empty where that is empty in [`Unreadable`].
+    pub source: String,
+    /// Its id, likewise. An event that has no whole name is found only on its own stream, together with all like it.
+    pub id: String,
 }
 
 /// What became of one batch. Sent only after the commit that makes it true.
@@ -93,7 +132,7 @@ pub enum BatchOutcome {
         /// Index in the batch and why.
         refused: Vec<(u32, Refusal)>,
     },
-    /// The whole batch was refused; nothing of it was kept and its sequence was not used up.
+    /// The whole batch was refused; nothing of it was stored and its sequence was not used up. Later events of its keys wait.
     Refused(Refusal),
 }
 

@@ -118,6 +118,53 @@ impl Default for RetryPolicy {
     }
 }
 
+/// What happens to a delivery that used up its attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExhausted {
+    /// Dead letter; its key goes on.
+    #[default]
+    Skip,
+    /// Never given up: tried again at the longest backoff for ever, and its key waits.
+    Block,
+    /// Dead letter, and its key waits until a person replays or dismisses it. Without a key it is like `Skip`. So that order holds,
+    /// a rejected delivery parks its key too.
+    ParkKey,
+}
+
+/// What happens when a subscription has as many dead letters as it may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDeadFull {
+    /// The oldest are removed, counted and alarmed; those whose key waits stay.
+    #[default]
+    RemoveOldest,
+    /// The subscription pauses.
+    Pause,
+}
+
+/// Bounds of the dead letters of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadBounds {
+    /// Letters in any state. Default 100,000.
+    pub letters_max: u64,
+    /// Their bytes, each counted with an overhead. Default 1 GiB.
+    pub bytes_max: u64,
+    /// Older ones are removed. Default 30 days.
+    pub age_max: Millis,
+    /// What happens at the first two bounds.
+    pub on_full: OnDeadFull,
+}
+
+impl Default for DeadBounds {
+    fn default() -> Self {
+        DeadBounds {
+            letters_max: 100_000,
+            bytes_max: 1 << 30,
+            age_max: Millis::from_secs(30 * 24 * 3600),
+            on_full: OnDeadFull::default(),
+        }
+    }
+}
+
 /// What happens to a delivery that may have been sent ([`crate::delivery::Verdict::Unknown`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnUnknown {
@@ -151,6 +198,10 @@ pub struct Subscription {
     pub retry: RetryPolicy,
     /// What happens to a delivery that may have been sent. Default resend.
     pub on_unknown: OnUnknown,
+    /// What happens to a delivery that used up its attempts. Default skip.
+    pub on_exhausted: OnExhausted,
+    /// Bounds of its dead letters.
+    pub dead: DeadBounds,
     /// How long an attempt may hold a delivery. Default 60 s; the wall limit of the call is shorter.
     pub lease: Millis,
     /// Attribute that names what an event is about, for records that the host writes. Default:
@@ -177,6 +228,8 @@ impl Subscription {
             concurrency: 32,
             retry: RetryPolicy::default(),
             on_unknown: OnUnknown::default(),
+            on_exhausted: OnExhausted::default(),
+            dead: DeadBounds::default(),
             lease: Millis::from_secs(60),
             business_key: None,
             protection: Protection::standard(),

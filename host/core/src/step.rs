@@ -7,11 +7,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::event::{Class, Event, StoredEvent};
-use crate::ids::{Attempt, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket, TopicId};
+use crate::ids::{
+    Attempt, KeyGeneration, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket, TopicId,
+};
 use crate::origin::Origin;
 use crate::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, RecordRow,
-    UnknownRow, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow,
+    RecordRow, UnknownRow, WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -98,6 +100,20 @@ pub enum Write {
         position: Position,
         /// Row.
         row: DeadRow,
+    },
+    /// A dead letter that is removed.
+    DeadGone {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Event.
+        position: Position,
+    },
+    /// The dead letters of a subscription in numbers.
+    DeadTotals {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Row.
+        row: DeadTotals,
     },
     /// A delivery parked for a decision.
     Unknown {
@@ -208,6 +224,8 @@ pub enum Action {
     },
     /// Call the plugin for this delivery. If its event cannot be had, say so with `Input::Fetched` and no event.
     Invoke(Invocation),
+    /// Read the row of this waiting delivery and its event, and hand both in as `Input::Loaded`.
+    Load(Load),
     /// Get the event of this delivery and hand it in as `Input::Fetched`; call no plugin. The machine then disposes of the
     /// delivery with the event in hand.
     Fetch(Invocation),
@@ -216,11 +234,29 @@ pub enum Action {
         /// The lapsed lease.
         ticket: Ticket,
     },
+    /// Say to operators that a key waits, and until when.
+    Stuck {
+        /// Its event.
+        position: Position,
+        /// How it is stuck.
+        how: Stuck,
+    },
+    /// Show dead letters to the machine, oldest place first, until it says that it is enough.
+    TrimDead,
     /// Say to operators that the subscription paused.
     Paused {
         /// Why.
         reason: String,
     },
+}
+
+/// How a key is stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stuck {
+    /// Its head used up its attempts and goes on being tried.
+    Blocked,
+    /// Its head waits for a person.
+    Parked,
 }
 
 /// One attempt to start, or one delivery whose event is wanted.
@@ -238,6 +274,22 @@ pub struct Invocation {
     pub lease: Millis,
     /// The plugin broke in the attempt before: run this one on an instance that has run nothing else.
     pub wants_fresh: bool,
+    /// Set for a delivery that a person had tried again in its place: its event is that of its dead letter, and its idempotency
+    /// key has this generation.
+    pub letter: Option<KeyGeneration>,
+}
+
+/// Number of a load, for its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoadNumber(pub u64);
+
+/// One waiting delivery to bring back from the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// To be told with the answer.
+    pub number: LoadNumber,
+    /// Which event.
+    pub position: Position,
 }
 
 /// The result of one or several inputs to a machine.

@@ -12,6 +12,9 @@ pub struct Timestamp(pub u64);
 pub struct Millis(pub u64);
 
 impl Timestamp {
+    /// A time that never comes.
+    pub const NEVER: Timestamp = Timestamp(u64::MAX);
+
     /// The instant `by` later; saturates at the end of time.
     #[must_use]
     pub fn after(self, by: Millis) -> Timestamp {

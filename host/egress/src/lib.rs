@@ -46,7 +46,7 @@ pub struct Egress {
 impl Egress {
     /// Loads the roots and prepares the relay; opens no connection.
     pub fn new(options: Options) -> Result<Egress, NewEgressError> {
-        let tls = roots::client_config(&options.extra_roots_pem)?;
+        let tls = roots::http_config(&options.extra_roots_pem)?;
         let mailer = options.relay.map(|relay| Mailer::new(relay, &options.extra_roots_pem)).transpose()?;
         Ok(Egress { tls: Arc::new(tls), resolver: resolve::Resolver::new(), mailer: mailer.map(Arc::new) })
     }

@@ -5,7 +5,9 @@
 //! Invariant: before the relay accepted DATA nothing counts as sent; after it only the relay's last reply tells.
 
 mod message;
+mod secrets;
 mod session;
+mod stream;
 
 use lettre::Address;
 use lettre::message::Mailbox;
@@ -13,7 +15,7 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
@@ -21,6 +23,7 @@ use crate::error::{EgressError, NewEgressError};
 use crate::evidence::Evidence;
 use crate::roots;
 use bugle_core::import::Sent;
+use secrets::Secrets;
 
 /// How the connection to the relay is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,8 @@ pub struct Relay {
     pub tls: RelayTls,
     /// User and password, if it wants them.
     pub login: Option<(String, RelayPassword)>,
+    /// Certificates (PEM) trusted for the relay beside all others; may be empty.
+    pub ca_pem: Vec<u8>,
     /// Sender of messages that name none: `a@b.example` or `Name <a@b.example>`.
     pub sender: String,
     /// Further senders: addresses, or `@b.example` for a whole domain.
@@ -107,8 +112,9 @@ pub struct Mailer {
     default_sender: Mailbox,
     senders: Vec<AllowedSender>,
     domain: String,
-    tls: Option<TlsParameters>,
+    tls: Protection,
     credentials: Option<Credentials>,
+    secrets: Secrets,
     connections: Semaphore,
     kept: Mutex<Vec<(Instant, AsyncSmtpConnection)>>,
 }
@@ -117,6 +123,13 @@ impl fmt::Debug for Mailer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mailer").field("relay", &self.relay).finish_non_exhaustive()
     }
+}
+
+/// As [`RelayTls`], with what each needs.
+enum Protection {
+    None,
+    StartTls(TlsParameters),
+    FromTheStart(Arc<rustls::ClientConfig>),
 }
 
 enum AllowedSender {
@@ -135,12 +148,15 @@ impl Mailer {
         if relay.login.is_some() && relay.tls == RelayTls::None && !is_this_machine(&relay.host) {
             return Err(refuse("a password would travel unprotected; set tls to starttls or tls".to_owned()));
         }
+        let roots_pem = [extra_roots_pem, b"\n", &relay.ca_pem].concat();
         let tls = match relay.tls {
-            RelayTls::None => None,
-            RelayTls::StartTls | RelayTls::Tls => Some(tls_parameters(&relay.host, extra_roots_pem)?),
+            RelayTls::None => Protection::None,
+            RelayTls::StartTls => Protection::StartTls(tls_parameters(&relay.host, &roots_pem)?),
+            RelayTls::Tls => Protection::FromTheStart(Arc::new(roots::client_config(&roots_pem)?)),
         };
-        let credentials =
-            relay.login.as_ref().map(|(user, password)| Credentials::new(user.clone(), password.0.clone()));
+        let login = relay.login.as_ref();
+        let credentials = login.map(|(user, password)| Credentials::new(user.clone(), password.0.clone()));
+        let secrets = login.map(|(user, password)| Secrets::new(user, &password.0)).unwrap_or_default();
         let domain = relay.domain.clone().unwrap_or_else(|| default_sender.email.domain().to_owned());
         Ok(Mailer {
             default_sender,
@@ -148,6 +164,7 @@ impl Mailer {
             domain,
             tls,
             credentials,
+            secrets,
             connections: Semaphore::new(CONNECTIONS_MAX),
             kept: Mutex::default(),
             relay,
@@ -203,10 +220,10 @@ fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn tls_parameters(host: &str, extra_roots_pem: &[u8]) -> Result<TlsParameters, NewEgressError> {
+fn tls_parameters(host: &str, roots_pem: &[u8]) -> Result<TlsParameters, NewEgressError> {
     let refuse = |reason: String| NewEgressError::Relay { host: host.to_owned(), reason };
     let mut builder = TlsParameters::builder(host.to_owned());
-    for certificate in roots::certificates(extra_roots_pem)? {
+    for certificate in roots::certificates(roots_pem)? {
         let certificate = Certificate::from_der(certificate.to_vec()).map_err(|error| refuse(error.to_string()))?;
         builder = builder.add_root_certificate(certificate);
     }

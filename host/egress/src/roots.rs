@@ -12,19 +12,24 @@ use crate::error::NewEgressError;
 /// HTTP/2 first, since it carries many requests on one connection.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Builds the configuration.
+/// The configuration for HTTP.
+pub(crate) fn http_config(extra_roots_pem: &[u8]) -> Result<ClientConfig, NewEgressError> {
+    let mut config = client_config(extra_roots_pem)?;
+    config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
+    Ok(config)
+}
+
+/// The configuration for any protocol.
 pub(crate) fn client_config(extra_roots_pem: &[u8]) -> Result<ClientConfig, NewEgressError> {
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     for certificate in certificates(extra_roots_pem)? {
         roots.add(certificate).map_err(|error| NewEgressError::Roots { reason: error.to_string() })?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
-    Ok(config)
+        .with_no_client_auth())
 }
 
 /// The certificates of a PEM text.

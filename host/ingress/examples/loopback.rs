@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bugle_client::{Client, ClientBuilder, Event, PendingReceipt};
 use bugle_core::ids::{Name, Offset, Position, ProducerEpoch, SessionId, Slot};
-use bugle_core::publish::{BatchOutcome, BatchResult, IdState, OpenSession, Opened, PublishBatch};
+use bugle_core::publish::{Abandon, BatchOutcome, BatchResult, IdState, OpenSession, Opened, PublishBatch};
 use bugle_ingress::{Config, Listener, Publish, Results, Stopped};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -47,7 +47,7 @@ impl Publish for Instantly {
         Ok(None)
     }
 
-    fn abandon(&self, _session: SessionId, _source: String, _id: String) {}
+    fn abandon(&self, _abandon: Abandon) {}
 
     fn close(&self, _session: SessionId) {}
 }

@@ -1,7 +1,7 @@
 //! Wire types to core types and back; the only place where the two meet.
 //!
 //! Decides nothing: an event that fails the envelope's checks keeps its place in the batch as a refusal, with the code of
-//! the check. Attributes that are not text (numbers, booleans, times other than `time`) stay in the bytes but have no
+//! the check and what can still be read of its name and key. Attributes that are not text (numbers, booleans, times other than `time`) stay in the bytes but have no
 //! place in the core's index.
 //!
 //! The invariant: an event's bytes go into the core untouched, as a slice of what was received.
@@ -9,9 +9,9 @@
 use bugle_core::code::Code;
 use bugle_core::event::{Class, Event, Index, Span};
 use bugle_core::ids::{Name, Position, Sequence, SessionId, StreamId};
-use bugle_core::publish::{BatchOutcome, BatchResult, PublishBatch, Refusal, Try};
+use bugle_core::publish::{Abandon, BatchOutcome, BatchResult, PublishBatch, Refusal, TracedKey, Try, Unreadable};
 use bugle_core::time::Timestamp;
-use bugle_wire::{EventError, EventView, Priority, Publish, limits, schema};
+use bugle_wire::{EventError, EventTraces, EventView, KeyTrace, Priority, Publish, limits, schema};
 use bytes::Bytes;
 
 /// Text of all refusals in one receipt together, so that a receipt always fits a frame.
@@ -25,7 +25,29 @@ pub(crate) fn batch(session: SessionId, topic: Name, publish: &Publish) -> Publi
         sequence: Sequence(publish.sequence),
         attempt: if publish.retry { Try::Retry } else { Try::First },
         topic,
-        events: publish.events().map(decode_event).collect(),
+        events: publish.events().map(event).collect(),
+    }
+}
+
+fn unreadable(bytes: &[u8], refusal: Refusal) -> Unreadable {
+    let traces = EventTraces::read(bytes);
+    let owned = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let key = match traces.key {
+        KeyTrace::None => TracedKey::None,
+        KeyTrace::Known(key) => TracedKey::Known(key.to_owned()),
+        KeyTrace::Unknown => TracedKey::Unknown,
+    };
+    Unreadable { refusal, source: owned(traces.source), id: owned(traces.id), key }
+}
+
+/// An abandonment as the core takes it.
+pub(crate) fn abandon(session: SessionId, abandon: &schema::Abandon) -> Abandon {
+    Abandon {
+        session,
+        stream: StreamId(abandon.stream),
+        topic: abandon.topic.as_str().into(),
+        source: abandon.source.clone(),
+        id: abandon.id.clone(),
     }
 }
 
@@ -34,9 +56,13 @@ pub(crate) fn batch(session: SessionId, topic: Name, publish: &Publish) -> Publi
 /// # Errors
 /// The refusal a producer would get.
 pub fn decode_event(bytes: Bytes) -> Result<Event, Refusal> {
+    event(bytes).map_err(|unreadable| unreadable.refusal)
+}
+
+fn event(bytes: Bytes) -> Result<Event, Unreadable> {
     let index = match EventView::parse(&bytes) {
         Ok(view) => index(&view),
-        Err(error) => return Err(refused(&error)),
+        Err(error) => return Err(unreadable(&bytes, refused(&error))),
     };
     // The view checked every text, and spans are its own slices: what `Event::new` would check again.
     Ok(Event::from_verified(bytes, index))

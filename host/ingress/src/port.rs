@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bugle_core::ids::{Name, SessionId};
-use bugle_core::publish::{IdState, OpenSession, Opened, PublishBatch};
+use bugle_core::publish::{Abandon, IdState, OpenSession, Opened, PublishBatch};
 
 use crate::results::Results;
 
@@ -40,7 +40,7 @@ pub trait Publish: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<IdState>, Stopped>> + Send;
 
     /// A producer gives up a refused event. Takes its place in the order of the session's batches.
-    fn abandon(&self, session: SessionId, source: String, id: String);
+    fn abandon(&self, abandon: Abandon);
 
     /// The session ended. Called once for each session that was opened.
     fn close(&self, session: SessionId);

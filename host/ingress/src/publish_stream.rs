@@ -102,8 +102,8 @@ impl<P: Publish> PublishStreams<'_, P> {
     }
 
     async fn abandon(&self, abandon: Abandon) {
+        self.host.abandon(convert::abandon(self.session, &abandon));
         let Abandon { stream, topic, source, id } = abandon;
-        self.host.abandon(self.session, source.clone(), id.clone());
         let answer = Frame::Abandoned(Abandoned { stream, topic, source, id });
         // The other end is dropped only with the session.
         let _ = self.answers.send(answer).await;

@@ -5,7 +5,7 @@
 //! Invariant: [`HostCalls::finish`] is called exactly once per call, whatever the guest does.
 
 use bugle_core::delivery::{CallEnd, Delivery};
-use bugle_core::ids::Name;
+use bugle_core::ids::{Name, Revision};
 use bugle_core::import::{Import, ImportResult};
 use bugle_core::time::Timestamp;
 
@@ -19,6 +19,11 @@ pub trait HostCalls: Send + 'static {
 
     /// The host's accepted clock, the one that deadlines are counted in.
     fn now(&self) -> Timestamp;
+
+    /// Which revision the call is about to run on, for whoever wants to know.
+    fn runs_on(&mut self, revision: Revision) {
+        let _ = revision;
+    }
 
     /// Carries out one import. A future dropped half-way means that the guest was stopped; `finish` follows.
     fn import(&mut self, import: Import) -> impl Future<Output = ImportResult> + Send;

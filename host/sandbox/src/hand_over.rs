@@ -43,7 +43,8 @@ pub(crate) fn delivery<C: HostCalls>(call: &C, rights: &Rights) -> types::Delive
 }
 
 /// What the event is about: the attribute that the subscription names, else `businesskey`, else source and id.
-pub(crate) fn business_key(event: &Event, attribute: Option<&str>) -> String {
+#[must_use]
+pub fn business_key(event: &Event, attribute: Option<&str>) -> String {
     attribute
         .and_then(|name| event.attribute(name))
         .or_else(|| event.attribute("businesskey"))

@@ -39,6 +39,7 @@ pub use binding::{Binding, Grants};
 pub use calls::HostCalls;
 pub use compile::{COMPILE_SUBCOMMAND, CompileError, Compiler, compile_child_main};
 pub use error::{CheckError, LoadPluginError, NewSandboxError};
+pub use hand_over::business_key;
 pub use manifest::{Manifest, ManifestError};
 pub use options::{Limits, Options, Tighter};
 pub use pool::PoolStatus;

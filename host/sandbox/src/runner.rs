@@ -18,7 +18,8 @@ const TURN: Duration = Duration::from_millis(1);
 pub(crate) async fn run<C: HostCalls>(pool: Arc<Pool<C>>) {
     let mut instance: Option<Instance<C>> = None;
     let mut turn_began = Instant::now();
-    while let Some((call, active)) = pool.next(&mut instance) {
+    while let Some((mut call, active)) = pool.next(&mut instance) {
+        call.runs_on(active.revision);
         if instance.is_none() {
             let left = Duration::from_millis(call.delivery().deadline.since(call.now()).0);
             match start(&pool, active, left).await {

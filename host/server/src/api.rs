@@ -3,12 +3,18 @@
 //! Additive changes only: a field may be added, none is renamed or removed. Positions, revisions and times are text, so that no
 //! client has to know how they are made. Knows nothing of HTTP.
 
+mod dead;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{Definition, HealthSpec, Start};
 use crate::quantity::Duration;
+
+pub use dead::{
+    AuditView, DeadChanged, DeadFilter, DeadRequest, DeadView, PlannedReplay, ReplayPlan, ReplayProgress, ReplayRequest,
+};
 
 /// Every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +118,24 @@ pub struct SubscriptionStatus {
     pub retried: u64,
     /// Deliveries given up since the host started.
     pub dead: u64,
+    /// Dead letters that nobody decided about yet.
+    #[serde(default)]
+    pub dead_open: u64,
+    /// Keys that wait for a decision about their dead letter.
+    #[serde(default)]
+    pub parked: u64,
+    /// Keys whose first delivery used up its attempts and is tried on.
+    #[serde(default)]
+    pub blocked: u64,
+    /// Dead letters kept, in any state.
+    #[serde(default)]
+    pub dead_letters: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub dead_bytes: u64,
+    /// Undecided dead letters that were removed for being too many or too old.
+    #[serde(default)]
+    pub dead_removed: u64,
     /// Side effects skipped because they were done before, since the host started.
     pub suppressed: u64,
     /// When the next waiting delivery is tried again, if the channel lets it.
@@ -281,33 +305,6 @@ pub struct RecordView {
     pub attempt: u32,
     /// When it was noted.
     pub at: String,
-}
-
-/// A dead letter.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DeadView {
-    /// The subscription.
-    pub subscription: String,
-    /// The event's position.
-    pub position: String,
-    /// Stable word: `rejected`, `attempts-exhausted`, `poison`.
-    pub cause: String,
-    /// The last reason.
-    pub reason: String,
-    /// Attempts charged to the event.
-    pub attempts: u32,
-    /// Attempts that failed by the channel's fault.
-    #[serde(default)]
-    pub channel_faults: u32,
-    /// Attempts that failed by the plugin's fault.
-    #[serde(default)]
-    pub plugin_faults: u32,
-    /// When it was given up.
-    pub at: String,
-    /// The latest attempts: number, time and reason.
-    pub history: Vec<AttemptView>,
-    /// The event.
-    pub event: EventView,
 }
 
 /// One ended attempt.

@@ -6,6 +6,7 @@
 //! Invariant: every command takes `--json`, and its help ends with an example that works.
 
 mod admin;
+mod audit;
 mod dead;
 mod kv;
 mod plugin;
@@ -87,9 +88,12 @@ enum Command {
     /// Find send records by business key
     #[command(subcommand, after_help = "Example:\n  bugle record find order:7")]
     Record(record::RecordCommand),
-    /// List dead letters
+    /// List, show, edit, replay, dismiss and purge dead letters
     #[command(subcommand, after_help = "Example:\n  bugle dead list orders-webhook")]
     Dead(dead::DeadCommand),
+    /// List what operators did
+    #[command(subcommand, after_help = "Example:\n  bugle audit list")]
+    Audit(audit::AuditCommand),
     /// Read and write kv entries
     #[command(subcommand, after_help = "Example:\n  bugle kv scan inbox --prefix user:42/")]
     Kv(kv::KvCommand),
@@ -195,6 +199,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tail(args) => tail::run(&context, args),
         Command::Record(command) => record::run(&context, command),
         Command::Dead(command) => dead::run(&context, command),
+        Command::Audit(command) => audit::run(&context, command),
         Command::Kv(command) => kv::run(&context, command),
         Command::Status => status::run(&context),
         Command::Query(args) => query::run(&context, args),

@@ -140,6 +140,9 @@ section! {
         username: Option<String> = None,
         /// File that holds the password of `username`; a newline at its end is dropped. Default none.
         password_file: Option<PathBuf> = None,
+        /// PEM file with certificates trusted for the relay, beside the built-in web roots and `egress.extra_roots`: for a relay
+        /// with a certificate of your own authority. Default none.
+        ca_file: Option<PathBuf> = None,
         /// Sender of mails that name none: `a@b.example` or `Name <a@b.example>`. Default none; needed with `host`.
         sender: Option<String> = None,
         /// Further senders that plugins may name: addresses, or `@b.example` for a whole domain. Default none.

@@ -6,6 +6,7 @@
 //! Invariant: [`Definition::check`] accepted whatever reaches the catalog.
 
 mod filter;
+mod given_up;
 mod grants;
 mod protect;
 
@@ -22,6 +23,7 @@ use crate::name::{self, NameError};
 use crate::quantity::{Duration, Size};
 
 pub use filter::FilterSpec;
+pub use given_up::{DeadLettersSpec, OnDeadFullSpec, OnExhaustedSpec};
 pub use grants::{Grants, SecretSource};
 pub use protect::{ActionSpec, BlameSpec, BreakerSpec, ClassSpec, DegradeSpec, HealthSpec, RateSpec};
 
@@ -68,6 +70,12 @@ pub struct Definition {
     /// Ordered rules: which events are sent, deferred, rerouted or dropped, and when. The first that fits decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub degrade: Vec<DegradeSpec>,
+    /// What happens to a delivery that used up its attempts: `skip` (default), `block` or `park-key`.
+    #[serde(default)]
+    pub on_exhausted: OnExhaustedSpec,
+    /// Bounds of its dead letters.
+    #[serde(default)]
+    pub dead_letters: DeadLettersSpec,
     /// What to do about effects that may have happened: `resend` with the same idempotency key, `ask` the provider first, or
     /// `park` for a person. Default: what the plugin's manifest says, else `resend`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -310,6 +318,7 @@ impl Definition {
         if self.lease < Duration::from_secs(1) || self.lease > LEASE_MAX {
             return Err(refuse("lease", format!("must be from 1s to {LEASE_MAX}")));
         }
+        self.dead_letters.check().map_err(|(field, problem)| refuse(field, problem))?;
         self.filter.as_ref().map_or(Ok(()), FilterSpec::check).map_err(|problem| refuse("filter", problem))?;
         self.check_protection().map_err(|(field, problem)| refuse(field, problem))?;
         self.grants.check().map_err(|(field, problem)| refuse(field, problem))
@@ -365,6 +374,8 @@ impl Definition {
                 Some(UncertainSpec::Park) => spec::OnUnknown::Park,
                 Some(UncertainSpec::Resend | UncertainSpec::Ask) | None => spec::OnUnknown::Resend,
             },
+            on_exhausted: self.on_exhausted.to_core(),
+            dead: self.dead_letters.to_core(),
             lease: self.lease.0,
             business_key: self.business_key.as_deref().map(bugle_core::ids::Name::from),
             protection: spec::Protection {

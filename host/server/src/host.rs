@@ -5,6 +5,8 @@
 //!
 //! Invariant: what `definitions` and `plugins` hold is durable, and one change at a time is made.
 
+mod audit;
+mod dead;
 mod lookups;
 mod plugins;
 mod policy;
@@ -29,6 +31,7 @@ use crate::tally::Tally;
 use crate::token::Token;
 use crate::wiring::PluginCall;
 
+pub use dead::{DeadError, ReplayJob};
 pub use plugins::DeployError;
 pub use policy::SimulateError;
 pub use status::resident_bytes;

@@ -65,11 +65,14 @@ pub(crate) fn listener(config: &Config, data: &DataDir) -> anyhow::Result<Listen
 
 /// What the ways out are told.
 pub(crate) fn egress(config: &Config) -> anyhow::Result<EgressOptions> {
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("could not read `{}`", path.display()));
     Ok(EgressOptions {
         extra_roots_pem: config.egress.extra_roots.as_deref().map(read).transpose()?.unwrap_or_default(),
         relay: relay(config)?,
     })
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("could not read `{}`", path.display()))
 }
 
 fn relay(config: &Config) -> anyhow::Result<Option<Relay>> {
@@ -94,6 +97,7 @@ fn relay(config: &Config) -> anyhow::Result<Option<Relay>> {
             Security::None => RelayTls::None,
         },
         login,
+        ca_pem: mail.ca_file.as_deref().map(read).transpose()?.unwrap_or_default(),
         sender: sender.clone(),
         senders: mail.senders.clone(),
         domain: mail.domain.clone(),

@@ -6,6 +6,7 @@
 //! Invariant: nothing is announced before it can be used, and a failed store ends the process with an error.
 
 mod open;
+mod open_files;
 mod stop;
 mod threads;
 
@@ -34,6 +35,7 @@ pub struct Orders {
 /// Runs a host until it is told to stop. `file` is the config file, for people.
 pub fn serve(config: &Config, file: Option<&Path>, orders: Orders) -> anyhow::Result<()> {
     logs::start(&config.log)?;
+    open_files::prepare();
     let data = DataDir::at(&config.data_dir);
     let _lock = data.lock()?;
     data.withdraw();

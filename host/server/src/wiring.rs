@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use bugle_broker::{Bus, Call, Invoke, ResultSink};
 use bugle_core::delivery::{CallEnd, Delivery};
-use bugle_core::ids::{Name, SessionId};
+use bugle_core::ids::{Name, Revision, SessionId};
 use bugle_core::import::{Import, ImportResult};
-use bugle_core::publish::{BatchResult, IdState, OpenSession, Opened, PublishBatch};
+use bugle_core::publish::{Abandon, BatchResult, IdState, OpenSession, Opened, PublishBatch};
 use bugle_core::time::Timestamp;
 use bugle_ingress::{Publish, Results, Stopped};
 use bugle_sandbox::{HostCalls, Sandbox};
@@ -53,8 +53,8 @@ impl Publish for Door {
         self.0.query(topic, source, id).await.map_err(stopped)
     }
 
-    fn abandon(&self, session: SessionId, source: String, id: String) {
-        self.0.abandon(session, source, id);
+    fn abandon(&self, abandon: Abandon) {
+        self.0.abandon(abandon);
     }
 
     fn close(&self, session: SessionId) {
@@ -81,6 +81,10 @@ impl HostCalls for PluginCall {
 
     fn now(&self) -> Timestamp {
         self.call.now()
+    }
+
+    fn runs_on(&mut self, revision: Revision) {
+        self.call.runs_on(revision);
     }
 
     async fn import(&mut self, import: Import) -> ImportResult {

@@ -111,3 +111,25 @@ fn a_failed_disk_ends_the_host_with_an_error_and_confirms_nothing_more() {
     assert_eq!(count("stored") + count("unknown"), 200, "{summary}");
     assert!(count("unknown") > 0, "{summary}");
 }
+
+/// Soft and hard limit of open files, as the system counts them.
+fn open_files(host: &Host) -> (u64, u64) {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", host.child.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let mut numbers = line.split_whitespace().filter_map(|word| word.parse().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+#[test]
+fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+    let host = Host::start("ulimit -Sn 256;");
+    let (soft, hard) = open_files(&host);
+    assert!(soft == hard && soft > 256, "{soft} of {hard}");
+    let told = host.log();
+    assert!(told.contains(&format!("open_files={soft}")), "{told}");
+    drop(host);
+    let host = Host::start("ulimit -Sn 256; ulimit -Hn 1000;");
+    assert_eq!(open_files(&host), (1_000, 1_000));
+    let told = host.log();
+    assert!(told.contains("WARN") && told.contains("LimitNOFILE=") && told.contains("open_files=1000"), "{told}");
+}

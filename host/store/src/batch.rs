@@ -105,6 +105,12 @@ impl<'s> Batch<'s> {
             Write::Dead { subscription, position, row } => {
                 self.put(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref(), row);
             }
+            Write::DeadGone { subscription, position } => {
+                self.delete(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref());
+            }
+            Write::DeadTotals { subscription, row } => {
+                self.put(Family::Dead, keys::dead_totals(*subscription).as_ref(), row);
+            }
             Write::Unknown { subscription, position, row } => {
                 self.put(Family::Dead, keys::kept_at(Kind::Unknown, *subscription, *position).as_ref(), row);
             }

@@ -6,6 +6,7 @@
 //! Invariant: decoding never panics and never allocates more than the bytes it was given, whatever they are; golden tests pin
 //! the bytes, and changing one needs a new version and a migration.
 
+mod dead;
 mod event;
 mod host;
 mod ids;

@@ -54,6 +54,8 @@ kinds! {
     Channel = b"cn",
     /// Subscription, slot, offset: dead letter.
     Dead = b"de",
+    /// Subscription: its dead letters in numbers.
+    DeadTotals = b"dt",
     /// Subscription, slot, offset: parked for a decision.
     Unknown = b"un",
     /// Scope, key: dedup claim.
@@ -219,6 +221,10 @@ pub(crate) fn paused(subscription: SubscriptionId) -> Key {
 
 pub(crate) fn channel(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::Channel, subscription)
+}
+
+pub(crate) fn dead_totals(subscription: SubscriptionId) -> Key {
+    of_subscription(Kind::DeadTotals, subscription)
 }
 
 /// All dead letters or all parked deliveries of a subscription.

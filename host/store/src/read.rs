@@ -73,12 +73,12 @@ impl Store {
     }
 
     /// Rows whose keys begin with `prefix`, in key order, from `from` on (the prefix itself, if `None`).
-    pub(crate) fn rows_from(
-        &self,
+    pub(crate) fn rows_from<'a>(
+        &'a self,
         family: Family,
         prefix: &Key,
         from: Option<&[u8]>,
-    ) -> impl Iterator<Item = Result<Pair, ReadError>> {
+    ) -> impl Iterator<Item = Result<Pair, ReadError>> + use<'a> {
         iterate(self.db(), &self.family(family), prefix, from)
     }
 }

@@ -7,8 +7,8 @@
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow, UnknownRow,
-    WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow,
+    UnknownRow, WaitingRow,
 };
 use rocksdb::{IteratorMode, ReadOptions};
 
@@ -63,6 +63,10 @@ pub enum ScannedRow {
         subscription: SubscriptionId,
         position: Position,
         row: DeadRow,
+    },
+    DeadTotals {
+        subscription: SubscriptionId,
+        row: DeadTotals,
     },
     Unknown {
         subscription: SubscriptionId,
@@ -157,6 +161,7 @@ fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
         | Kind::Paused
         | Kind::Channel
         | Kind::Dead
+        | Kind::DeadTotals
         | Kind::Unknown => of_subscription(kind, key, value),
         Kind::Event | Kind::Sequence | Kind::Claim | Kind::Kv | Kind::Catalog | Kind::IdBlock | Kind::IdChunk => {
             of_slot(kind, key, value)
@@ -178,6 +183,9 @@ fn of_subscription(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, D
     }
     if kind == Kind::Channel {
         return Ok(ScannedRow::Channel { subscription, row: ChannelRow::decode(value)? });
+    }
+    if kind == Kind::DeadTotals {
+        return Ok(ScannedRow::DeadTotals { subscription, row: DeadTotals::decode(value)? });
     }
     if matches!(kind, Kind::Dead | Kind::Unknown) {
         let position = fields.position().ok_or(KEY)?;

@@ -49,7 +49,10 @@ fn every_row_is_there_after_a_restart() {
         let rows = store.subscription(subscription).unwrap();
         assert_eq!(rows.cursors, vec![(Class::Normal, sample::cursor())]);
         assert_eq!(rows.chunks, vec![(Class::Normal, 5, sample::chunk())]);
-        assert_eq!(rows.waiting, vec![(Offset(11), sample::waiting())]);
+        let waiting: Vec<_> = store.waiting(subscription).map(Result::unwrap).collect();
+        assert_eq!(waiting, vec![(Offset(11), sample::waiting())]);
+        assert_eq!(store.waiting_at(subscription, Offset(11)).unwrap(), Some(sample::waiting()));
+        assert_eq!(store.waiting_at(subscription, Offset(12)).unwrap(), None);
         assert_eq!(rows.holds, vec![("key".to_owned(), Class::Normal, sample::hold())]);
         assert_eq!(rows.paused, Some(sample::paused()));
         assert_eq!(store.event(at(0)).unwrap(), Some(event(0)));
@@ -91,7 +94,7 @@ fn a_deleted_row_is_gone() {
                 | ScannedRow::Event(_)
                 | ScannedRow::Sequence { .. }
                 | ScannedRow::Cursor { .. }
-                | ScannedRow::Dead { .. }
+                | ScannedRow::DeadTotals { .. }
                 | ScannedRow::Unknown { .. }
                 | ScannedRow::Record(_)
         )

@@ -167,17 +167,19 @@ impl Client {
     }
 
     /// Gives up an event that was refused, so that later events of its key are accepted again; the alternative is to
-    /// publish it again. Returns once the host has taken it.
+    /// publish it again, which must be the same event or one with the same source and id. Returns once the host has
+    /// taken it.
+    ///
+    /// It takes its place in the order of the calls: events of the key that were sent before it are still refused.
     ///
     /// # Errors
     /// See [`QueryError`].
     pub async fn abandon(&self, topic: &str, event: &Event) -> Result<(), QueryError> {
         let shared = &self.handle.shared;
         let view = event.view();
-        let at = shared.queue().stream_of(event);
-        let number = u32::try_from(at + 1).unwrap_or(u32::MAX);
-        let answer = shared.requests().abandon(number, topic, view.source, view.id);
-        if let Some(writer) = shared.writers.get(at) {
+        let place = shared.queue().place_of(event);
+        let answer = shared.requests().abandon(place, topic, view.source, view.id);
+        if let Some(writer) = shared.writers.get(place.stream) {
             writer.notify_one();
         }
         self.answer(answer).await

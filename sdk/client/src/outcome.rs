@@ -11,7 +11,9 @@ use bugle_wire::{Code, Position};
 pub enum Outcome {
     /// The event is durable.
     Confirmed(Receipt),
-    /// The event is not stored.
+    /// The event is not stored. If it has a key, later events of that key are refused too
+    /// ([`Code::BEHIND_REFUSED`]) until it is published again or given up with
+    /// [`Client::abandon`](crate::Client::abandon), as long as the session lasts.
     Refused {
         /// Why.
         code: Code,

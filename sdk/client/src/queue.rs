@@ -32,6 +32,13 @@ pub(crate) struct Placed {
     pub(crate) wants_write: bool,
 }
 
+/// A place in the order of a stream that is not a batch's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) stream: usize,
+    pub(crate) after_batch: u64,
+}
+
 impl Queue {
     pub(crate) fn new(stream_count: u32) -> Self {
         Self {
@@ -62,6 +69,18 @@ impl Queue {
     pub(crate) fn stream_of(&self, event: &Event) -> usize {
         let count = self.streams.len() as u64;
         event.key_hash().and_then(|hash| usize::try_from(hash % count).ok()).unwrap_or(0)
+    }
+
+    /// Where an event given up now has its place: its publish stream, and the last batch before it.
+    pub(crate) fn place_of(&self, event: &Event) -> Place {
+        let at = self.stream_of(event);
+        let after_batch = self.streams.get(at).map_or(0, Stream::queued_through);
+        Place { stream: at, after_batch }
+    }
+
+    /// Every batch of the stream up to this one was written.
+    pub(crate) fn written_through(&self, stream: usize) -> u64 {
+        self.streams.get(stream).map_or(0, Stream::written_through)
     }
 
     pub(crate) fn next_frame(&mut self, stream: usize) -> Option<Outgoing> {

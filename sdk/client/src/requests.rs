@@ -8,6 +8,8 @@ use bugle_wire::Frame;
 use bugle_wire::schema::{Abandon, Abandoned, Query, QueryResult};
 use tokio::sync::oneshot;
 
+use crate::queue::Place;
+
 /// Requests waiting at once; a caller that asks for more than this has a bug, not a question.
 const REQUESTS_MAX: usize = 1024;
 
@@ -22,6 +24,8 @@ pub(crate) struct Requests {
 #[derive(Debug)]
 struct Waiting<Q, A> {
     question: Q,
+    /// Written only after this batch of its publish stream.
+    after_batch: u64,
     written: bool,
     answer: oneshot::Sender<A>,
 }
@@ -36,14 +40,15 @@ impl Requests {
         self.next_number += 1;
         let question = Query { request: self.next_number, topic: topic.into(), source: source.into(), id: id.into() };
         let (answer, receiver) = oneshot::channel();
-        self.queries.push(Waiting { question, written: false, answer });
+        self.queries.push(Waiting { question, after_batch: 0, written: false, answer });
         Some(receiver)
     }
 
-    /// Gives a refused event up; the answer says that the host has taken it.
+    /// Gives a refused event up; the answer says that the host has taken it. Written behind what was queued before it, so that
+    /// of the same key nothing goes on that was meant to follow the refused event.
     pub(crate) fn abandon(
         &mut self,
-        stream: u32,
+        place: Place,
         topic: &str,
         source: &str,
         id: &str,
@@ -52,9 +57,10 @@ impl Requests {
         if self.is_ended || self.abandons.len() >= REQUESTS_MAX {
             return None;
         }
+        let stream = u32::try_from(place.stream + 1).unwrap_or(u32::MAX);
         let question = Abandon { stream, topic: topic.into(), source: source.into(), id: id.into() };
         let (answer, receiver) = oneshot::channel();
-        self.abandons.push(Waiting { question, written: false, answer });
+        self.abandons.push(Waiting { question, after_batch: place.after_batch, written: false, answer });
         Some(receiver)
     }
 
@@ -71,9 +77,12 @@ impl Requests {
         Some(Frame::Query(waiting.question.clone()))
     }
 
-    /// The next abandonment for a publish stream.
-    pub(crate) fn next_abandon(&mut self, stream: u32) -> Option<Frame> {
-        let waiting = self.abandons.iter_mut().find(|waiting| !waiting.written && waiting.question.stream == stream)?;
+    /// The next abandonment for a publish stream of which every batch up to `written_through` was written.
+    pub(crate) fn next_abandon(&mut self, stream: u32, written_through: u64) -> Option<Frame> {
+        let is_due = |waiting: &&mut Waiting<Abandon, ()>| {
+            !waiting.written && waiting.question.stream == stream && waiting.after_batch <= written_through
+        };
+        let waiting = self.abandons.iter_mut().find(is_due)?;
         waiting.written = true;
         Some(Frame::Abandon(waiting.question.clone()))
     }

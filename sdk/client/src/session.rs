@@ -83,13 +83,13 @@ impl Session {
 
 enum Never {}
 
-/// Writes one publish stream: abandonments first, since later events wait behind them.
+/// Writes one publish stream: each abandonment as soon as what was queued before it is written.
 async fn write_stream(connection: &Connection, shared: &Shared, at: u32) -> Result<Never, SessionEnd> {
     let mut send = connection.open_uni().await?;
     let index = at as usize;
     let bell = shared.writers.get(index).ok_or(SessionEnd::OutOfPlace)?;
     loop {
-        while let Some(frame) = next_abandon(shared, at + 1) {
+        while let Some(frame) = next_abandon(shared, at) {
             send.write_chunk(frame).await?;
         }
         let outgoing = shared.queue().next_frame(index);
@@ -103,8 +103,9 @@ async fn write_stream(connection: &Connection, shared: &Shared, at: u32) -> Resu
     }
 }
 
-fn next_abandon(shared: &Shared, stream: u32) -> Option<Bytes> {
-    shared.requests().next_abandon(stream).map(|frame| frame.to_bytes())
+fn next_abandon(shared: &Shared, at: u32) -> Option<Bytes> {
+    let written_through = shared.queue().written_through(at as usize);
+    shared.requests().next_abandon(at + 1, written_through).map(|frame| frame.to_bytes())
 }
 
 async fn write_control(send: &mut SendStream, shared: &Shared) -> Result<Never, SessionEnd> {

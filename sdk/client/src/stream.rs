@@ -55,6 +55,7 @@ pub(crate) enum StreamError {
 
 #[derive(Debug)]
 struct Open {
+    ordinal: u64,
     topic: Box<str>,
     body: PublishBody,
     batch: Arc<Batch>,
@@ -64,6 +65,7 @@ struct Open {
 
 #[derive(Debug)]
 struct Sent {
+    ordinal: u64,
     sequence: u64,
     body: Bytes,
     batch: Arc<Batch>,
@@ -85,6 +87,8 @@ pub(crate) struct Stream {
     number: u32,
     last_decided: u64,
     next_sequence: u64,
+    /// Batches begun so far; each has its number as ordinal, whatever becomes of its sequence.
+    opened: u64,
     open: VecDeque<Open>,
     open_bytes: usize,
     sent: VecDeque<Sent>,
@@ -102,6 +106,7 @@ impl Stream {
             number,
             last_decided: 0,
             next_sequence: 1,
+            opened: 0,
             open: VecDeque::new(),
             open_bytes: 0,
             sent: VecDeque::new(),
@@ -154,7 +159,21 @@ impl Stream {
         let room = if self.is_empty() { cost + topic.len() + 8 } else { FLUSH_BYTES + FLUSH_BYTES / 4 };
         let body = PublishBody::new(topic, room);
         self.open_bytes += body.bytes_len();
-        self.open.push_back(Open { topic: topic.into(), body, batch: Arc::default(), deadline, permits: 0 });
+        self.opened += 1;
+        let (ordinal, topic) = (self.opened, topic.into());
+        self.open.push_back(Open { ordinal, topic, body, batch: Arc::default(), deadline, permits: 0 });
+    }
+
+    /// The batch with which everything queued so far will have been written.
+    pub(crate) fn queued_through(&self) -> u64 {
+        self.opened
+    }
+
+    /// Every batch up to this one was written in this session, or does not have to be.
+    pub(crate) fn written_through(&self) -> u64 {
+        let next = self.sent.get(self.written).map(|sent| sent.ordinal);
+        let next = next.or_else(|| self.open.front().map(|open| open.ordinal));
+        next.map_or(self.opened, |next| next - 1)
     }
 
     /// Whether a writer that sleeps would find something to write.
@@ -197,6 +216,7 @@ impl Stream {
         self.open_bytes -= body.len();
         self.sent_bytes += body.len();
         self.sent.push_back(Sent {
+            ordinal: open.ordinal,
             sequence: self.next_sequence,
             body,
             batch: open.batch,

@@ -285,6 +285,36 @@ async fn a_refused_event_can_be_given_up() {
 }
 
 #[tokio::test]
+async fn giving_up_is_said_behind_what_was_sent_before_and_again_after_a_reconnect() {
+    let host = Host::start();
+    let (client, mut peer) = host.welcome(host.client()).await;
+    let refused = keyed("a", "user-42");
+    let first = client.send("orders", keyed("b", "user-42")).await;
+    let batch = peer.publish().await;
+    let second = client.send("orders", keyed("c", "user-42")).await;
+    let serve = async {
+        // The second batch waits for the receipt of the first, and the abandonment for the second batch.
+        peer.confirm(&batch, 1).await;
+        assert_eq!(peer.publish().await.sequence, 2);
+        assert!(matches!(peer.on_stream(0).await, Frame::Abandon(abandon) if abandon.id == "a"));
+        peer.cut();
+        let mut peer = host.accept().await;
+        peer.welcome(1, &[(1, 1)]).await;
+        let batch = peer.publish().await;
+        assert_eq!((batch.sequence, batch.retry), (2, true));
+        let Frame::Abandon(abandon) = peer.on_stream(0).await else { panic!("it is said again") };
+        peer.confirm(&batch, 2).await;
+        let (stream, topic, source, id) = (abandon.stream, abandon.topic, abandon.source, abandon.id);
+        peer.send(Frame::Abandoned(Abandoned { stream, topic, source, id })).await;
+        peer
+    };
+    let (taken, _peer) = tokio::join!(client.abandon("orders", &refused), serve);
+    assert_eq!(taken, Ok(()));
+    assert_eq!(soon(first).await, confirmed(1, false));
+    assert_eq!(soon(second).await, confirmed(2, false));
+}
+
+#[tokio::test]
 async fn a_host_that_goes_away_gets_nothing_new_and_is_connected_to_again() {
     let host = Host::start();
     let (client, mut peer) = host.welcome(host.client()).await;

@@ -224,7 +224,8 @@ fn check_query(query: Query) -> Result<Query, FrameError> {
 
 fn check_abandon(abandon: Abandon) -> Result<Abandon, FrameError> {
     needed("abandon", "topic", &abandon.topic, TOPIC_BYTES_MAX)?;
-    needed("abandon", "source", &abandon.source, ATTRIBUTE_BYTES_MAX)?;
-    needed("abandon", "id", &abandon.id, ATTRIBUTE_BYTES_MAX)?;
+    // Either is empty where the host could not read it in the refused event.
+    bounded("abandon", "source", &abandon.source, ATTRIBUTE_BYTES_MAX)?;
+    bounded("abandon", "id", &abandon.id, ATTRIBUTE_BYTES_MAX)?;
     Ok(abandon)
 }

@@ -7,7 +7,8 @@
 //! allocation larger than a small multiple of the bytes that were really received.
 //!
 //! Reading: [`FrameBuffer`] cuts a byte stream into frames, [`Frame::decode_from_client`] and
-//! [`Frame::decode_from_host`] turn one into a value, [`EventView::parse`] walks one event without copying.
+//! [`Frame::decode_from_host`] turn one into a value, [`EventView::parse`] walks one event without copying,
+//! and [`EventTraces::read`] says what is left of one that it refused.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
@@ -23,6 +24,7 @@ mod position;
 mod publish;
 pub mod schema;
 mod timestamp;
+mod traces;
 mod walk;
 
 pub use attribute::{Attribute, AttributeValue, Attributes};
@@ -35,6 +37,7 @@ pub use frame_buffer::FrameBuffer;
 pub use position::{ParsePositionError, Position};
 pub use publish::{Publish, PublishBody, PublishEvents, PublishHead};
 pub use timestamp::{ParseTimestampError, Timestamp};
+pub use traces::{EventTraces, KeyTrace};
 
 /// ALPN name of this protocol.
 pub const ALPN: &[u8] = b"bugle/1";

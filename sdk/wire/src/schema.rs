@@ -271,10 +271,10 @@ pub struct Abandon {
     /// Topic of the event.
     #[prost(string, tag = "2")]
     pub topic: String,
-    /// `source` of the event.
+    /// `source` of the event; empty if it is not one of an acceptable event.
     #[prost(string, tag = "3")]
     pub source: String,
-    /// `id` of the event.
+    /// `id` of the event; empty if it is not one of an acceptable event.
     #[prost(string, tag = "4")]
     pub id: String,
 }

@@ -126,5 +126,11 @@ fn long_texts_in_client_frames_are_refused() {
     let query = Query { request: 1, topic: "t".into(), source: "s".into(), id: "i".into() };
     check(Frame::Query(Query { topic: long(limits::TOPIC_BYTES_MAX), ..query.clone() }));
     check(Frame::Query(Query { id: String::new(), ..query }));
-    check(Frame::Abandon(Abandon { topic: "t".into(), ..Default::default() }));
+    let abandon = Abandon { topic: "t".into(), ..Default::default() };
+    check(Frame::Abandon(Abandon { topic: String::new(), ..abandon.clone() }));
+    check(Frame::Abandon(Abandon { source: long(limits::ATTRIBUTE_BYTES_MAX), ..abandon.clone() }));
+    check(Frame::Abandon(Abandon { id: long(limits::ATTRIBUTE_BYTES_MAX), ..abandon.clone() }));
+    // An event that could not be read has no name.
+    let nameless = Frame::Abandon(abandon);
+    assert_eq!(Frame::decode_from_client(&nameless.to_bytes().slice(4..)), Ok(nameless));
 }

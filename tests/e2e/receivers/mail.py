@@ -1,5 +1,7 @@
 """A mail receiver: aiosmtpd on a free port of the loopback address.
 
+With three arguments it offers STARTTLS and wants it and a login: a file with certificate and key, a user, a password.
+
 Prints its port on the first line of standard output, then one JSON line per message:
 {"message_id", "to", "from", "subject", "text"}. Ends when its standard input is closed.
 """
@@ -8,9 +10,10 @@ import asyncio
 import email
 import email.policy
 import json
+import ssl
 import sys
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, AuthResult
 
 
 class Receiver:
@@ -28,10 +31,24 @@ class Receiver:
         return "250 taken"
 
 
+def protection(pem, user, password):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    def check(server, session, envelope, mechanism, data):
+        known = (data.login, data.password) == (user.encode(), password.encode())
+        return AuthResult(success=known, handled=False)
+
+    return {"tls_context": context, "require_starttls": True, "auth_required": True, "authenticator": check}
+
+
 async def main():
     loop = asyncio.get_running_loop()
     handler = Receiver()
-    server = await loop.create_server(lambda: SMTP(handler, hostname="receiver.test", loop=loop), "127.0.0.1", 0)
+    settings = {"hostname": "receiver.test", "loop": loop}
+    if len(sys.argv) > 1:
+        settings.update(protection(*sys.argv[1:]))
+    server = await loop.create_server(lambda: SMTP(handler, **settings), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()

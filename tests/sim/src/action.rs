@@ -48,6 +48,8 @@ kinds! {
     Reconfigure = "reconfigure", 8, true;
     /// A new revision of a plugin.
     Redeploy = "redeploy", 6, true;
+    /// A person decides about a dead letter, or the host removes some.
+    Letters = "letters", 14, true;
     /// A part of the log cannot be read.
     FailRead = "fail-read", 3, true;
     /// A sync fails.

@@ -5,8 +5,8 @@
 use bugle_core::event::Class;
 use bugle_core::ids::{SubscriptionId, TopicId};
 use bugle_core::spec::{
-    Blame, BreakerPolicy, Classes, DegradeAction, DegradeRule, Filter, Health, OnUnknown, Ordering, Protection, Rate,
-    RetryPolicy, Subscription,
+    Blame, BreakerPolicy, Classes, DeadBounds, DegradeAction, DegradeRule, Filter, Health, OnDeadFull, OnExhausted,
+    OnUnknown, Ordering, Protection, Rate, RetryPolicy, Subscription,
 };
 use bugle_core::subscription::Bounds;
 use bugle_core::time::Millis;
@@ -55,6 +55,18 @@ fn policy(random: &mut Random, spec: Subscription) -> Subscription {
         on_unknown: if random.chance(70) { OnUnknown::Resend } else { OnUnknown::Park },
         lease: Millis(random.within(50, 400)),
         protection: protection(random, targets),
+        on_exhausted: *random.pick(&[
+            OnExhausted::Skip,
+            OnExhausted::Skip,
+            OnExhausted::ParkKey,
+            OnExhausted::ParkKey,
+            OnExhausted::Block,
+        ]),
+        dead: DeadBounds {
+            letters_max: random.within(1, 20),
+            on_full: if random.chance(80) { OnDeadFull::RemoveOldest } else { OnDeadFull::Pause },
+            ..DeadBounds::default()
+        },
         ..spec
     }
 }
@@ -113,7 +125,9 @@ pub(crate) fn bounds(random: &mut Random) -> Bounds {
         lane_queue_max: random.within(1, 6) as usize,
         queued_max: random.within(6, 60) as usize,
         lanes_max: random.within(3, 30) as usize,
-        waiting_max: random.within(2, 20) as usize,
+        waiting_max: random.within(0, 20) as usize,
         ready_min: random.within(1, 30) as usize,
+        // Two and four lanes for all keys and classes: collisions all the time.
+        lane_hash_bits: *random.pick(&[64, 64, 2, 1]),
     }
 }

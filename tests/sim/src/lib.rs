@@ -18,6 +18,7 @@ mod events;
 mod evidence;
 mod history;
 mod import;
+mod letters;
 mod outage;
 mod producer;
 mod random;

@@ -66,6 +66,8 @@ impl Worker {
             | Write::Paused { subscription, .. }
             | Write::Channel { subscription, .. }
             | Write::Dead { subscription, .. }
+            | Write::DeadGone { subscription, .. }
+            | Write::DeadTotals { subscription, .. }
             | Write::Unknown { subscription, .. } => *subscription == self.spec.id,
             Write::Record { subscription, row, .. } => {
                 *subscription == self.spec.id && row.status == RecordStatus::Suppressed

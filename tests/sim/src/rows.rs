@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bugle_core::event::Class;
 use bugle_core::ids::Offset;
 use bugle_core::row::{
-    CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, HoldRow, PausedRow, RecordStatus, WaitingRow,
+    CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals, HoldRow, Parking, PausedRow,
+    RecordStatus, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
@@ -30,6 +31,7 @@ pub(crate) struct Rows {
     /// How often its breaker opened.
     pub(crate) openings: u64,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
+    totals: DeadTotals,
     pub(crate) unknown: BTreeSet<Offset>,
     pub(crate) acked: Bits,
     /// Dropped or handed on by a degrade rule.
@@ -62,10 +64,12 @@ impl Rows {
                 self.tell(position.offset, "suppressed")?;
                 self.suppressed.add(position.offset);
             }
-            Write::Dead { position, row, .. } => {
-                self.tell(position.offset, "dead")?;
-                self.dead.insert(position.offset, row.clone());
+            Write::Dead { position, row, .. } => self.bury(position.offset, row)?,
+            Write::DeadGone { position, .. } => {
+                let is_there = self.dead.remove(&position.offset).is_some();
+                must(rule::LETTERS_ARE_COUNTED, is_there, || format!("{position} has no letter to remove"))?;
             }
+            Write::DeadTotals { row, .. } => self.totals = *row,
             Write::Unknown { position, .. } => {
                 self.tell(position.offset, "unknown")?;
                 self.unknown.insert(position.offset);
@@ -76,6 +80,30 @@ impl Rows {
             other => return broken(rule::DRIVER_IS_SOUND, format!("{other:?} is no row of a subscription")),
         }
         Ok(())
+    }
+
+    /// A letter comes, or somebody decided about it. One whose key waits for it ends no delivery.
+    fn bury(&mut self, offset: Offset, row: &DeadRow) -> Checked {
+        let before = self.dead.insert(offset, row.clone());
+        let is_decision = before.is_some_and(|old| row.decided.is_some() || row.generation > old.generation);
+        match row.state {
+            DeadState::Open if !is_decision => self.tell(offset, "dead"),
+            DeadState::Dismissed if !self.is_told(offset) => self.tell(offset, "dismissed"),
+            DeadState::Open | DeadState::Manual | DeadState::Replayed | DeadState::Dismissed => Ok(()),
+        }
+    }
+
+    /// Letters, their numbers and parked keys tell the same story.
+    pub(crate) fn check_letters(&self) -> Checked {
+        let mut counted = DeadTotals { removed: self.totals.removed, ..DeadTotals::default() };
+        self.dead.values().for_each(|row| counted.add(row.state, row.cost()));
+        must(rule::LETTERS_ARE_COUNTED, counted == self.totals, || format!("{counted:?}, not {:?}", self.totals))?;
+        let manual = self.dead.iter().filter(|(_, row)| row.state == DeadState::Manual).map(|(offset, _)| offset);
+        let parked = self.waiting.iter().filter(|(_, row)| row.parking == Parking::Parked).map(|(offset, _)| offset);
+        let is_same = manual.clone().eq(parked.clone());
+        must(rule::LETTERS_ARE_COUNTED, is_same, || {
+            format!("letters park {:?}, and rows {:?}", manual.collect::<Vec<_>>(), parked.collect::<Vec<_>>())
+        })
     }
 
     /// The delivery was acked: its kv entry says so.
@@ -132,6 +160,7 @@ impl Rows {
             holds: self.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: self.paused.clone(),
             channel: self.channel.clone(),
+            dead: self.totals,
         }
     }
 }

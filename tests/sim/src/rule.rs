@@ -20,6 +20,8 @@ rules! {
     TOLD_WHEN_PASSED = "G1: the cursor passes an event together with the row that tells what became of it, and not without";
     HANDED_ON_WITH_ITS_RECORD = "G1: what is handed on to another subscription arrives in one batch with the record of it";
     TOLD_ONCE = "G1: what became of a delivery is told once";
+    LETTERS_ARE_COUNTED = "G1: the numbers of the dead letters are those of the letters, and a key is parked exactly if a letter says so";
+    DECIDED_ONCE = "G1: a dead letter is decided once";
     FLOOR_ONLY_RISES = "G1: the floor of a cursor never falls";
     WANTED_ONLY = "G1: only events that the subscription covers and its filter wants are delivered";
     RECOVERS_AS_IT_LIVED = "G1: a machine recovered from all rows is the machine that wrote them";

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::origin::{ORIGIN_ATTRIBUTE, Origin};
-use bugle_core::row::{ClaimRow, ClaimState, KvRow, RecordStatus};
+use bugle_core::row::{ClaimRow, ClaimState, DeadState, KvRow, RecordStatus};
 use bugle_core::step::Write;
 use bugle_core::time::Timestamp;
 
 use crate::call::FOLLOW_UPS;
+use crate::definition;
 use crate::rows::Rows;
 use crate::rule::{self, Checked, broken, must};
 
@@ -37,7 +38,7 @@ pub(crate) struct Store {
     sequences: BTreeMap<(String, ProducerEpoch), BTreeMap<StreamId, Sequence>>,
     /// Done claims less follow-ups of each event: both come in one batch, so this is empty between two.
     unbalanced: BTreeMap<Offset, i64>,
-    /// Records of deliveries that were handed on less the copies that came of it: empty between two batches, too.
+    /// Records of deliveries that were handed on and letters that were replayed, less the copies that came of it: empty between two batches, too.
     underway: BTreeMap<(SubscriptionId, Offset), i64>,
     /// Claims that became done.
     pub(crate) confirms: u64,
@@ -62,6 +63,7 @@ impl Store {
             return broken(rule::HANDED_ON_WITH_ITS_RECORD, what);
         }
         for (subscription, rows) in &self.rows {
+            rows.check_letters()?;
             if let Some(offset) = rows.settled_and_waiting() {
                 return broken(rule::TOLD_ONCE, format!("{subscription}: {offset} is settled and waits"));
             }
@@ -100,6 +102,15 @@ impl Store {
                 }
                 self.rows_mut(*subscription).apply(write)
             }
+            Write::Dead { subscription, position, row } => {
+                let old = self.rows(*subscription).dead.get(&position.offset).map(|row| row.state);
+                if row.state == DeadState::Replayed && old != Some(DeadState::Replayed) && !row.holds_key {
+                    let private = definition::private(subscription.0 as usize - 1);
+                    let origin = Origin::of(*subscription, Some(private), &row.event);
+                    add(&mut self.underway, (origin.subscription, origin.position.offset), 1);
+                }
+                self.rows_mut(*subscription).apply(write)
+            }
             Write::Record { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => Ok(()),
             Write::Append { .. } | Write::Redeliver { .. } => {
                 broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place")
@@ -114,7 +125,8 @@ impl Store {
             | Write::Hold { subscription, .. }
             | Write::Paused { subscription, .. }
             | Write::Channel { subscription, .. }
-            | Write::Dead { subscription, .. }
+            | Write::DeadGone { subscription, .. }
+            | Write::DeadTotals { subscription, .. }
             | Write::Unknown { subscription, .. } => self.rows_mut(*subscription).apply(write),
         }
     }

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use bugle_core::delivery::CallEnd;
+use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, Slot, Ticket};
 use bugle_core::seeded::{Bug, is_planted};
 use bugle_core::spec::{Ordering, Subscription};
-use bugle_core::step::{Action, CatalogKind, Invocation, Step, Write};
+use bugle_core::step::{Action, CatalogKind, Invocation, Load, Step, Write};
 use bugle_core::subscription::{Bounds, Input, Machine};
 
 use crate::bus::{Bus, Done};
@@ -45,8 +46,12 @@ pub(crate) struct Worker {
     pub(crate) calls: Vec<Call>,
     pub(super) held: Vec<Held>,
     pub(crate) read: Option<(Offset, u32)>,
+    /// Waiting deliveries that are on disk only and were asked for.
+    loads: Vec<Load>,
+    /// Dead letters are to be shown to the machine, from after this one on.
+    pub(super) trim: Option<Option<Offset>>,
     /// Events that were asked for, one by one.
-    fetches: Vec<(Ticket, Offset)>,
+    fetches: Vec<(Ticket, StoredEvent)>,
     outstanding: u64,
     pub(crate) wishes: Wishes,
     /// Deliveries that may be in flight: a lower concurrency counts once fewer are.
@@ -75,6 +80,8 @@ impl Worker {
             calls: Vec::new(),
             held: Vec::new(),
             read: None,
+            loads: Vec::new(),
+            trim: None,
             fetches: Vec::new(),
             outstanding: 0,
             wishes,
@@ -102,7 +109,11 @@ impl Worker {
 
     /// Whether nothing is left to do with a log of this length.
     pub(crate) fn is_at_rest(&self, end: Offset) -> bool {
-        let is_idle = self.calls.is_empty() && self.held.is_empty() && self.fetches.is_empty() && self.outstanding == 0;
+        let is_idle = self.calls.is_empty()
+            && self.held.is_empty()
+            && self.fetches.is_empty()
+            && self.loads.is_empty()
+            && self.outstanding == 0;
         is_idle && self.step.is_empty() && self.machine.status().floor == end
     }
 
@@ -117,7 +128,10 @@ impl Worker {
             match action {
                 Action::Read { from, events_max } => self.read = Some((from, events_max)),
                 Action::Invoke(invocation) => self.start(bus, invocation)?,
-                Action::Fetch(Invocation { ticket, position, .. }) => self.fetches.push((ticket, position.offset)),
+                Action::Fetch(invocation) => self.fetches.push((invocation.ticket, self.event(bus, &invocation))),
+                Action::Load(load) => self.loads.push(load),
+                Action::Stuck { .. } => {}
+                Action::TrimDead => self.trim = Some(None),
                 // The call may go on; its ticket is dead.
                 Action::Cancel { ticket } => self.lapsed(bus, ticket),
                 Action::Paused { reason } => bus.note(|| format!("{} paused: {reason}", self.spec.name)),
@@ -135,8 +149,15 @@ impl Worker {
         }
     }
 
+    /// The event of a delivery: as published, or as it is in the letter from which it is tried again.
+    fn event(&self, bus: &Bus, invocation: &Invocation) -> StoredEvent {
+        let offset = invocation.position.offset;
+        let letter = bus.disk.written.rows(self.spec.id).dead.get(&offset).filter(|_| invocation.letter.is_some());
+        letter.map_or_else(|| bus.disk.written.log[offset.0 as usize].clone(), |letter| letter.event.clone())
+    }
+
     fn start(&mut self, bus: &mut Bus, invocation: Invocation) -> Checked {
-        let event = bus.disk.written.log[invocation.position.offset.0 as usize].clone();
+        let event = self.event(bus, &invocation);
         if !self.machine.is_live(invocation.ticket) {
             // Its lease ran out while its step was on the way to the disk: an attempt without a call.
             *bus.evidence.ran.entry((self.spec.id, event.position.offset)).or_default() += 1;
@@ -162,9 +183,13 @@ impl Worker {
 
     /// Hands in events that were asked for one by one.
     pub(crate) fn answer_fetches(&mut self, bus: &mut Bus) -> Checked {
-        for (ticket, offset) in std::mem::take(&mut self.fetches) {
-            let event = bus.disk.written.log.get(offset.0 as usize).cloned();
-            self.handle(bus, Input::Fetched { ticket, event })?;
+        for (ticket, event) in std::mem::take(&mut self.fetches) {
+            self.handle(bus, Input::Fetched { ticket, event: Some(event) })?;
+        }
+        for Load { number, position } in std::mem::take(&mut self.loads) {
+            let row = bus.disk.synced.rows(self.spec.id).waiting(position.offset).cloned();
+            let found = row.map(|row| (row, bus.disk.synced.log[position.offset.0 as usize].clone()));
+            self.handle(bus, Input::Loaded { number, found })?;
         }
         Ok(())
     }

@@ -201,6 +201,10 @@ impl World {
                 worker.reconfigure(bus, spec)?;
             }
             Kind::Redeploy => worker.redeploy(bus)?,
+            Kind::Letters => {
+                worker.answer_trim(bus)?;
+                worker.decide_one(bus)?;
+            }
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,
             Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),
@@ -339,6 +343,13 @@ impl World {
             worker.handle(&mut self.bus, Input::Resume)?;
         }
         for _ in 0..CALM_ROUNDS_MAX {
+            for worker in &mut self.workers {
+                worker.decide_parked(&mut self.bus)?;
+                worker.answer_trim(&mut self.bus)?;
+                if worker.machine.status().paused.is_some() {
+                    worker.handle(&mut self.bus, Input::Resume)?;
+                }
+            }
             self.round_of_all()?;
             let end = self.bus.disk.synced.end();
             let has_receipts = self.producers.iter().all(|producer| !producer.is_waiting());

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bugle_core::ids::{Name, SessionId};
-use bugle_core::publish::{IdState, OpenSession, Opened, PublishBatch};
+use bugle_core::publish::{Abandon, IdState, OpenSession, Opened, PublishBatch};
 use tokio::sync::oneshot;
 
 use super::Bus;
@@ -32,9 +32,9 @@ impl Bus {
     }
 
     /// A producer gives up a refused event, so that later events of its key are taken again.
-    pub fn abandon(&self, session: SessionId, source: String, id: String) {
+    pub fn abandon(&self, abandon: Abandon) {
         // A stopped bus has no sessions.
-        let _ = self.inside.shared.queue.push(Item::Abandon { session, source, id });
+        let _ = self.inside.shared.queue.push(Item::Abandon(abandon));
     }
 
     /// What is known of an event id; `None` if there is no such topic.

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
 
 use bugle_core::admission::{Admission, Facts, Recovery, WindowSize};
 use bugle_core::event::Class;
-use bugle_core::ids::{Name, Offset, Position, Slot};
+use bugle_core::ids::{Name, Offset, Position, Slot, SubscriptionId};
 use bugle_core::ledger::Ledger;
+use bugle_core::row::DeadTotals;
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::subscription::{Machine, Recovered};
 use bugle_core::time::Timestamp;
@@ -36,6 +37,9 @@ use crate::worker::{Inbox, Worker};
 
 /// The only slot of the embedded host.
 const SLOT: Slot = Slot(0);
+/// Dead letters read at once.
+const LETTERS_PAGE: usize = 64;
+
 /// What a bus is made of.
 pub struct Parts {
     /// The opened store.
@@ -122,14 +126,29 @@ impl Bus {
             }),
         };
         for spec in subscriptions {
-            let rows = bus.inside.rows(&spec)?;
-            bus.inside.run(spec, rows);
+            let machine = bus.inside.recover(&spec)?;
+            bus.inside.run(spec, machine);
         }
         Ok(bus)
     }
 }
 
 impl Inside {
+    /// The machine of a subscription's rows. Waiting deliveries can be millions: they go by one at a time.
+    fn recover(&self, spec: &Subscription) -> Result<Machine, StartError> {
+        let mut machine = self.machine(spec, self.rows(spec)?);
+        for row in self.shared.store.waiting(spec.id) {
+            let (offset, row) = row.map_err(ReadError::from)?;
+            machine.remember(offset, &row);
+        }
+        Ok(machine)
+    }
+
+    /// A machine of rows without waiting deliveries.
+    pub(super) fn machine(&self, spec: &Subscription, rows: Recovered) -> Machine {
+        Machine::recover(spec.clone(), SLOT, self.options.seed, rows)
+    }
+
     fn rows(&self, spec: &Subscription) -> Result<Recovered, StartError> {
         let rows = self.shared.store.subscription(spec.id).map_err(ReadError::from)?;
         let cursor = rows.cursors.into_iter().find(|(class, _)| *class == Class::default());
@@ -137,15 +156,33 @@ impl Inside {
         Ok(Recovered {
             cursor,
             chunks: rows.chunks.into_iter().map(|(_, chunk, row)| (chunk, row)).collect(),
-            waiting: rows.waiting,
+            waiting: Vec::new(),
             holds: rows.holds,
             paused: rows.paused,
             channel: rows.channel,
+            dead: match rows.dead {
+                Some(totals) => totals,
+                None => self.count_letters(spec.id)?,
+            },
         })
     }
 
-    /// Starts the worker of a subscription whose rows are durable.
-    pub(super) fn run(&self, spec: Subscription, rows: Recovered) {
+    /// The totals of dead letters that a host wrote that did not keep them.
+    fn count_letters(&self, subscription: SubscriptionId) -> Result<DeadTotals, ReadError> {
+        let mut totals = DeadTotals::default();
+        let mut after = None;
+        loop {
+            let page = self.shared.store.dead(subscription, after, LETTERS_PAGE)?;
+            let Some(last) = page.last() else { return Ok(totals) };
+            after = Some(last.position);
+            for entry in &page {
+                totals.add(entry.row.state, entry.row.cost());
+            }
+        }
+    }
+
+    /// Starts the worker of a subscription whose rows are durable, with its machine.
+    pub(super) fn run(&self, spec: Subscription, machine: Machine) {
         let inbox = Arc::new(Inbox::new(spec.covered()));
         let port = Arc::new(Port {
             shared: Arc::clone(&self.shared),
@@ -153,9 +190,10 @@ impl Inside {
             subscription: spec.id,
             private: spec.redelivery,
             name: spec.name.clone(),
+            letters: tokio::sync::Mutex::default(),
+            operators: Arc::default(),
             counters: WorkerCounters::default(),
         });
-        let machine = Machine::recover(spec.clone(), SLOT, self.options.seed, rows);
         let worker = Worker::new(Arc::clone(&port), spec.plugin.clone(), Arc::clone(&self.invoke), machine);
         self.shared.readers.write().unwrap_or_else(PoisonError::into_inner).push(inbox);
         let worker = self.runtime.spawn(worker.run());

@@ -145,7 +145,8 @@ impl Bus {
             .map_err(SubscriptionError::Stopped)?;
         self.inside.shared.topics.add(&private.topic);
         let floor = given.unwrap_or(committed.tail);
-        self.inside.run(spec.clone(), Recovered::at(floor));
+        let machine = self.inside.machine(&spec, Recovered::at(floor));
+        self.inside.run(spec.clone(), machine);
         Ok(Applied::Created { spec, floor })
     }
 

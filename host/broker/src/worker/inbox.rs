@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bugle_core::attempt::{ClaimEnd, Transaction};
 use bugle_core::delivery::Verdict;
 use bugle_core::event::StoredEvent;
-use bugle_core::ids::{ClaimId, Offset, Ticket, TopicId};
+use bugle_core::ids::{ClaimId, Offset, Revision, Ticket, TopicId};
+use bugle_core::row::{DeadRow, WaitingRow};
 use bugle_core::spec;
-use bugle_core::step::Write;
-use bugle_core::subscription::Status;
+use bugle_core::step::{LoadNumber, Write};
+use bugle_core::subscription::{DeadFacts, DecideError, Decision, Status, Trimmed};
 use bugle_core::time::Millis;
 use tokio::sync::{Notify, oneshot};
 
@@ -28,6 +29,7 @@ const FOREIGN_OFFSETS_MAX: u64 = 16_384;
 pub(crate) struct Ended {
     pub(crate) ticket: Ticket,
     pub(crate) event: StoredEvent,
+    pub(crate) revision: Option<Revision>,
     pub(crate) verdict: Verdict,
     pub(crate) hold: Option<Millis>,
     pub(crate) pause: Option<String>,
@@ -60,6 +62,9 @@ impl Effects {
     }
 }
 
+/// A waiting delivery that was read from the store: its row and its event.
+pub(crate) type Loaded = (LoadNumber, Option<(WaitingRow, StoredEvent)>);
+
 /// Something for the worker.
 pub(crate) enum Message {
     Ended(Ended),
@@ -82,8 +87,19 @@ pub(crate) enum Message {
     Fetched(Vec<Ticket>, Vec<StoredEvent>),
     /// Single events could not be read.
     FetchFailed(Vec<Ticket>, String),
+    /// Waiting deliveries came back; of one that the store has not all of, there is none.
+    Loaded(Vec<Loaded>),
     /// A read of the store failed; say it and stop.
     ReadFailed(String),
+    /// Decisions of a person about dead letters, as they are on disk.
+    Decide(Box<Decide>),
+    /// A page of dead letters, oldest place first; what was removed, and the answer when that is durable.
+    Trim {
+        page: Vec<DeadFacts>,
+        is_last: bool,
+        trimmed: oneshot::Sender<Trimmed>,
+        done: oneshot::Sender<()>,
+    },
     /// With rows of the same batch, such as the audit row.
     Operator(Operator, Vec<Write>, oneshot::Sender<()>),
     Status(oneshot::Sender<Status>),
@@ -91,6 +107,17 @@ pub(crate) enum Message {
     Drain(oneshot::Sender<()>),
     /// End now.
     Stop,
+}
+
+/// See [`Message::Decide`].
+pub(crate) struct Decide {
+    pub(crate) letters: Vec<(DeadRow, Decision)>,
+    /// Rows of the same batch, if at least one decision is carried out.
+    pub(crate) also: Vec<Write>,
+    /// One answer for each, before they are durable.
+    pub(crate) decided: oneshot::Sender<Vec<Result<(), DecideError>>>,
+    /// They are durable.
+    pub(crate) done: oneshot::Sender<()>,
 }
 
 /// What an operator asks of a subscription; answered when it is durable.

@@ -1,18 +1,22 @@
-//! Where the worker finds the events its machine knows by offset only: the chunk used last, those read for a laggard, the ring.
+//! Where the worker finds the events its machine knows by offset only: the chunk used last, those read for a laggard, those that came
+//! back with their waiting delivery, the ring.
 //!
-//! Invariant: holds at most the prefetch of its subscription in chunks from the store, the newest one always.
+//! Invariant: holds at most the prefetch of its subscription in chunks from the store, the newest one always, and
+//! [`LOADED_BYTES_MAX`] of single events.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::Offset;
 
-use crate::ring::{Chunk, Read, Ring};
+use crate::ring::{Chunk, EVENT_OVERHEAD_BYTES, Read, Ring};
 
 /// Bounds of one read of the store.
 const PAGE_BYTES_MIN: usize = 16 << 10;
 const PAGE_BYTES_MAX: usize = 1 << 20;
+/// Events of loaded deliveries that did not start yet. Beyond, they are fetched once more.
+const LOADED_BYTES_MAX: usize = 1 << 20;
 
 /// A run of the log that was read from the store: every event from `from` up to `next`.
 #[derive(Clone)]
@@ -29,12 +33,21 @@ pub(super) struct Payloads {
     last: Option<Arc<Chunk>>,
     window: VecDeque<Page>,
     window_bytes: usize,
+    loaded: HashMap<Offset, StoredEvent>,
+    loaded_bytes: usize,
 }
 
 impl Payloads {
     pub(super) fn new(prefetch_bytes: u64) -> Payloads {
         let window_bytes_max = usize::try_from(prefetch_bytes).unwrap_or(usize::MAX);
-        Payloads { window_bytes_max, last: None, window: VecDeque::new(), window_bytes: 0 }
+        Payloads {
+            window_bytes_max,
+            last: None,
+            window: VecDeque::new(),
+            window_bytes: 0,
+            loaded: HashMap::new(),
+            loaded_bytes: 0,
+        }
     }
 
     /// Another prefetch, from the next page on.
@@ -62,6 +75,30 @@ impl Payloads {
         }
     }
 
+    /// Keeps the event of a delivery that came back, until it is asked for. Those of deliveries that never ask go when the room
+    /// is used up, with all the others.
+    pub(super) fn keep_loaded(&mut self, event: StoredEvent) {
+        let bytes = event.event.bytes().len() + EVENT_OVERHEAD_BYTES;
+        if self.loaded_bytes + bytes > LOADED_BYTES_MAX {
+            self.loaded.clear();
+            self.loaded_bytes = 0;
+        }
+        self.loaded_bytes += bytes;
+        if let Some(before) = self.loaded.insert(event.position.offset, event) {
+            self.loaded_bytes -= before.event.bytes().len() + EVENT_OVERHEAD_BYTES;
+        }
+    }
+
+    fn take_loaded(&mut self, offset: Offset) -> Option<StoredEvent> {
+        // Nearly always there is none at all.
+        if self.loaded.is_empty() {
+            return None;
+        }
+        let event = self.loaded.remove(&offset)?;
+        self.loaded_bytes -= event.event.bytes().len() + EVENT_OVERHEAD_BYTES;
+        Some(event)
+    }
+
     /// The page that covers an offset, if there is one.
     pub(super) fn page(&self, offset: Offset) -> Option<&Page> {
         self.window.iter().rev().find(|page| page.from <= offset && offset < page.next)
@@ -79,6 +116,9 @@ impl Payloads {
     pub(super) fn event(&mut self, ring: &Ring, offset: Offset) -> Option<StoredEvent> {
         if let Some(event) = self.last.as_ref().and_then(|chunk| chunk.event(offset)) {
             return Some(event.clone());
+        }
+        if let Some(event) = self.take_loaded(offset) {
+            return Some(event);
         }
         let kept = self.window.iter().map(|page| &page.chunk).find(|chunk| chunk.event(offset).is_some()).cloned();
         let chunk = match kept {
@@ -120,6 +160,21 @@ mod tests {
         for offset in [1, 4, 9, 12] {
             assert_eq!(payloads.event(&ring, Offset(offset)), None);
         }
+    }
+
+    #[test]
+    fn events_of_loaded_deliveries_are_handed_out_once_and_are_bounded() {
+        let ring = Ring::new(Offset(100), 1 << 20);
+        let mut payloads = Payloads::new(1 << 20);
+        payloads.keep_loaded(stored(7));
+        payloads.keep_loaded(stored(7));
+        assert_eq!(payloads.event(&ring, Offset(7)).map(|event| event.position.offset), Some(Offset(7)));
+        assert_eq!((payloads.event(&ring, Offset(7)), payloads.loaded_bytes), (None, 0));
+        for offset in 0..20_000 {
+            payloads.keep_loaded(stored(offset));
+            assert!(payloads.loaded_bytes <= LOADED_BYTES_MAX);
+        }
+        assert!(payloads.event(&ring, Offset(0)).is_none() && payloads.event(&ring, Offset(19_999)).is_some());
     }
 
     #[test]

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use bugle_core::event::StoredEvent;
-use bugle_core::ids::{Offset, Ticket};
+use bugle_core::ids::{Offset, SubscriptionId, Ticket};
 use bugle_core::step::Invocation;
 use bugle_core::subscription::Input;
-use bugle_store::EventBounds;
+use bugle_store::{EventBounds, Store};
 
 use super::payloads::Page;
 use super::{Message, Worker};
@@ -165,13 +165,13 @@ impl Worker {
             self.port.counters.store_reads.add(1);
             let port = Arc::clone(&self.port);
             self.tasks.spawn(async move {
-                let store = Arc::clone(&port.shared.store);
+                let (store, subscription) = (Arc::clone(&port.shared.store), port.subscription);
                 let (wanted, events) = port
                     .shared
                     .blocking
                     .run(move || {
                         let events: Result<Vec<_>, _> =
-                            wanted.iter().filter_map(|want| store.event(want.position).transpose()).collect();
+                            wanted.iter().filter_map(|want| event_of(&store, subscription, want).transpose()).collect();
                         (wanted, events)
                     })
                     .await;
@@ -205,5 +205,17 @@ impl Worker {
     pub(super) fn fetch_failed(&mut self, tickets: &[Ticket], reason: &str) {
         self.read_failed(reason);
         self.fetched(tickets, &[]);
+    }
+}
+
+/// The event of a delivery: from the log, or from the dead letter from which it is tried again.
+fn event_of(
+    store: &Store,
+    subscription: SubscriptionId,
+    want: &Invocation,
+) -> Result<Option<StoredEvent>, bugle_store::ReadError> {
+    match want.letter {
+        None => store.event(want.position),
+        Some(_) => Ok(store.dead_at(subscription, want.position)?.map(|letter| letter.event)),
     }
 }

@@ -31,7 +31,13 @@ impl Worker {
                 Message::Read { from, chunk, next } => self.store_read(Page { from, next, chunk }),
                 Message::Fetched(tickets, events) => self.fetched(&tickets, &events),
                 Message::FetchFailed(tickets, reason) => self.fetch_failed(&tickets, &reason),
+                Message::Loaded(all) => self.loaded(all),
                 Message::ReadFailed(reason) => self.read_failed(&reason),
+                Message::Decide(decide) => self.decide(*decide),
+                Message::Trim { page, is_last, trimmed, done } => {
+                    let _ = trimmed.send(self.trim(&page, is_last));
+                    self.after.replies.push(done);
+                }
                 Message::Operator(operator, mut also, reply) => {
                     self.operator(operator);
                     self.step.writes.append(&mut also);
@@ -92,6 +98,9 @@ impl Worker {
         self.step_bytes += rows.iter().map(cost).sum::<usize>();
         if is_live {
             self.count(&ended);
+            if let (Some(revision), true) = (ended.revision, ended.verdict != Verdict::Ack) {
+                self.machine.ran_on(ended.ticket, revision);
+            }
         } else {
             // What is left are the fates of its claims; the machine drops the rest of a stale end.
             self.step.writes.append(&mut rows);
@@ -190,6 +199,8 @@ fn cost(write: &Write) -> usize {
         | Write::Waiting { .. }
         | Write::Hold { .. }
         | Write::Dead { .. }
+        | Write::DeadGone { .. }
+        | Write::DeadTotals { .. }
         | Write::Unknown { .. }
         | Write::Catalog { .. }
         | Write::IdChunk { .. }

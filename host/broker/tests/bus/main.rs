@@ -4,6 +4,8 @@
 mod deliver;
 mod effects;
 mod hand_over;
+mod letters;
 mod private;
 mod reopen;
+mod spill;
 mod support;

@@ -53,8 +53,8 @@ async fn topics_of_the_host_are_refused_to_producers_and_operators() {
     let script = Script::acks();
     let bus = start(dir.path(), &script, Options::default());
     set_up(&bus, subscription("mail"), StartAt::Latest).await;
-    let mut producer = Producer::open(&bus, 1).await;
-    for topic in ["bugle.to.mail", "bugle.anything"] {
+    for (session, topic) in [(1, "bugle.to.mail"), (2, "bugle.anything")] {
+        let mut producer = Producer::open(&bus, session).await;
         match producer.publish(topic, vec![event("e", None, "x")]).await {
             BatchOutcome::Refused(refusal) => {
                 assert_eq!(refusal.code, Code::Denied);

@@ -1,7 +1,7 @@
 //! One batch of a producer: sequence, whole-batch limits, then a verdict for each event in turn.
 //!
-//! Knows nothing of how candidates were found. Invariant: a batch that is refused as a whole leaves no trace, and one that is
-//! not uses up its sequence.
+//! Knows nothing of how candidates were found. Invariant: a batch that is refused as a whole leaves nothing but keys that wait, and
+//! one that is not uses up its sequence.
 
 use alloc::format;
 use alloc::string::String;
@@ -13,7 +13,7 @@ use super::life::Step;
 use super::{Admission, BATCH_EVENTS_MAX, IdFact, IdLookup, Probe};
 use crate::code::Code;
 use crate::event::{Event, StoredEvent};
-use crate::ids::{Offset, Position, SessionId, TopicId};
+use crate::ids::{Name, Offset, Position, SessionId, StreamId, TopicId};
 use crate::origin::is_reserved;
 use crate::publish::{BatchOutcome, BatchResult, PublishBatch, Refusal, Try};
 use crate::seeded::{Bug, is_planted};
@@ -59,7 +59,9 @@ enum Known {
 /// What all events of a batch share.
 struct Frame {
     session: SessionId,
+    stream: StreamId,
     topic: TopicId,
+    topic_name: Name,
     attempt: Try,
     now: Timestamp,
     /// First offset an event of the producer's life can have.
@@ -117,21 +119,32 @@ impl Admission {
         };
         let is_repeated = match self.lives.step(life, stream, sequence) {
             Step::Next => false,
-            Step::Repeated(Some(result)) => return result,
+            Step::Repeated(Some(result)) => {
+                self.hold_again(&batch, &result.outcome);
+                return result;
+            }
             Step::Repeated(None) => true,
             Step::Gap(expected) => return answer(refuse_gap(&batch, expected)),
             Step::TooManyStreams => {
+                // No key waits: nothing of this stream is ever stored in this life, and a key is pinned to its stream.
                 let detail = format!("the producer has {} streams; use fewer", super::life::STREAMS_MAX);
                 return answer(refuse_all(Code::Quota, detail));
             }
         };
-        let topic = match self.check_whole(&batch, probe) {
+        let topic = match check_whole(&batch, probe) {
             Ok(topic) => topic,
-            Err(refusal) => return answer(BatchOutcome::Refused(refusal)),
+            Err(refusal) => {
+                if !is_repeated {
+                    self.hold_all(&batch);
+                }
+                return answer(BatchOutcome::Refused(refusal));
+            }
         };
         let frame = Frame {
             session: batch.session,
+            stream,
             topic,
+            topic_name: batch.topic,
             attempt: batch.attempt,
             now,
             life_first: self.lives.get(life).first,
@@ -144,7 +157,12 @@ impl Admission {
                     let facts = of_event(facts, index);
                     self.decide(&frame, index, event, *hash, facts, &mut verdicts, writes);
                 }
-                Err(refusal) => verdicts.refused.push((index, refusal)),
+                Err(unreadable) => {
+                    if let Some(session) = self.sessions.get_mut(&frame.session) {
+                        session.refused.hold_unreadable(stream, &frame.topic_name, &unreadable);
+                    }
+                    verdicts.refused.push((index, unreadable.refusal));
+                }
             }
         }
         let Verdicts { first, stored, duplicates, refused } = verdicts;
@@ -155,30 +173,37 @@ impl Admission {
         result
     }
 
-    fn check_whole(&self, batch: &PublishBatch, probe: &Probe) -> Result<TopicId, Refusal> {
-        let count = batch.events.len();
-        if count == 0 || count > BATCH_EVENTS_MAX {
-            let detail = format!("a batch has 1 to {BATCH_EVENTS_MAX} events, this one has {count}");
-            return Err(refusal(Code::InvalidBatch, detail));
+    /// Refuses a batch that the driver can't store, for a full disk say, if it is the next one of its stream; its keys wait as
+    /// after any other refusal. `None` for any other batch, of which [`publish`](Self::publish) stores nothing.
+    pub fn refuse(&mut self, batch: &PublishBatch, refusal: Refusal) -> Option<BatchResult> {
+        let life = self.sessions.get(&batch.session)?.life;
+        match self.lives.step(life, batch.stream, batch.sequence) {
+            Step::Next => {}
+            Step::Repeated(_) | Step::Gap(_) | Step::TooManyStreams => return None,
         }
-        if is_reserved(&batch.topic) {
-            let detail =
-                format!("topic `{}` is written by the host alone; publish to a topic of your own", batch.topic);
-            return Err(refusal(Code::Denied, detail));
+        self.hold_all(batch);
+        let outcome = BatchOutcome::Refused(refusal);
+        Some(BatchResult { stream: batch.stream, sequence: batch.sequence, outcome })
+    }
+
+    /// The whole batch was refused: each of its keys waits for its first event.
+    fn hold_all(&mut self, batch: &PublishBatch) {
+        let Some(session) = self.sessions.get_mut(&batch.session) else { return };
+        for event in &batch.events {
+            session.refused.hold_any(batch.stream, &batch.topic, event);
         }
-        let Some(topic) = probe.topic else {
-            let detail = format!("topic `{}` does not exist; create it first", batch.topic);
-            return Err(refusal(Code::UnknownTopic, detail));
+    }
+
+    /// A result is told again, perhaps in a new session that knows nothing of its refusals; what comes after it in this session
+    /// waits for them all the same.
+    fn hold_again(&mut self, batch: &PublishBatch, outcome: &BatchOutcome) {
+        let (BatchOutcome::Stored { refused, .. }, Some(session)) = (outcome, self.sessions.get_mut(&batch.session))
+        else {
+            return;
         };
-        // A probe of another batch would pair events with wrong hashes.
-        assert!(probe.hashes.len() == count, "the probe is of another batch");
-        let events = batch.events.iter().filter_map(|event| event.as_ref().ok());
-        let has_room = self.sessions.get(&batch.session).is_none_or(|session| session.refused.has_room(topic, events));
-        if !has_room {
-            let detail = "too many keys wait for a refused event; resend or abandon those first";
-            return Err(refusal(Code::Quota, detail.into()));
+        for event in refused.iter().filter_map(|(index, _)| batch.events.get(*index as usize)) {
+            session.refused.hold_any(batch.stream, &batch.topic, event);
         }
-        Ok(topic)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one event's verdict, each of another owner")]
@@ -192,37 +217,11 @@ impl Admission {
         verdicts: &mut Verdicts,
         writes: &mut Vec<Write>,
     ) {
-        let slot = self.slot;
-        if let Some(session) = self.sessions.get(&frame.session)
-            && !frame.is_repeated
-            && session.refused.holds_back(frame.topic, &event)
-        {
-            let detail = "an earlier event of this key was refused; resend or abandon it first";
-            verdicts.refused.push((index, refusal(Code::BehindRefused, detail.into())));
-            return;
-        }
-        let verdict = match self.known(frame.topic, &event, hash, facts) {
-            Known::Duplicate(offset) => Ok(Some(Position { slot, offset })),
-            Known::Reused(offset) => {
-                let first = Position { slot, offset };
-                let detail = format!("source and id were stored at {first} with other content; use a new id");
-                Err(refusal(Code::IdReused, detail))
-            }
-            Known::Nothing if frame.is_repeated => {
-                Err(refusal(Code::TooOld, "the batch was processed long ago and its results are forgotten".into()))
-            }
-            Known::Nothing if frame.attempt == Try::Retry && self.is_too_old(frame, &event) => Err(refusal(
-                Code::TooOld,
-                "the id window no longer reaches back to the first attempt; check, then use a new id".into(),
-            )),
-            Known::Nothing => Ok(None),
-        };
-        if !frame.is_repeated
-            && let Some(session) = self.sessions.get_mut(&frame.session)
-        {
+        let verdict = self.verdict(frame, &event, hash, facts);
+        if let Some(session) = self.sessions.get_mut(&frame.session) {
             match &verdict {
-                Ok(_) => session.refused.resent(frame.topic, &event),
-                Err(_) => session.refused.hold(frame.topic, &event),
+                Ok(_) => session.refused.stored(&frame.topic_name, &event),
+                Err(_) => session.refused.hold(frame.stream, &frame.topic_name, &event),
             }
         }
         match verdict {
@@ -233,6 +232,31 @@ impl Admission {
                 verdicts.stored += 1;
             }
             Err(refusal) => verdicts.refused.push((index, refusal)),
+        }
+    }
+
+    /// Position of the first copy, nothing for an event to be stored, or why not. A copy is told wherever its repeat comes: it
+    /// is stored, so it can overtake nothing any more.
+    fn verdict(&self, frame: &Frame, event: &Event, hash: u64, facts: &[IdFact]) -> Result<Option<Position>, Refusal> {
+        let at = |offset| Position { slot: self.slot, offset };
+        let session = self.sessions.get(&frame.session);
+        let behind = session.and_then(|session| session.refused.holds_back(frame.stream, &frame.topic_name, event));
+        match (self.known(frame.topic, event, hash, facts), behind) {
+            (Known::Duplicate(offset), _) => Ok(Some(at(offset))),
+            (Known::Reused(_) | Known::Nothing, Some(detail)) => Err(refusal(Code::BehindRefused, detail)),
+            (Known::Reused(offset), None) => {
+                let first = at(offset);
+                let detail = format!("source and id were stored at {first} with other content; use a new id");
+                Err(refusal(Code::IdReused, detail))
+            }
+            (Known::Nothing, None) if frame.is_repeated => {
+                Err(refusal(Code::TooOld, "the batch was processed long ago and its results are forgotten".into()))
+            }
+            (Known::Nothing, None) if frame.attempt == Try::Retry && self.is_too_old(frame, event) => Err(refusal(
+                Code::TooOld,
+                "the id window no longer reaches back to the first attempt; check, then use a new id".into(),
+            )),
+            (Known::Nothing, None) => Ok(None),
         }
     }
 
@@ -271,6 +295,25 @@ impl Admission {
             |stored: &StoredEvent| stored.topic == topic && stored.event.source() == source && stored.event.id() == id;
         facts.iter().filter(|fact| has_id(&fact.event)).map(|fact| fact.event.position.offset).min()
     }
+}
+
+fn check_whole(batch: &PublishBatch, probe: &Probe) -> Result<TopicId, Refusal> {
+    let count = batch.events.len();
+    if count == 0 || count > BATCH_EVENTS_MAX {
+        let detail = format!("a batch has 1 to {BATCH_EVENTS_MAX} events, this one has {count}");
+        return Err(refusal(Code::InvalidBatch, detail));
+    }
+    if is_reserved(&batch.topic) {
+        let detail = format!("topic `{}` is written by the host alone; publish to a topic of your own", batch.topic);
+        return Err(refusal(Code::Denied, detail));
+    }
+    let Some(topic) = probe.topic else {
+        let detail = format!("topic `{}` does not exist; create it first", batch.topic);
+        return Err(refusal(Code::UnknownTopic, detail));
+    };
+    // A probe of another batch would pair events with wrong hashes.
+    assert!(probe.hashes.len() == count, "the probe is of another batch");
+    Ok(topic)
 }
 
 /// The facts of one event of the batch.

@@ -1,82 +1,232 @@
-//! Keys whose order a refusal would break: until the refused event is resent or abandoned, later events of its key wait.
+//! What later events of a session wait for: events that were refused and are neither sent again nor abandoned (guarantees G5).
 //!
-//! One set per session (guarantees G5). Knows nothing of why an event was refused.
+//! A refused event holds back its key in its topic. One whose key nobody can read may be of any key, so it holds back every event
+//! with a key on its publish stream, to which its client has pinned it. When there are too many to remember, the next one
+//! holds back every event with a key in the session. Events without a key never wait. Knows nothing of why an event was refused.
+//! See docs/decisions/0016-refusals-at-the-door.md.
 //!
-//! Invariant: while a key is in the set, no event of it but the refused one is let through.
+//! Invariant: each hold names one refused event; of the holds there are, the event of the oldest can always be sent again.
 
+use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
 use super::BATCH_EVENTS_MAX;
 use crate::event::Event;
-use crate::ids::TopicId;
+use crate::ids::{Name, StreamId};
+use crate::publish::{Abandon, TracedKey, Unreadable};
 
-/// Keys of one session that may wait for a resend; a client that leaves more unresolved is refused whole batches. Every event
-/// of one batch fits.
-const KEYS_MAX: usize = BATCH_EVENTS_MAX;
+/// Holds of one session: every event of one batch has room.
+const HOLDS_MAX: usize = BATCH_EVENTS_MAX;
+/// Text in them: 256 bytes for each of [`HOLDS_MAX`], far more than usual ids take.
+const HOLD_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a name in the text for events that wait.
+const SHOWN_BYTES_MAX: usize = 64;
+
+/// Which later events wait.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Scope {
+    /// Those of this key in this topic.
+    Key(Name, String),
+    /// Those with a key on this publish stream.
+    Stream(StreamId),
+    /// Those with a key.
+    Session,
+}
+
+/// The refused event. Source or id is empty where it could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Head {
+    topic: Name,
+    source: String,
+    id: String,
+}
+
+#[derive(Debug)]
+struct Hold {
+    scope: Scope,
+    head: Head,
+    /// On which the event came.
+    stream: StreamId,
+}
+
+/// Holds are numbered in the order in which their events came.
+type Serial = u64;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
-    /// By topic and key, the first refused event: source and id.
-    heads: HashMap<TopicId, HashMap<String, (String, String)>>,
-    count: usize,
+    holds: BTreeMap<Serial, Hold>,
+    /// Oldest first.
+    scopes: HashMap<Scope, Vec<Serial>>,
+    heads: HashMap<Head, Vec<Serial>>,
+    bytes: usize,
+    next: Serial,
 }
 
 impl Refused {
-    /// Whether the event must wait for an earlier one of its key.
+    /// Why the event must wait, if it must: something older than its own refusal holds it back.
     #[inline]
-    pub(super) fn holds_back(&self, topic: TopicId, event: &Event) -> bool {
-        if self.count == 0 {
-            return false;
+    pub(super) fn holds_back(&self, stream: StreamId, topic: &Name, event: &Event) -> Option<String> {
+        if self.holds.is_empty() {
+            return None;
         }
-        let Some(key) = event.key() else { return false };
-        self.heads
-            .get(&topic)
-            .and_then(|keys| keys.get(key))
-            .is_some_and(|(source, id)| source != event.source() || id != event.id())
+        let key = event.key()?;
+        let scopes = [Scope::Key(topic.clone(), key.to_string()), Scope::Stream(stream), Scope::Session];
+        let holds = || scopes.iter().filter_map(|scope| self.oldest(scope));
+        let is_own = |hold: &Hold| {
+            *hold.head.topic == **topic && hold.head.source == event.source() && hold.head.id == event.id()
+        };
+        let own = holds().filter(|(_, hold)| is_own(hold)).map(|(serial, _)| serial).min();
+        holds()
+            .filter(|(serial, hold)| !is_own(hold) && own.is_none_or(|own| *serial < own))
+            .min_by_key(|(serial, _)| *serial)
+            .map(|(_, hold)| hold.explain())
     }
 
-    /// Whether every event of a batch could be refused and still be remembered.
-    pub(super) fn has_room<'a>(&self, topic: TopicId, events: impl Iterator<Item = &'a Event>) -> bool {
-        if self.count == 0 {
-            return true;
-        }
-        let known = self.heads.get(&topic);
-        let fresh = events.filter_map(Event::key).filter(|key| !known.is_some_and(|keys| keys.contains_key(*key)));
-        self.count + fresh.count() <= KEYS_MAX
+    fn oldest(&self, scope: &Scope) -> Option<(Serial, &Hold)> {
+        let serial = *self.scopes.get(scope)?.first()?;
+        Some((serial, self.holds.get(&serial)?))
     }
 
     /// The event was refused: its key waits for it.
-    pub(super) fn hold(&mut self, topic: TopicId, event: &Event) {
+    pub(super) fn hold(&mut self, stream: StreamId, topic: &Name, event: &Event) {
         let Some(key) = event.key() else { return };
-        let keys = self.heads.entry(topic).or_default();
-        if !keys.contains_key(key) {
-            keys.insert(key.to_string(), (event.source().to_string(), event.id().to_string()));
-            self.count += 1;
+        let scope = Scope::Key(topic.clone(), key.to_string());
+        self.insert_first(scope, stream, || Head::new(topic, event.source(), event.id()));
+    }
+
+    /// An event was refused that the door could not read.
+    pub(super) fn hold_unreadable(&mut self, stream: StreamId, topic: &Name, event: &Unreadable) {
+        let head = Head::new(topic, &event.source, &event.id);
+        match &event.key {
+            TracedKey::None => {}
+            TracedKey::Known(key) => self.insert_first(Scope::Key(topic.clone(), key.clone()), stream, || head),
+            TracedKey::Unknown => {
+                let scope = Scope::Stream(stream);
+                let serials = self.heads.get(&head).into_iter().flatten();
+                let mut holds = serials.filter_map(|serial| self.holds.get(serial));
+                if !holds.any(|hold| hold.scope == scope) {
+                    self.insert(scope, stream, head);
+                }
+            }
         }
     }
 
-    /// The event was stored after all.
+    /// Either, as a batch has it.
+    pub(super) fn hold_any(&mut self, stream: StreamId, topic: &Name, event: &Result<Event, Unreadable>) {
+        match event {
+            Ok(event) => self.hold(stream, topic, event),
+            Err(unreadable) => self.hold_unreadable(stream, topic, unreadable),
+        }
+    }
+
+    /// The event is stored: it waits for nothing, and nothing for it.
     #[inline]
-    pub(super) fn resent(&mut self, topic: TopicId, event: &Event) {
-        if self.count == 0 {
+    pub(super) fn stored(&mut self, topic: &Name, event: &Event) {
+        if self.holds.is_empty() {
             return;
         }
-        if let Some(key) = event.key()
-            && let Some(keys) = self.heads.get_mut(&topic)
-            && keys.remove(key).is_some()
-        {
-            self.count -= 1;
+        for serial in self.heads.get(&Head::new(topic, event.source(), event.id())).cloned().unwrap_or_default() {
+            self.remove(serial);
         }
     }
 
-    /// The producer gives the event up.
-    pub(super) fn abandon(&mut self, source: &str, id: &str) {
-        for keys in self.heads.values_mut() {
-            keys.retain(|_, head| head.0 != source || head.1 != id);
+    /// The producer gives the event up. One that has no whole name is meant only on its own publish stream.
+    pub(super) fn abandon(&mut self, abandon: &Abandon) {
+        let is_named = !abandon.source.is_empty() && !abandon.id.is_empty();
+        let head = Head::new(&abandon.topic, &abandon.source, &abandon.id);
+        for serial in self.heads.get(&head).cloned().unwrap_or_default() {
+            if is_named || self.holds.get(&serial).is_some_and(|hold| hold.stream == abandon.stream) {
+                self.remove(serial);
+            }
         }
-        self.count = self.heads.values().map(HashMap::len).sum();
+    }
+
+    /// A key waits for the first of its refused events only.
+    fn insert_first(&mut self, scope: Scope, stream: StreamId, head: impl FnOnce() -> Head) {
+        if !self.scopes.contains_key(&scope) {
+            self.insert(scope, stream, head());
+        }
+    }
+
+    fn insert(&mut self, scope: Scope, stream: StreamId, head: Head) {
+        let mut hold = Hold { scope, head, stream };
+        let has_room = self.holds.len() < HOLDS_MAX && self.bytes + hold.bytes() <= HOLD_BYTES_MAX;
+        if !has_room {
+            if self.scopes.contains_key(&Scope::Session) {
+                return;
+            }
+            hold.scope = Scope::Session;
+        }
+        let serial = self.next;
+        self.next += 1;
+        self.bytes += hold.bytes();
+        self.scopes.entry(hold.scope.clone()).or_default().push(serial);
+        self.heads.entry(hold.head.clone()).or_default().push(serial);
+        self.holds.insert(serial, hold);
+    }
+
+    fn remove(&mut self, serial: Serial) {
+        let Some(hold) = self.holds.remove(&serial) else { return };
+        self.bytes -= hold.bytes();
+        remove_from(&mut self.scopes, &hold.scope, serial);
+        remove_from(&mut self.heads, &hold.head, serial);
+    }
+}
+
+fn remove_from<K: Eq + core::hash::Hash>(index: &mut HashMap<K, Vec<Serial>>, key: &K, serial: Serial) {
+    if let Some(serials) = index.get_mut(key) {
+        serials.retain(|other| *other != serial);
+        if serials.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+/// Enough of a name to find the event by: every event that waits repeats it, and results are kept.
+fn shown(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(SHOWN_BYTES_MAX)).unwrap_or(text)
+}
+
+impl Head {
+    fn new(topic: &Name, source: &str, id: &str) -> Head {
+        Head { topic: topic.clone(), source: source.to_string(), id: id.to_string() }
+    }
+}
+
+impl Hold {
+    fn bytes(&self) -> usize {
+        let key = match &self.scope {
+            Scope::Key(_, key) => key.len(),
+            Scope::Stream(_) | Scope::Session => 0,
+        };
+        key + self.head.topic.len() + self.head.source.len() + self.head.id.len()
+    }
+
+    /// For the producer of an event that waits.
+    fn explain(&self) -> String {
+        let (id, source) = (shown(&self.head.id), shown(&self.head.source));
+        let name = match (id.is_empty(), source.is_empty()) {
+            (false, false) => format!("event `{id}` of source `{source}`"),
+            (false, true) => format!("event `{id}` without a readable source"),
+            (true, false) => format!("an event of source `{source}` without a readable id"),
+            (true, true) => String::from("an event that could not be read"),
+        };
+        match &self.scope {
+            Scope::Key(..) => format!("{name}, of the same key, was refused; send it again or abandon it first"),
+            Scope::Stream(stream) => {
+                format!(
+                    "{name} was refused on stream {stream} and may be of this key; send it again or abandon it first"
+                )
+            }
+            Scope::Session => format!(
+                "{HOLDS_MAX} refused events are unresolved; send those again or abandon them, the last of them being {name}"
+            ),
+        }
     }
 }

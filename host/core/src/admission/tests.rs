@@ -4,6 +4,8 @@
 
 mod driver;
 mod model;
+mod order;
+mod order_model;
 
 use std::string::ToString;
 use std::vec;
@@ -109,7 +111,7 @@ fn a_key_waits_for_its_refused_event() {
     assert_eq!(parts(&refused), (Some(1), 1, vec![], vec![(0, Code::IdReused), (1, Code::BehindRefused)]));
     let behind = driver.publish(1, 1, 3, Try::First, vec![event("b", Some("k"), "x"), event("d", None, "x")]);
     assert_eq!(parts(&behind), (Some(2), 1, vec![], vec![(0, Code::BehindRefused)]));
-    driver.admission.abandon(SessionId(1), "s", "a");
+    driver.abandon("t", 1, 1, "a");
     let goes_on = driver.publish(1, 1, 4, Try::First, vec![event("b", Some("k"), "x")]);
     assert_eq!(parts(&goes_on), (Some(3), 1, vec![], vec![]));
 }
@@ -211,21 +213,6 @@ fn epochs_are_never_given_twice() {
     assert_ne!(driver.open(1, "p", Some(never_given)).epoch, ProducerEpoch(0));
     assert_ne!(driver.open(1, "p", Some(ProducerEpoch(u64::MAX))).epoch, ProducerEpoch(u64::MAX));
     assert_ne!(driver.open(1, "p", Some(ProducerEpoch(0))).epoch, ProducerEpoch(0));
-}
-
-#[test]
-fn a_session_that_leaves_too_many_keys_waiting_is_refused_whole_batches() {
-    let mut driver = driver();
-    let events = |data: &str| -> Vec<Event> {
-        (0..BATCH_EVENTS_MAX).map(|id| event(&id.to_string(), Some(&id.to_string()), data)).collect()
-    };
-    driver.publish(1, 1, 1, Try::First, events("x"));
-    assert_eq!(parts(&driver.publish(1, 1, 2, Try::First, events("y"))).3.len(), BATCH_EVENTS_MAX);
-    let another = || vec![event("another", Some("another key"), "x")];
-    assert_eq!(refused_code(&driver.publish(1, 1, 3, Try::First, another())), Some(Code::Quota));
-    assert_eq!(parts(&driver.publish(1, 1, 3, Try::First, vec![event("no key", None, "x")])).1, 1);
-    assert_eq!(parts(&driver.publish(1, 1, 4, Try::First, events("x"))).2.len(), BATCH_EVENTS_MAX);
-    assert_eq!(parts(&driver.publish(1, 1, 5, Try::First, another())).1, 1);
 }
 
 #[test]

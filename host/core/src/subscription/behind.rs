@@ -25,7 +25,8 @@ fn index(class: Class) -> usize {
 }
 
 impl Machine {
-    fn ready_max(&self) -> usize {
+    /// Deliveries read ahead that could start at once.
+    pub(super) fn ready_max(&self) -> usize {
         self.bounds.ready_min.max(READY_PER_DELIVERY * self.spec.concurrency as usize).max(1)
     }
 
@@ -33,14 +34,14 @@ impl Machine {
     fn is_full(&self) -> bool {
         self.lanes.queued() >= self.bounds.queued_max
             || self.lanes.busy() >= self.bounds.lanes_max
-            || self.waits.seen_len() >= self.bounds.waiting_max
+            || self.waits.unstored() >= self.bounds.waiting_max.max(1)
     }
 
     /// With every place taken, some to follow and plenty behind them in their lanes, more would only be read twice.
     fn is_busy(&self) -> bool {
         let places = self.places();
         self.leases.calls() >= places
-            && self.ready.len() >= (places / READY_SHARE).max(1)
+            && self.ready.fresh_len() >= (places / READY_SHARE).max(1)
             && self.lanes.queued() >= self.ready_max() / 2
     }
 
@@ -54,7 +55,7 @@ impl Machine {
             return 0;
         }
         let ready = if self.flow.is_plain() && self.reads.behind == [None; 3] {
-            self.ready.len()
+            self.ready.fresh_len()
         } else {
             match self.ready_at_frontier() {
                 Some(ready) => ready,
@@ -83,12 +84,15 @@ impl Machine {
             return false;
         }
         let (class, offset) = (event.event.class(), event.position.offset);
+        if self.spilled.is_recovered(offset) {
+            return false;
+        }
         let is_held = || self.flow.stance(self.now, class) == Stance::Hold;
         let is_behind = self.reads.behind[index(class)].is_some();
         if !is_behind && !(is_held() && self.ready.class_len(class) > self.ready_max() / 2) {
             return false;
         }
-        if !self.cursor.is_settled(offset) && !self.waits.has_unseen(offset) && !self.wants(event) {
+        if !self.cursor.is_settled(offset) && !self.spilled.is_stray(offset) && !self.wants(event) {
             // Nobody comes back for it.
             self.cursor.skip(offset, offset.next());
         }

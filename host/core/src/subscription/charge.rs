@@ -73,6 +73,7 @@ impl Machine {
             wait.successes_before = None;
         }
         wait.refusals = 0;
+        wait.revision = lease.revision;
         wait.note(lease.attempt, now, reason);
         Tried { wait, is_own_fault: charge.culprit.is_none() }
     }
@@ -82,6 +83,7 @@ impl Machine {
         let mut wait = self.wait_of(lease);
         charge_one(&mut wait.row, None);
         wait.refusals = 0;
+        wait.revision = lease.revision;
         wait.note(lease.attempt, now, reason);
         wait
     }
@@ -95,19 +97,27 @@ impl Machine {
 
     /// Moves attempts from the budget of an event to whoever turned out to be to blame.
     fn give_back(&mut self, offset: Offset, count: u32, culprit: Culprit, step: &mut Step) {
-        let Some(wait) = self.waits.get_mut(offset) else { return };
-        let row = &mut wait.row;
-        let count = count.min(row.spent);
-        row.spent -= count;
-        match culprit {
-            Culprit::Channel => row.channel = row.channel.saturating_add(count),
-            Culprit::Plugin => row.plugin = row.plugin.saturating_add(count),
-        }
+        let Some(wait) = self.waits.get_mut(offset) else {
+            self.spilled.give_back(offset, count, culprit);
+            return;
+        };
+        let count = discharge(&mut wait.row, count, culprit);
         if wait.is_stored && count > 0 {
             let row = Some(wait.row.clone());
             step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row });
         }
     }
+}
+
+/// Moves up to `count` attempts from the event's budget; returns how many.
+pub(super) fn discharge(row: &mut WaitingRow, count: u32, culprit: Culprit) -> u32 {
+    let count = count.min(row.spent);
+    row.spent -= count;
+    match culprit {
+        Culprit::Channel => row.channel = row.channel.saturating_add(count),
+        Culprit::Plugin => row.plugin = row.plugin.saturating_add(count),
+    }
+    count
 }
 
 fn charge_one(row: &mut WaitingRow, culprit: Option<Culprit>) {

@@ -58,7 +58,7 @@ impl Machine {
         match disposal {
             Disposal::Bury => {
                 let wait = self.wait_of(lease);
-                if wait.row.spent < self.spec.retry.attempts_max {
+                if !self.is_exhausted(wait.row.spent) {
                     // Its attempts were given back, or the limit was raised, while the event was on its way.
                     self.waits.insert(lease.offset, wait);
                     self.run_again(lease);

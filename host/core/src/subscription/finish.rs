@@ -16,10 +16,10 @@ use crate::event::StoredEvent;
 use crate::flow::Fault;
 use crate::ids::{Offset, Ticket};
 use crate::lane::{LaneId, LaneState};
-use crate::row::{DeadRow, HoldRow, UnknownRow};
+use crate::row::{HoldRow, UnknownRow};
 use crate::seeded::{Bug, is_planted};
-use crate::spec::OnUnknown;
-use crate::step::{Action, Step, Write};
+use crate::spec::{OnExhausted, OnUnknown};
+use crate::step::{Action, Step, Stuck, Write};
 use crate::time::{Millis, Timestamp};
 
 /// Cause of a dead letter that the plugin rejected.
@@ -98,7 +98,7 @@ impl Machine {
             }
             Verdict::Unknown(reference) => {
                 let spent = self.waits.get(lease.offset).map_or(0, |wait| wait.row.spent);
-                let has_next = spent.saturating_add(1) < self.spec.retry.attempts_max;
+                let has_next = !self.is_exhausted(spent.saturating_add(1));
                 match self.spec.on_unknown {
                     OnUnknown::Resend if has_next => self.fail(now, &lease, Some(event), NO_ANSWER, reference, step),
                     // Resent to the last attempt and still in doubt: that is for a person too, not a plain dead letter.
@@ -156,30 +156,52 @@ impl Machine {
         let policy = self.spec.retry;
         let Tried { wait, is_own_fault } = self.charged(now, lease, fault, reason, step);
         let spent = wait.row.spent;
-        let is_exhausted = is_own_fault && spent >= policy.attempts_max;
-        let is_poison = is_own_fault && self.is_poison(&wait);
+        let is_exhausted = is_own_fault && self.is_exhausted(spent);
+        let is_poison = is_own_fault && self.spec.on_exhausted != OnExhausted::Block && self.is_poison(&wait);
         match event {
             Some(event) if is_poison => self.bury(now, event, wait, POISON, None, step),
             Some(event) if is_exhausted => self.bury(now, event, wait, ATTEMPTS_EXHAUSTED, None, step),
             None if is_exhausted => self.wait_until(lease.offset, wait, now, step),
             Some(_) | None => {
                 // Who does not pay does not wait either: the breaker says when, and it may close before its time.
-                let backoff = self.jitter.after_failure(&policy, lease.offset, spent);
-                let backoff = if is_own_fault { backoff } else { Millis(0) };
+                let backoff = if !is_own_fault {
+                    Millis(0)
+                } else if spent < policy.attempts_max {
+                    self.jitter.after_failure(&policy, lease.offset, spent)
+                } else {
+                    policy.backoff_max
+                };
+                if is_own_fault && spent == policy.attempts_max {
+                    let position = self.position(lease.offset);
+                    step.actions.push(Action::Stuck { position, how: Stuck::Blocked });
+                }
                 let after = fault.retry_after.unwrap_or_default();
                 self.wait_until(lease.offset, wait, now.after(backoff.max(after)), step);
             }
         }
     }
 
+    /// Whether a delivery with so many attempts spent is given up.
+    pub(super) fn is_exhausted(&self, spent: u32) -> bool {
+        match self.spec.on_exhausted {
+            OnExhausted::Skip | OnExhausted::ParkKey => spent >= self.spec.retry.attempts_max.max(1),
+            OnExhausted::Block => false,
+        }
+    }
+
     /// Writes the waiting row of a delivery and has it tried again then.
     fn wait_until(&mut self, offset: Offset, mut wait: Wait, due: Timestamp, step: &mut Step) {
         wait.row.due = due;
+        wait.row.lane = self.mark_of(&wait);
         if !is_planted(Bug::TimerOnlyInMemory) {
             wait.is_stored = true;
             step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: Some(wait.row.clone()) });
         }
         let lane = wait.lane;
+        if wait.is_stored && self.is_crowded(due) && !is_planted(Bug::RetryToTheTail) {
+            self.spill_wait(offset, &wait, due);
+            return;
+        }
         self.waits.insert(offset, wait);
         if let Some(id) = lane {
             if is_planted(Bug::RetryToTheTail) && self.lanes.get(id).len() > 1 {
@@ -190,36 +212,6 @@ impl Machine {
             self.lanes.get_mut(id).state = LaneState::Waiting;
         }
         self.waits.alarm_retry(offset, due);
-    }
-
-    /// Gives a delivery up: the dead letter and the settlement are one batch.
-    pub(super) fn bury(
-        &mut self,
-        now: Timestamp,
-        event: StoredEvent,
-        wait: Wait,
-        cause: &str,
-        hold: Option<Millis>,
-        step: &mut Step,
-    ) {
-        let position = event.position;
-        let row = DeadRow {
-            event,
-            cause: cause.into(),
-            reason: wait.row.notes.last().map_or_else(String::new, |note| note.reason.clone()),
-            attempts: wait.row.spent,
-            channel: wait.row.channel,
-            plugin: wait.row.plugin,
-            notes: wait.row.notes.clone(),
-            at: now,
-        };
-        let dead = Write::Dead { subscription: self.spec.id, position, row };
-        if is_planted(Bug::DeadLetterAfterAck) {
-            self.held_back[0].push(dead);
-        } else {
-            step.writes.push(dead);
-        }
-        self.settle(now, position.offset, wait.lane, Some(wait), hold, step);
     }
 
     /// Settles a delivery and goes on with its lane.

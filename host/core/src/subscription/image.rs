@@ -11,7 +11,7 @@ use super::Machine;
 use crate::event::Class;
 use crate::ids::Offset;
 use crate::lane::LaneState;
-use crate::row::{ChannelRow, PausedRow, WaitingRow};
+use crate::row::{ChannelRow, DeadTotals, PausedRow, WaitingRow};
 use crate::time::Timestamp;
 
 /// See the module.
@@ -21,10 +21,12 @@ pub struct Image {
     pub read: Offset,
     /// What was read and is not settled.
     pub unsettled: Vec<Offset>,
-    /// Rows of those that were tried.
-    pub waiting: BTreeMap<Offset, WaitingRow>,
+    /// When those that were tried are due.
+    pub waiting: BTreeMap<Offset, Timestamp>,
     /// Closed lanes.
     pub holds: BTreeMap<(String, Class), Timestamp>,
+    /// Its dead letters in numbers.
+    pub dead: DeadTotals,
     /// Why it does not run.
     pub paused: Option<PausedRow>,
     /// How its channel is.
@@ -32,20 +34,28 @@ pub struct Image {
 }
 
 impl Machine {
+    /// Rows of waiting deliveries that are in memory, as they are on disk or in the gathering step.
+    pub fn waiting_rows(&self) -> impl Iterator<Item = (Offset, &WaitingRow)> {
+        self.waits.rows()
+    }
+
     /// The image of the machine now. Walks every offset above the floor: for tests and for people, not for each event.
     #[must_use]
     pub fn image(&self) -> Image {
-        let read = self.reads.position().max(self.cursor.floor());
+        let read = self.next_unknown(self.reads.position());
         let unsettled = (self.cursor.floor().0..read.0).map(Offset);
         let holds = self.lanes.iter().filter_map(|lane| match lane.state {
             LaneState::Closed { until } => Some(((String::from(lane.key()), lane.class()), until)),
             LaneState::Free | LaneState::Idle | LaneState::Ready | LaneState::InFlight | LaneState::Waiting => None,
         });
+        let mut waiting = self.spilled.dues();
+        waiting.extend(self.waits.rows().map(|(offset, row)| (offset, row.due)));
         Image {
             read,
             unsettled: unsettled.filter(|offset| !self.cursor.is_settled(*offset)).collect(),
-            waiting: self.waits.rows().map(|(offset, row)| (offset, row.clone())).collect(),
+            waiting,
             holds: holds.collect(),
+            dead: self.letters.totals,
             paused: self.paused.clone(),
             channel: self.flow.row(),
         }

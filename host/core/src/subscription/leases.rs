@@ -11,7 +11,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::event::Class;
 use crate::flow::{Decision, Start};
-use crate::ids::{Attempt, Offset, Slot, SubscriptionId, Ticket};
+use crate::ids::{Attempt, Offset, Revision, Slot, SubscriptionId, Ticket};
 use crate::lane::LaneId;
 use crate::time::{Millis, Timestamp};
 
@@ -60,6 +60,8 @@ pub(crate) struct Lease {
     pub(crate) lane: Option<LaneId>,
     pub(crate) class: Class,
     pub(crate) attempt: Attempt,
+    /// The plugin revision that has it, once that is known.
+    pub(crate) revision: Option<Revision>,
     until: Timestamp,
     until_max: Timestamp,
 }
@@ -150,6 +152,7 @@ impl Leases {
             lane: grant.lane,
             class: grant.class,
             attempt: grant.attempt,
+            revision: None,
             until,
             until_max: now.after(Millis(lease.0.saturating_mul(LEASES_IN_ALL_MAX))),
         });
@@ -163,6 +166,16 @@ impl Leases {
     /// The lease of a live ticket.
     pub(crate) fn get(&self, ticket: Ticket) -> Option<&Lease> {
         self.slots.get(self.index(ticket))?.as_ref().filter(|lease| lease.ticket == ticket)
+    }
+
+    /// See [`super::Machine::ran_on`].
+    pub(crate) fn ran_on(&mut self, ticket: Ticket, revision: Revision) {
+        let index = self.index(ticket);
+        if let Some(Some(lease)) = self.slots.get_mut(index)
+            && lease.ticket == ticket
+        {
+            lease.revision = Some(revision);
+        }
     }
 
     /// Ends the lease of a live ticket.

@@ -11,10 +11,16 @@
 mod behind;
 mod charge;
 mod dispose;
+mod due_heap;
 mod finish;
+mod heads;
 mod image;
 mod leases;
+mod letters;
+mod offset_set;
 mod read;
+mod spill;
+mod spilled;
 mod start;
 mod waits;
 
@@ -27,16 +33,19 @@ use crate::cursor::Cursor;
 use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
 use crate::flow::{Flow, FlowCounts, FlowStatus};
-use crate::ids::{Offset, Position, Slot, Ticket, TopicId};
+use crate::ids::{Offset, Position, Revision, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
-use crate::row::{ChannelRow, CursorChunk, CursorRow, HoldRow, PausedRow, WaitingRow};
+use crate::row::{ChannelRow, CursorChunk, CursorRow, DeadTotals, HoldRow, PausedRow, WaitingRow};
 use crate::seeded::{Bug, is_planted};
-use crate::spec::Subscription;
-use crate::step::{Action, Step, Write};
+use crate::spec::{OnExhausted, Subscription};
+use crate::step::{Action, LoadNumber, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use image::Image;
 use leases::Leases;
+use letters::Letters;
+pub use letters::{DeadFacts, DecideError, Decision, Trimmed};
 use read::Reads;
+use spilled::Spilled;
 use start::{Ready, Unwanted};
 use waits::Waits;
 
@@ -44,24 +53,34 @@ use waits::Waits;
 /// many seals old is durable. More would delay keyed events without making commits larger.
 pub const STEPS_OUTSTANDING_MAX: u64 = 8;
 
-/// Bounds of what a machine keeps in memory; an offset takes 8 to 40 bytes. The defaults hold a few MiB at worst.
+/// Bounds of what a machine keeps in memory; an offset takes 8 to 40 bytes. The defaults hold some 20 MiB at worst, beside 40 bytes
+/// for each delivery that waits on disk only.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Offsets in the queue of one lane; what is over is read again from the log later. Small, so that many stuck keys fit.
     pub lane_queue_max: usize,
-    /// Offsets in all lanes. When they are full of stuck keys, reading stops until one moves.
+    /// Offsets in all lanes. Lanes that wait for a retry are spilled then; if that does not help, reading stops until one moves.
     pub queued_max: usize,
     /// Keys that are blocked, waiting or held at once; the same then.
     pub lanes_max: usize,
-    /// Deliveries that wait for another attempt, each with its notes; the same then.
+    /// Deliveries that wait for another attempt in memory, each with up to 4 KiB of notes; the others wait on disk only.
     pub waiting_max: usize,
     /// Events read ahead that could start at once; a subscription with a large concurrency reads four times that ahead.
     pub ready_min: usize,
+    /// Bits of a lane's hash that count: all of them, except in tests that want keys to collide.
+    pub lane_hash_bits: u32,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds { lane_queue_max: 256, queued_max: 262_144, lanes_max: 65_536, waiting_max: 16_384, ready_min: 1_024 }
+        Bounds {
+            lane_queue_max: 256,
+            queued_max: 262_144,
+            lanes_max: 65_536,
+            waiting_max: 4_096,
+            ready_min: 1_024,
+            lane_hash_bits: u64::BITS,
+        }
     }
 }
 
@@ -72,7 +91,7 @@ pub struct Recovered {
     pub cursor: CursorRow,
     /// Settled offsets above it.
     pub chunks: Vec<(u64, CursorChunk)>,
-    /// Deliveries that wait.
+    /// Deliveries that wait, in the order of their offsets; where there can be many, [`Machine::remember`] takes them one by one.
     pub waiting: Vec<(Offset, WaitingRow)>,
     /// Closed lanes.
     pub holds: Vec<(String, Class, HoldRow)>,
@@ -80,6 +99,8 @@ pub struct Recovered {
     pub paused: Option<PausedRow>,
     /// How its channel is.
     pub channel: Option<ChannelRow>,
+    /// Its dead letters in numbers.
+    pub dead: DeadTotals,
 }
 
 impl Recovered {
@@ -93,6 +114,7 @@ impl Recovered {
             holds: Vec::new(),
             paused: None,
             channel: None,
+            dead: DeadTotals::default(),
         }
     }
 }
@@ -124,6 +146,13 @@ pub enum Input<'a> {
         hold: Option<Millis>,
         /// Pause the subscription, with the reason.
         pause: Option<String>,
+    },
+    /// The answer to an [`Action::Load`].
+    Loaded {
+        /// The load.
+        number: LoadNumber,
+        /// Row and event; `None` if one of them is not in the store, which pauses the subscription.
+        found: Option<(WaitingRow, StoredEvent)>,
     },
     /// The answer to an [`Action::Fetch`], or why an [`Action::Invoke`] could not be done.
     Fetched {
@@ -163,8 +192,14 @@ pub struct Status {
     pub in_flight: usize,
     /// Deliveries that were tried and wait for their next attempt.
     pub waiting: usize,
+    /// Those of them that wait on disk only.
+    pub spilled: usize,
     /// When the first of them is due; breaker and rate may hold it back longer.
     pub next_attempt: Option<Timestamp>,
+    /// Deliveries beyond their attempts that are tried on, since their policy is to block.
+    pub blocked: usize,
+    /// Dead letters in numbers.
+    pub dead: DeadTotals,
     /// Keys that have something unsettled or are held closed.
     pub lanes: usize,
     /// Offsets queued in lanes.
@@ -195,6 +230,7 @@ pub struct Machine {
     ready: Ready,
     leases: Leases,
     waits: Waits,
+    spilled: Spilled,
     reads: Reads,
     /// Deliveries that are not to be attempted, but whose event must be fetched before they can be disposed of.
     unwanted: VecDeque<Unwanted>,
@@ -203,6 +239,7 @@ pub struct Machine {
     flow: Flow,
     /// The time of the latest input.
     now: Timestamp,
+    letters: Letters,
     paused: Option<PausedRow>,
     /// A write of the gathering step must be durable before anything starts.
     must_commit: bool,
@@ -228,15 +265,17 @@ impl Machine {
         let mut machine = Machine {
             topics: sorted(&spec.topics),
             jitter: Jitter::new(seed, spec.id),
-            lanes: Lanes::new(seed, bounds.lane_queue_max.max(1)),
+            lanes: Lanes::new(seed, bounds.lane_queue_max.max(1)).with_hash_bits(bounds.lane_hash_bits),
             ready: Ready::default(),
             leases: Leases::new(seed, spec.id, slot),
-            waits: Waits::recover(rows.waiting, position),
+            waits: Waits::default(),
+            spilled: Spilled::new(seed),
             reads: Reads::new(position),
             unwanted: VecDeque::new(),
             staying: BTreeSet::new(),
             flow: Flow::recover(&spec.protection, Jitter::new(seed, spec.id), rows.channel),
             now: Timestamp(0),
+            letters: Letters::new(rows.dead),
             paused: rows.paused,
             must_commit: false,
             seals: 0,
@@ -251,6 +290,9 @@ impl Machine {
             let lane = machine.lanes.open(&key, class);
             machine.close(lane, until);
         }
+        for (offset, row) in &rows.waiting {
+            machine.remember(*offset, row);
+        }
         machine
     }
 
@@ -259,7 +301,7 @@ impl Machine {
         self.now = now;
         self.flow.settle(now);
         match input {
-            Input::Events { from, events, next } => self.take_events(from, events, next, step),
+            Input::Events { from, events, next } => self.take_events(now, from, events, next, step),
             Input::Finished { ticket, event, verdict, writes, hold, pause } => {
                 if let Some(end) = self.admit_end(ticket, event, writes, hold, step) {
                     self.end(now, end, verdict, step);
@@ -268,6 +310,7 @@ impl Machine {
                     }
                 }
             }
+            Input::Loaded { number, found } => self.take_loaded(now, number, found, step),
             Input::Fetched { ticket, event } => self.fetched(now, ticket, event, step),
             Input::Tick => {}
             Input::Pause { by, reason } => self.pause(now, by, reason, step),
@@ -276,7 +319,9 @@ impl Machine {
             Input::Reconfigure(spec) => self.reconfigure(now, spec),
         }
         self.wake(now, step);
+        self.look_after_letters(now, step);
         self.start(now, step);
+        self.load_due(now, step);
         self.ask(now, step);
         if self.flow.take_changed() && !is_planted(Bug::BreakerOnlyInMemory) {
             step.writes.push(Write::Channel { subscription: self.spec.id, row: self.flow.row() });
@@ -288,6 +333,7 @@ impl Machine {
     pub fn seal(&mut self, step: &mut Step) {
         self.cursor.seal(self.spec.id, &mut step.writes);
         self.flow.ages.forget_below(self.cursor.floor());
+        self.seal_letters(step);
         let [gathering, before] = &mut self.held_back;
         step.writes.append(before);
         before.append(gathering);
@@ -300,10 +346,10 @@ impl Machine {
     /// When the machine wants a [`Input::Tick`] at the latest.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_supersede()];
+        let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_special(), self.next_load()];
         // While it is paused nothing may start, and what the channel does then is found out at the resume.
         let flow = if self.paused.is_none() { self.flow.next_wakeup(Some(self.now)) } else { None };
-        alarms.into_iter().chain([flow]).flatten().min()
+        alarms.into_iter().chain([flow, self.letters.next_check()]).flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.
@@ -315,6 +361,11 @@ impl Machine {
     /// Gives a live lease more time, up to ten times its first length in all; returns how long it has from now.
     pub fn extend(&mut self, now: Timestamp, ticket: Ticket, by: Millis) -> Option<Millis> {
         self.leases.extend(now, ticket, by)
+    }
+
+    /// Tells which plugin revision a live delivery was handed to.
+    pub fn ran_on(&mut self, ticket: Ticket, revision: Revision) {
+        self.leases.ran_on(ticket, revision);
     }
 
     /// How many events of the same key are known to wait behind this delivery.
@@ -333,11 +384,14 @@ impl Machine {
             read: self.reads.position(),
             ready: self.ready.len(),
             in_flight: self.leases.calls(),
-            waiting: self.waits.len(),
-            next_attempt: self.waits.next_retry(),
-            lanes: self.lanes.busy(),
+            waiting: self.waits.seen_len() + self.spilled.len(),
+            spilled: self.spilled.len(),
+            next_attempt: [self.waits.next_retry(), self.spilled.next_retry()].into_iter().flatten().min(),
+            blocked: self.blocked(),
+            dead: self.letters.totals,
+            lanes: self.lanes.busy() + self.spilled.lanes(),
             queued: self.lanes.queued(),
-            overflowed: self.lanes.overflowed().len(),
+            overflowed: self.lanes.overflowed().len() + self.spilled.followed(),
             behind: self.reads.behind.iter().flatten().count(),
             paused: self.paused.clone(),
             stale_ends: self.stale_ends,
@@ -357,6 +411,17 @@ impl Machine {
         self.flow.counts()
     }
 
+    /// Those of them in memory.
+    fn blocked(&self) -> usize {
+        match self.spec.on_exhausted {
+            OnExhausted::Skip | OnExhausted::ParkKey => 0,
+            OnExhausted::Block => {
+                let attempts_max = self.spec.retry.attempts_max;
+                self.waits.rows().filter(|(_, row)| row.spent >= attempts_max).count()
+            }
+        }
+    }
+
     fn pause(&mut self, now: Timestamp, by: String, reason: String, step: &mut Step) {
         if self.paused.is_some() {
             return;
@@ -373,6 +438,7 @@ impl Machine {
             self.must_commit = true;
             // The pause may have come from a read that failed and will never be answered.
             self.reads.forget();
+            self.load_again(step);
         }
         self.flow.probe_now(self.now);
     }

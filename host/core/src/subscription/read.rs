@@ -4,15 +4,14 @@
 //! catching up with classes that the frontier left behind. The read at the frontier may wait for new events, so another one
 //! replaces it after a moment of patience; otherwise the kinds take turns, and a stuck key never stops the others.
 //!
-//! Invariant: every offset below the frontier is settled, skipped, queued, or covered by its lane's overflow.
+//! Invariant: every offset below the frontier is settled, skipped, spilled, queued, or behind a spilled head or an overflow of its
+//! lane.
 
 use super::Machine;
 use super::start::Item;
-use super::waits::Wait;
 use crate::event::StoredEvent;
 use crate::ids::Offset;
-use crate::lane::{Joined, LaneId, Overflow};
-use crate::row::WaitingRow;
+use crate::lane::{Joined, Overflow};
 use crate::spec::Ordering;
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
@@ -45,6 +44,8 @@ struct Rescan {
     at: Offset,
     /// Lanes that can still take something.
     open: usize,
+    /// When it began.
+    since: Timestamp,
 }
 
 /// Where the machine is in the log.
@@ -60,6 +61,9 @@ pub(super) struct Reads {
     pub(super) is_hungry: bool,
     /// Other reads that may be asked for before the next one at the frontier.
     specials: u32,
+    /// No rescan begins before then: as long after the last one's end as it took, so that they never take more than half of
+    /// the time, however many lanes want them.
+    rest_until: Timestamp,
     /// Where the events of each class begin that the frontier passed without taking them.
     pub(super) behind: [Option<Offset>; 3],
     /// The next read that is not at the frontier is one that catches up, if both kinds are wanted.
@@ -75,8 +79,23 @@ impl Reads {
             rescans: 0,
             is_hungry: false,
             specials: 1,
+            rest_until: Timestamp(0),
             behind: [None; 3],
             is_catch_up_turn: false,
+        }
+    }
+
+    /// Rescans so far: what a fresh overflow was missed by.
+    pub(super) fn rescans(&self) -> u64 {
+        self.rescans
+    }
+
+    /// A lane with this overflow left memory: the rescan under way need not wait for it.
+    pub(super) fn lane_left(&mut self, overflow: Option<Overflow>) {
+        if let (Some(rescan), Some(overflow)) = (&mut self.rescan, overflow)
+            && overflow.missed_by != rescan.number
+        {
+            rescan.open = rescan.open.saturating_sub(1);
         }
     }
 
@@ -96,12 +115,13 @@ impl Machine {
         if self.paused.is_some() {
             return;
         }
-        let wants_special = self.wants_special();
+        self.shed();
+        let wants_special = self.wants_special(now);
         match self.reads.asked {
             None => {
                 let room = self.room();
                 if wants_special && (self.reads.specials > 0 || room == 0) {
-                    self.ask_special(step);
+                    self.ask_special(now, step);
                 } else if room > 0 {
                     self.ask_frontier(now, room, step);
                 }
@@ -109,43 +129,64 @@ impl Machine {
             Some(Asked::Frontier { at, .. }) => {
                 if wants_special && now >= at.after(PATIENCE) {
                     self.reads.specials = SPECIAL_RUN_MAX;
-                    self.ask_special(step);
+                    self.ask_special(now, step);
                 }
             }
             Some(Asked::Rescan { .. } | Asked::CatchUp { .. }) => {}
         }
     }
 
-    /// When patience with the read at the frontier ends.
-    pub(super) fn next_supersede(&self) -> Option<Timestamp> {
+    /// When a read that is wanted can be asked for: patience with the one at the frontier ends, and so does the rest after a rescan.
+    pub(super) fn next_special(&self) -> Option<Timestamp> {
+        if self.paused.is_some() || !self.wants_special(Timestamp::NEVER) {
+            return None;
+        }
+        let wanted = if self.wants_special(Timestamp(0)) { Timestamp(0) } else { self.reads.rest_until };
         match self.reads.asked {
-            Some(Asked::Frontier { at, .. }) if self.paused.is_none() && self.wants_special() => {
-                Some(at.after(PATIENCE))
-            }
-            Some(Asked::Frontier { .. } | Asked::Rescan { .. } | Asked::CatchUp { .. }) | None => None,
+            Some(Asked::Frontier { at, .. }) => Some(at.after(PATIENCE).max(wanted)),
+            // Asked for by every input, except that a rest ends by itself.
+            None if wanted > Timestamp(0) => Some(wanted),
+            Some(Asked::Rescan { .. } | Asked::CatchUp { .. }) | None => None,
         }
     }
 
-    fn wants_special(&self) -> bool {
-        self.reads.rescan.is_some() || self.reads.is_hungry || self.catch_up_from().is_some()
+    fn wants_special(&self, now: Timestamp) -> bool {
+        self.wants_rescan(now) || self.catch_up_from().is_some()
+    }
+
+    fn wants_rescan(&self, now: Timestamp) -> bool {
+        self.reads.rescan.is_some() || (self.reads.is_hungry && now >= self.reads.rest_until)
     }
 
     fn ask_frontier(&mut self, now: Timestamp, room: usize, step: &mut Step) {
-        // After a restart the floor can pass the frontier: what was settled above it before needs no second look.
-        let from = self.reads.position.max(self.cursor.floor());
+        let from = self.next_unknown(self.reads.position);
         self.reads.position = from;
         self.reads.asked = Some(Asked::Frontier { from, at: now });
         self.reads.specials = 1;
         step.immediate.push(Action::Read { from, events_max: u32::try_from(room).unwrap_or(u32::MAX) });
     }
 
-    fn ask_special(&mut self, step: &mut Step) {
+    /// The first offset from here on that has to be read: after a restart, what is settled or spilled needs no second look.
+    pub(super) fn next_unknown(&self, from: Offset) -> Offset {
+        let mut at = from;
+        loop {
+            let unsettled = self.cursor.next_unsettled(at);
+            at = self.spilled.next_unrecovered(unsettled);
+            if at == unsettled {
+                return at;
+            }
+        }
+    }
+
+    fn ask_special(&mut self, now: Timestamp, step: &mut Step) {
         let catch_up = self.catch_up_from();
-        let is_turn = self.reads.is_catch_up_turn || !(self.reads.rescan.is_some() || self.reads.is_hungry);
+        let wants_rescan = self.wants_rescan(now);
+        let is_turn = self.reads.is_catch_up_turn || !wants_rescan;
         self.reads.is_catch_up_turn = !is_turn;
         let (asked, from) = match catch_up.filter(|_| is_turn) {
             Some(from) => (Asked::CatchUp { from }, from),
-            None => match self.rescan_from() {
+            None if !wants_rescan => return,
+            None => match self.rescan_from(now) {
                 Some(from) => (Asked::Rescan { from }, from),
                 None => return,
             },
@@ -156,7 +197,7 @@ impl Machine {
     }
 
     /// Where the rescan goes on, or begins.
-    fn rescan_from(&mut self) -> Option<Offset> {
+    fn rescan_from(&mut self, now: Timestamp) -> Option<Offset> {
         if let Some(rescan) = self.reads.rescan {
             return Some(rescan.at);
         }
@@ -178,12 +219,19 @@ impl Machine {
                 }
             }
         }
-        self.reads.rescan = Some(Rescan { number, at, open });
+        self.reads.rescan = Some(Rescan { number, at, open, since: now });
         Some(at)
     }
 
     /// The answer to a read.
-    pub(super) fn take_events(&mut self, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
+    pub(super) fn take_events(
+        &mut self,
+        now: Timestamp,
+        from: Offset,
+        events: &[StoredEvent],
+        next: Offset,
+        step: &mut Step,
+    ) {
         match self.reads.asked {
             Some(Asked::Frontier { from: asked, .. }) if asked == from => {
                 self.reads.asked = None;
@@ -191,7 +239,7 @@ impl Machine {
             }
             Some(Asked::Rescan { from: asked }) if asked == from => {
                 self.reads.asked = None;
-                self.take_again(from, events, next, step);
+                self.take_again(now, from, events, next, step);
             }
             Some(Asked::CatchUp { from: asked }) if asked == from => {
                 self.reads.asked = None;
@@ -217,6 +265,9 @@ impl Machine {
         }
         self.skip_absent(at, next, step);
         self.reads.position = self.reads.position.max(next);
+        // What catching up will read again must still be known then.
+        let behind = self.reads.behind.iter().flatten().min();
+        self.spilled.passed(behind.copied().unwrap_or(self.reads.position));
     }
 
     /// Counts offsets that are nobody's event here as settled.
@@ -224,10 +275,18 @@ impl Machine {
         if from >= to {
             return;
         }
-        for offset in self.waits.drain_unseen(from, to) {
+        while let Some(offset) = self.spilled.take_stray_within(from, to) {
             step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
         }
-        self.cursor.skip(from, to);
+        // What is spilled is still to be delivered, whatever the subscription covers by now.
+        let mut at = from;
+        while let Some(spilled) = self.spilled.next_recovered(at, to) {
+            self.cursor.skip(at, spilled);
+            at = spilled.next();
+        }
+        if at < to {
+            self.cursor.skip(at, to);
+        }
     }
 
     pub(super) fn wants(&self, event: &StoredEvent) -> bool {
@@ -237,11 +296,11 @@ impl Machine {
 
     pub(super) fn admit(&mut self, event: &StoredEvent) {
         let offset = event.position.offset;
-        if self.cursor.is_settled(offset) {
+        if self.cursor.is_settled(offset) || self.spilled.is_recovered(offset) {
             return;
         }
-        let row = self.waits.take_unseen(offset);
-        if row.is_none() && !self.wants(event) {
+        let is_stray = self.spilled.is_stray(offset);
+        if !is_stray && !self.wants(event) {
             self.cursor.skip(offset, offset.next());
             return;
         }
@@ -251,49 +310,31 @@ impl Machine {
         };
         let class = event.event.class();
         let Some(key) = key else {
-            match row {
+            match self.spilled.take_stray(offset) {
                 None => self.ready.push(class, Item { offset, lane: None }),
-                Some(row) => self.wait_recovered(offset, Wait { row, is_stored: true, ..Wait::new(None, class) }),
+                Some(due) => self.spill(offset, class, None, due),
             }
             return;
         };
-        let id = self.lanes.open(key, class);
-        let joined = self.lanes.join(id, offset, self.reads.rescans);
-        self.joined(id, offset, joined, row);
-    }
-
-    fn wait_recovered(&mut self, offset: Offset, wait: Wait) {
-        let due = wait.row.due;
-        self.waits.insert(offset, wait);
-        self.waits.alarm_retry(offset, due);
-    }
-
-    /// What follows when an offset joined its lane, perhaps with a row from before a restart.
-    fn joined(&mut self, id: LaneId, offset: Offset, joined: Joined, row: Option<WaitingRow>) {
-        match (joined, row) {
-            (Joined::Overflowed, row) => {
-                if let Some(row) = row {
-                    self.waits.put_unseen(offset, row);
-                }
+        let hash = self.lanes.hash_of(key, class);
+        if self.spilled.follow(hash, offset) {
+            return;
+        }
+        let id = self.lanes.open_hashed(hash, key, class);
+        match self.lanes.join(id, offset, self.reads.rescans) {
+            Joined::Head => self.proceed(id),
+            Joined::Behind => {}
+            Joined::Overflowed => {
                 // A class that catches up brings events that a rescan under way may have passed already.
                 let number = self.reads.rescans;
                 if let Some(overflow) = &mut self.lanes.get_mut(id).overflow {
                     overflow.missed_by = number;
                 }
             }
-            (Joined::Head | Joined::Behind, row) => {
-                if let Some(row) = row {
-                    let class = self.lanes.get(id).class();
-                    self.waits.insert(offset, Wait { row, is_stored: true, ..Wait::new(Some(id), class) });
-                }
-                if joined == Joined::Head {
-                    self.proceed(id);
-                }
-            }
         }
     }
 
-    fn take_again(&mut self, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
+    fn take_again(&mut self, now: Timestamp, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
         // What lies beyond the frontier comes with the read of the frontier, once.
         let position = self.reads.position;
         let next = next.min(position);
@@ -305,13 +346,14 @@ impl Machine {
         }
         let Some(rescan) = &mut self.reads.rescan else { return };
         rescan.at = next;
-        let number = rescan.number;
+        let (number, took) = (rescan.number, now.since(rescan.since));
         if next >= position {
             self.lanes.clear_overflows(number);
         } else if rescan.open > 0 {
             return;
         }
         self.reads.rescan = None;
+        self.reads.rest_until = now.after(took);
         self.reads.is_hungry = self.lanes.overflowed().iter().any(|id| self.lanes.is_hungry(*id));
     }
 
@@ -325,8 +367,7 @@ impl Machine {
         if !self.lanes.get(id).overflow.is_some_and(is_its_turn) || self.is_for_catching_up(event) {
             return;
         }
-        let row = self.waits.take_unseen(offset);
-        if row.is_none() && !self.wants(event) {
+        if !self.spilled.is_stray(offset) && !self.wants(event) {
             // The filter changed since the event was read first.
             self.skip_absent(offset, offset.next(), step);
             return;
@@ -340,6 +381,8 @@ impl Machine {
                 overflow.missed_by = number;
             }
         }
-        self.joined(id, offset, joined, row);
+        if joined == Joined::Head {
+            self.proceed(id);
+        }
     }
 }

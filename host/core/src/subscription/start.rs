@@ -10,8 +10,9 @@ use super::leases::{Disposal, Grant, LEASES_MAX, Purpose};
 use super::{Machine, STEPS_OUTSTANDING_MAX};
 use crate::event::Class;
 use crate::flow::{Decision, Start};
-use crate::ids::{Attempt, Offset};
+use crate::ids::{Attempt, KeyGeneration, Offset};
 use crate::lane::{LaneId, LaneState};
+use crate::row::Parking;
 use crate::seeded::{Bug, is_planted};
 use crate::spec::DegradeAction;
 use crate::step::{Action, Invocation, Step, Write};
@@ -41,11 +42,39 @@ pub(crate) struct Unwanted {
 /// Deliveries that only wait for a free place, by class.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
-    critical: VecDeque<Item>,
-    normal: VecDeque<Item>,
-    low: VecDeque<Item>,
+    critical: ClassQueue,
+    normal: ClassQueue,
+    low: ClassQueue,
     /// Starts since the last low one.
     since_low: u32,
+}
+
+/// Deliveries of one class; those that came back from the disk have a queue of their own, and the two take turns.
+#[derive(Debug, Default)]
+struct ClassQueue {
+    fresh: VecDeque<Item>,
+    loaded: VecDeque<Item>,
+    is_turn_of_loaded: bool,
+}
+
+impl ClassQueue {
+    fn len(&self) -> usize {
+        self.fresh.len() + self.loaded.len()
+    }
+
+    fn front(&self) -> Option<Item> {
+        let ClassQueue { fresh, loaded, is_turn_of_loaded } = self;
+        let (first, second) = if *is_turn_of_loaded { (loaded, fresh) } else { (fresh, loaded) };
+        first.front().or_else(|| second.front()).copied()
+    }
+
+    /// Takes what [`ClassQueue::front`] showed.
+    fn pop(&mut self) -> Option<Item> {
+        let ClassQueue { fresh, loaded, is_turn_of_loaded } = self;
+        let (first, second) = if *is_turn_of_loaded { (loaded, fresh) } else { (fresh, loaded) };
+        *is_turn_of_loaded = !*is_turn_of_loaded;
+        first.pop_front().or_else(|| second.pop_front())
+    }
 }
 
 impl Ready {
@@ -53,7 +82,21 @@ impl Ready {
         self.critical.len() + self.normal.len() + self.low.len()
     }
 
-    fn queue(&mut self, class: Class) -> &mut VecDeque<Item> {
+    /// Those that did not come back from the disk.
+    pub(crate) fn fresh_len(&self) -> usize {
+        self.critical.fresh.len() + self.normal.fresh.len() + self.low.fresh.len()
+    }
+
+    /// Those of a class that came back from the disk.
+    pub(crate) fn loaded_len(&self, class: Class) -> usize {
+        match class {
+            Class::Critical => self.critical.loaded.len(),
+            Class::Normal => self.normal.loaded.len(),
+            Class::Low => self.low.loaded.len(),
+        }
+    }
+
+    fn queue(&mut self, class: Class) -> &mut ClassQueue {
         match class {
             Class::Critical => &mut self.critical,
             Class::Normal => &mut self.normal,
@@ -62,27 +105,33 @@ impl Ready {
     }
 
     pub(crate) fn push(&mut self, class: Class, item: Item) {
-        self.queue(class).push_back(item);
+        self.queue(class).fresh.push_back(item);
+    }
+
+    /// Adds a delivery that came back from the disk.
+    pub(crate) fn push_loaded(&mut self, class: Class, item: Item) {
+        self.queue(class).loaded.push_back(item);
     }
 
     /// Puts a delivery before all others of its class.
     pub(crate) fn push_first(&mut self, class: Class, item: Item) {
-        self.queue(class).push_front(item);
+        self.queue(class).fresh.push_front(item);
     }
 
+    /// Deliveries of a class that were read ahead.
     pub(crate) fn class_len(&self, class: Class) -> usize {
         match class {
-            Class::Critical => self.critical.len(),
-            Class::Normal => self.normal.len(),
-            Class::Low => self.low.len(),
+            Class::Critical => self.critical.fresh.len(),
+            Class::Normal => self.normal.fresh.len(),
+            Class::Low => self.low.fresh.len(),
         }
     }
 
     fn front(&self, class: Class) -> Option<Item> {
         match class {
-            Class::Critical => self.critical.front().copied(),
-            Class::Normal => self.normal.front().copied(),
-            Class::Low => self.low.front().copied(),
+            Class::Critical => self.critical.front(),
+            Class::Normal => self.normal.front(),
+            Class::Low => self.low.front(),
         }
     }
 
@@ -96,7 +145,7 @@ impl Ready {
     }
 
     fn pop(&mut self, class: Class) -> Option<Item> {
-        self.queue(class).pop_front()
+        self.queue(class).pop()
     }
 
     fn started(&mut self, class: Class) {
@@ -149,7 +198,7 @@ impl Machine {
         let mut fallback: Option<(u8, Class)> = None;
         for class in self.ready.order() {
             let Some(item) = self.ready.front(class) else { continue };
-            let decision = self.decide(now, class, item.offset);
+            let decision = self.weigh(now, class, item.offset);
             let rank = match decision.action {
                 DegradeAction::Send => return Some(class),
                 DegradeAction::Defer => 1,
@@ -162,7 +211,7 @@ impl Machine {
         fallback.filter(|_| self.flow.wants_probe(now)).map(|(_, class)| class)
     }
 
-    fn decide(&mut self, now: Timestamp, class: Class, offset: Offset) -> Decision {
+    fn weigh(&mut self, now: Timestamp, class: Class, offset: Offset) -> Decision {
         if self.staying.contains(&offset) {
             return Decision { action: DegradeAction::Send, rule: None };
         }
@@ -178,7 +227,7 @@ impl Machine {
             while self.unwanted.len() < FETCHES_MAX
                 && let Some(item) = self.ready.front(class)
             {
-                let decision = self.decide(now, class, item.offset);
+                let decision = self.weigh(now, class, item.offset);
                 match decision.action {
                     DegradeAction::Send | DegradeAction::Defer => break,
                     DegradeAction::Reroute(_) | DegradeAction::Drop => {
@@ -210,7 +259,8 @@ impl Machine {
         let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
         let position = self.position(offset);
         let deadline = now.after(lease);
-        let action = Action::Invoke(Invocation { ticket, position, attempt, deadline, lease, wants_fresh });
+        let letter = self.letter_of(offset);
+        let action = Action::Invoke(Invocation { ticket, position, attempt, deadline, lease, wants_fresh, letter });
         if must_wait {
             step.actions.push(action);
         } else {
@@ -230,6 +280,7 @@ impl Machine {
         let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
         let position = self.position(offset);
         let deadline = now.after(lease);
+        let letter = self.letter_of(offset);
         step.immediate.push(Action::Fetch(Invocation {
             ticket,
             position,
@@ -237,30 +288,48 @@ impl Machine {
             deadline,
             lease,
             wants_fresh: false,
+            letter,
         }));
+    }
+
+    /// The key generation of a delivery whose event is in its dead letter.
+    fn letter_of(&self, offset: Offset) -> Option<KeyGeneration> {
+        match self.waits.get(offset)?.row.parking {
+            Parking::Released { generation } => Some(generation),
+            Parking::Never | Parking::Parked => None,
+        }
     }
 
     /// A delivery's time has come. One without an attempt left (the lease of its last one lapsed, or the limit was lowered) is
     /// buried as soon as its event was fetched.
     pub(super) fn retry(&mut self, offset: Offset) {
-        let attempts_max = self.spec.retry.attempts_max;
         let Some(wait) = self.waits.get_mut(offset).filter(|wait| wait.is_pending) else {
             return;
         };
         wait.is_pending = false;
-        let (class, lane) = (wait.class, wait.lane);
-        if wait.is_stored && wait.row.spent >= attempts_max.max(1) {
+        let (class, lane, is_loaded) = (wait.class, wait.lane, wait.is_loaded);
+        let (is_stored, spent) = (wait.is_stored, wait.row.spent);
+        if is_stored && self.is_exhausted(spent) {
             self.unwanted.push_back(Unwanted { item: Item { offset, lane }, class, disposal: Disposal::Bury });
             return;
         }
         if let Some(id) = lane {
             self.lanes.get_mut(id).state = LaneState::Ready;
         }
-        self.ready.push(class, Item { offset, lane });
+        let item = Item { offset, lane };
+        if is_loaded {
+            self.ready.push_loaded(class, item);
+        } else {
+            self.ready.push(class, item);
+        }
     }
 
     /// Goes on with a lane whose head was settled, or that opens: its new head is ready, or waits for its time.
     pub(super) fn proceed(&mut self, id: LaneId) {
+        while self.lanes.get(id).head().is_some_and(|head| self.cursor.is_settled(head)) {
+            // Settled by a person while it was queued.
+            self.lanes.pop(id);
+        }
         let lane = self.lanes.get_mut(id);
         let Some(offset) = lane.head() else {
             lane.state = LaneState::Idle;
@@ -272,6 +341,8 @@ impl Machine {
             lane.state = LaneState::Waiting;
             let due = wait.row.due;
             self.waits.alarm_retry(offset, due);
+        } else if let Some(due) = self.spilled.take_stray(offset) {
+            self.spill(offset, class, Some(id), due);
         } else {
             lane.state = LaneState::Ready;
             self.ready.push(class, Item { offset, lane: Some(id) });

@@ -1,7 +1,10 @@
 //! The machine, one rule at a time; `tests/machine` has the random histories.
 
+mod letters;
 mod protect;
+mod spill;
 
+use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;
 use std::{format, vec};
@@ -12,6 +15,7 @@ use super::{Bounds, Input, Machine, Recovered};
 use crate::delivery::{Fault, Retry, Verdict};
 use crate::event::{Class, Event, Index, Span, StoredEvent};
 use crate::ids::{Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
+use crate::row::WaitingRow;
 use crate::spec::{Filter, OnUnknown, RetryPolicy, Subscription};
 use crate::step::{Action, Invocation, Step, Write};
 use crate::time::{Millis, Timestamp};
@@ -44,6 +48,12 @@ struct Bench {
     now: Timestamp,
     step: Step,
     reads: usize,
+    /// Waiting rows on disk.
+    rows: BTreeMap<Offset, WaitingRow>,
+    /// Rows of waiting deliveries that were read from there.
+    loads: usize,
+    /// Rows written with fewer attempts charged to the event than before.
+    discharged: usize,
 }
 
 impl Bench {
@@ -53,7 +63,16 @@ impl Bench {
     }
 
     fn with(machine: Machine, log: Vec<StoredEvent>) -> Bench {
-        let mut bench = Bench { machine, log, now: Timestamp(100), step: Step::default(), reads: 0 };
+        let mut bench = Bench {
+            machine,
+            log,
+            now: Timestamp(100),
+            step: Step::default(),
+            reads: 0,
+            rows: BTreeMap::new(),
+            loads: 0,
+            discharged: 0,
+        };
         bench.tick(0);
         bench
     }
@@ -70,7 +89,12 @@ impl Bench {
                     self.machine.handle(self.now, Input::Fetched { ticket, event }, &mut self.step);
                     continue;
                 }
-                Action::Invoke(_) | Action::Cancel { .. } | Action::Paused { .. } => return,
+                Action::Invoke(_)
+                | Action::Load(_)
+                | Action::Cancel { .. }
+                | Action::Paused { .. }
+                | Action::Stuck { .. }
+                | Action::TrimDead => return,
             };
             let end = (from.0 as usize + events_max as usize).min(self.log.len());
             if from.0 as usize >= end {
@@ -103,18 +127,48 @@ impl Bench {
         invocations(std::mem::take(&mut self.step.immediate))
     }
 
-    /// Commits the step: its rows, and the attempts that had to wait for them.
+    /// Commits the step: its rows, and the attempts that had to wait for them. Loads are answered at once.
     fn commit(&mut self) -> (Vec<Write>, Vec<Invocation>) {
         self.machine.seal(&mut self.step);
         let actions = std::mem::take(&mut self.step.actions);
-        (std::mem::take(&mut self.step.writes), invocations(actions))
+        let writes = std::mem::take(&mut self.step.writes);
+        self.keep_rows(&writes);
+        for action in &actions {
+            if let Action::Load(load) = action {
+                self.loads += 1;
+                let offset = load.position.offset;
+                let found = self.rows.get(&offset).map(|row| (row.clone(), self.log[offset.0 as usize].clone()));
+                self.handle(Input::Loaded { number: load.number, found });
+            }
+        }
+        (writes, invocations(actions))
+    }
+
+    fn keep_rows(&mut self, writes: &[Write]) {
+        for write in writes {
+            if let Write::Waiting { offset, row: Some(row), .. } = write {
+                let is_less = self.rows.get(offset).is_some_and(|before| row.spent < before.spent);
+                self.discharged += usize::from(is_less);
+            }
+            match write {
+                Write::Waiting { offset, row: Some(row), .. } => drop(self.rows.insert(*offset, row.clone())),
+                Write::Waiting { offset, row: None, .. } => drop(self.rows.remove(offset)),
+                _ => {}
+            }
+        }
     }
 }
 
 fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
     let invocation = |action| match action {
         Action::Invoke(invocation) => Some(invocation),
-        Action::Read { .. } | Action::Fetch(_) | Action::Cancel { .. } | Action::Paused { .. } => None,
+        Action::Read { .. }
+        | Action::Fetch(_)
+        | Action::Load(_)
+        | Action::Cancel { .. }
+        | Action::Paused { .. }
+        | Action::Stuck { .. }
+        | Action::TrimDead => None,
     };
     actions.into_iter().filter_map(invocation).collect()
 }
@@ -232,7 +286,13 @@ fn ticket_of_a_call_fetches_nothing_and_that_of_a_fetch_ends_no_call() {
     bench.machine.handle(bench.now, Input::Tick, &mut bench.step);
     let fetches = bench.step.immediate.iter().filter_map(|action| match action {
         Action::Fetch(fetch) => Some(fetch.ticket),
-        Action::Read { .. } | Action::Invoke(_) | Action::Cancel { .. } | Action::Paused { .. } => None,
+        Action::Read { .. }
+        | Action::Invoke(_)
+        | Action::Load(_)
+        | Action::Cancel { .. }
+        | Action::Paused { .. }
+        | Action::Stuck { .. }
+        | Action::TrimDead => None,
     });
     let ticket = fetches.collect::<Vec<_>>()[0];
     bench.commit();

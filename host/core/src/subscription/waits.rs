@@ -1,7 +1,7 @@
 //! Deliveries that were tried and wait, and the alarms of the machine.
 //!
-//! A delivery stays here from its first failure until it is settled, also while another attempt is in flight, since its row
-//! stays on disk as long. Knows nothing of lanes beyond their ids. Invariant: every entry that is pending has an alarm.
+//! A delivery stays here from its first failure until it is settled or spilled, also while another attempt is in flight, since
+//! its row stays on disk as long. Knows nothing of lanes beyond their ids. Invariant: every entry that is pending has an alarm.
 
 use alloc::collections::{BTreeMap, BinaryHeap};
 use alloc::string::String;
@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use crate::event::Class;
-use crate::ids::{Attempt, Offset};
+use crate::ids::{Attempt, Offset, Revision};
 use crate::lane::LaneId;
 use crate::row::{ATTEMPT_NOTES_MAX, AttemptNote, WaitingRow};
 use crate::time::Timestamp;
@@ -25,10 +25,16 @@ pub(crate) struct Wait {
     pub(crate) is_stored: bool,
     /// Its alarm has not rung yet.
     pub(crate) is_pending: bool,
+    /// It came back from the disk.
+    pub(crate) is_loaded: bool,
+    /// The time its alarm is set to.
+    pub(crate) rings: Timestamp,
     /// Calls in a row that never ran.
     pub(crate) refusals: u32,
     /// Successes of the subscription when the plugin broke on this delivery first, as far as this process knows.
     pub(crate) successes_before: Option<u64>,
+    /// The plugin revision of the last attempt.
+    pub(crate) revision: Option<Revision>,
     pub(crate) lane: Option<LaneId>,
     pub(crate) class: Class,
 }
@@ -36,8 +42,18 @@ pub(crate) struct Wait {
 impl Wait {
     /// A delivery without a failure yet.
     pub(crate) fn new(lane: Option<LaneId>, class: Class) -> Wait {
-        let row = WaitingRow { spent: 0, channel: 0, plugin: 0, broke: 0, due: Timestamp(0), notes: Vec::new() };
-        Wait { row, is_stored: false, is_pending: false, refusals: 0, successes_before: None, lane, class }
+        Wait {
+            row: WaitingRow { class, ..WaitingRow::default() },
+            is_stored: false,
+            is_pending: false,
+            is_loaded: false,
+            rings: Timestamp::NEVER,
+            refusals: 0,
+            successes_before: None,
+            revision: None,
+            lane,
+            class,
+        }
     }
 
     /// Notes why an attempt did not succeed.
@@ -66,29 +82,23 @@ pub(crate) enum Due {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Waits {
-    /// Those whose event was read.
     seen: BTreeMap<Offset, Wait>,
-    /// Rows of a recovered machine whose event was not read yet, or overflowed its lane's queue.
-    unseen: BTreeMap<Offset, WaitingRow>,
+    /// Those of them that have no row.
+    unstored: usize,
     alarms: BinaryHeap<Reverse<(Timestamp, Due)>>,
 }
 
 impl Waits {
-    pub(crate) fn recover(rows: Vec<(Offset, WaitingRow)>, floor: Offset) -> Waits {
-        let unseen = rows.into_iter().filter(|(offset, _)| *offset >= floor).collect();
-        Waits { seen: BTreeMap::new(), unseen, alarms: BinaryHeap::new() }
-    }
-
-    /// Deliveries that were tried and are not settled.
-    pub(crate) fn len(&self) -> usize {
-        self.seen.len() + self.unseen.len()
-    }
-
-    /// Those of them whose event was read.
+    /// Deliveries in memory that were tried and are not settled.
     pub(crate) fn seen_len(&self) -> usize {
         self.seen.len()
+    }
+
+    /// Those of them that have no row: their calls never ran.
+    pub(crate) fn unstored(&self) -> usize {
+        self.unstored
     }
 
     pub(crate) fn get(&self, offset: Offset) -> Option<&Wait> {
@@ -101,17 +111,31 @@ impl Waits {
     }
 
     pub(crate) fn remove(&mut self, offset: Offset) -> Option<Wait> {
-        if self.seen.is_empty() { None } else { self.seen.remove(&offset) }
+        if self.seen.is_empty() {
+            return None;
+        }
+        let wait = self.seen.remove(&offset)?;
+        self.unstored -= usize::from(!wait.is_stored);
+        Some(wait)
     }
 
     pub(crate) fn insert(&mut self, offset: Offset, wait: Wait) {
+        self.remove(offset);
+        self.unstored += usize::from(!wait.is_stored);
         self.seen.insert(offset, wait);
+    }
+
+    /// Those that have a row, head a lane and wait for their alarm.
+    pub(crate) fn heads(&self) -> Vec<(Offset, LaneId)> {
+        let waiting = self.seen.iter().filter(|(_, wait)| wait.is_stored && wait.is_pending);
+        waiting.filter_map(|(offset, wait)| Some((*offset, wait.lane?))).collect()
     }
 
     /// Has the delivery's alarm ring then.
     pub(crate) fn alarm_retry(&mut self, offset: Offset, at: Timestamp) {
         if let Some(wait) = self.seen.get_mut(&offset) {
             wait.is_pending = true;
+            wait.rings = at;
             self.alarms.push(Reverse((at, Due::Retry(offset))));
         }
     }
@@ -132,41 +156,22 @@ impl Waits {
 
     /// The next alarm that is due, in the order of their times.
     pub(crate) fn take_due(&mut self, now: Timestamp) -> Option<Due> {
-        if self.next_alarm()? > now {
-            return None;
+        while self.next_alarm()? <= now {
+            let Reverse((at, due)) = self.alarms.pop()?;
+            let is_current = match due {
+                Due::Retry(offset) => self.seen.get(&offset).is_some_and(|wait| wait.rings == at),
+                Due::Open(..) => true,
+            };
+            if is_current {
+                return Some(due);
+            }
         }
-        self.alarms.pop().map(|Reverse((_, due))| due)
-    }
-
-    /// The recovered row of an event that was just read.
-    pub(crate) fn take_unseen(&mut self, offset: Offset) -> Option<WaitingRow> {
-        if self.unseen.is_empty() { None } else { self.unseen.remove(&offset) }
-    }
-
-    /// Whether a recovered row waits for its event to be read.
-    pub(crate) fn has_unseen(&self, offset: Offset) -> bool {
-        !self.unseen.is_empty() && self.unseen.contains_key(&offset)
-    }
-
-    pub(crate) fn put_unseen(&mut self, offset: Offset, row: WaitingRow) {
-        self.unseen.insert(offset, row);
-    }
-
-    /// Recovered rows of events in `from..to`, taken out.
-    pub(crate) fn drain_unseen(&mut self, from: Offset, to: Offset) -> Vec<Offset> {
-        if self.unseen.is_empty() {
-            return Vec::new();
-        }
-        let gone: Vec<Offset> = self.unseen.range(from..to).map(|(offset, _)| *offset).collect();
-        for offset in &gone {
-            self.unseen.remove(offset);
-        }
-        gone
+        None
     }
 
     /// Every row that is on disk.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (Offset, &WaitingRow)> {
-        let seen = self.seen.iter().filter(|(_, wait)| wait.is_stored).map(|(offset, wait)| (*offset, &wait.row));
-        seen.chain(self.unseen.iter().map(|(offset, row)| (*offset, row)))
+        let stored = self.seen.iter().filter(|(_, wait)| wait.is_stored);
+        stored.map(|(offset, wait)| (*offset, &wait.row))
     }
 }

@@ -1,8 +1,8 @@
 //! The rules, each checked after every action: named for what would be wrong.
 
 use bugle_core::ids::{Offset, Slot, TopicId};
-use bugle_core::row::WaitingRow;
-use bugle_core::spec::Ordering;
+use bugle_core::row::{DeadState, Parking, WaitingRow};
+use bugle_core::spec::{OnExhausted, Ordering};
 use bugle_core::step::{Action, Step};
 use bugle_core::subscription::{Bounds, Image, Input, Machine, Recovered};
 use bugle_core::time::Timestamp;
@@ -12,7 +12,7 @@ use crate::world::{Call, World};
 impl World {
     fn is_wanted(&self, offset: Offset) -> bool {
         let event = &self.log[offset.0 as usize];
-        event.topic == TopicId(1) && event.event.kind() == "wanted"
+        event.topic == TopicId(3) || event.topic == TopicId(1) && event.event.kind() == "wanted"
     }
 
     fn offsets(&self) -> impl Iterator<Item = Offset> + use<> {
@@ -56,6 +56,15 @@ impl World {
         if call.attempt.0 != spent + 1 {
             return wrong(&format!("after {spent} attempts on disk"));
         }
+        let parking = self.written.waiting.get(&offset).map(|row| row.parking).unwrap_or_default();
+        let letter = match parking {
+            Parking::Never => None,
+            Parking::Parked => return wrong("although it waits for a person"),
+            Parking::Released { generation } => Some(generation),
+        };
+        if call.letter != letter {
+            return wrong(&format!("without the event of its letter: {letter:?}"));
+        }
         if let Some(row) = self.disk.waiting.get(&offset).filter(|row| row.due > self.now) {
             return wrong(&format!("before it is due at {}", row.due.0));
         }
@@ -65,7 +74,8 @@ impl World {
     /// After every input.
     pub(crate) fn check_bounds(&self) -> Result<(), String> {
         let status = self.machine.status();
-        if self.written.dead.values().any(|row| row.attempts > 4) {
+        let is_blocking = self.spec.on_exhausted == OnExhausted::Block;
+        if !is_blocking && self.written.dead.values().any(|row| row.attempts > 4) {
             return Err("an event had more attempts than any limit allowed".to_owned());
         }
         if status.floor.0.max(status.read.0) as usize > self.log.len() {
@@ -77,6 +87,10 @@ impl World {
     /// After every seal: rows and cursor tell the same story.
     pub(crate) fn check_rows(&self) -> Result<(), String> {
         let disk = &self.written;
+        disk.check_totals()?;
+        if self.spec.on_exhausted == OnExhausted::Block && disk.dead.values().any(|row| row.cause != "rejected") {
+            return Err("a delivery that blocks was given up".to_owned());
+        }
         for offset in self.offsets() {
             let (is_passed, has_outcome) = (disk.is_passed(offset), disk.has_outcome(offset));
             if is_passed && self.is_wanted(offset) && !has_outcome {
@@ -85,8 +99,13 @@ impl World {
             if has_outcome && !is_passed {
                 return Err(format!("{offset} is settled, and the cursor would deliver it again"));
             }
-            if has_outcome && disk.waiting.contains_key(&offset) {
+            if has_outcome && disk.waiting.contains_key(&offset) && !disk.is_parked_or_released(offset) {
                 return Err(format!("{offset} is settled and waits"));
+            }
+            if disk.dead.get(&offset).is_some_and(|row| row.state == DeadState::Manual) != disk.is_parked(offset) {
+                return Err(format!(
+                    "{offset} waits for a person without a letter that says so, or the other way round"
+                ));
             }
             if disk.acked.contains(&offset) && !self.is_wanted(offset) {
                 return Err(format!("{offset} was acked and nobody wants it"));
@@ -99,6 +118,14 @@ impl World {
     pub(crate) fn check_recovery(&self, seed: u64, bounds: Bounds) -> Result<(), String> {
         let live = self.machine.image();
         let rows = self.written.rows();
+        for (offset, row) in self.machine.waiting_rows() {
+            if self.written.waiting.get(&offset) != Some(row) {
+                return Err(format!(
+                    "the row of {offset} is {row:?} and on disk {:?}",
+                    self.written.waiting.get(&offset)
+                ));
+            }
+        }
         if rows.paused != live.paused {
             return Err(format!("paused is {:?} and on disk {:?}", live.paused, rows.paused));
         }

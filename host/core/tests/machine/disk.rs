@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bugle_core::event::Class;
 use bugle_core::ids::Offset;
-use bugle_core::row::{CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, HoldRow, PausedRow, WaitingRow};
+use bugle_core::row::{
+    CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, Parking, PausedRow, WaitingRow,
+};
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
 
@@ -21,6 +23,9 @@ pub(crate) struct Disk {
     /// Events whose ack brought its row.
     pub(crate) acked: BTreeSet<Offset>,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
+    /// Letters that were there once.
+    removed: BTreeSet<Offset>,
+    totals: DeadTotals,
     pub(crate) unknown: BTreeSet<Offset>,
     channel: Option<ChannelRow>,
     /// Events that a degrade rule settled, and those of them that were handed on.
@@ -59,6 +64,8 @@ impl Disk {
             }
             Write::Paused { row, .. } => self.paused = row.clone(),
             Write::Channel { row, .. } => self.channel = row.clone(),
+            // A replay, as a copy.
+            Write::Redeliver { is_late: true, .. } => {}
             Write::Redeliver { origin, .. } => {
                 if !self.rerouted.insert(origin.position.offset) {
                     return Err(format!("{} was handed on twice", origin.position));
@@ -72,9 +79,19 @@ impl Disk {
                 }
             }
             Write::Dead { position, row, .. } => {
-                self.outcome_is_new(position.offset)?;
+                let is_decision = |old: &DeadRow| row.decided.is_some() || row.generation > old.generation;
+                if !self.dead.get(&position.offset).is_some_and(is_decision) {
+                    self.outcome_is_new(position.offset)?;
+                }
                 self.dead.insert(position.offset, row.clone());
             }
+            Write::DeadGone { position, .. } => {
+                self.dead
+                    .remove(&position.offset)
+                    .ok_or(format!("removed the letter of {position}, which has none"))?;
+                self.removed.insert(position.offset);
+            }
+            Write::DeadTotals { row, .. } => self.totals = *row,
             Write::Unknown { position, .. } => {
                 self.outcome_is_new(position.offset)?;
                 self.unknown.insert(position.offset);
@@ -95,10 +112,35 @@ impl Disk {
 
     /// Whether a row tells what became of the event.
     pub(crate) fn has_outcome(&self, offset: Offset) -> bool {
+        let is_given_up = self.dead.contains_key(&offset) && !self.is_parked_or_released(offset);
         self.acked.contains(&offset)
-            || self.dead.contains_key(&offset)
+            || is_given_up
+            || self.removed.contains(&offset)
             || self.unknown.contains(&offset)
             || self.suppressed.contains(&offset)
+    }
+
+    /// Whether the event waits for a person.
+    pub(crate) fn is_parked(&self, offset: Offset) -> bool {
+        self.waiting.get(&offset).is_some_and(|row| row.parking == Parking::Parked)
+    }
+
+    /// Whether the event waits for a person, or waits again after one decided.
+    pub(crate) fn is_parked_or_released(&self, offset: Offset) -> bool {
+        self.waiting.get(&offset).is_some_and(|row| row.parking != Parking::Never)
+    }
+
+    /// The numbers of the letters are those of the letters.
+    pub(crate) fn check_totals(&self) -> Result<(), String> {
+        let mut counted = DeadTotals { removed: self.totals.removed, ..DeadTotals::default() };
+        for row in self.dead.values() {
+            counted.add(row.state, row.cost());
+        }
+        if counted == self.totals {
+            Ok(())
+        } else {
+            Err(format!("the letters are {counted:?} and their numbers say {:?}", self.totals))
+        }
     }
 
     /// Whether the cursor says that the event is done with.
@@ -117,6 +159,7 @@ impl Disk {
             holds: self.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: self.paused.clone(),
             channel: self.channel.clone(),
+            dead: self.totals,
         }
     }
 }

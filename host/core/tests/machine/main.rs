@@ -4,7 +4,7 @@
 
 mod check;
 mod disk;
-mod protect;
+mod letters;
 mod random;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
@@ -12,8 +12,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use protect::Reached;
-use world::World;
+use world::{Reached, World};
 
 /// Actions per history: long enough for several crashes, retries and holds.
 const ACTIONS: u32 = 400;

@@ -3,19 +3,21 @@
 //! Actions are drawn at random and resolved to inputs; every output goes through the checks in `check.rs`. Steps are committed
 //! one after another, and a crash loses those that were not. Invariant: the world breaks no rule of the driver.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bugle_core::delivery::{Fault, Retry, Verdict};
 use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
-use bugle_core::ids::{Attempt, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
-use bugle_core::spec::{Filter, OnUnknown, Ordering, RetryPolicy, Subscription};
-use bugle_core::step::{Action, Step, Write};
+use bugle_core::ids::{Attempt, KeyGeneration, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
+use bugle_core::spec::{
+    Blame, BreakerPolicy, Classes, DeadBounds, DegradeAction, DegradeRule, Filter, Health, OnDeadFull, OnExhausted,
+    OnUnknown, Ordering, Protection, Rate, RetryPolicy, Subscription,
+};
+use bugle_core::step::{Action, Invocation, Load, LoadNumber, Step, Write};
 use bugle_core::subscription::{Bounds, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 use bytes::Bytes;
 
 use crate::disk::{Disk, effect, stale_effect};
-use crate::protect::{Reached, protection};
 use crate::random::Random;
 
 /// A step that was submitted and is not durable yet.
@@ -31,6 +33,7 @@ pub(crate) struct Call {
     pub(crate) ticket: Ticket,
     pub(crate) offset: Offset,
     pub(crate) attempt: Attempt,
+    pub(crate) letter: Option<KeyGeneration>,
 }
 
 /// See the module.
@@ -45,13 +48,19 @@ pub(crate) struct World {
     pub(crate) disk: Disk,
     /// All writes so far.
     pub(crate) written: Disk,
-    step: Step,
+    pub(crate) step: Step,
     /// Writes of the gathering step that `written` has.
     seen: usize,
     submitted: VecDeque<Sealed>,
     pub(crate) calls: Vec<Call>,
     read: Option<(Offset, u32)>,
-    fetches: Vec<(Ticket, Offset)>,
+    /// Loads that were asked for; an answer may come twice.
+    loads: Vec<Load>,
+    /// Loads of this machine that were answered: when it is resumed it may ask for them once more.
+    answered: BTreeSet<LoadNumber>,
+    fetches: Vec<Call>,
+    /// The machine wants to see dead letters, after this one.
+    pub(crate) trim: Option<Option<Offset>>,
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<String>,
     pub(crate) is_paused: bool,
@@ -59,7 +68,20 @@ pub(crate) struct World {
     pub(crate) reached: Reached,
 }
 
-pub(crate) const CLASSES: [Class; 4] = [Class::Normal, Class::Normal, Class::Critical, Class::Low];
+/// How often a history came to the rarer places, so that the test knows that it tests them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reached {
+    pub(crate) fetches: u64,
+    pub(crate) openings: u64,
+    pub(crate) deferred: u64,
+    pub(crate) rerouted: u64,
+    pub(crate) dropped: u64,
+    pub(crate) left_behind: u64,
+    pub(crate) poisoned: u64,
+    pub(crate) given_back: u64,
+}
+
+const CLASSES: [Class; 4] = [Class::Normal, Class::Normal, Class::Critical, Class::Low];
 
 impl World {
     pub(crate) fn new(seed: u64) -> World {
@@ -81,7 +103,10 @@ impl World {
             submitted: VecDeque::new(),
             calls: Vec::new(),
             read: None,
+            loads: Vec::new(),
+            answered: BTreeSet::new(),
             fetches: Vec::new(),
+            trim: None,
             now: Timestamp(1_000),
             journal: Vec::new(),
             is_paused: false,
@@ -101,18 +126,21 @@ impl World {
 
     fn act(&mut self) -> Result<(), String> {
         match self.random.below(100) {
-            0..15 => self.publish(),
-            15..33 => self.answer_read()?,
-            33..35 => self.answer_fetch()?,
-            35..65 => self.finish_one()?,
-            65..75 => self.seal()?,
-            75..87 => self.commit()?,
-            87..93 => self.pass_time()?,
-            93..94 => self.crash()?,
-            94..96 => self.pause_or_resume()?,
-            96..97 if self.random.chance(15) => self.probe()?,
-            96..97 => self.reconfigure()?,
-            97..98 => self.extend(),
+            0..14 => self.publish(),
+            14..28 => self.answer_read()?,
+            28..31 => self.answer_load()?,
+            31..33 => self.answer_fetch()?,
+            33..62 => self.finish_one()?,
+            62..72 => self.seal()?,
+            72..84 => self.commit()?,
+            84..90 => self.pass_time()?,
+            90..91 => self.crash()?,
+            91..93 => self.pause_or_resume()?,
+            93..94 if self.random.chance(15) => self.probe()?,
+            93..94 => self.reconfigure()?,
+            94..95 => self.extend(),
+            95..97 => self.decide_one()?,
+            97..98 => self.answer_trim()?,
             _ => self.finish_stale()?,
         }
         Ok(())
@@ -140,9 +168,23 @@ impl World {
         self.read = None;
         let events = self.log[from.0 as usize..end].to_vec();
         // A driver may leave out what the subscription does not cover.
-        let events: Vec<StoredEvent> = events.into_iter().filter(|event| event.topic == TopicId(1)).collect();
+        let events: Vec<StoredEvent> = events.into_iter().filter(|event| event.topic != TopicId(2)).collect();
         self.journal.push(format!("answer the read from {from} up to {end}"));
         self.handle(Input::Events { from, events: &events, next: Offset(end as u64) })
+    }
+
+    /// Row and event as they are on disk now. Now and then the same answer comes once more, later.
+    fn answer_load(&mut self) -> Result<(), String> {
+        if self.loads.is_empty() {
+            return Ok(());
+        }
+        let index = self.random.below(self.loads.len() as u64) as usize;
+        let load = if self.random.chance(20) { self.loads[index] } else { self.loads.swap_remove(index) };
+        let offset = load.position.offset;
+        let found = self.disk.waiting.get(&offset).map(|row| (row.clone(), self.log[offset.0 as usize].clone()));
+        self.journal.push(format!("answer {load:?} with {:?}", found.as_ref().map(|(row, _)| row)));
+        self.answered.insert(load.number);
+        self.handle(Input::Loaded { number: load.number, found })
     }
 
     /// Hands in an event that was asked for, late or never now and then; once in a while it is not in the log.
@@ -151,16 +193,17 @@ impl World {
             return Ok(());
         }
         let index = self.random.below(self.fetches.len() as u64) as usize;
-        let (ticket, offset) = self.fetches.swap_remove(index);
+        let fetch = self.fetches.swap_remove(index);
+        let Call { ticket, offset, .. } = fetch;
         let is_there = self.random.chance(95);
         let (is_live, was_paused) = (self.machine.is_live(ticket), self.is_paused);
         self.journal.push(format!("fetched {offset} for {ticket:?}, live {is_live}: {is_there}"));
-        let event = is_there.then(|| self.log[offset.0 as usize].clone());
+        let event = is_there.then(|| self.event_of(fetch));
         self.handle(Input::Fetched { ticket, event })?;
         if is_live && !is_there && !self.is_paused {
             return Err(format!("{offset} is not in the log and nobody is told"));
         }
-        if is_there && self.is_paused != was_paused {
+        if is_there && self.is_paused != was_paused && self.spec.dead.on_full != OnDeadFull::Pause {
             return Err("an event that came paused the subscription".to_owned());
         }
         Ok(())
@@ -205,8 +248,16 @@ impl World {
             (true, Verdict::Ack) => vec![effect(call.offset)],
             (true, _) => Vec::new(),
         };
-        let event = self.log[call.offset.0 as usize].clone();
+        let event = self.event_of(call);
         self.handle(Input::Finished { ticket: call.ticket, event, verdict, writes, hold, pause })
+    }
+
+    /// The event of a delivery: as published, or as it is in the letter from which it is tried again.
+    fn event_of(&self, call: Call) -> StoredEvent {
+        match (call.letter, self.written.dead.get(&call.offset)) {
+            (Some(_), Some(letter)) => letter.event.clone(),
+            (Some(_) | None, _) => self.log[call.offset.0 as usize].clone(),
+        }
     }
 
     /// The end of a call that never was: a made-up ticket, or the right one with another's event.
@@ -256,8 +307,15 @@ impl World {
 
     fn reconfigure(&mut self) -> Result<(), String> {
         let Subscription { concurrency, retry, lease, protection, .. } = spec(&mut self.random);
-        self.journal.push(format!("reconfigure: {concurrency} at once, {retry:?}, {lease:?}, {protection:?}"));
-        self.spec = Subscription { concurrency, retry, lease, protection, ..self.spec.clone() };
+        let on_exhausted = match (self.spec.on_exhausted, self.random.chance(50)) {
+            (OnExhausted::Block, _) => OnExhausted::Block,
+            (_, true) => OnExhausted::Skip,
+            (_, false) => OnExhausted::ParkKey,
+        };
+        self.journal.push(format!(
+            "reconfigure: {concurrency} at once, {retry:?}, {lease:?}, {on_exhausted:?}, {protection:?}"
+        ));
+        self.spec = Subscription { concurrency, retry, lease, on_exhausted, protection, ..self.spec.clone() };
         let spec = self.spec.clone();
         self.handle(Input::Reconfigure(spec))
     }
@@ -285,7 +343,7 @@ impl World {
         self.check_bounds()
     }
 
-    fn take_writes(&mut self) -> Result<(), String> {
+    pub(crate) fn take_writes(&mut self) -> Result<(), String> {
         for write in &self.step.writes[self.seen..] {
             self.journal.push(format!("  writes {}", brief(write)));
             self.written.apply(write)?;
@@ -308,13 +366,22 @@ impl World {
             Action::Invoke(invocation) => {
                 self.starts += 1;
                 let offset = invocation.position.offset;
-                let call = Call { ticket: invocation.ticket, offset, attempt: invocation.attempt };
+                let Invocation { ticket, attempt, letter, .. } = invocation;
+                let call = Call { ticket, offset, attempt, letter };
                 self.check_start(call)?;
                 self.calls.push(call);
             }
-            Action::Fetch(invocation) => {
+            Action::Load(load) => {
+                let offset = load.position.offset;
+                let is_early = self.disk.waiting.get(&offset).is_none_or(|row| row.due > self.now);
+                if is_early && !self.answered.contains(&load.number) {
+                    return Err(format!("{load:?} was asked for, which has no row or is not due"));
+                }
+                self.loads.push(load);
+            }
+            Action::Fetch(Invocation { ticket, attempt, position, letter, .. }) => {
                 self.reached.fetches += 1;
-                self.fetches.push((invocation.ticket, invocation.position.offset));
+                self.fetches.push(Call { ticket, offset: position.offset, attempt, letter });
             }
             // The call goes on: its end must be without effect.
             Action::Cancel { ticket } => {
@@ -322,7 +389,8 @@ impl World {
                     return Err(format!("{ticket:?} was cancelled and is live"));
                 }
             }
-            Action::Paused { .. } => {}
+            Action::TrimDead => self.trim = Some(None),
+            Action::Paused { .. } | Action::Stuck { .. } => {}
         }
         Ok(())
     }
@@ -351,6 +419,7 @@ impl World {
         let Some(sealed) = self.submitted.pop_front() else { return Ok(()) };
         for write in &sealed.writes {
             self.disk.apply(write)?;
+            self.place(write, &sealed.writes)?;
         }
         self.journal.push("commit".to_owned());
         for action in sealed.actions {
@@ -366,7 +435,17 @@ impl World {
         self.seen = 0;
         self.calls.clear();
         self.read = None;
+        self.loads.clear();
+        self.answered.clear();
+        if self.random.chance(20) {
+            self.spec.ordering = match self.spec.ordering {
+                Ordering::ByKey => Ordering::None,
+                Ordering::None => Ordering::ByKey,
+            };
+            self.journal.push(format!("the ordering is {:?} now", self.spec.ordering));
+        }
         self.fetches.clear();
+        self.trim = None;
         self.written = self.disk.clone();
         let rows = self.disk.rows();
         self.machine = Machine::recover_bounded(self.spec.clone(), Slot(0), self.seed, rows, self.bounds);
@@ -384,12 +463,18 @@ impl World {
         self.handle(Input::Resume)?;
         for _ in 0..20_000 {
             self.answer_read()?;
+            self.answer_load()?;
             while !self.fetches.is_empty() {
-                let (ticket, offset) = self.fetches.remove(0);
-                self.handle(Input::Fetched { ticket, event: Some(self.log[offset.0 as usize].clone()) })?;
+                let fetch = self.fetches.remove(0);
+                let event = Some(self.event_of(fetch));
+                self.handle(Input::Fetched { ticket: fetch.ticket, event })?;
             }
             while let Some(call) = self.calls.pop() {
                 self.finish(call, Verdict::Ack, None, None)?;
+            }
+            self.decide_parked()?;
+            if self.is_paused {
+                self.handle(Input::Resume)?;
             }
             self.seal()?;
             self.commit()?;
@@ -398,7 +483,8 @@ impl World {
             if is_done && self.submitted.is_empty() && self.step.is_empty() {
                 return self.check_end();
             }
-            if self.read.is_none_or(|(from, _)| from.0 as usize >= self.log.len()) && self.calls.is_empty() {
+            let is_read = self.read.is_none_or(|(from, _)| from.0 as usize >= self.log.len());
+            if is_read && self.calls.is_empty() && self.loads.is_empty() {
                 self.pass_time()?;
             }
         }
@@ -426,9 +512,54 @@ fn spec(random: &mut Random) -> Subscription {
             backoff_max: Millis(50),
         },
         on_unknown: if random.chance(50) { OnUnknown::Resend } else { OnUnknown::Park },
+        on_exhausted: *random.pick(&[
+            OnExhausted::Skip,
+            OnExhausted::ParkKey,
+            OnExhausted::ParkKey,
+            OnExhausted::Block,
+        ]),
+        dead: DeadBounds {
+            letters_max: random.within(2, 40),
+            bytes_max: 1 << 20,
+            age_max: Millis(random.within(100, 1_000_000)),
+            on_full: if random.chance(80) { OnDeadFull::RemoveOldest } else { OnDeadFull::Pause },
+        },
+        redelivery: Some(TopicId(3)),
         lease: Millis(random.within(20, 200)),
         protection: protection(random),
         ..Subscription::new(SubscriptionId(1), "mail", "mail", vec![TopicId(1)])
+    }
+}
+
+fn protection(random: &mut Random) -> Protection {
+    let rate = Rate {
+        events: random.within(1, 5) as u32,
+        per: Millis(random.within(5, 50)),
+        burst: random.within(1, 3) as u32,
+    };
+    let breaker = BreakerPolicy {
+        open_first: Millis(random.within(5, 40)),
+        open_max: Millis(random.within(5, 100)),
+        probes: random.within(1, 3) as u32,
+    };
+    Protection {
+        rate: random.chance(30).then_some(rate),
+        blame: Blame { events_min: random.within(1, 5) as u32, fresh_breaks_max: random.within(1, 2) as u32 },
+        breaker: random.chance(80).then_some(breaker),
+        degrade: (0..random.below(4).saturating_sub(1)).map(|_| rule(random)).collect(),
+    }
+}
+
+fn rule(random: &mut Random) -> DegradeRule {
+    let actions = [DegradeAction::Send, DegradeAction::Defer, DegradeAction::Reroute(TopicId(4)), DegradeAction::Drop];
+    let healths = [None, Some(Health::Sick), Some(Health::Sick), Some(Health::Healthy)];
+    DegradeRule {
+        classes: Classes::of(&[*random.pick(&CLASSES), *random.pick(&CLASSES)]),
+        health: *random.pick(&healths),
+        older_than: Millis(if random.chance(60) { 0 } else { random.within(1, 80) }),
+        action: *random.pick(&actions),
+        sustained: Millis(random.below(3) * 15),
+        until: Millis(random.below(3) * 15),
     }
 }
 
@@ -440,12 +571,14 @@ fn bounds(random: &mut Random) -> Bounds {
         lane_queue_max: random.within(1, 5) as usize,
         queued_max: random.within(4, 40) as usize,
         lanes_max: random.within(2, 20) as usize,
-        waiting_max: random.within(1, 10) as usize,
+        waiting_max: random.within(0, 10) as usize,
         ready_min: random.within(1, 20) as usize,
+        // Two and four lanes for nine keys and classes: collisions all the time.
+        lane_hash_bits: *random.pick(&[64, 64, 2, 1]),
     }
 }
 
-fn event(offset: Offset, topic: TopicId, kind: &str, key: &str, class: Class) -> StoredEvent {
+pub(crate) fn event(offset: Offset, topic: TopicId, kind: &str, key: &str, class: Class) -> StoredEvent {
     let text = format!("{offset}/{kind}/{key}");
     let span = |part: &str, start: usize| Span { start: start as u32, len: part.len() as u32 };
     let id = offset.to_string();

@@ -2,6 +2,12 @@
 //!
 //! Invariant: `may_have_left` is noted before the first byte of content, `answered` only on the relay's last reply.
 
+use super::message::Ready;
+use super::stream::RelayStream;
+use super::{Mailer, Protection};
+use crate::CONNECT_TIMEOUT;
+use crate::error::EgressError;
+use crate::evidence::Evidence;
 use lettre::Address;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::Mechanism;
@@ -9,16 +15,14 @@ use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Response;
-use tokio::net::TcpStream;
-
-use super::message::Ready;
-use super::{Mailer, RelayTls};
-use crate::CONNECT_TIMEOUT;
-use crate::error::EgressError;
-use crate::evidence::Evidence;
 
 /// Longest reply told to a guest.
 const REPLY_CHARS_MAX: usize = 500;
+
+const NO_STARTTLS: &str = "it offers no STARTTLS, so nothing was sent to it; set `security = \"tls\"` in [mail] if it wants TLS from the \
+                           first byte (port 465 mostly)";
+const WRONG_LOGIN: &str = "the login was refused, see `username` and `password_file` in [mail]";
+const UNKNOWN_ISSUER: &str = "; for a certificate of an authority of your own, name its file as `ca_file` in [mail]";
 
 impl Mailer {
     /// The whole conversation; returns the relay's last reply.
@@ -34,7 +38,7 @@ impl Mailer {
             Ok(reply) => {
                 evidence.answered();
                 self.keep(connection);
-                Ok(text_of(&reply))
+                Ok(self.told(&text_of(&reply)))
             }
             Err(error) if error.status().is_some() => {
                 evidence.answered();
@@ -44,7 +48,7 @@ impl Mailer {
             Err(error) => Err(EgressError::MaybeSent(format!(
                 "mail relay `{}`: the content was sent and no final reply came: {}",
                 self.relay.host,
-                causes(&error)
+                self.told(&error.to_string())
             ))),
         }
     }
@@ -64,33 +68,41 @@ impl Mailer {
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, String> {
         let hello = ClientId::default();
-        let told = |error: Error| causes(&error);
-        let mut connection = match self.relay.tls {
-            RelayTls::Tls => self.connect_tls(&hello).await.map_err(told)?,
-            RelayTls::None | RelayTls::StartTls => {
-                let stream = self.open().await.map_err(|error| format!("Connection error: {error}"))?;
-                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await.map_err(told)?
+        let told = |error: Error| self.told(&error.to_string());
+        let stream = self.open().await.map_err(|error| self.explain(&format!("Connection error: {error}")))?;
+        let mut connection =
+            AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await.map_err(told)?;
+        if let Protection::StartTls(parameters) = &self.tls {
+            if !connection.server_info().supports_feature(Extension::StartTls) {
+                return Err(NO_STARTTLS.to_owned());
             }
-        };
-        if let (RelayTls::StartTls, Some(tls)) = (self.relay.tls, &self.tls) {
-            connection.starttls(tls.clone(), &hello).await.map_err(told)?;
+            let upgraded = connection.starttls(parameters.clone(), &hello).await;
+            upgraded.map_err(|error| self.explain(&error.to_string()))?;
         }
         if let Some(credentials) = &self.credentials {
-            connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).await.map_err(told)?;
+            let taken = connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).await;
+            taken.map_err(|error| format!("{WRONG_LOGIN}: {}", told(error)))?;
         }
         Ok(connection)
     }
 
-    /// lettre writes a mail's end apart from its content; with Nagle's algorithm each mail would wait 40 ms for that.
-    async fn open(&self) -> std::io::Result<TcpStream> {
-        let stream = TcpStream::connect((self.relay.host.as_str(), self.relay.port)).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+    async fn open(&self) -> std::io::Result<RelayStream> {
+        let (host, port) = (self.relay.host.as_str(), self.relay.port);
+        match &self.tls {
+            Protection::None | Protection::StartTls(_) => RelayStream::plain(host, port).await,
+            Protection::FromTheStart(config) => RelayStream::tls(host, port, config.clone()).await,
+        }
     }
 
-    async fn connect_tls(&self, hello: &ClientId) -> Result<AsyncSmtpConnection, Error> {
-        let server = (self.relay.host.as_str(), self.relay.port);
-        AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT_TIMEOUT), hello, self.tls.clone(), None).await
+    /// An error of connecting, with what to do about it where that is not plain.
+    fn explain(&self, error: &str) -> String {
+        let hint = if error.contains("UnknownIssuer") { UNKNOWN_ISSUER } else { "" };
+        format!("{}{hint}", self.told(error))
+    }
+
+    /// A text that the relay may have had a part in: bounded, and without the password, which a relay may repeat.
+    fn told(&self, text: &str) -> String {
+        self.secrets.hidden_in(&bounded(text))
     }
 
     /// Everything before the content. Only here and at the end does a permanent refusal speak of this message.
@@ -124,7 +136,7 @@ impl Mailer {
 
     /// An error before the content, or the relay's last reply: permanent ones are refusals, all else may be tried again.
     fn replied(&self, error: &Error) -> EgressError {
-        let text = format!("mail relay `{}`: {}", self.relay.host, causes(error));
+        let text = format!("mail relay `{}`: {}", self.relay.host, self.told(&error.to_string()));
         if error.is_permanent() { EgressError::Refused(text) } else { EgressError::not_sent(text) }
     }
 }
@@ -135,11 +147,7 @@ fn text_of(reply: &Response) -> String {
         text.push(' ');
         text.push_str(line);
     }
-    bounded(&text)
-}
-
-fn causes(error: &Error) -> String {
-    bounded(&error.to_string())
+    text
 }
 
 /// The relay's text may be anything.

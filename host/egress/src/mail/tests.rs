@@ -8,6 +8,7 @@ fn relay() -> Relay {
         port: 25,
         tls: RelayTls::None,
         login: None,
+        ca_pem: Vec::new(),
         sender: "Bugle <bugle@b.example>".to_owned(),
         senders: vec!["other@b.example".to_owned(), "@team.example".to_owned()],
         domain: None,

@@ -45,9 +45,9 @@ async fn batches_reach_the_host_in_order_and_one_commit_is_one_frame() {
     assert_eq!((first.session.0, first.stream, first.sequence), (session, StreamId(1), Sequence(1)));
     assert_eq!((&*first.topic, first.attempt), ("orders", Try::First));
     assert_eq!(first.events[0].as_ref().unwrap().id(), "a");
-    assert_eq!(first.events[1].as_ref().unwrap_err().code, CoreCode::MalformedEvent);
+    assert_eq!(first.events[1].as_ref().unwrap_err().refusal.code, CoreCode::MalformedEvent);
     assert_eq!(second.sequence, Sequence(2));
-    let refusal = first.events[1].clone().unwrap_err();
+    let refusal = first.events[1].clone().unwrap_err().refusal;
     let outcome = BatchOutcome::Stored {
         first: Some(position(5)),
         stored: 1,
@@ -99,11 +99,12 @@ async fn questions_and_abandonments_are_answered() {
     let Frame::Abandoned(answer) = client.frame().await else { panic!("an answer comes") };
     assert_eq!((answer.stream, &*answer.topic, &*answer.id), (1, "orders", "a"));
     let abandoned = loop {
-        if let Seen::Abandon(session, source, id) = host.seen().await {
-            break (session.0, source, id);
+        if let Seen::Abandon(abandoned) = host.seen().await {
+            break abandoned;
         }
     };
-    assert_eq!(abandoned, (session, "s".into(), "a".into()));
+    assert_eq!((abandoned.session.0, abandoned.stream, &*abandoned.topic), (session, StreamId(1), "orders"));
+    assert_eq!((&*abandoned.source, &*abandoned.id), ("s", "a"));
 }
 
 /// Asks a question and awaits the answer: whatever was under way has had its turn since.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bugle_core::ids::{Name, Offset, Position, ProducerEpoch, Sequence, SessionId, Slot, StreamId};
-use bugle_core::publish::{BatchOutcome, BatchResult, IdState, OpenSession, Opened, PublishBatch};
+use bugle_core::publish::{Abandon, BatchOutcome, BatchResult, IdState, OpenSession, Opened, PublishBatch};
 use bugle_ingress::{Config, Counters, Listener, Publish, Results, Stopped};
 use bugle_wire::schema::{Hello, Receipt};
 use bugle_wire::{ALPN, Code, EventWriter, Frame, FrameBuffer, PublishBody, PublishHead, limits};
@@ -32,7 +32,7 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
 pub(crate) enum Seen {
     Open(OpenSession),
     Batch(PublishBatch, Arc<Results>),
-    Abandon(SessionId, String, String),
+    Abandon(Abandon),
     Close(SessionId),
 }
 
@@ -71,8 +71,8 @@ impl Publish for Script {
         }))
     }
 
-    fn abandon(&self, session: SessionId, source: String, id: String) {
-        self.seen.send(Seen::Abandon(session, source, id)).unwrap();
+    fn abandon(&self, abandon: Abandon) {
+        self.seen.send(Seen::Abandon(abandon)).unwrap();
     }
 
     fn close(&self, session: SessionId) {
@@ -176,26 +176,12 @@ impl Host {
     }
 
     pub(crate) async fn connect_as(&self, alpn: &[u8]) -> Result<Connection, ConnectionError> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.dir.path().join("quic-cert.pem")).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![alpn.to_vec()];
-        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-        let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        soon(endpoint.connect_with(config, self.address, "localhost").unwrap()).await
+        connect_raw(self.address, self.dir.path(), alpn).await
     }
 
     /// A connection with a control stream on which these bytes were written.
     pub(crate) async fn say(&self, bytes: &[u8]) -> RawClient {
-        let connection = self.connect().await.unwrap();
-        let (mut send, recv) = connection.open_bi().await.unwrap();
-        send.write_all(bytes).await.unwrap();
-        RawClient { connection, send, recv, buffer: FrameBuffer::new(limits::FRAME_BYTES_MAX) }
+        open_raw(self.address, self.dir.path(), bytes).await
     }
 
     /// A welcomed session and its number.
@@ -206,6 +192,30 @@ impl Host {
             other => panic!("not welcomed: {other:?}"),
         }
     }
+}
+
+/// A connection to a listener whose development certificate is in `dir`.
+async fn connect_raw(address: SocketAddr, dir: &Path, alpn: &[u8]) -> Result<Connection, ConnectionError> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(dir.join("quic-cert.pem")).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![alpn.to_vec()];
+    let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    soon(endpoint.connect_with(config, address, "localhost").unwrap()).await
+}
+
+/// A connection with a control stream on which these bytes were written.
+pub(crate) async fn open_raw(address: SocketAddr, dir: &Path, bytes: &[u8]) -> RawClient {
+    let connection = connect_raw(address, dir, ALPN).await.unwrap();
+    let (mut send, recv) = connection.open_bi().await.unwrap();
+    send.write_all(bytes).await.unwrap();
+    RawClient { connection, send, recv, buffer: FrameBuffer::new(limits::FRAME_BYTES_MAX) }
 }
 
 pub(crate) fn hello() -> Frame {
@@ -220,7 +230,11 @@ pub(crate) fn event(id: &str, payload_bytes: usize) -> Bytes {
 
 /// A publish frame with its length.
 pub(crate) fn publish(stream: u32, sequence: u64, events: &[Bytes]) -> Bytes {
-    let mut body = PublishBody::new("orders", 0);
+    publish_to("orders", stream, sequence, events)
+}
+
+pub(crate) fn publish_to(topic: &str, stream: u32, sequence: u64, events: &[Bytes]) -> Bytes {
+    let mut body = PublishBody::new(topic, 0);
     for event in events {
         body.push(event);
     }

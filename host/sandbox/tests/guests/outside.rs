@@ -145,6 +145,7 @@ fn mail_bench(relay: SocketAddr) -> Bench {
             port: relay.port(),
             tls: RelayTls::None,
             login: None,
+            ca_pem: Vec::new(),
             sender: "Bugle <bugle@b.example>".to_owned(),
             senders: Vec::new(),
             domain: None,

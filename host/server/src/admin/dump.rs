@@ -16,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use bugle_core::code::Code;
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position};
-use bugle_core::row::CHUNK_OFFSETS;
+use bugle_core::row::{CHUNK_OFFSETS, DeadRow, DeadState};
 use bugle_core::spec::Subscription;
 use bugle_store::{EventBounds, ReadError, Store, SubscriptionRows};
 use serde_json::json;
@@ -39,13 +39,32 @@ pub(super) async fn dump(State(host): State<Arc<Host>>) -> Result<Response, Fail
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
 }
 
+/// What a dead letter says of its delivery.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Given {
+    /// Given up; a copy of it is an event of its own.
+    Up,
+    /// It waits in its place for a person, or was delivered there after one decided.
+    Back,
+}
+
+impl Given {
+    fn of(row: &DeadRow) -> Given {
+        match row.state {
+            DeadState::Manual => Given::Back,
+            DeadState::Replayed if row.holds_key => Given::Back,
+            DeadState::Open | DeadState::Replayed | DeadState::Dismissed => Given::Up,
+        }
+    }
+}
+
 /// What the rows say of one subscription.
 struct Standing {
     spec: Subscription,
     start: Offset,
     rows: SubscriptionRows,
     waiting: BTreeSet<Offset>,
-    dead: BTreeSet<Position>,
+    dead: BTreeMap<Position, Given>,
     unknown: BTreeSet<Position>,
 }
 
@@ -111,13 +130,14 @@ fn log_line(stored: &StoredEvent, topic: &str) -> serde_json::Value {
 impl Standing {
     fn read(store: &Store, spec: Subscription, start: Offset) -> Result<Standing, ReadError> {
         let rows = store.subscription(spec.id)?;
-        let (mut dead, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+        let (mut dead, mut unknown) = (BTreeMap::new(), BTreeSet::new());
         loop {
-            let page = store.dead(spec.id, dead.last().copied(), KEPT_MAX)?;
+            let last = dead.last_key_value().map(|(position, _)| *position);
+            let page = store.dead(spec.id, last, KEPT_MAX)?;
             if page.is_empty() {
                 break;
             }
-            dead.extend(page.into_iter().map(|entry| entry.position));
+            dead.extend(page.into_iter().map(|entry| (entry.position, Given::of(&entry.row))));
         }
         loop {
             let page = store.unknown(spec.id, unknown.last().copied(), KEPT_MAX)?;
@@ -127,7 +147,7 @@ impl Standing {
             unknown.extend(page.into_iter().map(|entry| entry.position));
         }
         Ok(Standing {
-            waiting: rows.waiting.iter().map(|(offset, _)| *offset).collect(),
+            waiting: store.waiting(spec.id).map(|row| row.map(|(offset, _)| offset)).collect::<Result<_, _>>()?,
             start,
             spec,
             rows,
@@ -144,7 +164,7 @@ impl Standing {
         let position = stored.position;
         if !self.spec.wants(stored) {
             "filtered"
-        } else if self.dead.contains(&position) {
+        } else if self.dead.get(&position) == Some(&Given::Up) {
             "dead"
         } else if self.unknown.contains(&position) {
             "unknown"

@@ -10,7 +10,7 @@ use bugle_broker::{CreateTopicError, KvWriteError, ReadError, Stopped, Subscript
 use bugle_core::code::Code;
 
 use crate::api;
-use crate::host::{ApplyError, DeployError, RemoveError, SimulateError};
+use crate::host::{ApplyError, DeadError, DeployError, RemoveError, SimulateError};
 
 /// A refusal.
 #[derive(Debug)]
@@ -140,6 +140,15 @@ impl From<RemoveError> for Failure {
         match error {
             RemoveError::IsTarget { .. } => Failure::new(Code::Conflict, error.to_string()),
             RemoveError::Bus(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeadError> for Failure {
+    fn from(error: DeadError) -> Failure {
+        match error.code() {
+            code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
+            code => Failure::new(code, chain(&error)),
         }
     }
 }

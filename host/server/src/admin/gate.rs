@@ -1,4 +1,4 @@
-//! Who gets in: the token of the data directory, and only under names of this machine.
+//! Who gets in: the token of the data directory, only under names of this machine, and with a body of a fair size.
 //!
 //! The `Host` check stops web pages that rebind a name of theirs to 127.0.0.1. Knows nothing of routes.
 
@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use bugle_core::code::Code;
+use http_body_util::BodyExt as _;
 
 use super::failure::Failure;
+use super::routes::BODY_BYTES_MAX;
 use crate::host::Host;
 
 /// Lets a request pass whose `Host` header names this machine or is configured.
@@ -36,6 +38,27 @@ pub(super) async fn token(State(host): State<Arc<Host>>, request: Request, next:
     }
     let message = "the admin token is missing or wrong; send `Authorization: Bearer TOKEN` with the text of the file `admin-token` in the data directory";
     Failure::new(Code::Unauthenticated, message).into_response()
+}
+
+/// Of a body that is too large anyway, at most this much is read and dropped before the answer.
+const DRAINED_BYTES_MAX: usize = 64 << 20;
+
+/// Refuses a body that says it is over the bound, once it was read: a connection closed under a client that still writes would
+/// hide the answer from it.
+pub(super) async fn fair_size(request: Request, next: Next) -> Response {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let Some(length) = length.filter(|length| *length > BODY_BYTES_MAX) else {
+        return next.run(request).await;
+    };
+    let (mut body, mut drained) = (request.into_body(), 0);
+    while let Some(Ok(frame)) = body.frame().await {
+        drained += frame.data_ref().map_or(0, bytes::Bytes::len);
+        if drained > DRAINED_BYTES_MAX {
+            break;
+        }
+    }
+    let message = format!("the body has {length} bytes, at most {BODY_BYTES_MAX} are taken here");
+    Failure::new(Code::TooLarge, message).into_response()
 }
 
 fn is_known(named: &str, allowed: &[String]) -> bool {

@@ -1,4 +1,4 @@
-//! `/v1/records`, `/v1/dead` and `/v1/topics/{topic}/ids`: what became of something.
+//! `/v1/records` and `/v1/topics/{topic}/ids`: what became of something.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::failure::Answer;
 use super::topics::unknown;
-use crate::api::{DeadView, IdView, RecordView};
+use crate::api::{IdView, RecordView};
 use crate::host::Host;
 
 #[derive(Deserialize)]
@@ -32,30 +32,6 @@ pub(super) async fn records(
         found.retain(|record| record.subscription == subscription);
     }
     Ok(Json(found))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Dead {
-    subscription: Option<String>,
-    #[serde(default = "page")]
-    limit: usize,
-}
-
-fn page() -> usize {
-    100
-}
-
-/// Dead letters carry their events, so a page is kept small.
-const DEAD_MAX: usize = 1000;
-
-pub(super) async fn dead(
-    State(host): State<Arc<Host>>,
-    query: Result<Query<Dead>, QueryRejection>,
-) -> Answer<Vec<DeadView>> {
-    let Query(wanted) = query?;
-    let limit = wanted.limit.clamp(1, DEAD_MAX);
-    Ok(Json(host.dead(wanted.subscription, limit).await?))
 }
 
 #[derive(Deserialize)]

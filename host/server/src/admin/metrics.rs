@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use bugle_broker::Throughput;
+use bugle_broker::{SubscriptionStatus, Throughput};
 use bugle_core::flow::BreakerStatus;
 use bugle_core::ids::Name;
 
@@ -171,6 +171,22 @@ async fn gauges(page: &mut Page, host: &Host) {
             BreakerStatus::Open { is_half_open: false, .. } => 2,
         })
     });
+    let dead = |status: &SubscriptionStatus| status.machine.as_ref().map(|machine| machine.dead).unwrap_or_default();
+    page.each("gauge", "bugle_dead_letters", "Dead letters kept, in any state.", label, &all, |status| {
+        dead(status).letters
+    });
+    page.each("gauge", "bugle_dead_letter_bytes", "Their bytes.", label, &all, |status| dead(status).bytes);
+    page.each("gauge", "bugle_dead_open", "Dead letters that nobody decided about.", label, &all, |status| {
+        dead(status).open
+    });
+    page.each("gauge", "bugle_parked_keys", "Keys that wait for a decision.", label, &all, |status| {
+        dead(status).manual
+    });
+    page.each("gauge", "bugle_blocked_keys", "Keys whose head used up its attempts.", label, &all, |status| {
+        status.machine.as_ref().map_or(0, |machine| machine.blocked as u64)
+    });
+    let removed = "Undecided dead letters removed for being too many or too old.";
+    page.each("counter", "bugle_dead_removed_total", removed, label, &all, |status| dead(status).removed);
     page.each("gauge", "bugle_paused", "1 while paused.", label, &all, |status| {
         status.machine.as_ref().map_or(0, |machine| u64::from(machine.paused.is_some()))
     });

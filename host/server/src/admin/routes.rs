@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
-use super::{dump, gate, kv, lookups, metrics, plugins, status, subscriptions, tail, topics};
+use super::{dead, dump, gate, kv, lookups, metrics, plugins, status, subscriptions, tail, topics};
 use crate::host::Host;
 
 /// Who may call a route. One token stands for all rights today; the distinction is what finer ones will be made of.
@@ -31,7 +31,10 @@ struct Route {
 }
 
 /// Largest body but for components: a definition with its secrets, or a kv value.
-const BODY_BYTES_MAX: usize = 2 << 20;
+pub(super) const BODY_BYTES_MAX: usize = 2 << 20;
+
+/// Takes components, whose bound is its own.
+const COMPONENT_PATH: &str = "/v1/plugins/{name}";
 
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
@@ -55,10 +58,17 @@ fn table() -> Vec<Route> {
         route("POST", "/v1/subscriptions/{name}/resume", Change, post(subscriptions::resume)),
         route("POST", "/v1/subscriptions/{name}/simulate", Read, post(subscriptions::simulate)),
         route("GET", "/v1/plugins", Read, get(plugins::list)),
-        route("PUT", "/v1/plugins/{name}", Change, put(plugins::deploy).layer(component)),
-        route("GET", "/v1/plugins/{name}", Read, get(plugins::show)),
+        route("PUT", COMPONENT_PATH, Change, put(plugins::deploy).layer(component)),
+        route("GET", COMPONENT_PATH, Read, get(plugins::show)),
         route("GET", "/v1/records", Read, get(lookups::records)),
-        route("GET", "/v1/dead", Read, get(lookups::dead)),
+        route("GET", "/v1/dead", Read, get(dead::list)),
+        route("GET", "/v1/dead/{subscription}/{position}", Read, get(dead::show)),
+        route("PUT", "/v1/dead/{subscription}/{position}", Change, put(dead::edit)),
+        route("POST", "/v1/dead/replay/plan", Read, post(dead::plan)),
+        route("POST", "/v1/dead/replay", Change, post(dead::replay)),
+        route("POST", "/v1/dead/dismiss", Change, post(dead::dismiss)),
+        route("POST", "/v1/dead/purge", Change, post(dead::purge)),
+        route("GET", "/v1/audit", Read, get(dead::audit)),
         route("GET", "/v1/kv/{store}", Read, get(kv::scan)),
         route("GET", "/v1/kv/{store}/{*key}", Read, get(kv::read)),
         route("PUT", "/v1/kv/{store}/{*key}", Change, put(kv::write)),
@@ -78,6 +88,7 @@ pub fn permissions() -> Vec<(&'static str, &'static str, Permission)> {
 pub(super) fn all(host: &Arc<Host>) -> Router<Arc<Host>> {
     let mut router = Router::new();
     for Route { path, permission, handler, .. } in table() {
+        let handler = if path == COMPONENT_PATH { handler } else { handler.layer(from_fn(gate::fair_size)) };
         let guarded = match permission {
             Permission::Open => handler,
             Permission::Read | Permission::Change => handler.layer(from_fn_with_state(Arc::clone(host), gate::token)),

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of particular commands.
 
+use std::io::{BufRead as _, BufReader};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -67,6 +68,26 @@ impl AdminClient {
         self.read(request.send_json(body))
     }
 
+    /// Sends JSON to be acted on for as long as it takes, and hands each line of the answer to `each`.
+    pub fn post_lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut each: impl FnMut(T),
+    ) -> anyhow::Result<()> {
+        let request = self.agent.post(self.url(path)).config().timeout_global(None).build();
+        let request = request.header("authorization", &self.authorization);
+        let answer = self.received(request.send_json(body))?;
+        if !answer.status().is_success() {
+            return self.read(Ok(answer));
+        }
+        for line in BufReader::new(answer.into_body().into_reader()).lines() {
+            let line = line.context("the answer broke off; the host may have ended")?;
+            each(serde_json::from_str(&line).context("the answer is not of this version; use the host's own `bugle`")?);
+        }
+        Ok(())
+    }
+
     /// Sends JSON to be kept under a name.
     pub fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
         let request = self.agent.put(self.url(path));
@@ -81,14 +102,18 @@ impl AdminClient {
         self.read(request.content_type("application/octet-stream").send(body))
     }
 
-    fn read<T: DeserializeOwned>(&self, answer: Result<Response<Body>, ureq::Error>) -> anyhow::Result<T> {
+    fn received(&self, answer: Result<Response<Body>, ureq::Error>) -> anyhow::Result<Response<Body>> {
         let address = &self.endpoints.admin;
-        let mut answer = answer.map_err(|error| match error {
+        answer.map_err(|error| match error {
             ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => {
                 anyhow!("no host answers at {address} ({error}); start it with `bugle serve`")
             }
             other => anyhow!(other).context(format!("the host at {address} did not answer")),
-        })?;
+        })
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: Result<Response<Body>, ureq::Error>) -> anyhow::Result<T> {
+        let mut answer = self.received(answer)?;
         let status = answer.status();
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
         let text = body.read_to_string().context("the answer broke off")?;

@@ -1,46 +1,171 @@
-//! `bugle dead`.
+//! `bugle dead`: look at dead letters, and decide about them.
+//!
+//! Knows nothing of what a decision does. Invariant: what changes more than one letter asks first.
 
-use clap::Subcommand;
+mod edit;
+mod replay;
 
-use super::admin::query;
+use anyhow::bail;
+use clap::{Args, Subcommand};
+
+use super::admin::{AdminClient, escape, query};
 use super::{Context, print};
-use crate::api::DeadView;
+use crate::api::{DeadChanged, DeadFilter, DeadRequest, DeadView};
 
 /// What can be done with dead letters.
 #[derive(Debug, Subcommand)]
 pub(super) enum DeadCommand {
-    /// List deliveries that were given up, with cause and history
-    #[command(after_help = "Example:\n  bugle dead list orders-webhook --limit 20 --json")]
+    /// List deliveries that were given up, with cause and state
+    #[command(
+        after_help = "Examples:\n  bugle dead list orders-webhook --state open --type order.* --since 2h\n  bugle dead list --cause rejected --limit 20 --json"
+    )]
     List {
         /// Subscription [default: all]
         subscription: Option<String>,
+        #[command(flatten)]
+        filters: Filters,
         /// At most this many
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
+    /// Show a dead letter with its attempts and its event
+    #[command(after_help = "Example:\n  bugle dead show orders-webhook 0-1234")]
+    Show(One),
+    /// Change the event of a dead letter before it is replayed; the replay has a new idempotency key
+    #[command(
+        after_help = "Examples:\n  bugle dead edit orders-webhook 0-1234 --data {}\n  bugle dead edit orders-webhook 0-1234 --file event.json"
+    )]
+    Edit(edit::EditArgs),
+    /// Deliver dead letters again: to their subscription only, in their old order per key
+    #[command(
+        after_help = "Examples:\n  bugle dead replay orders-webhook --type order.* --dry-run\n  bugle dead replay orders-webhook --rate 500\n  bugle dead replay orders-webhook 0-1234"
+    )]
+    Replay(replay::ReplayArgs),
+    /// Give dead letters up for good; a key that waits for one goes on
+    #[command(
+        after_help = "Examples:\n  bugle dead dismiss orders-webhook 0-1234\n  bugle dead dismiss orders-webhook --cause rejected --yes"
+    )]
+    Dismiss(Many),
+    /// Remove dead letters from the disk
+    #[command(
+        after_help = "Examples:\n  bugle dead purge orders-webhook 0-1234\n  bugle dead purge orders-webhook --state replayed --until 7d --yes"
+    )]
+    Purge(Many),
+}
+
+/// One letter.
+#[derive(Debug, Args)]
+pub(super) struct One {
+    /// Subscription
+    subscription: String,
+    /// Position of its event
+    position: String,
+}
+
+/// One letter or those of a filter.
+#[derive(Debug, Args)]
+pub(super) struct Many {
+    /// Subscription
+    subscription: String,
+    /// Position of one event [default: those that the filters select]
+    position: Option<String>,
+    #[command(flatten)]
+    filters: Filters,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Which letters.
+#[derive(Debug, Args)]
+pub(super) struct Filters {
+    /// CloudEvents type; with * at its end every type that begins so
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// Ordering key
+    #[arg(long)]
+    key: Option<String>,
+    /// Cause, such as rejected or attempts-exhausted
+    #[arg(long)]
+    cause: Option<String>,
+    /// Given up since: RFC 3339, or how long ago (2h)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Given up before: RFC 3339, or how long ago
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Plugin revision of the last attempt, or how its SHA-256 begins
+    #[arg(long, value_name = "SHA256")]
+    revision: Option<String>,
+    /// open, manual, replayed or dismissed
+    #[arg(long)]
+    state: Option<String>,
+}
+
+impl Filters {
+    fn filter(self, position: Option<String>) -> DeadFilter {
+        let Filters { kind, key, cause, since, until, revision, state } = self;
+        DeadFilter { position, kind, key, cause, since, until, revision, state }
+    }
 }
 
 pub(super) fn run(context: &Context, command: DeadCommand) -> anyhow::Result<()> {
-    let DeadCommand::List { subscription, limit } = command;
-    let parameters = query(&[("subscription", subscription.as_deref()), ("limit", Some(&limit.to_string()))]);
-    let dead: Vec<DeadView> = context.admin()?.get(&format!("/v1/dead{parameters}"))?;
+    let admin = context.admin()?;
+    match command {
+        DeadCommand::List { subscription, filters, limit } => list(context, &admin, subscription, filters, limit),
+        DeadCommand::Show(one) => {
+            let letter: DeadView = admin.get(&path(&one))?;
+            show(context, &letter)
+        }
+        DeadCommand::Edit(args) => edit::run(context, &admin, args),
+        DeadCommand::Replay(args) => replay::run(context, &admin, args),
+        DeadCommand::Dismiss(many) => change(context, &admin, "dismiss", many),
+        DeadCommand::Purge(many) => change(context, &admin, "purge", many),
+    }
+}
+
+fn path(one: &One) -> String {
+    format!("/v1/dead/{}/{}", escape(&one.subscription), escape(&one.position))
+}
+
+fn list(
+    context: &Context,
+    admin: &AdminClient,
+    subscription: Option<String>,
+    filters: Filters,
+    limit: u32,
+) -> anyhow::Result<()> {
+    let filter = filters.filter(None);
+    let parameters = query(&[
+        ("subscription", subscription.as_deref()),
+        ("limit", Some(&limit.to_string())),
+        ("type", filter.kind.as_deref()),
+        ("key", filter.key.as_deref()),
+        ("cause", filter.cause.as_deref()),
+        ("since", filter.since.as_deref()),
+        ("until", filter.until.as_deref()),
+        ("revision", filter.revision.as_deref()),
+        ("state", filter.state.as_deref()),
+    ]);
+    let dead: Vec<DeadView> = admin.get(&format!("/v1/dead{parameters}"))?;
     if context.json {
         return print::json(&dead);
     }
     let row = |dead: &DeadView| {
-        let id = dead.event.event.get("id").and_then(|id| id.as_str());
         vec![
             dead.at.clone(),
             dead.subscription.clone(),
             dead.position.clone(),
-            id.unwrap_or_default().to_owned(),
+            text(dead, "id"),
+            text(dead, "partitionkey"),
+            dead.state.clone(),
             dead.cause.clone(),
             charges(dead),
             dead.reason.clone(),
         ]
     };
     let rows: Vec<_> = dead.iter().map(row).collect();
-    let headings = ["AT", "SUBSCRIPTION", "POSITION", "EVENT", "CAUSE", "ATTEMPTS", "REASON"];
+    let headings = ["AT", "SUBSCRIPTION", "POSITION", "EVENT", "KEY", "STATE", "CAUSE", "ATTEMPTS", "REASON"];
     print::table(&headings, &rows, "no dead letters")
 }
 
@@ -50,4 +175,64 @@ fn charges(dead: &DeadView) -> String {
         (0, 0) => dead.attempts.to_string(),
         (channel, plugin) => format!("{} + {channel} channel + {plugin} plugin", dead.attempts),
     }
+}
+
+fn text(dead: &DeadView, attribute: &str) -> String {
+    dead.event.event.get(attribute).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
+}
+
+fn show(context: &Context, letter: &DeadView) -> anyhow::Result<()> {
+    if context.json {
+        return print::json(letter);
+    }
+    let state = match (letter.state.as_str(), letter.holds_key) {
+        ("manual", _) => "manual: its key waits; replay or dismiss it".to_owned(),
+        ("replayed", true) => "replayed in its place".to_owned(),
+        ("replayed", false) => "replayed as a copy".to_owned(),
+        (state, _) => state.to_owned(),
+    };
+    let mut pairs =
+        vec![("subscription", letter.subscription.clone()), ("position", letter.position.clone()), ("state", state)];
+    pairs.extend(letter.decided.clone().map(|at| ("decided", at)));
+    pairs.extend([
+        ("given up", letter.at.clone()),
+        ("cause", format!("{} after {} attempts: {}", letter.cause, charges(letter), letter.reason)),
+        ("topic", letter.event.topic.clone()),
+        ("idempotency key", format!("{} (edited {} times)", letter.idempotency_key, letter.key_generation)),
+    ]);
+    pairs.extend(letter.revision.clone().map(|revision| ("plugin revision", revision)));
+    pairs.extend(letter.trace.clone().map(|trace| ("trace", trace)));
+    print::pairs(&pairs)?;
+    print::line("")?;
+    let attempts: Vec<_> = letter
+        .history
+        .iter()
+        .map(|note| vec![note.attempt.to_string(), note.at.clone(), note.reason.clone()])
+        .collect();
+    print::table(&["ATTEMPT", "ENDED", "WHY"], &attempts, "no attempts")?;
+    print::line("")?;
+    print::json(&letter.event.event)
+}
+
+fn change(context: &Context, admin: &AdminClient, verb: &str, many: Many) -> anyhow::Result<()> {
+    let Many { subscription, position, filters, yes } = many;
+    let filter = filters.filter(position);
+    let mut request = DeadRequest { subscription, filter, confirm: None };
+    let path = format!("/v1/dead/{verb}");
+    let is_one = request.filter.position.is_some();
+    if yes && !is_one {
+        request.confirm = Some(u64::MAX);
+    }
+    let changed: DeadChanged = match admin.post(&path, &request) {
+        Ok(changed) => changed,
+        Err(error) if !yes && !is_one && error.to_string().contains("confirm that number") => {
+            bail!("{error}; add --yes to do it")
+        }
+        Err(error) => return Err(error),
+    };
+    if context.json {
+        return print::json(&changed);
+    }
+    let done = if verb == "purge" { "purged" } else { "dismissed" };
+    print::line(&format!("{} {done}, {} left as they are", changed.changed, changed.skipped))
 }

@@ -1,7 +1,7 @@
 //! `bugle status`.
 
 use super::{Context, print};
-use crate::api::StatusView;
+use crate::api::{StatusView, SubscriptionStatus};
 
 pub(super) fn run(context: &Context) -> anyhow::Result<()> {
     let status: StatusView = context.admin()?.get("/v1/status")?;
@@ -57,5 +57,27 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
         "P50",
         "P99",
     ];
-    print::table(&headings, &rows, "no subscriptions yet")
+    print::table(&headings, &rows, "no subscriptions yet")?;
+    for (name, line) in &status.subscriptions {
+        for warning in warnings(name, &line.status) {
+            print::line(&warning)?;
+        }
+    }
+    Ok(())
+}
+
+/// What of a subscription wants a person.
+fn warnings(name: &str, numbers: &SubscriptionStatus) -> Vec<String> {
+    let counted = [
+        (numbers.dead_open, "dead letters are open", format!("bugle dead list {name} --state open")),
+        (numbers.parked, "keys wait for a decision", format!("bugle dead list {name} --state manual")),
+        (numbers.blocked, "keys are blocked by a delivery that fails on", format!("bugle subscription show {name}")),
+        (
+            numbers.dead_removed,
+            "dead letters were removed undecided, since they were too many or too old",
+            format!("bugle dead list {name}"),
+        ),
+    ];
+    let told = counted.into_iter().filter(|(count, _, _)| *count > 0);
+    told.map(|(count, what, command)| format!("! {name}: {count} {what}: {command}")).collect()
 }

@@ -198,6 +198,17 @@ fn show(context: &Context, view: &SubscriptionView) -> anyhow::Result<()> {
             ),
         ),
         (
+            "dead letters",
+            format!(
+                "{} open, {} keys parked, {} keys blocked, {} kept ({} MiB)",
+                status.dead_open,
+                status.parked,
+                status.blocked,
+                status.dead_letters,
+                status.dead_bytes >> 20
+            ),
+        ),
+        (
             "since start",
             format!(
                 "delivered {}, retried {}, dead {}, suppressed {}",

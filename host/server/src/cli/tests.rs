@@ -68,6 +68,10 @@ fn mistakes_are_told() {
         ("bugle publish orders --file x --type t", "cannot be used with"),
         ("bugle tail orders --from newest", "`latest`"),
         ("bugle kv put s k v --ttl 3", "`30s`"),
+        ("bugle dead show s", "<POSITION>"),
+        ("bugle dead replay", "<SUBSCRIPTION>"),
+        ("bugle dead edit s 0-1 --data x --file f", "cannot be used with"),
+        ("bugle dead replay s --rate fast", "--rate"),
         ("bugle subscription apply f --concurrency many", "--concurrency"),
     ] {
         let error = parse(line).unwrap_err().to_string();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bugle_core::ids::{SubscriptionId, TopicId};
-use bugle_core::spec::{Classes, DegradeAction, Filter, Health, Ordering, Rate};
+use bugle_core::spec::{Classes, DeadBounds, DegradeAction, Filter, Health, OnDeadFull, OnExhausted, Ordering, Rate};
 use bugle_core::time::Millis;
 
 use super::{Definition, SecretSource, Start};
@@ -26,11 +26,18 @@ degrade = [
 ]
 lease = "90s"
 start = "0-17"
+on_exhausted = "park-key"
 
 [retry]
 attempts_max = 5
 first_backoff = "200ms"
 backoff_max = "10s"
+
+[dead_letters]
+letters_max = 500
+bytes_max = "2MiB"
+age_max = "3d"
+on_full = "pause"
 
 [config]
 url = "https://api.example.com/hook"
@@ -77,6 +84,7 @@ fn three_lines_are_a_definition() {
     assert_eq!(core.ordering, Ordering::ByKey);
     assert_eq!(core.retry.attempts_max, 16);
     assert_eq!(core.lease.0, 60_000);
+    assert_eq!((core.on_exhausted, core.dead), (OnExhausted::Skip, DeadBounds::default()));
 }
 
 #[test]
@@ -88,6 +96,8 @@ fn a_full_definition_survives_json() {
     let core = full.to_core(SubscriptionId(1), vec![TopicId(2)]);
     assert_eq!(core.concurrency, 8);
     assert_eq!(core.filter.depth(), 3);
+    assert_eq!((core.on_exhausted, core.dead.letters_max), (OnExhausted::ParkKey, 500));
+    assert_eq!((core.dead.bytes_max, core.dead.on_full), (2 << 20, OnDeadFull::Pause));
 }
 
 #[test]
@@ -100,6 +110,12 @@ fn mistakes_are_told_with_a_way_out() {
     check("\"200ms\"", "\"20s\"", &["longer than `backoff_max`"]);
     check("\"90s\"", "\"2d\"", &["from 1s to 1d"]);
     check("\"0-17\"", "\"newest\"", &["`latest`", "`earliest`"]);
+    check("\"park-key\"", "\"park\"", &["`park-key`", "`block`"]);
+    check("letters_max = 500", "letters_max = 0", &["no dead letter would be kept"]);
+    check("\"2MiB\"", "\"2KiB\"", &["`1MiB`"]);
+    check("\"3d\"", "\"3s\"", &["`1m`"]);
+    check("\"pause\"", "\"stop\"", &["`remove-oldest`"]);
+    check("[\"orders\"]", "[\"bugle.to.x\"]", &["private topic"]);
     check("type =", "Type =", &["`Type`", "CloudEvents attribute"]);
     check("{ prefix = { type = \"order.\" } }", "{ prefx = {} }", &["did you mean `prefix`?"]);
     check("egress = [\"https://api.example.com\"]", "egress = [\"api.example.com/x\"]", &["an origin such as"]);

@@ -1,13 +1,12 @@
-//! What became of something: send records and dead letters, with names in place of numbers.
+//! What became of something: send records, with names in place of numbers.
 
 use bugle_broker::ReadError;
-use bugle_core::ids::{Position, TopicId};
-use bugle_core::row::{AttemptNote, DeadRow};
+use bugle_core::ids::TopicId;
 use bugle_store::RecordEntry;
 
 use super::Host;
-use crate::api::{AttemptView, DeadView, RecordView};
-use crate::{event_json, moment};
+use crate::api::RecordView;
+use crate::moment;
 
 /// Records of one business key that are looked at: one per event, subscription and recipient.
 const RECORDS_MAX: usize = 1000;
@@ -27,36 +26,6 @@ impl Host {
         Ok(found.into_iter().map(view).collect())
     }
 
-    /// Dead letters of one subscription or all, oldest first.
-    pub async fn dead(&self, subscription: Option<String>, limit: usize) -> Result<Vec<DeadView>, ReadError> {
-        let mut found: Vec<(String, Position, DeadRow)> = Vec::new();
-        for spec in self.bus().subscriptions() {
-            if subscription.as_deref().is_some_and(|wanted| *wanted != *spec.name) {
-                continue;
-            }
-            let rows = self.bus().dead(&spec.name, None, limit).await?;
-            found.extend(rows.into_iter().map(|entry| (spec.name.to_string(), entry.position, entry.row)));
-        }
-        found.sort_by_key(|(_, _, row)| row.at);
-        found.truncate(limit);
-        Ok(found.into_iter().map(|found| self.dead_view(found)).collect())
-    }
-
-    fn dead_view(&self, (subscription, position, row): (String, Position, DeadRow)) -> DeadView {
-        DeadView {
-            subscription,
-            position: position.to_string(),
-            cause: row.cause,
-            reason: row.reason,
-            attempts: row.attempts,
-            channel_faults: row.channel,
-            plugin_faults: row.plugin,
-            at: moment::text(row.at),
-            history: row.notes.into_iter().map(attempt).collect(),
-            event: event_json::view(&row.event, &self.topic_name(row.event.topic)),
-        }
-    }
-
     /// The name of a topic; its number in the impossible case that it has none.
     #[must_use]
     pub fn topic_name(&self, id: TopicId) -> String {
@@ -64,10 +33,6 @@ impl Host {
         let found = topics.into_iter().find(|topic| topic.id == id);
         found.map_or_else(|| id.to_string(), |topic| topic.name.to_string())
     }
-}
-
-fn attempt(note: AttemptNote) -> AttemptView {
-    AttemptView { attempt: note.attempt.0, at: moment::text(note.at), reason: note.reason }
 }
 
 fn record(subscription: String, RecordEntry { position, row, .. }: RecordEntry) -> RecordView {

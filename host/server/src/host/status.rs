@@ -71,6 +71,12 @@ impl Host {
             numbers.waiting = machine.waiting as u64;
             numbers.next_attempt = machine.next_attempt.map(moment::text);
             numbers.channel = channel(machine);
+            numbers.blocked = machine.blocked as u64;
+            numbers.dead_open = machine.dead.open;
+            numbers.parked = machine.dead.manual;
+            numbers.dead_letters = machine.dead.letters;
+            numbers.dead_bytes = machine.dead.bytes;
+            numbers.dead_removed = machine.dead.removed;
         }
         numbers
     }

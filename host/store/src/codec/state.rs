@@ -2,11 +2,12 @@
 //!
 //! Knows nothing of what a row means. Invariant: `decode(encode(row)) == row` for every row the core can make.
 
-use bugle_core::event::StoredEvent;
-use bugle_core::ids::{Attempt, Offset, Position, Slot};
+use bugle_core::event::{Class, StoredEvent};
+use bugle_core::ids::{Attempt, KeyGeneration, Offset, Position, Slot};
+use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
-    AttemptNote, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow,
-    KvRow, OpenRow, PausedRow, RecordRow, RecordStatus, UnknownRow, WaitingRow,
+    AttemptNote, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, HoldRow, IdBlockRow, KvRow,
+    OpenRow, Parking, PausedRow, RecordRow, RecordStatus, UnknownRow, WaitingRow,
 };
 
 use super::{Damaged, Reader, Row, Writer, decode_event, encode_event};
@@ -50,23 +51,54 @@ impl Row for CursorChunk {
     }
 }
 
-/// Version 1 had one count of attempts: all of them were charged to the event.
+/// Version 1 had one count of attempts, all of them charged to the event, and knew no parking, no class and no lane.
 impl Row for WaitingRow {
     const VERSION: u8 = 2;
 
     fn write(&self, out: &mut Writer<'_>) {
         out.u32(self.spent);
         out.time(self.due);
+        match self.parking {
+            Parking::Never => out.u8(0),
+            Parking::Parked => out.u8(1),
+            Parking::Released { generation } => {
+                out.u8(2);
+                out.u32(generation.0);
+            }
+        }
         write_notes(&self.notes, out);
         for count in [self.channel, self.plugin, self.broke] {
             out.varint(count.into());
         }
+        out.u8(self.class.code());
+        match self.lane {
+            LaneMark::Unknown => out.u8(0),
+            LaneMark::Unkeyed => out.u8(1),
+            LaneMark::Keyed(LaneHash(hash)) => {
+                out.u8(2);
+                out.u64(hash);
+            }
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let first = Self::read_old(1, from)?;
+        let (spent, due) = (from.u32()?, from.time()?);
+        let parking = match from.u8()? {
+            0 => Parking::Never,
+            1 => Parking::Parked,
+            2 => Parking::Released { generation: KeyGeneration(from.u32()?) },
+            _ => return Err(Damaged("unknown parking")),
+        };
+        let notes = read_notes(from)?;
         let (channel, plugin, broke) = (from.varint_u32()?, from.varint_u32()?, from.varint_u32()?);
-        Ok(WaitingRow { channel, plugin, broke, ..first })
+        let class = Class::from_code(from.u8()?).ok_or(Damaged("unknown class"))?;
+        let lane = match from.u8()? {
+            0 => LaneMark::Unknown,
+            1 => LaneMark::Unkeyed,
+            2 => LaneMark::Keyed(LaneHash(from.u64()?)),
+            _ => return Err(Damaged("unknown lane mark")),
+        };
+        Ok(WaitingRow { spent, channel, plugin, broke, due, parking, class, lane, notes })
     }
 
     fn read_old(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
@@ -74,7 +106,7 @@ impl Row for WaitingRow {
             return Err(Damaged("unknown version"));
         }
         let (spent, due, notes) = (from.u32()?, from.time()?, read_notes(from)?);
-        Ok(WaitingRow { spent, channel: 0, plugin: 0, broke: 0, due, notes })
+        Ok(WaitingRow { spent, due, notes, ..WaitingRow::default() })
     }
 }
 
@@ -133,43 +165,6 @@ impl Row for PausedRow {
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
         Ok(PausedRow { by: from.text()?, reason: from.text()?, at: from.time()? })
-    }
-}
-
-/// Version 1 had one count of attempts: all of them were charged to the event.
-impl Row for DeadRow {
-    const VERSION: u8 = 2;
-
-    fn write(&self, out: &mut Writer<'_>) {
-        write_event(&self.event, out);
-        out.text(&self.cause);
-        out.text(&self.reason);
-        out.u32(self.attempts);
-        write_notes(&self.notes, out);
-        out.time(self.at);
-        out.varint(self.channel.into());
-        out.varint(self.plugin.into());
-    }
-
-    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let first = Self::read_old(1, from)?;
-        Ok(DeadRow { channel: from.varint_u32()?, plugin: from.varint_u32()?, ..first })
-    }
-
-    fn read_old(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        if version != 1 {
-            return Err(Damaged("unknown version"));
-        }
-        Ok(DeadRow {
-            channel: 0,
-            plugin: 0,
-            event: read_event(from)?,
-            cause: from.text()?,
-            reason: from.text()?,
-            attempts: from.u32()?,
-            notes: read_notes(from)?,
-            at: from.time()?,
-        })
     }
 }
 
@@ -302,7 +297,7 @@ fn status_code(status: RecordStatus) -> u8 {
     }
 }
 
-fn write_notes(notes: &[AttemptNote], out: &mut Writer<'_>) {
+pub(super) fn write_notes(notes: &[AttemptNote], out: &mut Writer<'_>) {
     out.varint(notes.len() as u64);
     for note in notes {
         out.u32(note.attempt.0);
@@ -311,7 +306,7 @@ fn write_notes(notes: &[AttemptNote], out: &mut Writer<'_>) {
     }
 }
 
-fn read_notes(from: &mut Reader<'_>) -> Result<Vec<AttemptNote>, Damaged> {
+pub(super) fn read_notes(from: &mut Reader<'_>) -> Result<Vec<AttemptNote>, Damaged> {
     let count = from.varint()?;
     // The count is not trusted with an allocation: each note takes bytes, and those run out.
     let mut notes = Vec::new();
@@ -322,7 +317,7 @@ fn read_notes(from: &mut Reader<'_>) -> Result<Vec<AttemptNote>, Damaged> {
 }
 
 /// An event inside another row: its place and its record.
-fn write_event(event: &StoredEvent, out: &mut Writer<'_>) {
+pub(super) fn write_event(event: &StoredEvent, out: &mut Writer<'_>) {
     out.0.extend_from_slice(&event.position.slot.0.to_be_bytes());
     out.u64(event.position.offset.0);
     let mut record = Vec::new();
@@ -330,7 +325,7 @@ fn write_event(event: &StoredEvent, out: &mut Writer<'_>) {
     out.bytes(&record);
 }
 
-fn read_event(from: &mut Reader<'_>) -> Result<StoredEvent, Damaged> {
+pub(super) fn read_event(from: &mut Reader<'_>) -> Result<StoredEvent, Damaged> {
     let slot = Slot(u16::from_be_bytes(from.array()?));
     let position = Position { slot, offset: Offset(from.u64()?) };
     decode_event(position, from.bytes()?)

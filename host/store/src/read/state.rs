@@ -6,7 +6,9 @@
 
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, SubscriptionId};
-use bugle_core::row::{ChannelRow, ClaimRow, CursorChunk, CursorRow, HoldRow, KvRow, PausedRow, WaitingRow};
+use bugle_core::row::{
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadTotals, HoldRow, KvRow, PausedRow, WaitingRow,
+};
 use bugle_core::step::CatalogKind;
 
 use super::{ReadError, damaged};
@@ -15,21 +17,21 @@ use crate::family::Family;
 use crate::keys::{self, Fields, Key};
 use crate::store::Store;
 
-/// Everything a subscription recovers from.
+/// Everything a subscription recovers from, but its waiting deliveries ([`Store::waiting`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscriptionRows {
     /// Floor of each class that has one.
     pub cursors: Vec<(Class, CursorRow)>,
     /// Chunk number and settled offsets, in order, by class.
     pub chunks: Vec<(Class, u64, CursorChunk)>,
-    /// Deliveries that wait, by offset.
-    pub waiting: Vec<(Offset, WaitingRow)>,
     /// Lanes kept closed: ordering key and class.
     pub holds: Vec<(String, Class, HoldRow)>,
     /// Pause mark.
     pub paused: Option<PausedRow>,
     /// Breaker and degrade rules of its channel.
     pub channel: Option<ChannelRow>,
+    /// Its dead letters in numbers; absent if an older host wrote the last of them.
+    pub dead: Option<DeadTotals>,
 }
 
 /// A key and its row.
@@ -43,6 +45,7 @@ impl Store {
         let mut rows = SubscriptionRows {
             paused: self.row(Family::Lane, &keys::paused(subscription))?,
             channel: self.row(Family::Lane, &keys::channel(subscription))?,
+            dead: self.row(Family::Dead, &keys::dead_totals(subscription))?,
             ..SubscriptionRows::default()
         };
         for class in CLASSES {
@@ -52,9 +55,6 @@ impl Store {
             for (key, row) in self.typed(Family::Cursor, &keys::chunks(subscription, class))? {
                 rows.chunks.push((class, last_u64(&key)?, row));
             }
-        }
-        for (key, row) in self.typed(Family::Lane, &keys::waitings(subscription))? {
-            rows.waiting.push((Offset(last_u64(&key)?), row));
         }
         let prefix = keys::holds(subscription);
         for (key, row) in self.typed(Family::Lane, &prefix)? {
@@ -66,6 +66,22 @@ impl Store {
             rows.holds.push(hold.ok_or(Damaged("its key is not a hold's")).map_err(damaged(&key))?);
         }
         Ok(rows)
+    }
+
+    /// Deliveries of a subscription that wait, in the order of their offsets: there can be millions, so they come one by one.
+    pub fn waiting(
+        &self,
+        subscription: SubscriptionId,
+    ) -> impl Iterator<Item = Result<(Offset, WaitingRow), ReadError>> {
+        self.rows_from(Family::Lane, &keys::waitings(subscription), None).map(|pair| {
+            let (key, value) = pair?;
+            Ok((Offset(last_u64(&key)?), WaitingRow::decode(&value).map_err(damaged(&key))?))
+        })
+    }
+
+    /// One of them.
+    pub fn waiting_at(&self, subscription: SubscriptionId, offset: Offset) -> Result<Option<WaitingRow>, ReadError> {
+        self.row(Family::Lane, &keys::waiting(subscription, offset))
     }
 
     /// Whether a class of the subscription has a cursor, so whether it ever started.

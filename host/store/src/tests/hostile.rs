@@ -1,8 +1,8 @@
 //! Decoding any bytes: never a panic, never a wrong row without an error where a checksum says so.
 
 use bugle_core::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow, KvRow, PausedRow, RecordRow,
-    UnknownRow, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, KvRow, PausedRow,
+    RecordRow, UnknownRow, WaitingRow,
 };
 use proptest::prelude::*;
 
@@ -21,6 +21,7 @@ fn decode_all(bytes: &[u8]) {
     let _ = PausedRow::decode(bytes);
     let _ = ChannelRow::decode(bytes);
     let _ = DeadRow::decode(bytes);
+    let _ = DeadTotals::decode(bytes);
     let _ = UnknownRow::decode(bytes);
     let _ = ClaimRow::decode(bytes);
     let _ = KvRow::decode(bytes);
@@ -51,6 +52,7 @@ fn every_value() -> Vec<Vec<u8>> {
         encoded(&sample::paused()),
         encoded(&sample::channel()),
         encoded(&sample::dead()),
+        encoded(&sample::dead_totals()),
         encoded(&sample::unknown()),
         encoded(&sample::claim()),
         encoded(&sample::kv()),
@@ -102,6 +104,7 @@ fn a_flipped_bit_of_an_event_is_noticed_and_so_is_a_wrong_place() {
 fn rows_come_back_as_they_were() {
     assert_eq!(CursorChunk::decode(&encoded(&sample::chunk())), Ok(sample::chunk()));
     assert_eq!(DeadRow::decode(&encoded(&sample::dead())), Ok(sample::dead()));
+    assert_eq!(DeadTotals::decode(&encoded(&sample::dead_totals())), Ok(sample::dead_totals()));
     assert_eq!(RecordRow::decode(&encoded(&sample::record())), Ok(sample::record()));
     let bare = KvRow { value: Vec::new(), expires: None, version: u64::MAX };
     assert_eq!(KvRow::decode(&encoded(&bare)), Ok(bare));

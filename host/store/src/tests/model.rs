@@ -89,7 +89,7 @@ fn read(store: &crate::Store) -> Rows {
     let catalog = store.catalog_list(CatalogKind::Topic, None, 100).unwrap();
     Rows {
         kv: kv.into_iter().map(|(key, row)| (number(&key), row.version)).collect(),
-        waiting: of.waiting.into_iter().map(|(offset, _)| (offset.0 as u8, ())).collect(),
+        waiting: store.waiting(SUBSCRIPTION).map(|row| (row.unwrap().0.0 as u8, ())).collect(),
         chunks: of.chunks.into_iter().map(|(_, chunk, _)| (chunk as u8, ())).collect(),
         claims: (0..6)
             .filter(|key| store.claim("c", &key.to_string()).unwrap().is_some())

@@ -1,10 +1,14 @@
 //! One sample of every row.
 
 use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
-use bugle_core::ids::{Attempt, Offset, Position, ProducerEpoch, Sequence, Slot, StreamId, SubscriptionId, TopicId};
+use bugle_core::ids::{
+    Attempt, KeyGeneration, Offset, Position, ProducerEpoch, Revision, Sequence, Slot, StreamId, SubscriptionId,
+    TopicId,
+};
+use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
-    AttemptNote, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, HoldRow, IdBlockRow,
-    IdEntry, KvRow, OpenRow, PausedRow, RecordRow, RecordStatus, UnknownRow, WaitingRow,
+    AttemptNote, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals,
+    HoldRow, IdBlockRow, IdEntry, KvRow, OpenRow, Parking, PausedRow, RecordRow, RecordStatus, UnknownRow, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
@@ -53,7 +57,20 @@ pub(super) fn chunk() -> CursorChunk {
 }
 
 pub(super) fn waiting() -> WaitingRow {
-    WaitingRow { spent: 2, channel: 3, plugin: 1, broke: 1, due: Timestamp(99), notes: notes() }
+    WaitingRow {
+        channel: 3,
+        plugin: 1,
+        broke: 1,
+        class: Class::Low,
+        lane: LaneMark::Keyed(LaneHash(0x0102_0304_0506_0708)),
+        parking: Parking::Released { generation: KeyGeneration(1) },
+        ..old_waiting()
+    }
+}
+
+/// As an older host wrote it.
+pub(super) fn old_waiting() -> WaitingRow {
+    WaitingRow { spent: 2, due: Timestamp(99), notes: notes(), ..WaitingRow::default() }
 }
 
 pub(super) fn hold() -> HoldRow {
@@ -76,12 +93,35 @@ pub(super) fn channel() -> ChannelRow {
 
 pub(super) fn dead() -> DeadRow {
     DeadRow {
+        state: DeadState::Replayed,
+        holds_key: true,
+        decided: Some(Timestamp(8)),
+        generation: KeyGeneration(2),
+        revision: Some(Revision([7; 32])),
+        channel: 2,
+        plugin: 1,
+        ..old_dead()
+    }
+}
+
+pub(super) fn dead_totals() -> DeadTotals {
+    DeadTotals { letters: 1, bytes: 2, open: 3, manual: 4, removed: 5 }
+}
+
+/// As an older host wrote it.
+pub(super) fn old_dead() -> DeadRow {
+    DeadRow {
         event: event(6),
+        state: DeadState::Open,
+        holds_key: false,
+        decided: None,
+        generation: KeyGeneration(0),
+        revision: None,
         cause: "rejected".to_owned(),
         reason: "no such user".to_owned(),
         attempts: 3,
-        channel: 2,
-        plugin: 1,
+        channel: 0,
+        plugin: 0,
         notes: notes(),
         at: Timestamp(7),
     }
@@ -138,6 +178,7 @@ pub(super) fn every_write() -> Vec<Write> {
         Write::Waiting { subscription, offset: Offset(11), row: Some(waiting()) },
         Write::Hold { subscription, key: "key".to_owned(), class, row: Some(hold()) },
         Write::Dead { subscription, position: at(6), row: dead() },
+        Write::DeadTotals { subscription, row: dead_totals() },
         Write::Unknown { subscription, position: at(7), row: unknown() },
         Write::Claim { scope: "scope".into(), key: "order:7".to_owned(), row: Some(claim()) },
         Write::Kv { store: "store".into(), key: "a/1".to_owned(), row: Some(kv()) },
@@ -158,6 +199,7 @@ pub(super) fn every_delete() -> Vec<Write> {
         Write::Chunk { subscription, class, chunk: 5, row: None },
         Write::Waiting { subscription, offset: Offset(11), row: None },
         Write::Hold { subscription, key: "key".to_owned(), class, row: None },
+        Write::DeadGone { subscription, position: at(6) },
         Write::Claim { scope: "scope".into(), key: "order:7".to_owned(), row: None },
         Write::Kv { store: "store".into(), key: "a/1".to_owned(), row: None },
         Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: None },

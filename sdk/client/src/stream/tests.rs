@@ -243,3 +243,30 @@ fn the_end_leaves_nobody_waiting() {
     assert_eq!(code_of(waiting.now_or_never()), Code::UNAUTHENTICATED);
     assert!(stream.is_empty());
 }
+
+#[test]
+fn a_place_behind_what_is_queued_is_reached_when_that_is_written() {
+    let mut stream = Stream::new(1);
+    assert_eq!((stream.queued_through(), stream.written_through()), (0, 0), "nothing is in the way");
+    append(&mut stream, "t", 10).now_or_never();
+    let first = stream.queued_through();
+    assert!(stream.written_through() < first);
+    write(&mut stream).unwrap();
+    assert!(stream.written_through() >= first);
+    append(&mut stream, "t", 10).now_or_never();
+    let second = stream.queued_through();
+    assert!((first..second).contains(&stream.written_through()), "it waits for the first receipt");
+    settle(&mut stream, stored(1, 0, 1));
+    write(&mut stream).unwrap();
+    assert!(stream.written_through() >= second);
+    // In a new session everything unanswered is written again first.
+    stream.begin_session(1);
+    assert!((first..second).contains(&stream.written_through()));
+    write(&mut stream).unwrap();
+    assert!(stream.written_through() >= second);
+    // What was given up at its deadline does not have to be written.
+    append(&mut stream, "t", 10).now_or_never();
+    let third = stream.queued_through();
+    stream.expire(later(61), &mut Vec::new());
+    assert!(stream.written_through() >= third);
+}

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use bugle_harness::Settings;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 
 use crate::independent::Program;
-use crate::scene::{SECRET, Scene, github_events};
+use crate::scene::{SECRET, Scene, event, github_events};
 
 fn definition(port: u16, secret: &str, config: &str) -> String {
     format!(
@@ -88,4 +89,55 @@ fn mail_arrives_at_an_independent_server() {
     assert!(of("message_id").iter().all(|id| id.starts_with('<') && id.ends_with("@sender.example>")));
     assert_eq!(of("from"), BTreeSet::from(["bugle@sender.example".to_owned()]));
     assert_eq!(seen[0]["to"], serde_json::json!(["a@receiver.example", "b@receiver.example"]));
+}
+
+/// A certificate of its own authority for `localhost`: what to trust, and certificate with key.
+fn issue() -> (String, String) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate =
+        CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    (authority.pem(), certificate.pem() + &key.serialize_pem())
+}
+
+#[test]
+fn mail_goes_over_starttls_with_a_login_and_a_wrong_password_is_told_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (authority, certificate) = issue();
+    let receiver = Program::start("mail.py", &[&file("relay.pem", &certificate), "bugle", "open sesame"]);
+    let (ca, password) = (file("ca.pem", &authority), file("password", "wrong sesame\n"));
+    let config = format!(
+        "[mail]\nhost = \"localhost\"\nport = {}\nca_file = \"{ca}\"\nusername = \"bugle\"\npassword_file = \"{password}\"\n\
+         sender = \"bugle@sender.example\"\n",
+        receiver.port
+    );
+    let mut scene = Scene::with(Settings { config, ..Settings::default() });
+    scene.topic("orders");
+    scene.deploy("email", &bugle_guests::email());
+    scene.apply(
+        "mail",
+        "topics = [\"orders\"]\nplugin = \"email\"\ngrants = { mail = true }\n\
+         retry = { attempts_max = 2, first_backoff = \"100ms\" }\n\
+         config = { to = \"a@receiver.example\", subject = \"{{type}}\", text = \"{{id}}\\n\" }",
+    );
+    scene.store("orders", [event("1", "order.paid", &Value::Null)]);
+    let dead = scene.dead("mail", 1).remove(0);
+    let reason = dead["reason"].as_str().unwrap();
+    assert!(reason.contains("535") && reason.contains("`password_file`"), "{dead}");
+    assert!(!dead.to_string().contains("sesame"), "{dead}");
+    file("password", "open sesame\n");
+    scene.host.stop().unwrap();
+    scene.host.restart().unwrap();
+    scene.store("orders", [event("2", "order.paid", &Value::Null)]);
+    assert_eq!(receiver.said(1)[0]["text"].as_str().unwrap().trim(), "2");
+    scene.settled("mail");
+    let log = scene.host.log_text();
+    assert!(!log.contains("sesame"), "{log}");
 }

@@ -11,6 +11,7 @@ mod door;
 mod hostile;
 mod independent;
 mod judge;
+mod letters;
 mod operator;
 mod protect;
 mod restart;

@@ -7,9 +7,12 @@ use std::vec::Vec;
 use bytes::Bytes;
 
 use crate::admission::{Admission, Facts, IdFact, IdLookup, IdPlace, Recovery, WindowSize};
+use crate::code::Code;
 use crate::event::{Event, Index, Span, StoredEvent};
 use crate::ids::{BootId, Name, Offset, ProducerEpoch, Sequence, SessionId, Slot, StreamId, TopicId};
-use crate::publish::{BatchOutcome, IdState, OpenSession, Opened, PublishBatch, Try};
+use crate::publish::{
+    Abandon, BatchOutcome, IdState, OpenSession, Opened, PublishBatch, Refusal, TracedKey, Try, Unreadable,
+};
 use crate::row::{IdBlockRow, IdEntry};
 use crate::spec::Topic;
 use crate::step::Write;
@@ -32,6 +35,31 @@ pub(super) fn event(id: &str, key: Option<&str>, data: &str) -> Event {
         ..Index::default()
     };
     Event::new(Bytes::from(bytes), index).unwrap()
+}
+
+/// An event that the door refused: of source `s`, or without a name.
+pub(super) fn unreadable(id: &str, key: TracedKey) -> Result<Event, Unreadable> {
+    let refusal = Refusal { code: Code::MalformedEvent, retry_after: None, detail: String::new() };
+    let source = String::from(if id.is_empty() { "" } else { "s" });
+    Err(Unreadable { refusal, source, id: String::from(id), key })
+}
+
+pub(super) fn batch(
+    topic: &str,
+    session: u64,
+    stream: u32,
+    sequence: u64,
+    attempt: Try,
+    events: Vec<Result<Event, Unreadable>>,
+) -> PublishBatch {
+    PublishBatch {
+        session: SessionId(session),
+        stream: StreamId(stream),
+        sequence: Sequence(sequence),
+        attempt,
+        topic: Name::from(topic),
+        events,
+    }
 }
 
 #[derive(Debug, Default)]
@@ -97,17 +125,26 @@ impl Driver {
         attempt: Try,
         events: Vec<Event>,
     ) -> BatchOutcome {
-        let batch = PublishBatch {
-            session: SessionId(session),
-            stream: StreamId(stream),
-            sequence: Sequence(sequence),
-            attempt,
-            topic: Name::from(topic),
-            events: events.into_iter().map(Ok).collect(),
-        };
+        self.publish_batch(batch(topic, session, stream, sequence, attempt, events.into_iter().map(Ok).collect()))
+    }
+
+    pub(super) fn publish_batch(&mut self, batch: PublishBatch) -> BatchOutcome {
         let probe = self.admission.probe(&batch);
         let facts = self.facts(probe.lookups());
         self.admission.publish(self.now, batch, &probe, &facts, &mut self.group).outcome
+    }
+
+    /// As a host whose disk is full.
+    pub(super) fn refuse(&mut self, batch: &PublishBatch) -> Option<BatchOutcome> {
+        let refusal = Refusal { code: Code::DiskFull, retry_after: None, detail: String::new() };
+        self.admission.refuse(batch, refusal).map(|result| result.outcome)
+    }
+
+    /// Gives up an event of source `s`, or one without a name.
+    pub(super) fn abandon(&mut self, topic: &str, session: u64, stream: u32, id: &str) {
+        let source = String::from(if id.is_empty() { "" } else { "s" });
+        let (session, stream) = (SessionId(session), StreamId(stream));
+        self.admission.abandon(&Abandon { session, stream, topic: Name::from(topic), source, id: String::from(id) });
     }
 
     pub(super) fn query(&mut self, id: &str) -> IdState {

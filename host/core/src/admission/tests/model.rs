@@ -120,7 +120,7 @@ impl Model {
             }
             Act::Repeat => self.repeat(),
             Act::Abandon(id) => {
-                self.driver.admission.abandon(crate::ids::SessionId(1), "s", &id.to_string());
+                self.driver.abandon("t", 1, 1, &id.to_string());
                 self.held.retain(|_, held| *held != id.to_string());
             }
             Act::Query(id) => self.query(&id.to_string()),
@@ -163,14 +163,14 @@ impl Model {
             let duplicate = duplicates.iter().find(|(of, _)| *of == index).map(|(_, position)| position.offset);
             let refusal = refused.iter().find(|(of, _)| *of == index).map(|(_, refusal)| refusal.code);
             let is_held = key.and_then(|key| self.held.get(&key)).is_some_and(|head| head != id);
-            assert_eq!(is_held, refusal == Some(Code::BehindRefused), "{id}");
-            if !is_held {
+            assert_eq!(is_held && duplicate.is_none(), refusal == Some(Code::BehindRefused), "{id}");
+            if refusal != Some(Code::BehindRefused) {
                 self.check(id, &content(*key, data), attempt, duplicate, refusal);
-                match (refusal, key) {
-                    (Some(_), Some(key)) => drop(self.held.entry(*key).or_insert(id.clone())),
-                    (None, Some(key)) => drop(self.held.remove(key)),
-                    (_, None) => {}
-                }
+            }
+            match (refusal, key) {
+                (Some(_), Some(key)) => drop(self.held.entry(*key).or_insert(id.clone())),
+                (None, _) => self.held.retain(|_, head| head != id),
+                (Some(_), None) => {}
             }
             if duplicate.is_none() && refusal.is_none() {
                 let copy = Copy { offset: next, at: self.driver.now, content: content(*key, data) };
@@ -212,6 +212,13 @@ impl Model {
         let Some((stream, sequence, wishes, outcome)) = self.last.clone() else { return };
         let again = self.driver.publish(1, stream, sequence, Try::Retry, made(&wishes));
         assert_eq!(again, outcome);
+        // What it tells of refusals counts as if it were new, since it may be told in another session.
+        let BatchOutcome::Stored { refused, .. } = outcome else { return };
+        for (index, _) in refused {
+            if let Some((id, Some(key), _)) = wishes.get(index as usize) {
+                self.held.entry(*key).or_insert(id.clone());
+            }
+        }
     }
 
     fn query(&mut self, id: &str) {

@@ -1,0 +1,91 @@
+//! What operators did: one row per action, in the batch of the action itself.
+//!
+//! Knows nothing of what an action does. Invariant: keys grow with time, so a list by key is a list by time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bugle_broker::{Definition, ReadError};
+use bugle_core::step::CatalogKind;
+use bugle_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Host;
+use crate::api::AuditView;
+use crate::{catalog, moment};
+
+/// Who acts: one token stands for all rights today.
+const ADMIN: &str = "admin";
+/// Rows of one list.
+const LIST_MAX: usize = 1000;
+
+/// The stored form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct AuditRow {
+    at: u64,
+    by: String,
+    action: String,
+    target: String,
+    detail: String,
+}
+
+/// An action under way: its row may be written again as it goes on.
+#[derive(Clone, Debug)]
+pub(super) struct Audit {
+    key: String,
+    at: Timestamp,
+    action: &'static str,
+    target: String,
+}
+
+impl Audit {
+    /// The row of the action, to be written in its batch.
+    pub(super) fn row(&self, detail: String) -> Definition {
+        let row = AuditRow {
+            at: self.at.0,
+            by: ADMIN.to_owned(),
+            action: self.action.to_owned(),
+            target: self.target.clone(),
+            detail,
+        };
+        Definition { kind: CatalogKind::Audit, key: self.key.clone(), value: Some(catalog::encode(&row)) }
+    }
+}
+
+/// The first key of a moment.
+fn key_of(at: Timestamp) -> String {
+    format!("{:012x}", at.0)
+}
+
+impl Host {
+    /// Begins the row of an action.
+    pub(super) fn audit(&self, action: &'static str, target: &str) -> Audit {
+        // Actions of one millisecond get one after the other; those of an earlier boot were earlier.
+        static ACTIONS: AtomicU64 = AtomicU64::new(0);
+        let (at, number) = (self.bus().now(), ACTIONS.fetch_add(1, Ordering::Relaxed));
+        let key = format!("{}-{:08x}-{number:08x}", key_of(at), self.parts.boot.0);
+        Audit { key, at, action, target: target.to_owned() }
+    }
+
+    /// Actions since a moment, oldest first.
+    pub async fn audit_list(&self, since: Timestamp, limit: usize) -> Result<Vec<AuditView>, ReadError> {
+        let found = self.bus().definitions(CatalogKind::Audit, Some(key_of(since)), limit.min(LIST_MAX)).await?;
+        let view = |(key, bytes): (String, Vec<u8>)| match catalog::decode::<AuditRow>("audit", &key, &bytes) {
+            Ok(row) => AuditView {
+                at: moment::text(Timestamp(row.at)),
+                by: row.by,
+                action: row.action,
+                target: row.target,
+                detail: row.detail,
+            },
+            // A list for people goes on and says what it could not read.
+            Err(error) => AuditView {
+                at: String::new(),
+                by: String::new(),
+                action: "unreadable".to_owned(),
+                target: key,
+                detail: error.to_string(),
+            },
+        };
+        Ok(found.into_iter().map(view).collect())
+    }
+}

@@ -1,0 +1,196 @@
+//! Which dead letters are meant: the words of a person, and the test of a letter.
+//!
+//! Knows nothing of who asks. Invariant: a filter that was parsed asks for what its text says, at the moment of the parse.
+
+use std::fmt;
+
+use bugle_core::ids::Position;
+use bugle_core::row::{DeadRow, DeadState};
+use bugle_core::time::Timestamp;
+
+use crate::api::DeadFilter;
+use crate::{catalog, moment};
+
+/// A parsed [`DeadFilter`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) position: Option<Position>,
+    kind: Option<String>,
+    key: Option<String>,
+    cause: Option<String>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    revision: Option<String>,
+    state: Option<DeadState>,
+    /// Only those that are open or manual.
+    is_undecided: bool,
+}
+
+impl Wanted {
+    /// Says what is wrong with a filter that cannot be.
+    pub(super) fn parse(filter: &DeadFilter, now: Timestamp) -> Result<Wanted, String> {
+        let DeadFilter { position, kind, key, cause, since, until, revision, state } = filter;
+        let time = |text: &Option<String>| text.as_deref().map(|text| moment::parse(text, now)).transpose();
+        let position = position.as_deref().map(str::parse::<Position>).transpose();
+        let is_digits = |text: &String| text.len() <= 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if revision.as_ref().is_some_and(|text| !is_digits(text)) {
+            return Err("a revision is the SHA-256 of a component, or the first of its hexadecimal digits".to_owned());
+        }
+        let state = state.as_deref().map(|word| {
+            let words = "`open`, `manual`, `replayed` or `dismissed`";
+            DeadState::from_word(word).ok_or_else(|| format!("`{word}` is not a state of a dead letter; use {words}"))
+        });
+        let wanted = Wanted {
+            position: position.map_err(|error| error.to_string())?,
+            kind: kind.clone(),
+            key: key.clone(),
+            cause: cause.clone(),
+            since: time(since)?,
+            until: time(until)?,
+            revision: revision.as_ref().map(|text| text.to_ascii_lowercase()),
+            state: state.transpose()?,
+            is_undecided: false,
+        };
+        match (wanted.since, wanted.until) {
+            (Some(since), Some(until)) if since >= until => {
+                Err("`since` is not before `until`, so nothing is asked for".to_owned())
+            }
+            _ => Ok(wanted),
+        }
+    }
+
+    /// The same, without letters that were decided.
+    pub(super) fn undecided(self) -> Wanted {
+        Wanted { is_undecided: true, ..self }
+    }
+
+    pub(super) fn matches(&self, row: &DeadRow) -> bool {
+        let event = &row.event.event;
+        let has_kind = |wanted: &String| match wanted.strip_suffix('*') {
+            Some(beginning) => event.kind().starts_with(beginning),
+            None => event.kind() == wanted,
+        };
+        let has_revision = |wanted: &String| {
+            row.revision.as_ref().is_some_and(|revision| catalog::digits(revision).starts_with(wanted.as_str()))
+        };
+        self.position.is_none_or(|wanted| row.event.position == wanted)
+            && self.kind.as_ref().is_none_or(has_kind)
+            && self.key.as_ref().is_none_or(|wanted| event.key() == Some(wanted))
+            && self.cause.as_ref().is_none_or(|wanted| row.cause == *wanted)
+            && self.since.is_none_or(|since| row.at >= since)
+            && self.until.is_none_or(|until| row.at < until)
+            && self.revision.as_ref().is_none_or(has_revision)
+            && self.state.is_none_or(|wanted| row.state == wanted)
+            && (!self.is_undecided || row.state.is_undecided())
+    }
+}
+
+/// For the audit list.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("position", self.position.map(|position| position.to_string())),
+            ("type", self.kind.clone()),
+            ("key", self.key.as_ref().map(|_| "given".to_owned())),
+            ("cause", self.cause.clone()),
+            ("since", self.since.map(moment::text)),
+            ("until", self.until.map(moment::text)),
+            ("revision", self.revision.clone()),
+            ("state", self.state.map(|state| state.word().to_owned())),
+        ];
+        let said: Vec<String> =
+            parts.into_iter().filter_map(|(name, value)| value.map(|value| format!("{name} {value}"))).collect();
+        f.write_str(if said.is_empty() { "no filter" } else { "filter: " })?;
+        f.write_str(&said.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bugle_core::event::{Event, Index, Span, StoredEvent};
+    use bugle_core::ids::{KeyGeneration, Offset, Revision, Slot, TopicId};
+    use bytes::Bytes;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+
+    fn letter() -> DeadRow {
+        let span = |start, len| Span { start, len };
+        let index =
+            Index { id: span(0, 2), source: span(0, 2), kind: span(2, 10), key: Some(span(12, 6)), ..Index::default() };
+        let event = Event::new(Bytes::from_static(b"e1order.paiduser-1"), index).unwrap();
+        let position = Position { slot: Slot(0), offset: Offset(7) };
+        DeadRow {
+            event: StoredEvent { position, topic: TopicId(1), received: Timestamp(0), event },
+            state: DeadState::Open,
+            holds_key: false,
+            decided: None,
+            generation: KeyGeneration(0),
+            revision: Some(Revision([0xab; 32])),
+            cause: "rejected".to_owned(),
+            reason: String::new(),
+            attempts: 1,
+            notes: Vec::new(),
+            at: Timestamp(NOW.0 - 3_600_000),
+        }
+    }
+
+    fn parse(change: impl FnOnce(&mut DeadFilter)) -> Result<Wanted, String> {
+        let mut filter = DeadFilter::default();
+        change(&mut filter);
+        Wanted::parse(&filter, NOW)
+    }
+
+    #[test]
+    fn each_part_selects_and_all_must_hold() {
+        let check = |change: fn(&mut DeadFilter), wanted: bool| {
+            assert_eq!(parse(change).unwrap().matches(&letter()), wanted);
+        };
+        check(|_| {}, true);
+        check(|filter| filter.kind = Some("order.*".to_owned()), true);
+        check(|filter| filter.kind = Some("order".to_owned()), false);
+        check(|filter| filter.key = Some("user-1".to_owned()), true);
+        check(|filter| filter.key = Some("user".to_owned()), false);
+        check(|filter| filter.cause = Some("rejected".to_owned()), true);
+        check(|filter| filter.cause = Some("poison".to_owned()), false);
+        check(|filter| filter.since = Some("2h".to_owned()), true);
+        check(|filter| filter.since = Some("1m".to_owned()), false);
+        check(|filter| filter.until = Some("1m".to_owned()), true);
+        check(|filter| filter.until = Some("1970-01-01T00:00:00Z".to_owned()), false);
+        check(|filter| filter.revision = Some("ABab".to_owned()), true);
+        check(|filter| filter.revision = Some("ac".to_owned()), false);
+        check(|filter| filter.state = Some("open".to_owned()), true);
+        check(|filter| filter.state = Some("manual".to_owned()), false);
+        check(|filter| filter.position = Some("0-7".to_owned()), true);
+        check(|filter| filter.position = Some("0-8".to_owned()), false);
+        check(
+            |filter| {
+                filter.kind = Some("order.paid".to_owned());
+                filter.key = Some("user-2".to_owned());
+            },
+            false,
+        );
+        let decided = DeadRow { state: DeadState::Dismissed, ..letter() };
+        assert!(!Wanted::default().undecided().matches(&decided) && Wanted::default().matches(&decided));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_told() {
+        let check = |change: fn(&mut DeadFilter), told: &str| {
+            let error = parse(change).unwrap_err();
+            assert!(error.contains(told), "{error}");
+        };
+        check(|filter| filter.state = Some("closed".to_owned()), "`dismissed`");
+        check(|filter| filter.since = Some("yesterday".to_owned()), "`2h`");
+        check(|filter| filter.revision = Some("latest".to_owned()), "SHA-256");
+        check(|filter| filter.position = Some("7".to_owned()), "0-1234");
+        check(
+            |filter| {
+                filter.since = Some("1m".to_owned());
+                filter.until = Some("1h".to_owned());
+            },
+            "not before",
+        );
+    }
+}
