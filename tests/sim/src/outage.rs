@@ -130,6 +130,7 @@ impl Day {
             subscriptions,
             producers: 1,
             ids: 1_000_000,
+            read_max: 4_096,
         });
         let began = world.bus.now;
         world.connect_all();
@@ -190,7 +191,8 @@ impl Day {
         for _ in 0..ROUNDS_MAX {
             let before = self.activity();
             self.world.round_of_all()?;
-            if before == self.activity() && self.world.bus.queue.is_empty() {
+            let can_read = self.world.workers.iter().any(|worker| worker.can_read(&self.world.bus));
+            if before == self.activity() && self.world.bus.queue.is_empty() && !can_read {
                 return Ok(());
             }
         }

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// Number of its first definition.
     pub(crate) definition: usize,
+    /// Events of one answer to a read at most.
+    pub(crate) read_max: u64,
     /// Steps on their way to the disk at once; the machine allows eight.
     pub(crate) steps_outstanding_max: u64,
 }
@@ -194,10 +196,15 @@ impl Worker {
         Ok(())
     }
 
+    /// Whether there is something to read.
+    pub(crate) fn can_read(&self, bus: &Bus) -> bool {
+        self.read.is_some_and(|(from, _)| from < bus.tail)
+    }
+
     /// Answers the read that was asked for, with a part of what there is.
     pub(crate) fn answer_read(&mut self, bus: &mut Bus) -> Checked {
         let Some((from, events_max)) = self.read else { return Ok(()) };
-        let len = bus.random.within(1, 16).min(u64::from(events_max));
+        let len = bus.random.within(1, self.plan.read_max).min(u64::from(events_max));
         let end = Offset(from.0.saturating_add(len)).min(bus.tail);
         if from >= end {
             return Ok(());

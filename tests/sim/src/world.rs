@@ -71,6 +71,8 @@ pub(crate) struct Setup {
     pub(crate) producers: u64,
     /// Publish ids that are known.
     pub(crate) ids: u64,
+    /// Events of one answer to a read at most.
+    pub(crate) read_max: u64,
 }
 
 impl Setup {
@@ -90,6 +92,7 @@ impl Setup {
             subscriptions: subscriptions.collect(),
             producers: 2,
             ids: IDS,
+            read_max: 16,
         }
     }
 }
@@ -106,7 +109,15 @@ impl World {
         for (index, (spec, script, bounds, steps_outstanding_max)) in setup.subscriptions.into_iter().enumerate() {
             bus.disk.name(spec.id, &spec.name);
             bus.definitions.push(spec);
-            plans.push(Plan { index, script, bounds, seed: setup.seed, definition: index, steps_outstanding_max });
+            plans.push(Plan {
+                index,
+                script,
+                bounds,
+                seed: setup.seed,
+                definition: index,
+                read_max: setup.read_max,
+                steps_outstanding_max,
+            });
         }
         let boots = vec![(BootId(1), Offset(0))];
         World {

@@ -94,7 +94,7 @@ mod tests {
             let mut taken: Vec<u64> = Vec::new();
             for _ in 0..400 {
                 now += next(random) % 40;
-                while next(random) % 4 != 0 && bucket.take(Timestamp(now)) {
+                while !next(random).is_multiple_of(4) && bucket.take(Timestamp(now)) {
                     taken.push(now);
                 }
             }

@@ -87,9 +87,10 @@ impl Machine {
         if self.spilled.is_recovered(offset) {
             return false;
         }
-        let is_held = || self.flow.stance(self.now, class) == Stance::Hold;
-        let is_behind = self.reads.behind[index(class)].is_some();
-        if !is_behind && !(is_held() && self.ready.class_len(class) > self.ready_max() / 2) {
+        let has_enough =
+            || self.flow.stance(self.now, class) == Stance::Hold && self.ready.class_len(class) > self.ready_max() / 2;
+        let is_passed = self.reads.behind[index(class)].is_some() || has_enough();
+        if !is_passed {
             return false;
         }
         if !self.cursor.is_settled(offset) && !self.spilled.is_stray(offset) && !self.wants(event) {

@@ -3,6 +3,7 @@
 mod letters;
 mod protect;
 mod spill;
+mod spill_restart;
 
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
@@ -142,20 +143,6 @@ impl Bench {
             }
         }
         (writes, invocations(actions))
-    }
-
-    fn keep_rows(&mut self, writes: &[Write]) {
-        for write in writes {
-            if let Write::Waiting { offset, row: Some(row), .. } = write {
-                let is_less = self.rows.get(offset).is_some_and(|before| row.spent < before.spent);
-                self.discharged += usize::from(is_less);
-            }
-            match write {
-                Write::Waiting { offset, row: Some(row), .. } => drop(self.rows.insert(*offset, row.clone())),
-                Write::Waiting { offset, row: None, .. } => drop(self.rows.remove(offset)),
-                _ => {}
-            }
-        }
     }
 }
 

@@ -8,7 +8,8 @@ use bugle_core::row::{DeadRow, DeadState};
 use bugle_core::step::Write;
 use bugle_core::subscription::{DeadFacts, DecideError, Decision, Input};
 
-use crate::world::{World, event};
+use crate::event::event;
+use crate::world::World;
 
 /// Letters of a page shown to the machine.
 const PAGE: usize = 3;

@@ -4,7 +4,10 @@
 
 mod check;
 mod disk;
+mod event;
 mod letters;
+mod loads;
+mod protect;
 mod random;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
@@ -12,7 +15,8 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use world::{Reached, World};
+use protect::Reached;
+use world::World;
 
 /// Actions per history: long enough for several crashes, retries and holds.
 const ACTIONS: u32 = 400;

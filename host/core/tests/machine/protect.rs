@@ -43,7 +43,7 @@ pub(crate) fn protection(random: &mut Random) -> Protection {
 }
 
 fn rule(random: &mut Random) -> DegradeRule {
-    let actions = [DegradeAction::Send, DegradeAction::Defer, DegradeAction::Reroute(TopicId(3)), DegradeAction::Drop];
+    let actions = [DegradeAction::Send, DegradeAction::Defer, DegradeAction::Reroute(TopicId(4)), DegradeAction::Drop];
     let healths = [None, Some(Health::Sick), Some(Health::Sick), Some(Health::Healthy)];
     DegradeRule {
         classes: Classes::of(&[*random.pick(&CLASSES), *random.pick(&CLASSES)]),

@@ -3,21 +3,20 @@
 //! Actions are drawn at random and resolved to inputs; every output goes through the checks in `check.rs`. Steps are committed
 //! one after another, and a crash loses those that were not. Invariant: the world breaks no rule of the driver.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use bugle_core::delivery::{Fault, Retry, Verdict};
-use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
-use bugle_core::ids::{Attempt, KeyGeneration, Offset, Position, Slot, SubscriptionId, Ticket, TopicId};
-use bugle_core::spec::{
-    Blame, BreakerPolicy, Classes, DeadBounds, DegradeAction, DegradeRule, Filter, Health, OnDeadFull, OnExhausted,
-    OnUnknown, Ordering, Protection, Rate, RetryPolicy, Subscription,
-};
-use bugle_core::step::{Action, Invocation, Load, LoadNumber, Step, Write};
+use bugle_core::event::{Class, StoredEvent};
+use bugle_core::ids::{Attempt, KeyGeneration, Offset, Slot, SubscriptionId, Ticket, TopicId};
+use bugle_core::spec::{DeadBounds, Filter, OnDeadFull, OnExhausted, OnUnknown, Ordering, RetryPolicy, Subscription};
+use bugle_core::step::{Action, Invocation, Step, Write};
 use bugle_core::subscription::{Bounds, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
-use bytes::Bytes;
 
 use crate::disk::{Disk, effect, stale_effect};
+use crate::event::event;
+use crate::loads::{Loads, bounds};
+use crate::protect::{Reached, protection};
 use crate::random::Random;
 
 /// A step that was submitted and is not durable yet.
@@ -54,10 +53,7 @@ pub(crate) struct World {
     submitted: VecDeque<Sealed>,
     pub(crate) calls: Vec<Call>,
     read: Option<(Offset, u32)>,
-    /// Loads that were asked for; an answer may come twice.
-    loads: Vec<Load>,
-    /// Loads of this machine that were answered: when it is resumed it may ask for them once more.
-    answered: BTreeSet<LoadNumber>,
+    pub(crate) loads: Loads,
     fetches: Vec<Call>,
     /// The machine wants to see dead letters, after this one.
     pub(crate) trim: Option<Option<Offset>>,
@@ -68,20 +64,7 @@ pub(crate) struct World {
     pub(crate) reached: Reached,
 }
 
-/// How often a history came to the rarer places, so that the test knows that it tests them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reached {
-    pub(crate) fetches: u64,
-    pub(crate) openings: u64,
-    pub(crate) deferred: u64,
-    pub(crate) rerouted: u64,
-    pub(crate) dropped: u64,
-    pub(crate) left_behind: u64,
-    pub(crate) poisoned: u64,
-    pub(crate) given_back: u64,
-}
-
-const CLASSES: [Class; 4] = [Class::Normal, Class::Normal, Class::Critical, Class::Low];
+pub(crate) const CLASSES: [Class; 4] = [Class::Normal, Class::Normal, Class::Critical, Class::Low];
 
 impl World {
     pub(crate) fn new(seed: u64) -> World {
@@ -103,8 +86,7 @@ impl World {
             submitted: VecDeque::new(),
             calls: Vec::new(),
             read: None,
-            loads: Vec::new(),
-            answered: BTreeSet::new(),
+            loads: Loads::default(),
             fetches: Vec::new(),
             trim: None,
             now: Timestamp(1_000),
@@ -173,20 +155,6 @@ impl World {
         self.handle(Input::Events { from, events: &events, next: Offset(end as u64) })
     }
 
-    /// Row and event as they are on disk now. Now and then the same answer comes once more, later.
-    fn answer_load(&mut self) -> Result<(), String> {
-        if self.loads.is_empty() {
-            return Ok(());
-        }
-        let index = self.random.below(self.loads.len() as u64) as usize;
-        let load = if self.random.chance(20) { self.loads[index] } else { self.loads.swap_remove(index) };
-        let offset = load.position.offset;
-        let found = self.disk.waiting.get(&offset).map(|row| (row.clone(), self.log[offset.0 as usize].clone()));
-        self.journal.push(format!("answer {load:?} with {:?}", found.as_ref().map(|(row, _)| row)));
-        self.answered.insert(load.number);
-        self.handle(Input::Loaded { number: load.number, found })
-    }
-
     /// Hands in an event that was asked for, late or never now and then; once in a while it is not in the log.
     fn answer_fetch(&mut self) -> Result<(), String> {
         if self.fetches.is_empty() {
@@ -215,7 +183,10 @@ impl World {
         }
         let index = self.random.below(self.calls.len() as u64) as usize;
         let call = self.calls.swap_remove(index);
+        // Some events break the plugin most of the time.
+        let is_poison = call.offset.0 % 9 == 4 && self.random.chance(70);
         let verdict = match self.random.below(20) {
+            _ if is_poison => Verdict::Broke("trap".to_owned()),
             0..9 => Verdict::Ack,
             9..12 => Verdict::Nack(Retry {
                 after: self.random.chance(30).then_some(Millis(40)),
@@ -371,14 +342,7 @@ impl World {
                 self.check_start(call)?;
                 self.calls.push(call);
             }
-            Action::Load(load) => {
-                let offset = load.position.offset;
-                let is_early = self.disk.waiting.get(&offset).is_none_or(|row| row.due > self.now);
-                if is_early && !self.answered.contains(&load.number) {
-                    return Err(format!("{load:?} was asked for, which has no row or is not due"));
-                }
-                self.loads.push(load);
-            }
+            Action::Load(load) => self.ask_load(load)?,
             Action::Fetch(Invocation { ticket, attempt, position, letter, .. }) => {
                 self.reached.fetches += 1;
                 self.fetches.push(Call { ticket, offset: position.offset, attempt, letter });
@@ -435,8 +399,7 @@ impl World {
         self.seen = 0;
         self.calls.clear();
         self.read = None;
-        self.loads.clear();
-        self.answered.clear();
+        self.loads = Loads::default();
         if self.random.chance(20) {
             self.spec.ordering = match self.spec.ordering {
                 Ordering::ByKey => Ordering::None,
@@ -484,7 +447,7 @@ impl World {
                 return self.check_end();
             }
             let is_read = self.read.is_none_or(|(from, _)| from.0 as usize >= self.log.len());
-            if is_read && self.calls.is_empty() && self.loads.is_empty() {
+            if is_read && self.calls.is_empty() && self.loads.asked.is_empty() {
                 self.pass_time()?;
             }
         }
@@ -528,74 +491,5 @@ fn spec(random: &mut Random) -> Subscription {
         lease: Millis(random.within(20, 200)),
         protection: protection(random),
         ..Subscription::new(SubscriptionId(1), "mail", "mail", vec![TopicId(1)])
-    }
-}
-
-fn protection(random: &mut Random) -> Protection {
-    let rate = Rate {
-        events: random.within(1, 5) as u32,
-        per: Millis(random.within(5, 50)),
-        burst: random.within(1, 3) as u32,
-    };
-    let breaker = BreakerPolicy {
-        open_first: Millis(random.within(5, 40)),
-        open_max: Millis(random.within(5, 100)),
-        probes: random.within(1, 3) as u32,
-    };
-    Protection {
-        rate: random.chance(30).then_some(rate),
-        blame: Blame { events_min: random.within(1, 5) as u32, fresh_breaks_max: random.within(1, 2) as u32 },
-        breaker: random.chance(80).then_some(breaker),
-        degrade: (0..random.below(4).saturating_sub(1)).map(|_| rule(random)).collect(),
-    }
-}
-
-fn rule(random: &mut Random) -> DegradeRule {
-    let actions = [DegradeAction::Send, DegradeAction::Defer, DegradeAction::Reroute(TopicId(4)), DegradeAction::Drop];
-    let healths = [None, Some(Health::Sick), Some(Health::Sick), Some(Health::Healthy)];
-    DegradeRule {
-        classes: Classes::of(&[*random.pick(&CLASSES), *random.pick(&CLASSES)]),
-        health: *random.pick(&healths),
-        older_than: Millis(if random.chance(60) { 0 } else { random.within(1, 80) }),
-        action: *random.pick(&actions),
-        sustained: Millis(random.below(3) * 15),
-        until: Millis(random.below(3) * 15),
-    }
-}
-
-fn bounds(random: &mut Random) -> Bounds {
-    if random.chance(30) {
-        return Bounds::default();
-    }
-    Bounds {
-        lane_queue_max: random.within(1, 5) as usize,
-        queued_max: random.within(4, 40) as usize,
-        lanes_max: random.within(2, 20) as usize,
-        waiting_max: random.within(0, 10) as usize,
-        ready_min: random.within(1, 20) as usize,
-        // Two and four lanes for nine keys and classes: collisions all the time.
-        lane_hash_bits: *random.pick(&[64, 64, 2, 1]),
-    }
-}
-
-pub(crate) fn event(offset: Offset, topic: TopicId, kind: &str, key: &str, class: Class) -> StoredEvent {
-    let text = format!("{offset}/{kind}/{key}");
-    let span = |part: &str, start: usize| Span { start: start as u32, len: part.len() as u32 };
-    let id = offset.to_string();
-    let kind_at = id.len() + 1;
-    let key_at = kind_at + kind.len() + 1;
-    let index = Index {
-        id: span(&id, 0),
-        source: span(&id, 0),
-        kind: span(kind, kind_at),
-        key: (!key.is_empty()).then(|| span(key, key_at)),
-        class,
-        ..Index::default()
-    };
-    StoredEvent {
-        position: Position { slot: Slot(0), offset },
-        topic,
-        received: Timestamp(0),
-        event: Event::new(Bytes::from(text), index).expect("spans of the text"),
     }
 }

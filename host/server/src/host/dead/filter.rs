@@ -131,6 +131,8 @@ mod tests {
             cause: "rejected".to_owned(),
             reason: String::new(),
             attempts: 1,
+            channel: 0,
+            plugin: 0,
             notes: Vec::new(),
             at: Timestamp(NOW.0 - 3_600_000),
         }
