@@ -12,6 +12,7 @@ use super::Machine;
 use crate::event::{Class, StoredEvent};
 use crate::flow::Stance;
 use crate::ids::Offset;
+use crate::seeded::{Bug, is_planted};
 
 /// Read-ahead per delivery that can be in flight, where the concurrency is large.
 const READY_PER_DELIVERY: usize = 4;
@@ -40,6 +41,9 @@ impl Machine {
     /// How many events may be read ahead now; none while half of the last ones are still there, so that reads stay large.
     pub(super) fn room(&self) -> usize {
         let ready_max = self.ready_max();
+        if is_planted(Bug::UnboundedReading) {
+            return ready_max;
+        }
         if self.full_bound().is_some() || self.is_busy() {
             return 0;
         }

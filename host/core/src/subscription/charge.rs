@@ -13,6 +13,7 @@ use crate::delivery::Verdict;
 use crate::flow::{Charge, Fault, Outcome};
 use crate::ids::Offset;
 use crate::row::{Culprit, WaitingRow};
+use crate::seeded::{Bug, is_planted};
 use crate::step::{Step, Write};
 use crate::time::Timestamp;
 
@@ -52,6 +53,7 @@ impl Machine {
         step: &mut Step,
     ) -> Tried {
         let charge = match lease.call() {
+            Some(_) if is_planted(Bug::OutageSpendsAttempts) => Charge::default(),
             Some(start) => self.flow.failed(now, lease.offset, start, fault, &reason),
             None => Charge::default(),
         };

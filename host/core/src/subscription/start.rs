@@ -13,8 +13,9 @@ use crate::flow::{Decision, Start};
 use crate::ids::{Attempt, KeyGeneration, Offset};
 use crate::lane::{LaneId, LaneState};
 use crate::row::Parking;
+use crate::seeded::{Bug, is_planted};
 use crate::spec::DegradeAction;
-use crate::step::{Action, Invocation, Step};
+use crate::step::{Action, Invocation, Step, Write};
 use crate::time::Timestamp;
 
 /// While normal events keep coming, one low event starts after this many others, so that it does not starve.
@@ -281,7 +282,10 @@ impl Machine {
             let lane = self.lanes.get_mut(id);
             lane.state = LaneState::InFlight;
             let is_durable = lane.settled_in == 0 || lane.settled_in + STEPS_OUTSTANDING_MAX <= self.seals;
-            must_wait |= !is_durable;
+            must_wait |= !is_durable && !is_planted(Bug::NextBeforeDurable);
+        }
+        if is_planted(Bug::DueRowDeletedFirst) && wait.is_some_and(|wait| wait.is_stored) {
+            step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
         }
         let lease = self.spec.lease;
         let purpose = Purpose::Call(start);
