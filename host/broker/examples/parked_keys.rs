@@ -16,7 +16,7 @@ use bugle_core::admission::WindowSize;
 use bugle_core::delivery::{CallEnd, Failure};
 use bugle_core::event::{Event, Index, Span};
 use bugle_core::ids::{Name, Offset, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
-use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Refusal, Try};
+use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try, Unreadable};
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::subscription::Status;
 use bugle_core::time::Millis;
@@ -132,7 +132,7 @@ impl Producer {
         Producer { bus: bus.clone(), session, sequence: 0, places, sink }
     }
 
-    async fn publish(&mut self, events: Vec<Result<Event, Refusal>>) {
+    async fn publish(&mut self, events: Vec<Result<Event, Unreadable>>) {
         self.places.acquire().await.expect("the semaphore stays open").forget();
         self.sequence += 1;
         let batch = PublishBatch {
