@@ -52,10 +52,7 @@ impl Bus {
     async fn explain_in(&self, port: &Arc<Port>, question: &Question) -> Result<Explanation, ReadError> {
         let (reply, answer) = oneshot::channel();
         port.inbox.push(Message::Explain(Box::new(question.clone()), reply));
-        let mut answer = answer.await.ok().map(|answer| *answer);
-        if let (Question::Event(event), Some(Answer::Event(explained))) = (question, &mut answer) {
-            self.tell_attempts(port.subscription, event.position, &mut explained.standing).await?;
-        }
+        let answer = answer.await.ok().map(|answer| *answer);
         let ending = match (question, &answer) {
             (Question::Event(event), Some(Answer::Event(explained))) if explained.standing.is_over() => {
                 let ending = self.ending(port.subscription, event.position).await?;
@@ -65,26 +62,6 @@ impl Bus {
             (Question::Event(_) | Question::Lane { .. }, _) => None,
         };
         Ok(Explanation { subscription: Arc::clone(&port.name), answer, ending })
-    }
-
-    /// The attempts of a delivery that waits on disk only are in its row.
-    async fn tell_attempts(
-        &self,
-        subscription: SubscriptionId,
-        position: Position,
-        standing: &mut Standing,
-    ) -> Result<(), ReadError> {
-        if let Standing::Waiting { spent, last, refusals: 0, .. } | Standing::Parked { spent, last } = standing
-            && *spent == 0
-            && last.is_none()
-        {
-            let store = Arc::clone(&self.inside.shared.store);
-            let row = self.inside.shared.blocking.run(move || store.waiting_at(subscription, position.offset)).await?;
-            if let Some(row) = row {
-                (*spent, *last) = (row.attempts(), row.notes.last().cloned());
-            }
-        }
-        Ok(())
     }
 
     async fn ending(&self, subscription: SubscriptionId, position: Position) -> Result<Option<Ending>, ReadError> {

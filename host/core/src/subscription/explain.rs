@@ -86,8 +86,6 @@ pub enum Standing {
         /// Where the head is.
         standing: Box<Standing>,
     },
-    /// Another event of its key comes first, which waits on disk only.
-    Behind,
     /// First of its lane, which the plugin keeps closed.
     Held {
         /// It opens then.
@@ -143,7 +141,6 @@ impl Standing {
         match self {
             Standing::NotCovered | Standing::FilteredOut | Standing::Settled | Standing::Unaccounted => true,
             Standing::Unread { .. }
-            | Standing::Behind
             | Standing::Queued { .. }
             | Standing::Held { .. }
             | Standing::Ready { .. }
@@ -210,11 +207,9 @@ impl Machine {
         let gates = match &standing {
             Standing::Unread { .. } => self.read_gates(),
             Standing::Ready { .. } | Standing::GivingUp { .. } => self.start_gates(),
-            Standing::Held { .. }
-            | Standing::Waiting { .. }
-            | Standing::Queued { .. }
-            | Standing::Behind
-            | Standing::InFlight { .. } => self.paused.iter().cloned().map(Gate::Paused).collect(),
+            Standing::Held { .. } | Standing::Waiting { .. } | Standing::Queued { .. } | Standing::InFlight { .. } => {
+                self.paused.iter().cloned().map(Gate::Paused).collect()
+            }
             Standing::NotCovered
             | Standing::FilteredOut
             | Standing::Parked { .. }
@@ -258,17 +253,9 @@ impl Machine {
             Standing::Settled
         } else if offset >= self.reads.position() {
             Standing::Unread { read: self.reads.position() }
-        } else if self.is_behind_spilled(event) {
-            Standing::Behind
         } else {
             Standing::Unaccounted
         }
-    }
-
-    /// Whether the head of an event's lane waits on disk only.
-    fn is_behind_spilled(&self, event: &StoredEvent) -> bool {
-        let is_blocked = |key: &str| self.spilled.is_blocked(self.lanes.hash_of(key, event.event.class()));
-        self.spec.ordering == Ordering::ByKey && event.event.key().is_some_and(is_blocked)
     }
 
     fn lane_of(&self, event: &StoredEvent) -> Option<LaneId> {
@@ -345,16 +332,7 @@ impl Machine {
     }
 
     fn explain_lane(&self, key: &str, class: Class) -> Option<LaneExplained> {
-        let Some(id) = self.lanes.find(key, class) else {
-            // Which event is its head is on disk.
-            let is_blocked = self.spilled.is_blocked(self.lanes.hash_of(key, class));
-            return is_blocked.then_some(LaneExplained {
-                head: None,
-                queued: 0,
-                beyond: Some(self.cursor.floor()),
-                held: None,
-            });
-        };
+        let id = self.lanes.find(key, class)?;
         let lane = self.lanes.get(id);
         let held = match lane.state {
             LaneState::Closed { until } => Some(until),

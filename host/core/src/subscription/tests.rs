@@ -1,7 +1,6 @@
 //! The machine, one rule at a time; `tests/machine` has the random histories.
 
 mod backlog;
-mod classes;
 mod explain;
 mod letters;
 mod protect;
@@ -481,4 +480,23 @@ fn private_topic_is_covered_whatever_the_filter_says() {
     log[3].topic = TopicId(8);
     let mut bench = Bench::with(Machine::recover(spec, Slot(0), 1, Recovered::at(Offset(0))), log);
     assert_eq!(offsets(&bench.started()), [1, 2]);
+}
+
+#[test]
+fn critical_goes_first_and_low_does_not_starve() {
+    let mut log: Vec<StoredEvent> = (0..40).map(|n| event(n, "", Class::Normal)).collect();
+    log[1] = event(1, "", Class::Low);
+    log[39] = event(39, "", Class::Critical);
+    let spec = Subscription { concurrency: 1, ..spec() };
+    let mut bench = Bench::with(Machine::recover(spec, Slot(0), 1, Recovered::at(Offset(0))), log);
+    let mut order = Vec::new();
+    let mut calls = bench.started();
+    while let Some(call) = calls.pop() {
+        order.push(call.position.offset.0);
+        bench.end(&call, Verdict::Ack);
+        calls.extend(bench.started());
+    }
+    assert_eq!((order[0], order.len()), (39, 40));
+    let low = order.iter().position(|offset| *offset == 1).unwrap();
+    assert!((10..25).contains(&low), "the low event was number {low}");
 }

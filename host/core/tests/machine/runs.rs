@@ -1,42 +1,11 @@
-//! What an operator does to a subscription at random moments: pause, resume, reconfigure, probe, drain, boost, seek forward; and the
-//! log's length for its cap.
+//! What an operator does to a subscription at random moments: drain, boost, seek forward; and the log's length for its cap.
 
 use bugle_core::ids::Offset;
-use bugle_core::spec::{OnExhausted, Subscription};
 use bugle_core::subscription::{Input, LogExtent};
 
-use crate::world::{World, spec};
+use crate::world::World;
 
 impl World {
-    pub(crate) fn pause_or_resume(&mut self) -> Result<(), String> {
-        self.journal.push(format!("pause or resume (paused: {})", self.is_paused));
-        if self.is_paused {
-            self.handle(Input::Resume)
-        } else {
-            self.handle(Input::Pause { by: "operator".to_owned(), reason: "lunch".to_owned() })
-        }
-    }
-
-    pub(crate) fn reconfigure(&mut self) -> Result<(), String> {
-        let Subscription { concurrency, retry, lease, protection, .. } = spec(&mut self.random);
-        let on_exhausted = match (self.spec.on_exhausted, self.random.chance(50)) {
-            (OnExhausted::Block, _) => OnExhausted::Block,
-            (_, true) => OnExhausted::Skip,
-            (_, false) => OnExhausted::ParkKey,
-        };
-        self.journal.push(format!(
-            "reconfigure: {concurrency} at once, {retry:?}, {lease:?}, {on_exhausted:?}, {protection:?}"
-        ));
-        self.spec = Subscription { concurrency, retry, lease, on_exhausted, protection, ..self.spec.clone() };
-        let spec = self.spec.clone();
-        self.handle(Input::Reconfigure(spec))
-    }
-
-    pub(crate) fn probe(&mut self) -> Result<(), String> {
-        self.journal.push("the cause may be gone".to_owned());
-        self.handle(Input::Probe)
-    }
-
     pub(crate) fn drain_or_boost(&mut self) -> Result<(), String> {
         let until = Offset(self.log.len() as u64);
         let input = match self.random.below(3) {

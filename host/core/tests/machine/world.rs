@@ -275,6 +275,35 @@ impl World {
         self.handle(Input::Tick)
     }
 
+    fn pause_or_resume(&mut self) -> Result<(), String> {
+        self.journal.push(format!("pause or resume (paused: {})", self.is_paused));
+        if self.is_paused {
+            self.handle(Input::Resume)
+        } else {
+            self.handle(Input::Pause { by: "operator".to_owned(), reason: "lunch".to_owned() })
+        }
+    }
+
+    fn reconfigure(&mut self) -> Result<(), String> {
+        let Subscription { concurrency, retry, lease, protection, .. } = spec(&mut self.random);
+        let on_exhausted = match (self.spec.on_exhausted, self.random.chance(50)) {
+            (OnExhausted::Block, _) => OnExhausted::Block,
+            (_, true) => OnExhausted::Skip,
+            (_, false) => OnExhausted::ParkKey,
+        };
+        self.journal.push(format!(
+            "reconfigure: {concurrency} at once, {retry:?}, {lease:?}, {on_exhausted:?}, {protection:?}"
+        ));
+        self.spec = Subscription { concurrency, retry, lease, on_exhausted, protection, ..self.spec.clone() };
+        let spec = self.spec.clone();
+        self.handle(Input::Reconfigure(spec))
+    }
+
+    fn probe(&mut self) -> Result<(), String> {
+        self.journal.push("the cause may be gone".to_owned());
+        self.handle(Input::Probe)
+    }
+
     pub(crate) fn handle(&mut self, input: Input<'_>) -> Result<(), String> {
         let counts = self.machine.flow_counts();
         self.machine.handle(self.now, input, &mut self.step);
@@ -447,7 +476,7 @@ fn brief(write: &Write) -> String {
     }
 }
 
-pub(crate) fn spec(random: &mut Random) -> Subscription {
+fn spec(random: &mut Random) -> Subscription {
     Subscription {
         filter: Filter::Exact { attribute: "type".to_owned(), value: "wanted".to_owned() },
         ordering: if random.chance(85) { Ordering::ByKey } else { Ordering::None },

@@ -203,20 +203,3 @@ fn every_unsettled_event_is_accounted_for() {
         }
     }
 }
-
-#[test]
-fn events_behind_one_that_waits_on_disk_only() {
-    let bounds = crate::subscription::Bounds { waiting_max: 0, ..Default::default() };
-    let machine = Machine::recover_bounded(spec(), Slot(0), 1, Recovered::at(Offset(0)), bounds);
-    let log = (0..3).map(|offset| event(offset, "a", Class::Normal)).collect();
-    let mut bench = Bench::with(machine, log);
-    let call = bench.started().remove(0);
-    bench.end(&call, nack());
-    bench.commit();
-    assert!(matches!(bench.standing(0), Standing::Waiting { due: Timestamp(150), .. }));
-    assert_eq!(bench.standing(2), Standing::Behind);
-    let lane = bench.machine.explain(&Question::Lane { key: "a".into(), class: Class::Normal });
-    assert!(matches!(lane, Answer::Lane(Some(LaneExplained { head: None, .. }))), "{lane:?}");
-    let other = bench.machine.explain(&Question::Lane { key: "b".into(), class: Class::Normal });
-    assert_eq!(other, Answer::Lane(None));
-}

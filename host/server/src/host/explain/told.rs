@@ -94,11 +94,6 @@ impl Told {
                 ..state("unread")
             },
             Standing::Queued { head, ahead, standing } => self.queued(key, *head, *ahead, standing, explained),
-            Standing::Behind => over(
-                "queued",
-                "an earlier event of its key waits for its next attempt, or for a person",
-                "it follows when that one is settled",
-            ),
             Standing::Held { until } => self.held(*until),
             Standing::Ready { ahead } => ExplanationView {
                 why: vec![match ahead {
