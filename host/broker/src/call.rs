@@ -290,8 +290,13 @@ impl Call {
                         Verdict::Broke(format!("a follow-up event could not be encoded: {error}")),
                     ),
                 };
-                let effects = Effects { kv, writes, records, confirms, releases, has_stray_claim: self.is_claiming };
-                let is_empty = !effects.need_ledger() && effects.writes.is_empty() && effects.records.is_empty();
+                let revision = self.revision.filter(|_| verdict != Verdict::Ack);
+                let has_stray_claim = self.is_claiming;
+                let effects = Effects { kv, writes, records, confirms, releases, revision, has_stray_claim };
+                let is_empty = !effects.need_ledger()
+                    && effects.writes.is_empty()
+                    && effects.records.is_empty()
+                    && effects.revision.is_none();
                 let effects = (!is_empty).then(|| Box::new(effects));
                 (verdict, ended.hold, ended.pause, effects)
             }
@@ -300,7 +305,6 @@ impl Call {
             self.port.inbox.push(Message::Ended(Ended {
                 ticket: delivery.ticket,
                 event: delivery.event,
-                revision: self.revision,
                 verdict,
                 hold,
                 pause,

@@ -64,6 +64,8 @@ pub(crate) struct Worker {
     /// Submitted and not durable yet, oldest first.
     submitted: VecDeque<After>,
     completed: u64,
+    /// Deliveries given up that were counted.
+    buried: u64,
     payloads: Payloads,
     reading: Reading,
     /// Start of the page that is being read from the store.
@@ -120,6 +122,7 @@ impl Worker {
             after: After::default(),
             submitted: VecDeque::new(),
             completed: 0,
+            buried: 0,
             reading: Reading::Idle,
             paging: None,
             fetching: HashMap::new(),

@@ -30,7 +30,6 @@ const FOREIGN_OFFSETS_MAX: u64 = 16_384;
 pub(crate) struct Ended {
     pub(crate) ticket: Ticket,
     pub(crate) event: StoredEvent,
-    pub(crate) revision: Option<Revision>,
     pub(crate) verdict: Verdict,
     pub(crate) hold: Option<Millis>,
     pub(crate) pause: Option<String>,
@@ -48,6 +47,8 @@ pub(crate) struct Effects {
     pub(crate) records: Vec<Write>,
     pub(crate) confirms: Vec<ClaimId>,
     pub(crate) releases: Vec<ClaimEnd>,
+    /// The plugin revision of a call that did not succeed, for the history of its delivery.
+    pub(crate) revision: Option<Revision>,
     /// The call was stopped while it opened a claim: give back whatever the ledger still holds for the ticket.
     pub(crate) has_stray_claim: bool,
 }

@@ -103,6 +103,9 @@ impl Worker {
         if let Some(effects) = ended.effects.take() {
             let mut effects = *effects;
             if is_live {
+                if let Some(revision) = effects.revision {
+                    self.machine.ran_on(ended.ticket, revision);
+                }
                 rows.append(&mut effects.records);
             }
             if let Some(ledger) = ledger {
@@ -115,9 +118,6 @@ impl Worker {
         self.step_bytes += rows.iter().map(cost).sum::<usize>();
         if is_live {
             self.count(&ended);
-            if let (Some(revision), true) = (ended.revision, ended.verdict != Verdict::Ack) {
-                self.machine.ran_on(ended.ticket, revision);
-            }
         } else {
             // What is left are the fates of its claims; the machine drops the rest of a stale end.
             self.step.writes.append(&mut rows);
