@@ -21,7 +21,7 @@ use crate::backoff::Jitter;
 use crate::event::Class;
 use crate::ids::Offset;
 use crate::row::{ChannelRow, Culprit};
-use crate::spec::{DegradeAction, Health, Protection};
+use crate::spec::{DegradeAction, Health, Protection, Rate};
 use crate::time::{Millis, Timestamp};
 use ages::Ages;
 use breaker::{Breaker, Cause, Phase};
@@ -77,6 +77,8 @@ pub(crate) struct Flow {
     decided: Vec<u64>,
     /// The event of each class that was found deferred last, so that it counts once.
     deferred: [Option<Offset>; 3],
+    /// Times the rate: the subscription is boosted.
+    boost: u32,
     /// The next time at which something may start or leave that may not now.
     wake: Option<Timestamp>,
     /// The row changed since it was written.
@@ -91,6 +93,7 @@ impl Flow {
             policy: policy.clone(),
             jitter,
             bucket: None,
+            boost: 1,
             breaker: Breaker::recover(row.open, row.times, row.since),
             evidence: Evidence::new(),
             counting: Counting(row.counting),
@@ -136,20 +139,37 @@ impl Flow {
         self.counting = settled;
     }
 
+    /// Multiplies the rate for as long as the subscription is boosted; 1 is the rate itself.
+    pub(crate) fn boost(&mut self, now: Timestamp, factor: u32) {
+        if self.boost == factor {
+            return;
+        }
+        self.boost = factor;
+        if let (Some(bucket), Some(rate)) = (self.bucket, self.rate()) {
+            self.bucket = Some(bucket.with(now, rate));
+        }
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        let times = |count: u32| count.saturating_mul(self.boost);
+        self.policy.rate.map(|rate| Rate { events: times(rate.events), burst: times(rate.burst), ..rate })
+    }
+
     /// Other settings. Rules that changed count anew.
     pub(crate) fn reconfigure(&mut self, now: Timestamp, policy: &Protection) {
-        self.bucket = match (self.bucket, policy.rate) {
-            (Some(bucket), Some(rate)) if self.policy.rate != Some(rate) => Some(bucket.with(now, rate)),
-            (bucket, Some(_)) => bucket,
-            (_, None) => None,
-        };
         if policy.degrade != self.policy.degrade {
             self.is_changed |= self.counting != Counting::default();
             self.counting = Counting::default();
             self.decided = alloc::vec![0; policy.degrade.len()];
             self.deferred = [None; 3];
         }
+        let is_new_rate = self.policy.rate != policy.rate;
         self.policy = policy.clone();
+        self.bucket = match (self.bucket, self.rate()) {
+            (Some(bucket), Some(rate)) if is_new_rate => Some(bucket.with(now, rate)),
+            (bucket, Some(_)) => bucket,
+            (_, None) => None,
+        };
         if self.policy.breaker.is_none() {
             self.is_changed |= self.breaker.close(now);
         }
@@ -224,7 +244,7 @@ impl Flow {
 
     /// Takes what a start costs; `None` if the rate does not allow it now.
     pub(crate) fn start(&mut self, now: Timestamp) -> Option<Start> {
-        if let Some(rate) = self.policy.rate {
+        if let Some(rate) = self.rate() {
             let bucket = self.bucket.get_or_insert_with(|| Bucket::new(now, rate));
             if !bucket.take(now) {
                 let next = bucket.next();

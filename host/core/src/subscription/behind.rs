@@ -71,6 +71,11 @@ impl Machine {
         (self.ready.len() == 0 && self.reads.behind == [None; 3]).then_some(0)
     }
 
+    /// Whether the frontier passed an event without taking it.
+    pub(super) fn is_behind(&self, class: Class, offset: Offset) -> bool {
+        self.reads.behind[index(class)].is_some_and(|mark| mark <= offset)
+    }
+
     /// Whether the frontier passes this event without taking it.
     pub(super) fn is_left_behind(&mut self, event: &StoredEvent) -> bool {
         if self.flow.is_plain() && self.reads.behind == [None; 3] {

@@ -196,6 +196,7 @@ impl Machine {
         if self.paused.is_some() || self.has_cancelled() {
             return;
         }
+        self.flow.boost(now, self.boost());
         self.flow.look_again();
         if self.flow.wants_probe(now) {
             self.start_one(now, step);
