@@ -42,6 +42,15 @@ pub(crate) enum Start {
     Probe,
 }
 
+/// A call whose end is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Called {
+    pub(crate) offset: Offset,
+    pub(crate) start: Start,
+    /// It was the first attempt on its event.
+    pub(crate) is_first: bool,
+}
+
 /// How a call ended, as far as the channel is concerned.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
@@ -95,7 +104,7 @@ impl Flow {
             bucket: None,
             boost: 1,
             breaker: Breaker::recover(row.open, row.times, row.since),
-            evidence: Evidence::new(),
+            evidence: Evidence::new(row.forgives_first),
             counting: Counting(row.counting),
             ages: Ages::new(),
             counts: FlowCounts::default(),
@@ -112,6 +121,7 @@ impl Flow {
             times: self.breaker.times(),
             since: self.breaker.since(),
             counting: self.counting.0,
+            forgives_first: self.evidence.forgives_first(),
         };
         (row != ChannelRow::default()).then_some(row)
     }
@@ -262,10 +272,14 @@ impl Flow {
     }
 
     /// An attempt ended without a failure.
-    pub(crate) fn ended(&mut self, now: Timestamp, offset: Offset, start: Start, outcome: &Outcome) {
+    pub(crate) fn ended(&mut self, now: Timestamp, call: Called, outcome: &Outcome) {
         let blame = self.policy.blame;
+        let Called { offset, start, is_first } = call;
         match outcome {
-            Outcome::Succeeded => self.evidence.succeeded(&blame, offset),
+            Outcome::Succeeded => {
+                self.note_repeated(is_first, true);
+                self.evidence.succeeded(&blame, offset);
+            }
             Outcome::Worked => self.evidence.works(&blame, offset),
             Outcome::Nothing => {}
         }
@@ -286,14 +300,9 @@ impl Flow {
     }
 
     /// An attempt failed: who pays. The breaker opens when it is not the event.
-    pub(crate) fn failed(
-        &mut self,
-        now: Timestamp,
-        offset: Offset,
-        start: Start,
-        fault: Fault,
-        reason: &str,
-    ) -> Charge {
+    pub(crate) fn failed(&mut self, now: Timestamp, call: Called, fault: Fault, reason: &str) -> Charge {
+        let Called { offset, start, is_first } = call;
+        self.note_repeated(is_first, false);
         let Some(policy) = self.policy.breaker else {
             if start == Start::Probe {
                 self.breaker.probe_ended();
@@ -314,7 +323,7 @@ impl Flow {
         if start == Start::Probe {
             self.breaker.probe_ended();
         }
-        let Some(verdict) = self.evidence.failed(&self.policy.blame, offset, fault) else {
+        let Some(verdict) = self.evidence.failed(&self.policy.blame, offset, fault, is_first) else {
             return Charge::default();
         };
         self.settle(now);
@@ -325,6 +334,14 @@ impl Flow {
         self.is_changed = true;
         self.settle(now);
         Charge { culprit: Some(culprit), given_back: verdict.charged }
+    }
+
+    fn note_repeated(&mut self, is_first: bool, has_succeeded: bool) {
+        if !is_first && self.policy.breaker.is_some() {
+            let before = self.evidence.forgives_first();
+            self.evidence.repeated(has_succeeded);
+            self.is_changed |= self.evidence.forgives_first() != before;
+        }
     }
 
     /// Deliveries of other events that succeeded so far.

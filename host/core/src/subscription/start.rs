@@ -179,6 +179,15 @@ impl Ready {
         self.queue(class).pop()
     }
 
+    /// The first of a class that `is_tried`: walks the queue, so only for probes.
+    fn pop_tried(&mut self, class: Class, is_tried: impl Fn(Offset) -> bool) -> Option<Item> {
+        let ClassQueue { fresh, loaded, .. } = self.queue(class);
+        [loaded, fresh].into_iter().find_map(|queue| {
+            let at = queue.iter().position(|item| is_tried(item.offset))?;
+            queue.remove(at)
+        })
+    }
+
     fn started(&mut self, class: Class) {
         self.since_low = if class == Class::Low { 0 } else { self.since_low.saturating_add(1) };
     }
@@ -216,13 +225,26 @@ impl Machine {
             && self.flow.may_start(now)
             && let Some(class) = self.next_class(now)
             && let Some(start) = self.flow.start(now)
-            && let Some(item) = self.ready.pop(class)
+            && let Some(item) = self.pop(class, start)
         {
             self.ready.started(class);
             self.invoke(now, class, item, start, step);
             return true;
         }
         false
+    }
+
+    /// Takes the delivery that starts. A probe is one that failed before, if there is one: where each first attempt is refused,
+    /// only a repeated one can show that the channel is well. One that fails goes to the end, so that they take turns.
+    fn pop(&mut self, class: Class, start: Start) -> Option<Item> {
+        let tried = match start {
+            Start::Call => None,
+            Start::Probe => {
+                let waits = &self.waits;
+                self.ready.pop_tried(class, |offset| waits.get(offset).is_some_and(|wait| wait.row.attempts() > 0))
+            }
+        };
+        tried.or_else(|| self.ready.pop(class))
     }
 
     /// The class whose first delivery is to start. A probe may also be one that is kept back or moved only because the channel
