@@ -1,5 +1,5 @@
 # One word for each thing a person does here. Cargo does the building; this file only puts the steps in order.
-# `make demo ARGS="--seed 7"` and `make bench ARGS=...` pass options on. Output goes to $CARGO_TARGET_DIR when that is set, else to ./target.
+# `make demo ARGS="--seed 7"`, `make sim ARGS=...` and `make bench ARGS=...` pass options on. Output goes to $CARGO_TARGET_DIR when that is set, else to ./target.
 
 CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
@@ -66,9 +66,9 @@ fmt: ## format the code
 	@$(CARGO) fmt --all
 	@$(CARGO) fmt $(PLUGINS) --all
 
-sim: setup ## run the simulator: random histories with faults, from printed seeds
+sim: setup ## run 20,000 random histories with faults; ARGS="--minutes 30" for as many as fit
 	$(call say,running the simulator)
-	@$(CARGO) test --package bugle-sim -- --nocapture
+	@$(CARGO) run --package bugle-sim -- $(ARGS)
 
 faults: build ## kill the real host again and again under load and check what is left
 	$(call say,running the crash loop)

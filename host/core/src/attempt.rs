@@ -27,6 +27,7 @@ use crate::ids::{Attempt as Try, ClaimId, Name, Position, SubscriptionId, Ticket
 use crate::import::{ClaimOutcome, Import, ImportError, ImportResult, Reply, Sent, Strength};
 use crate::ledger::ClaimFate;
 use crate::row::{KvRow, RecordRow};
+use crate::seeded::{Bug, is_planted};
 use crate::time::{Millis, Timestamp};
 use effects::Effects;
 
@@ -363,7 +364,10 @@ impl Attempt {
         match self.innermost(claim) {
             Err(error) => Next::Reply(Err(error)),
             Ok(open) => {
-                let transaction = self.effects.since(open.mark);
+                let mut transaction = self.effects.since(open.mark);
+                if is_planted(Bug::ClaimWithoutItsEffects) {
+                    transaction = Transaction::default();
+                }
                 self.ask(Pending::Confirm { claim }, Next::Confirm { claim, receipt, transaction })
             }
         }

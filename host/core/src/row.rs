@@ -323,6 +323,8 @@ pub struct ChannelRow {
     pub since: Timestamp,
     /// One bit for each degrade rule that counts.
     pub counting: u32,
+    /// Repeated attempts have shown that first failures say nothing of it.
+    pub forgives_first: bool,
 }
 
 /// A lane kept closed by `ordering.hold`.

@@ -1,75 +1,122 @@
 //! Deliberate bugs, so that the tests can show that they would notice: each is a classic mistake of event buses.
 //!
 //! Without the feature `seeded-bugs` nothing can be planted and the checks vanish. Knows nothing of what a bug does; the place
-//! that misbehaves asks [`is_planted`]. Invariant: at most one bug is planted at a time, and none unless a test asked for it.
+//! that misbehaves asks [`is_planted`], and `docs/guarantees.md` names the test that notices. Invariant: at most one bug is planted
+//! at a time, and none unless a test asked for it.
 
 #[cfg(feature = "seeded-bugs")]
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// A bug that can be planted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
+macro_rules! bugs {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// A bug that can be planted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Bug {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Bug {
+            /// Every bug.
+            pub const ALL: &[Bug] = &[$(Bug::$name,)*];
+
+            /// The word on a command line.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Bug::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+bugs! {
     /// An ack settles everything below it, finished or not.
-    CumulativeAck = 1,
+    CumulativeAck = "cumulative-ack",
     /// A nacked event goes to the end of its lane, so later events of its key overtake it.
-    RetryToTheTail = 2,
+    RetryToTheTail = "retry-to-the-tail",
     /// The dead letter is written in a later step than the settlement.
-    DeadLetterAfterAck = 3,
+    DeadLetterAfterAck = "dead-letter-after-ack",
     /// The end of a call whose lease lapsed still counts.
-    StaleLeaseAccepted = 4,
+    StaleLeaseAccepted = "stale-lease-accepted",
     /// The claim's row is written in a later batch than what it protects.
-    DedupRowInSecondBatch = 5,
+    DedupRowInSecondBatch = "dedup-row-in-second-batch",
+    /// Receipts and actions go out after the write, before the sync.
+    ConfirmBeforeSync = "confirm-before-sync",
+    /// A failed sync is tried again, and the second one says that all is well.
+    SyncRetried = "sync-retried",
+    /// A claim is confirmed, and what was buffered under it is lost.
+    ClaimWithoutItsEffects = "claim-without-its-effects",
+    /// An ack by import counts although the call then traps.
+    AckOnCall = "ack-on-call",
+    /// The row of a waiting delivery is deleted when its time has come, before the attempt that follows has ended.
+    DueRowDeletedFirst = "due-row-deleted-first",
+    /// A failed attempt and the time of the next one are only in memory.
+    TimerOnlyInMemory = "timer-only-in-memory",
+    /// Every step of the wall clock is followed at once, so whatever has a keep time can be forgotten early.
+    WallClockTtl = "wall-clock-ttl",
+    /// A part of the log that cannot be read is passed over.
+    SkippedBadRecord = "skipped-bad-record",
+    /// A claim under which something may have been sent is free again.
+    MaybeSentClaimFreed = "maybe-sent-claim-freed",
+    /// One last sequence for all streams of a producer.
+    SequencePerProducer = "sequence-per-producer",
+    /// A lane that is held closed is open again after a restart.
+    HoldOnlyInMemory = "hold-only-in-memory",
+    /// What was settled above the floor is not written.
+    CursorHolesNotWritten = "cursor-holes-not-written",
+    /// A call that never ran costs an attempt.
+    RefusalSpendsAttempt = "refusal-spends-attempt",
+    /// An id counts as a repeat whatever its content.
+    ContentNotCompared = "content-not-compared",
+    /// The ids published before a restart are forgotten.
+    IdsForgottenAtRestart = "ids-forgotten-at-restart",
+    /// What a transaction read is not looked at again when it commits.
+    ReadsNotValidated = "reads-not-validated",
+    /// The machine reads on however much it has to do.
+    UnboundedReading = "unbounded-reading",
+    /// What follows a settlement of the same key starts before that settlement is durable.
+    NextBeforeDurable = "next-before-durable",
+    /// The effects of a call that failed are committed all the same.
+    EffectsOfFailureKept = "effects-of-failure-kept",
+    /// An open breaker is closed again after a restart.
+    BreakerOnlyInMemory = "breaker-only-in-memory",
+    /// What a degrade rule hands on is written in a later step than the settlement.
+    HandedOnAfterSettled = "handed-on-after-settled",
+    /// Every fault is the event's, also while the provider is gone.
+    OutageSpendsAttempts = "outage-spends-attempts",
 }
 
 impl Bug {
-    /// Every bug.
-    pub const ALL: [Bug; 5] = [
-        Bug::CumulativeAck,
-        Bug::RetryToTheTail,
-        Bug::DeadLetterAfterAck,
-        Bug::StaleLeaseAccepted,
-        Bug::DedupRowInSecondBatch,
-    ];
-
-    /// The word on a command line.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Bug::CumulativeAck => "cumulative-ack",
-            Bug::RetryToTheTail => "retry-to-the-tail",
-            Bug::DeadLetterAfterAck => "dead-letter-after-ack",
-            Bug::StaleLeaseAccepted => "stale-lease-accepted",
-            Bug::DedupRowInSecondBatch => "dedup-row-in-second-batch",
-        }
-    }
-
     /// The bug of a word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Bug> {
-        Bug::ALL.into_iter().find(|bug| bug.word() == word)
+        Bug::ALL.iter().copied().find(|bug| bug.word() == word)
     }
 }
 
-/// Zero, or the number of the planted bug; one for the whole process.
+/// Zero, or one more than the number of the planted bug; one for the whole process.
 #[cfg(feature = "seeded-bugs")]
 static PLANTED: AtomicU32 = AtomicU32::new(0);
 
 /// Plants a bug in this process, or digs the planted one up.
 #[cfg(feature = "seeded-bugs")]
 pub fn plant(bug: Option<Bug>) {
-    PLANTED.store(bug.map_or(0, |bug| bug as u32), Ordering::Relaxed);
+    PLANTED.store(bug.map_or(0, |bug| bug as u32 + 1), Ordering::Relaxed);
 }
 
 /// Whether this bug is planted.
 #[cfg(feature = "seeded-bugs")]
 #[must_use]
+#[inline]
 pub fn is_planted(bug: Bug) -> bool {
-    PLANTED.load(Ordering::Relaxed) == bug as u32
+    PLANTED.load(Ordering::Relaxed) == bug as u32 + 1
 }
 
 /// Whether this bug is planted: never, in a build without the feature.
 #[cfg(not(feature = "seeded-bugs"))]
 #[must_use]
+#[inline]
 pub const fn is_planted(_bug: Bug) -> bool {
     false
 }

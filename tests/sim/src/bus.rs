@@ -1,20 +1,24 @@
-//! What everything in the simulated bus shares: disk, ledger, the committer's queue, the clock, and the log of the receiver.
+//! What everything in the simulated bus shares: disk, ledger, the committer's queue, the clock, and what is known from outside.
 //!
 //! Invariant: rows reach the disk only through the queue, in its order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use bugle_core::ids::{Offset, SubscriptionId, Ticket};
+use bugle_core::ids::{Offset, SessionId, SubscriptionId, Ticket};
 use bugle_core::ledger::{Ledger, LedgerStep};
-use bugle_core::publish::PublishBatch;
+use bugle_core::publish::{OpenSession, PublishBatch};
+use bugle_core::spec::Subscription;
 use bugle_core::step::{Action, Write};
-use bugle_core::time::Timestamp;
+use bugle_core::time::{Millis, Timestamp};
 
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::evidence::Evidence;
 use crate::random::Random;
-use crate::store::Store;
+use crate::rule::Checked;
 
 /// Lines of the journal that are kept for a failure.
-const JOURNAL_LINES_MAX: usize = 200;
+const JOURNAL_LINES_MAX: usize = 160;
 
 /// Who is told that an item is durable.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(crate) enum Done {
 /// Something for the committer.
 #[derive(Debug)]
 pub(crate) enum Item {
+    /// This producer's connection ended, and a new one says hello.
+    Hello { producer: usize, before: SessionId, open: OpenSession },
     /// A batch of this producer.
     Publish { producer: usize, batch: PublishBatch },
     /// Rows.
@@ -39,31 +45,42 @@ pub(crate) enum Item {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Bus {
+    /// The dice of the action that happens now.
     pub(crate) random: Random,
-    pub(crate) store: Store,
+    pub(crate) disk: Disk,
     pub(crate) ledger: Ledger,
     pub(crate) queue: VecDeque<Item>,
+    pub(crate) clock: Clock,
     pub(crate) now: Timestamp,
+    /// Everything below is told to readers of the log.
+    pub(crate) tail: Offset,
     /// No more faults: every call succeeds.
     pub(crate) is_calm: bool,
-    /// Effects that the receiver saw, per subscription and event.
-    pub(crate) received: BTreeMap<(SubscriptionId, Offset), u32>,
-    pub(crate) attempts: u64,
-    journal: VecDeque<String>,
+    pub(crate) evidence: Evidence,
+    /// Every definition that a subscription ever had; rows name them by number.
+    pub(crate) definitions: Vec<Subscription>,
+    /// The subscription whose provider answers nobody.
+    pub(crate) sick: Option<SubscriptionId>,
+    /// Kept only when a failure is run again.
+    journal: Option<VecDeque<String>>,
 }
 
 impl Bus {
-    pub(crate) fn new(random: Random, ledger: Ledger) -> Bus {
+    pub(crate) fn new(random: Random, ledger: Ledger, has_journal: bool) -> Bus {
+        let mut clock = Clock::new();
         Bus {
             random,
-            store: Store::default(),
+            disk: Disk::default(),
             ledger,
             queue: VecDeque::new(),
-            now: Timestamp(1_000),
+            now: clock.now(),
+            clock,
+            tail: Offset(0),
             is_calm: false,
-            received: BTreeMap::new(),
-            attempts: 0,
-            journal: VecDeque::new(),
+            evidence: Evidence::default(),
+            definitions: Vec::new(),
+            sick: None,
+            journal: has_journal.then(VecDeque::new),
         }
     }
 
@@ -71,16 +88,25 @@ impl Bus {
         self.queue.push_back(Item::Writes { writes, ledger, done });
     }
 
+    /// Time goes by.
+    pub(crate) fn pass(&mut self, by: Millis) -> Checked {
+        let passed = self.clock.pass(by);
+        self.now = self.clock.now();
+        passed
+    }
+
     pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
-        if self.journal.len() >= JOURNAL_LINES_MAX {
-            self.journal.pop_front();
+        if let Some(journal) = &mut self.journal {
+            if journal.len() >= JOURNAL_LINES_MAX {
+                journal.pop_front();
+            }
+            journal.push_back(line());
         }
-        self.journal.push_back(line());
     }
 
     /// The latest lines of the journal.
     pub(crate) fn journal(&self) -> String {
-        self.journal.iter().map(|line| format!("{line}\n")).collect()
+        self.journal.iter().flatten().map(|line| format!("{line}\n")).collect()
     }
 
     /// True `percent` times of a hundred, but never once faults have stopped.

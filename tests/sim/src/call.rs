@@ -1,30 +1,42 @@
 //! One call of a scripted plugin, driven like the host drives a guest's: each import through the core's attempt and ledger.
 //!
-//! A call is advanced stage by stage, so that anything can happen between two of them. Invariant: while an import waits for the
-//! disk the call stands still.
+//! A call is advanced stage by stage, so that anything can happen between two of them; `import.rs` carries out what the attempt asks
+//! for. Invariant: while an import waits for the disk the call stands still.
 
-use bugle_core::attempt::{Attempt, CallFacts, Fact, Look, Next, Transaction};
+use bugle_core::attempt::{Attempt, CallFacts, Fact};
 use bugle_core::delivery::{CallEnd, Failure, Fault, Retry};
 use bugle_core::event::{Class, StoredEvent};
-use bugle_core::ids::{ClaimId, Name, TopicId};
+use bugle_core::ids::{ClaimId, Name, SubscriptionId, TopicId};
 use bugle_core::import::{ClaimOutcome, Import, ImportResult, NewEvent, Reply, Sent, Strength};
-use bugle_core::ledger::ClaimAsk;
-use bugle_core::seeded::{Bug, is_planted};
-use bugle_core::step::{Invocation, Write};
+use bugle_core::spec::Subscription;
+use bugle_core::step::Invocation;
+use bugle_core::subscription::Machine;
 use bugle_core::time::Millis;
 
-use crate::bus::{Bus, Done};
-use crate::events::Attributes;
+use crate::bus::Bus;
+use crate::evidence::Place;
+use crate::rule::{self, Checked, broken, must};
 use crate::store::ACKED;
 
 /// Where follow-ups go.
 pub(crate) const FOLLOW_UPS: TopicId = TopicId(2);
+
+/// An event of this key makes the plugin trap.
+pub(crate) const POISONED: &str = "poisoned";
+
+/// How long a claim is kept; the longest that the core allows is 400 days.
+const KEEP: Millis = Millis::from_secs(30 * 24 * 3600);
+
+/// Counters of the acked events; which one counts an event depends on its offset.
+pub(crate) const COUNTERS: [&str; 4] = ["count-0", "count-1", "count-2", "count-3"];
 
 /// What the scripted plugin does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Script {
     /// Counts the event in its kv store, reading and writing.
     Count,
+    /// Sends a notification, unless the provider is gone; traps on a poisoned event.
+    Notify,
     /// Sends something under a strong claim, counts it, publishes a follow-up; then like `Count`.
     Send,
 }
@@ -42,12 +54,15 @@ enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Begin,
+    Notify,
     Claiming,
     Send,
     Answer(Answer),
     Confirming,
     Count,
     Return,
+    /// It gave its verdict by import.
+    Said,
 }
 
 /// See the module.
@@ -55,15 +70,15 @@ enum Stage {
 pub(crate) struct Call {
     pub(crate) invocation: Invocation,
     pub(crate) event: StoredEvent,
-    worker: usize,
-    subscription: Name,
+    pub(super) worker: usize,
+    pub(super) subscription: Name,
     script: Script,
-    attempt: Attempt,
+    pub(super) attempt: Attempt,
     stage: Stage,
     claim: Option<ClaimId>,
     /// The answer to an import that waits for the disk.
-    pending: Option<Fact>,
-    reply: Option<ImportResult>,
+    pub(super) pending: Option<Fact>,
+    pub(super) reply: Option<ImportResult>,
 }
 
 /// The business key of an event.
@@ -74,7 +89,7 @@ pub(crate) fn business_key(event: &StoredEvent) -> String {
 impl Call {
     pub(crate) fn new(
         worker: usize,
-        spec: &bugle_core::spec::Subscription,
+        spec: &Subscription,
         script: Script,
         invocation: Invocation,
         event: StoredEvent,
@@ -109,16 +124,26 @@ impl Call {
         self.attempt
     }
 
-    /// The import that waited is durable.
-    pub(crate) fn durable(&mut self, bus: &mut Bus) {
-        if let Some(fact) = self.pending.take() {
-            let next = self.attempt.fact(bus.now, fact);
-            self.reply = self.drive(bus, next);
-        }
+    pub(crate) fn place(&self) -> Place {
+        (self.attempt.facts().subscription, self.event.position.offset)
+    }
+
+    fn claim_key(&self) -> (SubscriptionId, String) {
+        (self.attempt.facts().subscription, business_key(&self.event))
+    }
+
+    /// Whether the plugin ran at all.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.stage != Stage::Begin
+    }
+
+    /// Whether it waits for its claim to be opened: then the claim is nobody's if the call is stopped now.
+    pub(crate) fn is_claiming(&self) -> bool {
+        self.stage == Stage::Claiming && self.pending.is_some()
     }
 
     /// Runs one stage; the end of the call if it was the last one.
-    pub(crate) fn advance(&mut self, bus: &mut Bus) -> Result<Option<CallEnd>, String> {
+    pub(crate) fn advance(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<Option<CallEnd>> {
         if self.pending.is_some() {
             return Ok(None);
         }
@@ -129,47 +154,78 @@ impl Call {
             return Ok(Some(CallEnd::Trapped("unreachable".to_owned())));
         }
         match self.stage {
-            Stage::Begin => self.begin(bus),
-            Stage::Claiming => return self.claimed(),
-            Stage::Send => return self.send(bus).map(|()| None),
-            Stage::Answer(answer) => return self.answered(bus, answer),
-            Stage::Confirming => match self.reply.take() {
-                Some(Ok(_)) => self.stage = Stage::Count,
-                other => return Err(format!("a confirm was answered {other:?}")),
-            },
-            Stage::Count => return self.count(bus).map(|()| None),
-            Stage::Return => return Ok(Some(verdict(bus))),
+            Stage::Begin => self.begin(bus, machine)?,
+            Stage::Notify => return self.notify(bus, machine).map(Some),
+            Stage::Claiming => return self.claimed(bus),
+            Stage::Send => self.send(bus, machine)?,
+            Stage::Answer(answer) => return self.answered(bus, machine, answer),
+            Stage::Confirming => {
+                match self.reply.take() {
+                    Some(Ok(_)) => bus.evidence.resolve(&self.claim_key()),
+                    other => return broken(rule::DRIVER_IS_SOUND, format!("a confirm was answered {other:?}")),
+                }
+                self.stage = Stage::Count;
+            }
+            Stage::Count => self.count(bus, machine)?,
+            Stage::Return => return self.end(bus, machine),
+            Stage::Said => return Ok(Some(said(bus))),
         }
         Ok(None)
     }
 
-    fn begin(&mut self, bus: &mut Bus) {
+    fn begin(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked {
+        if bus.fault(5) {
+            self.import(bus, machine, Import::Extend(Millis(100)));
+            self.import(bus, machine, Import::Waiting);
+        }
         match self.script {
             Script::Count => self.stage = Stage::Count,
+            Script::Notify => self.stage = Stage::Notify,
             Script::Send => {
                 let key = business_key(&self.event);
-                let claim = Import::Claim { key, strength: Strength::Strong, keep: Millis::from_secs(1_000_000) };
                 self.stage = Stage::Claiming;
-                self.reply = self.import(bus, claim);
+                self.reply = self.import(bus, machine, Import::Claim { key, strength: Strength::Strong, keep: KEEP });
             }
         }
+        Ok(())
     }
 
-    fn claimed(&mut self) -> Result<Option<CallEnd>, String> {
+    fn notify(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<CallEnd> {
+        if self.event.event.key() == Some(POISONED) {
+            return Ok(CallEnd::Trapped("index out of bounds".to_owned()));
+        }
+        self.expect(bus, machine, Import::EgressStart)?;
+        let place = self.place();
+        if bus.sick == Some(place.0) {
+            self.expect(bus, machine, Import::EgressEnd(Sent::Nothing))?;
+            return Ok(retry(None));
+        }
+        self.expect(bus, machine, Import::EgressEnd(Sent::Answered))?;
+        let key = format!("{ACKED}{}", place.1);
+        self.expect(bus, machine, Import::KvPut { key, value: Vec::new(), ttl: None })?;
+        bus.evidence.notified.push((bus.now, place));
+        bus.evidence.returned.insert(place);
+        Ok(CallEnd::Returned(Ok(())))
+    }
+
+    fn claimed(&mut self, bus: &mut Bus) -> Checked<Option<CallEnd>> {
         match self.reply.take() {
-            Some(Ok(Reply::Claim(ClaimOutcome::Claimed { claim, .. }))) => {
+            Some(Ok(Reply::Claim(ClaimOutcome::Claimed { claim, uncertain }))) => {
+                let is_told = uncertain || !bus.evidence.is_in_doubt(&self.claim_key(), bus.now);
+                let what = || format!("{} was given the claim of {} as new", self.subscription, self.event.position);
+                must(rule::MAYBE_SENT_IS_TOLD, is_told, what)?;
                 self.claim = Some(claim);
                 self.stage = Stage::Send;
             }
             Some(Ok(Reply::Claim(ClaimOutcome::Done(_)))) => self.stage = Stage::Count,
             Some(Ok(Reply::Claim(ClaimOutcome::Busy(after)))) => return Ok(Some(retry(Some(after)))),
-            other => return Err(format!("a claim was answered {other:?}")),
+            other => return broken(rule::DRIVER_IS_SOUND, format!("a claim was answered {other:?}")),
         }
         Ok(None)
     }
 
-    fn send(&mut self, bus: &mut Bus) -> Result<(), String> {
-        self.expect(bus, Import::EgressStart)?;
+    fn send(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked {
+        self.expect(bus, machine, Import::EgressStart)?;
         let answer = match bus.random.below(20) {
             _ if bus.is_calm => Answer::Accepted,
             0..14 => Answer::Accepted,
@@ -177,40 +233,48 @@ impl Call {
             16 => Answer::NotSent,
             _ => Answer::Lost,
         };
+        let place = self.place();
+        if answer != Answer::NotSent {
+            bus.evidence.doubt(self.claim_key(), bus.now.after(KEEP));
+        }
         let has_effect = answer == Answer::Accepted || answer == Answer::Lost && bus.random.chance(50);
         if has_effect {
-            if bus.store.is_done(&self.subscription, &business_key(&self.event)) {
-                return Err(format!(
-                    "{} sent {} again although its claim is done",
-                    self.subscription, self.event.position
-                ));
-            }
-            let key = (self.attempt.facts().subscription, self.event.position.offset);
-            *bus.received.entry(key).or_default() += 1;
+            let is_done = bus.disk.written.is_done(&self.subscription, &business_key(&self.event), bus.now);
+            let what = || format!("{} sent {} although its claim is done", self.subscription, self.event.position);
+            must(rule::DONE_IS_DONE, !is_done, what)?;
+            let is_explained = bus.evidence.receive(place);
+            let what = || format!("{} sent {} again after no fault", self.subscription, self.event.position);
+            must(rule::REPEAT_HAS_A_CAUSE, is_explained, what)?;
         }
         self.stage = Stage::Answer(answer);
         Ok(())
     }
 
-    fn answered(&mut self, bus: &mut Bus, answer: Answer) -> Result<Option<CallEnd>, String> {
+    fn answered(&mut self, bus: &mut Bus, machine: &mut Machine, answer: Answer) -> Checked<Option<CallEnd>> {
         let sent = match answer {
             Answer::NotSent => Sent::Nothing,
             Answer::Accepted | Answer::Refused => Sent::Answered,
             Answer::Lost => Sent::Maybe,
         };
-        self.expect(bus, Import::EgressEnd(sent))?;
-        let claim = self.claim.ok_or("nothing is sent without a claim")?;
+        self.expect(bus, machine, Import::EgressEnd(sent))?;
+        let Some(claim) = self.claim else {
+            return broken(rule::DRIVER_IS_SOUND, "nothing is sent without a claim");
+        };
         match answer {
             Answer::NotSent | Answer::Refused => {
-                self.expect(bus, Import::Release { claim })?;
+                bus.evidence.resolve(&self.claim_key());
+                self.expect(bus, machine, Import::Release { claim })?;
                 Ok(Some(retry(None)))
             }
+            // Some guests know what it means that no answer came, others just try again.
+            Answer::Lost if bus.random.chance(30) => Ok(Some(retry(None))),
             Answer::Lost => Ok(Some(CallEnd::Returned(Err(Failure::Unknown("no answer".to_owned()))))),
             Answer::Accepted => {
-                self.expect(bus, Import::KvAdd { key: "sent".to_owned(), delta: 1, ttl: None })?;
-                self.expect(bus, Import::Publish(vec![self.follow_up()]))?;
+                self.expect(bus, machine, Import::KvAdd { key: "sent".to_owned(), delta: 1, ttl: None })?;
+                self.expect(bus, machine, Import::Publish(vec![self.follow_up()]))?;
                 self.stage = Stage::Confirming;
-                self.reply = self.import(bus, Import::Confirm { claim, receipt: Some(b"250 ok".to_vec()) });
+                let receipt = Some(self.event.position.offset.to_string().into_bytes());
+                self.reply = self.import(bus, machine, Import::Confirm { claim, receipt });
                 Ok(None)
             }
         }
@@ -230,112 +294,75 @@ impl Call {
         }
     }
 
-    /// Reads and writes one counter of the subscription, so that deliveries conflict; and marks the event as acked.
-    fn count(&mut self, bus: &mut Bus) -> Result<(), String> {
-        let count = match self.import(bus, Import::KvGet { key: "count".to_owned() }) {
+    /// Reads and writes a counter of the subscription, so that deliveries conflict; and marks the event as acked.
+    fn count(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked {
+        let counter = COUNTERS[(self.event.position.offset.0 % COUNTERS.len() as u64) as usize];
+        let count = match self.import(bus, machine, Import::KvGet { key: counter.to_owned() }) {
             Some(Ok(Reply::Entry(entry))) => {
                 entry.and_then(|entry| String::from_utf8(entry.value).ok()?.parse::<u64>().ok()).unwrap_or(0)
             }
-            other => return Err(format!("a kv read was answered {other:?}")),
+            other => return broken(rule::DRIVER_IS_SOUND, format!("a kv read was answered {other:?}")),
         };
         let value = (count + 1).to_string().into_bytes();
-        self.expect(bus, Import::KvPut { key: "count".to_owned(), value, ttl: None })?;
+        self.expect(bus, machine, Import::KvPut { key: counter.to_owned(), value, ttl: None })?;
         let key = format!("{ACKED}{}", self.event.position.offset);
-        self.expect(bus, Import::KvPut { key, value: Vec::new(), ttl: None })?;
+        self.expect(bus, machine, Import::KvPut { key, value: Vec::new(), ttl: None })?;
+        if bus.fault(8) {
+            let time = Millis(bus.random.within(1, 150));
+            self.expect(bus, machine, Import::Hold(time))?;
+        }
         self.stage = Stage::Return;
         Ok(())
     }
 
-    fn expect(&mut self, bus: &mut Bus, import: Import) -> Result<(), String> {
-        match self.import(bus, import.clone()) {
-            Some(Ok(_)) => Ok(()),
-            other => Err(format!("{import:?} was answered {other:?}")),
+    /// How a call that did all its work ends: with a verdict as its value, or first by import.
+    fn end(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<Option<CallEnd>> {
+        if bus.fault(20) {
+            self.expect(bus, machine, Import::Ack)?;
+            self.stage = Stage::Said;
+            return Ok(None);
         }
-    }
-
-    fn import(&mut self, bus: &mut Bus, import: Import) -> Option<ImportResult> {
-        let next = self.attempt.handle(bus.now, import);
-        self.drive(bus, next)
-    }
-
-    /// Does what the attempt asks for; nothing if that waits for the disk.
-    fn drive(&mut self, bus: &mut Bus, mut next: Next) -> Option<ImportResult> {
-        loop {
-            let fact = match next {
-                Next::Reply(result) => return Some(result),
-                Next::Look(Look::Kv { key }) => {
-                    let stored = bus.store.kv(&self.subscription, &key);
-                    Fact::Kv(bus.ledger.kv_visible(bus.now, &self.subscription, &key, stored))
-                }
-                Next::Look(Look::Topics(names)) => {
-                    Fact::Topics(names.iter().map(|name| (name == "sent").then_some(FOLLOW_UPS)).collect())
-                }
-                Next::Claim { key, strength, keep } => {
-                    self.open(bus, key, strength, keep);
-                    return None;
-                }
-                Next::Confirm { claim, receipt, transaction } => {
-                    self.confirm(bus, claim, receipt, transaction);
-                    return None;
-                }
-                Next::Release(end) => {
-                    if let Ok(Some((write, step))) = bus.ledger.release(bus.now, end.claim, end.fate) {
-                        bus.push(vec![write], Some(step), Done::Nobody);
-                    }
-                    Fact::Released
-                }
-                Next::Look(_) | Next::Extend(_) | Next::Waiting => unreachable!("no script asks for this"),
-            };
-            next = self.attempt.fact(bus.now, fact);
-        }
-    }
-
-    /// Waits for the disk even if there is nothing to write: a queue is a queue.
-    fn open(&mut self, bus: &mut Bus, key: String, strength: Strength, keep: Millis) {
-        let stored = bus.store.claim(&self.subscription, &key);
-        let ask = ClaimAsk { scope: self.subscription.clone(), key, ticket: self.invocation.ticket, strength, keep };
-        let (outcome, write) = bus.ledger.claim(bus.now, ask, stored);
-        let (writes, step) = write.map_or((Vec::new(), None), |(write, step)| (vec![write], Some(step)));
-        bus.push(writes, step, Done::Call(self.worker, self.invocation.ticket));
-        self.pending = Some(Fact::Claimed(outcome));
-    }
-
-    fn confirm(&mut self, bus: &mut Bus, claim: ClaimId, receipt: Option<Vec<u8>>, transaction: Transaction) {
-        let (write, mut step) =
-            bus.ledger.confirm(bus.now, claim, receipt).expect("the claim of a running call is open");
-        let mut rows = follow_ups(&transaction, &self.subscription);
-        let stored = |key: &str| bus.store.kv(&self.subscription, key);
-        let kv = bus.ledger.kv_commit(bus.now, &self.subscription, &[], transaction.kv, stored);
-        if let Some((writes, later)) = kv.expect("without reads there is no conflict") {
-            rows.extend(writes);
-            step = later;
-        }
-        let done = Done::Call(self.worker, self.invocation.ticket);
-        if is_planted(Bug::DedupRowInSecondBatch) {
-            bus.push(rows, Some(step), done);
-            bus.push(vec![write], None, Done::Nobody);
-        } else {
-            rows.push(write);
-            bus.push(rows, Some(step), done);
-        }
-        self.pending = Some(Fact::Confirmed);
-    }
-}
-
-/// The follow-ups of a transaction as rows.
-pub(crate) fn follow_ups(transaction: &Transaction, subscription: &str) -> Vec<Write> {
-    let row = |follow_up: &bugle_core::attempt::FollowUp| {
-        let event = &follow_up.event;
-        let attributes = Attributes {
-            id: event.id.as_deref().unwrap_or_default(),
-            source: subscription,
-            key: event.key.as_deref(),
-            class: event.class,
-            data: std::str::from_utf8(&event.data).unwrap_or_default(),
+        let end = match bus.random.below(25) {
+            _ if bus.is_calm => CallEnd::Returned(Ok(())),
+            0..19 => CallEnd::Returned(Ok(())),
+            19 | 20 => retry(Some(Millis(20))),
+            21 => CallEnd::Returned(Err(Failure::Reject("bad address".to_owned()))),
+            22 => CallEnd::Returned(Err(Failure::Defer(Millis(30)))),
+            23 => CallEnd::TimedOut("wall limit".to_owned()),
+            _ => CallEnd::Trapped("out of bounds".to_owned()),
         };
-        Write::Append { topic: follow_up.topic, event: attributes.event() }
-    };
-    transaction.follow_ups.iter().map(row).collect()
+        if end == CallEnd::Returned(Ok(())) {
+            bus.evidence.returned.insert(self.place());
+        }
+        Ok(Some(end))
+    }
+
+    fn expect(&mut self, bus: &mut Bus, machine: &mut Machine, import: Import) -> Checked {
+        match self.import(bus, machine, import.clone()) {
+            Some(Ok(_)) => Ok(()),
+            other => broken(rule::DRIVER_IS_SOUND, format!("{import:?} was answered {other:?}")),
+        }
+    }
+
+    /// The call is not heard of again, or failed: what it sent and did not confirm may come again.
+    pub(crate) fn excuse(&self, bus: &mut Bus) {
+        if self.claim.is_some() {
+            bus.evidence.excuse(self.place());
+        }
+    }
+
+    /// How the call ended is taken note of.
+    pub(crate) fn ended(&self, bus: &mut Bus, end: &CallEnd) {
+        self.excuse(bus);
+        match end {
+            CallEnd::NotStarted(_) => return,
+            CallEnd::Returned(_) if self.stage == Stage::Said => {
+                bus.evidence.returned.insert(self.place());
+            }
+            CallEnd::Returned(_) | CallEnd::Trapped(_) | CallEnd::TimedOut(_) | CallEnd::LimitExceeded(_) => {}
+        }
+        *bus.evidence.ran.entry(self.place()).or_default() += 1;
+    }
 }
 
 fn retry(after: Option<Millis>) -> CallEnd {
@@ -343,15 +370,12 @@ fn retry(after: Option<Millis>) -> CallEnd {
     CallEnd::Returned(Err(Failure::Retry(retry)))
 }
 
-/// How a call that did all its work ends.
-fn verdict(bus: &mut Bus) -> CallEnd {
-    match bus.random.below(25) {
+/// After a verdict by import the value does not matter, but a trap does.
+fn said(bus: &mut Bus) -> CallEnd {
+    match bus.random.below(8) {
         _ if bus.is_calm => CallEnd::Returned(Ok(())),
-        0..19 => CallEnd::Returned(Ok(())),
-        19 | 20 => retry(Some(Millis(20))),
-        21 => CallEnd::Returned(Err(Failure::Reject("bad address".to_owned()))),
-        22 => CallEnd::Returned(Err(Failure::Defer(Millis(30)))),
-        23 => CallEnd::TimedOut("wall limit".to_owned()),
-        _ => CallEnd::Trapped("out of bounds".to_owned()),
+        0 => CallEnd::Trapped("after the ack".to_owned()),
+        1 => retry(None),
+        _ => CallEnd::Returned(Ok(())),
     }
 }

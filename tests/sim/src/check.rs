@@ -1,108 +1,193 @@
-//! What must be true of the disk, the receipts and the receiver's log: guarantees G1, G3, G4, G5 and G6, in that order.
+//! The checks: of each start, of the rows after each batch, of the receipts, and of everything at the end.
 //!
-//! Looks only at evidence from outside the core's machines. Invariant: a check names the event and the rule it broke.
+//! They look at evidence from outside of the core's machines. Invariant: a check names the rule that was broken and the event.
 
 use std::collections::BTreeMap;
 
+use bugle_core::event::StoredEvent;
 use bugle_core::ids::Offset;
+use bugle_core::row::WaitingRow;
+use bugle_core::spec::Ordering;
+use bugle_core::step::Invocation;
 
-use crate::call::{FOLLOW_UPS, business_key};
-use crate::world::World;
+use crate::bus::Bus;
+use crate::call::COUNTERS;
+use crate::definition::CONCURRENCY_MAX;
+use crate::rule::{self, Checked, broken, must};
+use crate::store::Store;
+use crate::worker::Worker;
+use crate::world::{ORDERS, World};
+
+/// A machine that reads in several rounds keeps at most this many times its read-ahead.
+const READ_AHEAD_TIMES: usize = 2;
+
+impl Worker {
+    /// An attempt is about to start.
+    pub(crate) fn check_start(&mut self, bus: &Bus, invocation: &Invocation, event: &StoredEvent) -> Checked {
+        let (written, synced) = (bus.disk.written.rows(self.spec.id), bus.disk.synced.rows(self.spec.id));
+        let offset = event.position.offset;
+        let what = |of: &str| format!("{} starts {offset} attempt {} {of}", self.spec.name, invocation.attempt);
+        must(rule::SETTLED_STAYS_SETTLED, !written.is_told(offset), || what("although a row tells its end"))?;
+        self.wishes.see(&self.spec, &bus.disk.written.log);
+        must(rule::WANTED_ONLY, self.wishes.may(offset), || what("although it never wanted it"))?;
+        let spent = synced.waiting(offset).map_or(0, WaitingRow::attempts);
+        let ran = bus.evidence.ran.get(&(self.spec.id, offset)).copied().unwrap_or(0);
+        let number = invocation.attempt.0;
+        must(rule::ATTEMPTS_ARE_COUNTED, number == spent + 1, || what(&format!("with {spent} spent on disk")))?;
+        must(rule::ATTEMPTS_ARE_COUNTED, number <= ran + 1, || what(&format!("after {ran} that ran")))?;
+        let due = synced.waiting(offset).map_or(bus.now, |row| row.due);
+        must(rule::NOT_BEFORE_DUE, due <= bus.now, || what(&format!("at {} and is due at {}", bus.now.0, due.0)))?;
+        let live = self.calls.iter().filter(|call| self.machine.is_live(call.invocation.ticket));
+        must(rule::WITHIN_CONCURRENCY, live.clone().count() < self.places, || what("beside too many others"))?;
+        let lane = bus.disk.written.lane(offset).filter(|_| self.ordering == Ordering::ByKey);
+        let Some(lane) = lane else { return Ok(()) };
+        let is_of_lane = |other: Offset| bus.disk.written.lane(other) == Some(lane);
+        let has_other = live.into_iter().any(|call| is_of_lane(call.event.position.offset));
+        must(rule::ONE_PER_LANE, !has_other, || what("while another of its key is in flight"))?;
+        let earlier = bus.disk.written.in_lane(lane).iter().take_while(|other| **other < offset);
+        let unsettled = earlier.filter(|other| self.wishes.must(**other)).find(|other| !synced.is_told(**other));
+        if let Some(other) = unsettled {
+            return broken(rule::SETTLED_BEFORE_NEXT, what(&format!("before {other} of its key is settled on disk")));
+        }
+        let hold = bus.evidence.holds.get(&(self.spec.id, lane));
+        let held = hold.filter(|(by, until)| synced.is_told(*by) && bus.now < *until && *by != offset);
+        match held {
+            Some((by, until)) => {
+                broken(rule::HELD_LANE_RESTS, what(&format!("while {by} keeps the lane closed until {}", until.0)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// After each batch: rows and cursor tell the same story.
+    pub(crate) fn check_rows(&mut self, store: &Store) -> Checked {
+        self.wishes.see(&self.spec, &store.log);
+        let rows = store.rows(self.spec.id);
+        for word in self.checked_to..store.log.len().div_ceil(64) {
+            let (passed, told) = (rows.passed(word), rows.told.word(word));
+            let silent = passed & self.wishes.must_word(word) & !told;
+            let open = told & !passed;
+            let unwanted = told & !self.wishes.may_word(word);
+            if silent | open | unwanted == 0 {
+                continue;
+            }
+            let offset = |bits: u64| word as u64 * 64 + u64::from(bits.trailing_zeros());
+            let name = &self.spec.name;
+            if silent != 0 {
+                let what = format!("{name}: the cursor passed {}, and no row tells of it", offset(silent));
+                return broken(rule::TOLD_WHEN_PASSED, what);
+            }
+            if open != 0 {
+                let what = format!("{name}: a row tells of {}, and the cursor would deliver it again", offset(open));
+                return broken(rule::TOLD_WHEN_PASSED, what);
+            }
+            return broken(rule::WANTED_ONLY, format!("{name}: {} was settled, and nobody wants it", offset(unwanted)));
+        }
+        // Nothing below the floor changes: what is told is told once, and the floor never falls.
+        self.checked_to = rows.whole_words_passed();
+        Ok(())
+    }
+
+    /// After every step: the machine keeps within its bounds, give or take one read.
+    pub(crate) fn check_bounds(&mut self) -> Checked {
+        let (status, bounds) = (self.machine.status(), self.plan.bounds);
+        if status.in_flight <= self.spec.concurrency as usize {
+            self.places = self.spec.concurrency as usize;
+        }
+        let ahead = READ_AHEAD_TIMES * bounds.ready_min.max(4 * CONCURRENCY_MAX as usize);
+        let has_room = status.ready <= ahead && status.queued <= bounds.queued_max + ahead;
+        must(rule::BOUNDED_MEMORY, has_room, || format!("{}: {status:?} with {bounds:?}", self.spec.name))
+    }
+
+    fn check_settled(&self, store: &Store) -> Checked {
+        let (rows, name) = (store.rows(self.spec.id), &self.spec.name);
+        for event in &store.log {
+            let offset = event.position.offset;
+            let is_settled = rows.is_told(offset) || !self.wishes.must(offset);
+            must(rule::SETTLES_AT_LAST, is_settled, || format!("{name}: nothing became of {offset}"))?;
+        }
+        let counted: u64 = COUNTERS.iter().map(|counter| store.number(name, counter)).sum();
+        let acked = rows.acked.count();
+        must(rule::EFFECTS_WITH_THE_ACK, counted == acked, || {
+            format!("{name} acked {acked} events and counted {counted} in its kv store")
+        })
+    }
+}
 
 impl World {
-    /// After a restart: the cursor never passed an event of which no row tells what became of it.
-    pub(crate) fn check_cursors(&self) -> Result<(), String> {
+    /// After a batch was written.
+    pub(crate) fn check_batch(&mut self) -> Checked {
+        for worker in &mut self.workers {
+            worker.check_rows(&self.bus.disk.written)?;
+        }
+        Ok(())
+    }
+
+    /// A receipt names a place: the event is there, and will be after a crash.
+    pub(crate) fn check_receipt(&self, producer: usize, number: u64, place: Offset) -> Checked {
+        let name = &self.producers[producer].name;
+        let stored = self.bus.disk.synced.log.get(place.0 as usize);
+        let is_it =
+            stored.is_some_and(|event| event.event.source() == name && event.event.id().parse::<u64>() == Ok(number));
+        must(rule::CONFIRMED_IS_STORED, is_it, || format!("{name}: event {number} was confirmed at {place}"))
+    }
+
+    /// After a restart: every receipt that was ever given still holds, and acks are those of calls that returned.
+    pub(crate) fn check_survivors(&self) -> Checked {
+        for (index, producer) in self.producers.iter().enumerate() {
+            producer.confirmed.iter().try_for_each(|(number, place)| self.check_receipt(index, *number, *place))?;
+        }
+        self.check_acks()
+    }
+
+    fn check_acks(&self) -> Checked {
         for worker in &self.workers {
-            for event in self.bus.store.log.iter().filter(|event| worker.spec.topics.contains(&event.topic)) {
-                let offset = event.position.offset;
-                let is_passed = self.bus.store.is_passed(worker.spec.id, offset);
-                let is_settled = worker.is_settled(&self.bus, offset);
-                if is_passed != is_settled {
-                    let name = &worker.spec.name;
-                    return Err(format!(
-                        "G1: {name}: cursor passed {offset}: {is_passed}, a row tells of it: {is_settled}"
-                    ));
-                }
+            let rows = self.bus.disk.written.rows(worker.spec.id);
+            for event in &self.bus.disk.written.log {
+                let place = (worker.spec.id, event.position.offset);
+                let is_right = !rows.acked.has(place.1) || self.bus.evidence.returned.contains(&place);
+                let what = || format!("{}: {} is acked, and no call returned so", worker.spec.name, place.1);
+                must(rule::ACK_AT_THE_RETURN, is_right, what)?;
             }
         }
         Ok(())
     }
 
     /// After everything settled.
-    pub(crate) fn check_end(&self) -> Result<(), String> {
-        self.check_cursors()?;
-        self.check_all_settled()?;
-        self.check_producers()?;
-        self.check_effects()
+    pub(crate) fn check_end(&mut self) -> Checked {
+        self.check_batch()?;
+        self.check_survivors()?;
+        self.workers.iter().try_for_each(|worker| worker.check_settled(&self.bus.disk.synced))?;
+        self.check_log()?;
+        let (store, send) = (&self.bus.disk.synced, &self.workers[1].spec.name);
+        let (sent, confirms) = (store.number(send, "sent"), store.confirms);
+        must(rule::EFFECTS_WITH_THEIR_CLAIM, sent == confirms, || {
+            format!("{confirms} claims were done, and {sent} were counted with them")
+        })
     }
 
-    fn check_all_settled(&self) -> Result<(), String> {
-        for worker in &self.workers {
-            let (store, name) = (&self.bus.store, &worker.spec.name);
-            let mut acked = 0;
-            for event in store.log.iter().filter(|event| worker.spec.topics.contains(&event.topic)) {
-                let offset = event.position.offset;
-                let is_acked = store.is_acked(name, offset);
-                let is_given_up = store.is_given_up(worker.spec.id, offset);
-                if is_acked == is_given_up {
-                    return Err(format!("G1: {name}: {offset} is acked: {is_acked}, given up: {is_given_up}"));
-                }
-                acked += u64::from(is_acked);
-            }
-            let counted = store.number(name, "count");
-            if counted != acked {
-                return Err(format!("G4: {name} acked {acked} events and counted {counted} in its kv store"));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_producers(&self) -> Result<(), String> {
-        for producer in &self.producers {
+    /// Each event of each producer is in the log once, and those of a key in their order.
+    fn check_log(&self) -> Checked {
+        for (index, producer) in self.producers.iter().enumerate() {
             let mut places: BTreeMap<u64, Offset> = BTreeMap::new();
             let mut latest: BTreeMap<&str, u64> = BTreeMap::new();
-            for event in self.bus.store.log.iter().filter(|event| event.event.source() == producer.name) {
-                let number: u64 = event.event.id().parse().map_err(|_| "an id that no producer made")?;
-                if places.insert(number, event.position.offset).is_some() {
-                    return Err(format!("G3: event {number} of {} is in the log twice", producer.name));
-                }
+            let is_its = |event: &&StoredEvent| event.topic == ORDERS && event.event.source() == producer.name;
+            for event in self.bus.disk.synced.log.iter().filter(is_its) {
+                let number: u64 = event.event.id().parse().unwrap_or(u64::MAX);
+                let is_new = places.insert(number, event.position.offset).is_none();
+                must(rule::ONE_EVENT_PER_ID, is_new, || format!("event {number} of {} is there twice", producer.name))?;
                 if let Some(key) = event.event.key()
                     && let Some(before) = latest.insert(key, number)
-                    && before > number
                 {
-                    return Err(format!("G5: {key}: {number} of {} was stored after {before}", producer.name));
+                    must(rule::PUBLISHED_IN_ORDER, before < number, || {
+                        format!("{key}: {number} of {} was stored after {before}", producer.name)
+                    })?;
                 }
             }
-            if places != producer.confirmed || places.len() as u64 != producer.made() {
-                return Err(format!("G1: {} has receipts that the log does not bear out", producer.name));
-            }
+            let is_all = places == producer.confirmed && places.len() as u64 == producer.made();
+            let what = || format!("producer {index} has other receipts than the log has events");
+            must(rule::CONFIRMED_IS_STORED, is_all, what)?;
         }
         Ok(())
-    }
-
-    /// Claim, receipt, counter and follow-up of a send are one.
-    fn check_effects(&self) -> Result<(), String> {
-        let store = &self.bus.store;
-        let mut follow_ups: BTreeMap<&[u8], u32> = BTreeMap::new();
-        for event in store.log.iter().filter(|event| event.topic == FOLLOW_UPS) {
-            *follow_ups.entry(event.event.data()).or_default() += 1;
-        }
-        let mut done = 0;
-        let send = &self.workers[1].spec;
-        for event in store.log.iter().filter(|event| send.topics.contains(&event.topic)) {
-            let offset = event.position.offset;
-            let is_done = store.is_done(&send.name, &business_key(event));
-            let published = follow_ups.get(offset.to_string().as_bytes()).copied().unwrap_or(0);
-            if published != u32::from(is_done) {
-                return Err(format!("G4: {offset} is done: {is_done}, and has {published} follow-ups"));
-            }
-            let received = self.bus.received.get(&(send.id, offset)).copied().unwrap_or(0);
-            if is_done && received == 0 {
-                return Err(format!("G4: {offset} is done and the receiver never saw it"));
-            }
-            done += u64::from(is_done);
-        }
-        let counted = store.number(&send.name, "sent");
-        if counted == done { Ok(()) } else { Err(format!("G4: {done} claims are done and {counted} were counted")) }
     }
 }

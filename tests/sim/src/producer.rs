@@ -1,27 +1,33 @@
 //! A producer of the simulated bus: publishes numbered events in batches, pipelined, and sends again what was left in doubt.
 //!
-//! It sees only what a client sees: receipts. Its log of them is evidence for the checks. Invariant: it sends an event of a key
-//! only in the order of their numbers, and an unconfirmed batch again before any newer one.
+//! It sees only what a client sees: receipts. Its log of them is evidence for the checks. Invariant: it pins a key to a stream, sends
+//! the events of a key in the order of their numbers, and an unconfirmed batch again before any newer one of its stream.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bugle_core::code::Code;
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, ProducerEpoch, Sequence, SessionId, StreamId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, Opened, PublishBatch, Try};
 
 use crate::events::Attributes;
 use crate::random::Random;
+use crate::rule::{self, Checked, broken, must};
 
 /// Batches on the way at once.
 const BATCHES_OUTSTANDING_MAX: usize = 4;
 
-const STREAM: StreamId = StreamId(1);
+/// Streams of a producer, each with the keys that are pinned to it.
+const STREAMS: [&[Option<&str>]; 2] = [&[None, Some("a"), Some("b")], &[Some("c"), Some("d")]];
 
 /// One batch that has no receipt yet.
 #[derive(Clone, Debug)]
 struct Outstanding {
+    stream: StreamId,
     sequence: Sequence,
     numbers: Vec<u64>,
+    /// Its events are old ids with new content.
+    is_forged: bool,
 }
 
 /// See the module.
@@ -29,9 +35,9 @@ struct Outstanding {
 pub(crate) struct Producer {
     pub(crate) name: String,
     session: SessionId,
+    is_open: bool,
     epoch: Option<ProducerEpoch>,
-    next_sequence: u64,
-    next_number: u64,
+    next_sequence: [u64; STREAMS.len()],
     outstanding: VecDeque<Outstanding>,
     /// Key, class of each event it made.
     planned: Vec<(Option<String>, Class)>,
@@ -43,10 +49,10 @@ impl Producer {
     pub(crate) fn new(number: u64) -> Producer {
         Producer {
             name: format!("producer-{number}"),
-            session: SessionId(number),
+            session: SessionId(0),
+            is_open: false,
             epoch: None,
-            next_sequence: 1,
-            next_number: 0,
+            next_sequence: [1; STREAMS.len()],
             outstanding: VecDeque::new(),
             planned: Vec::new(),
             confirmed: BTreeMap::new(),
@@ -54,28 +60,40 @@ impl Producer {
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.outstanding.is_empty()
+        !self.is_open || !self.outstanding.is_empty()
     }
 
     /// Events it made so far.
     pub(crate) fn made(&self) -> u64 {
-        self.next_number
+        self.planned.len() as u64
     }
 
-    pub(crate) fn hello(&mut self, connection: u64) -> OpenSession {
+    pub(crate) fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// A new connection, of a new life if it has forgotten the old one.
+    pub(crate) fn hello(&mut self, connection: u64, has_forgotten: bool) -> OpenSession {
         self.session = SessionId(connection);
-        OpenSession { session: self.session, producer: self.name.as_str().into(), epoch: self.epoch }
+        self.is_open = false;
+        let epoch = self.epoch.filter(|_| !has_forgotten);
+        OpenSession { session: self.session, producer: self.name.as_str().into(), epoch }
     }
 
     /// The host answered the hello: what is in doubt goes out again.
-    pub(crate) fn opened(&mut self, opened: &Opened) -> Vec<PublishBatch> {
+    pub(crate) fn opened(&mut self, session: SessionId, opened: &Opened) -> Vec<PublishBatch> {
+        if session != self.session {
+            return Vec::new();
+        }
+        self.is_open = true;
         if self.epoch != Some(opened.epoch) {
             // A new life: sequences begin again.
             self.epoch = Some(opened.epoch);
-            self.next_sequence = 1;
+            self.next_sequence = [1; STREAMS.len()];
             for batch in &mut self.outstanding {
-                batch.sequence = Sequence(self.next_sequence);
-                self.next_sequence += 1;
+                let next = &mut self.next_sequence[batch.stream.0 as usize];
+                batch.sequence = Sequence(*next);
+                *next += 1;
             }
         }
         self.outstanding.iter().map(|batch| self.batch(batch, Try::Retry)).collect()
@@ -83,32 +101,58 @@ impl Producer {
 
     /// A new batch, unless too many are on the way.
     pub(crate) fn publish(&mut self, random: &mut Random) -> Option<PublishBatch> {
-        if self.outstanding.len() >= BATCHES_OUTSTANDING_MAX {
+        if !self.is_open || self.outstanding.len() >= BATCHES_OUTSTANDING_MAX {
             return None;
         }
+        let stream = random.below(STREAMS.len() as u64) as usize;
         let mut numbers = Vec::new();
         for _ in 0..random.within(1, 5) {
-            let key = *random.pick(&[None, Some("a"), Some("b"), Some("c"), Some("d")]);
+            let key = *random.pick(STREAMS[stream]);
             let class = *random.pick(&[Class::Normal, Class::Normal, Class::Normal, Class::Critical]);
+            numbers.push(self.made());
             self.planned.push((key.map(|key| format!("{}/{key}", self.name)), class));
-            numbers.push(self.next_number);
-            self.next_number += 1;
         }
-        let batch = Outstanding { sequence: Sequence(self.next_sequence), numbers };
-        self.next_sequence += 1;
+        Some(self.send(stream, numbers, false))
+    }
+
+    /// One event of this key and class.
+    pub(crate) fn publish_one(&mut self, key: &str, class: Class) -> Option<PublishBatch> {
+        if !self.is_open || self.outstanding.len() >= BATCHES_OUTSTANDING_MAX {
+            return None;
+        }
+        let number = self.made();
+        self.planned.push((Some(key.to_owned()), class));
+        Some(self.send(0, vec![number], false))
+    }
+
+    /// The id of an event that was confirmed, with other content.
+    pub(crate) fn forge(&mut self, random: &mut Random) -> Option<PublishBatch> {
+        if !self.is_open || self.outstanding.len() >= BATCHES_OUTSTANDING_MAX || self.confirmed.is_empty() {
+            return None;
+        }
+        let (number, _) = self.confirmed.iter().nth(random.below(self.confirmed.len() as u64) as usize)?;
+        // Without a key, since a refused event would hold back what follows it.
+        let number = *number;
+        Some(self.send(random.below(STREAMS.len() as u64) as usize, vec![number], true))
+    }
+
+    fn send(&mut self, stream: usize, numbers: Vec<u64>, is_forged: bool) -> PublishBatch {
+        let sequence = Sequence(self.next_sequence[stream]);
+        self.next_sequence[stream] += 1;
+        let batch = Outstanding { stream: StreamId(stream as u32), sequence, numbers, is_forged };
         self.outstanding.push_back(batch.clone());
-        Some(self.batch(&batch, Try::First))
+        self.batch(&batch, Try::First)
     }
 
     fn batch(&self, batch: &Outstanding, attempt: Try) -> PublishBatch {
         let event = |number: &u64| {
             let (key, class) = &self.planned[*number as usize];
-            let (id, key, class) = (number.to_string(), key.as_deref(), *class);
-            Ok(Attributes { id: &id, source: &self.name, key, class, data: "" }.event())
+            let (key, data) = if batch.is_forged { (None, "forged") } else { (key.as_deref(), "") };
+            Ok(Attributes { id: &number.to_string(), source: &self.name, key, class: *class, data }.event())
         };
         PublishBatch {
             session: self.session,
-            stream: STREAM,
+            stream: batch.stream,
             sequence: batch.sequence,
             attempt,
             topic: "orders".into(),
@@ -116,25 +160,39 @@ impl Producer {
         }
     }
 
-    /// A receipt came.
-    pub(crate) fn receipt(&mut self, result: &BatchResult) -> Result<(), String> {
-        let Some(at) = self.outstanding.iter().position(|batch| batch.sequence == result.sequence) else {
-            return Err(format!("{}: a receipt for batch {} that is not waiting", self.name, result.sequence));
+    /// A receipt came, for this session.
+    pub(crate) fn receipt(&mut self, session: SessionId, result: &BatchResult) -> Checked<Vec<(u64, Offset)>> {
+        if session != self.session {
+            return Ok(Vec::new());
+        }
+        let is_its = |batch: &Outstanding| batch.stream == result.stream && batch.sequence == result.sequence;
+        let Some(at) = self.outstanding.iter().position(is_its) else {
+            let what = format!("{}: a receipt for batch {} that is not waiting", self.name, result.sequence);
+            return broken(rule::RECEIPT_OF_EACH, what);
         };
         let batch = self.outstanding.remove(at).expect("its place was just found");
-        let BatchOutcome::Stored { first, duplicates, refused, .. } = &result.outcome else {
-            return Err(format!("{}: a batch was refused: {:?}", self.name, result.outcome));
+        let BatchOutcome::Stored { first, stored, duplicates, refused } = &result.outcome else {
+            return broken(rule::RECEIPT_OF_EACH, format!("{}: refused: {:?}", self.name, result.outcome));
         };
-        if let Some((_, refusal)) = refused.first() {
-            return Err(format!("{}: an event was refused: {refusal:?}", self.name));
+        if batch.is_forged {
+            let is_refused = refused.iter().all(|(_, refusal)| refusal.code == Code::IdReused) && refused.len() == 1;
+            let what = || format!("{}: {:?} with other content: {:?}", self.name, batch.numbers, result.outcome);
+            return must(rule::CONTENT_IS_COMPARED, is_refused, what).map(|()| Vec::new());
         }
+        if let Some((_, refusal)) = refused.first() {
+            return broken(rule::RECEIPT_OF_EACH, format!("{}: an event was refused: {refusal:?}", self.name));
+        }
+        let is_whole = *stored as usize + duplicates.len() == batch.numbers.len();
+        must(rule::RECEIPT_OF_EACH, is_whole, || format!("{}: {:?} for {batch:?}", self.name, result.outcome))?;
         let mut next = first.map_or(0, |position| position.offset.0);
+        let mut places = Vec::new();
         for (index, number) in batch.numbers.iter().enumerate() {
             let duplicate = duplicates.iter().find(|(at, _)| *at as usize == index);
             let offset = duplicate.map_or(Offset(next), |(_, position)| position.offset);
             next += u64::from(duplicate.is_none());
             self.confirmed.insert(*number, offset);
+            places.push((*number, offset));
         }
-        Ok(())
+        Ok(places)
     }
 }

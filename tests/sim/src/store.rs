@@ -1,192 +1,236 @@
-//! The disk of the simulated bus: applies one batch at a time, whole or not at all, and keeps it through every crash.
+//! One state of the disk of the simulated bus: log, rows, claims, kv entries. Applies one batch at a time, whole.
 //!
-//! Holds no decision. Invariant: offsets are dense, and a row never says twice or in two ways what became of a delivery.
+//! Holds no decision. Invariant: what a batch must hold together is looked at when the batch was applied, so no state between two
+//! batches is missed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bugle_core::event::{Class, StoredEvent};
-use bugle_core::ids::{BootId, Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
-use bugle_core::row::{
-    CHUNK_OFFSETS, ChannelRow, ClaimRow, ClaimState, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, KvRow,
-    LetGoRow, PausedRow, RunRow, WaitingRow,
-};
+use bugle_core::ids::{Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
+use bugle_core::origin::{ORIGIN_ATTRIBUTE, Origin};
+use bugle_core::row::{ClaimRow, ClaimState, DeadState, KvRow, RecordStatus};
 use bugle_core::step::Write;
-use bugle_core::subscription::Recovered;
+use bugle_core::time::Timestamp;
+
+use crate::call::FOLLOW_UPS;
+use crate::definition;
+use crate::rows::Rows;
+use crate::rule::{self, Checked, broken, must};
 
 /// Plugins mark an acked event by a kv entry of this name and its offset, written in the transaction of the ack.
 pub(crate) const ACKED: &str = "acked-";
 
-/// Rows of one subscription.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Rows {
-    floor: u64,
-    chunks: BTreeMap<u64, CursorChunk>,
-    waiting: BTreeMap<Offset, WaitingRow>,
-    holds: BTreeMap<(String, Class), HoldRow>,
-    paused: Option<PausedRow>,
-    run: Option<RunRow>,
-    let_go: Option<LetGoRow>,
-    channel: Option<ChannelRow>,
-    pub(crate) dead: BTreeMap<Offset, DeadRow>,
-    dead_totals: DeadTotals,
-    pub(crate) unknown: BTreeSet<Offset>,
-}
+/// Number of a lane of the log: events of one key and class. `None` for an event without a key.
+pub(crate) type LaneNumber = Option<u32>;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Store {
     pub(crate) log: Vec<StoredEvent>,
-    pub(crate) rows: BTreeMap<SubscriptionId, Rows>,
-    claims: BTreeMap<(String, String), ClaimRow>,
-    kv: BTreeMap<(String, String), KvRow>,
-    /// Offsets that a kv entry of this store says are acked.
-    acked: BTreeMap<String, BTreeSet<Offset>>,
+    lane_of: Vec<LaneNumber>,
+    lanes: Vec<Vec<Offset>>,
+    lane_numbers: HashMap<(String, Class), u32>,
+    rows: BTreeMap<SubscriptionId, Rows>,
+    names: BTreeMap<Arc<str>, SubscriptionId>,
+    claims: BTreeMap<Arc<str>, BTreeMap<String, ClaimRow>>,
+    kv: BTreeMap<Arc<str>, BTreeMap<String, KvRow>>,
     sequences: BTreeMap<(String, ProducerEpoch), BTreeMap<StreamId, Sequence>>,
-    pub(crate) boots: Vec<(BootId, Offset)>,
+    /// Done claims less follow-ups of each event: both come in one batch, so this is empty between two.
+    unbalanced: BTreeMap<Offset, i64>,
+    /// Records of deliveries that were handed on and letters that were replayed, less the copies that came of it: empty between two batches, too.
+    underway: BTreeMap<(SubscriptionId, Offset), i64>,
+    /// Claims that became done.
+    pub(crate) confirms: u64,
 }
 
 impl Store {
-    /// Applies a batch.
-    pub(crate) fn apply(&mut self, batch: &[Write]) -> Result<(), String> {
-        batch.iter().try_for_each(|write| self.apply_one(write))
+    /// A subscription exists.
+    pub(crate) fn name(&mut self, subscription: SubscriptionId, name: &Arc<str>) {
+        self.names.insert(Arc::clone(name), subscription);
+        self.rows.entry(subscription).or_default();
     }
 
-    fn apply_one(&mut self, write: &Write) -> Result<(), String> {
-        match write {
-            Write::Event(event) => {
-                if event.position.offset.0 != self.log.len() as u64 {
-                    return Err(format!("event {} is not the next of the log", event.position));
-                }
-                self.log.push(event.clone());
-            }
-            Write::ProducerSequence { producer, epoch, stream, sequence } => {
-                let streams = self.sequences.entry((producer.to_string(), *epoch)).or_default();
-                streams.insert(*stream, *sequence);
-            }
-            Write::Claim { scope, key, row } => put(&mut self.claims, (scope.to_string(), key.clone()), row.clone()),
-            Write::Kv { store, key, row } => {
-                if let Some(offset) = key.strip_prefix(ACKED).and_then(|offset| offset.parse().ok()) {
-                    self.acked.entry(store.to_string()).or_default().insert(Offset(offset));
-                }
-                put(&mut self.kv, (store.to_string(), key.clone()), row.clone());
-            }
-            Write::Record { .. } | Write::Catalog { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => {}
-            Write::Append { .. } | Write::Redeliver { .. } => {
-                return Err("a follow-up reached the disk without a place".to_owned());
-            }
-            Write::Cursor { subscription, row, .. } => {
-                let rows = self.rows_mut(*subscription);
-                if row.floor.0 < rows.floor {
-                    return Err(format!("the floor of {subscription} fell from {} to {}", rows.floor, row.floor));
-                }
-                rows.floor = row.floor.0;
-            }
-            Write::Chunk { subscription, chunk, row, .. } => {
-                put(&mut self.rows_mut(*subscription).chunks, *chunk, row.clone());
-            }
-            Write::Waiting { subscription, offset, row } => {
-                put(&mut self.rows_mut(*subscription).waiting, *offset, row.clone());
-            }
-            Write::Hold { subscription, key, class, row } => {
-                put(&mut self.rows_mut(*subscription).holds, (key.clone(), *class), *row);
-            }
-            Write::WaitingRange { subscription, from, to } => {
-                self.rows_mut(*subscription).waiting.retain(|offset, _| *offset < *from || *offset >= *to);
-            }
-            Write::Run { subscription, row } => self.rows_mut(*subscription).run = *row,
-            Write::LetGo { subscription, row } => self.rows_mut(*subscription).let_go = Some(*row),
-            Write::Forget { subscription, .. } => drop(self.rows.remove(subscription)),
-            Write::Paused { subscription, row } => self.rows_mut(*subscription).paused = row.clone(),
-            Write::Channel { subscription, row } => self.rows_mut(*subscription).channel = row.clone(),
-            Write::Dead { subscription, position, row } => {
-                if self.rows_mut(*subscription).dead.insert(position.offset, row.clone()).is_some() {
-                    return Err(format!("{position} was buried twice by {subscription}"));
-                }
-            }
-            Write::DeadGone { subscription, position } => {
-                self.rows_mut(*subscription).dead.remove(&position.offset);
-            }
-            Write::DeadTotals { subscription, row } => self.rows_mut(*subscription).dead_totals = *row,
-            Write::Unknown { subscription, position, .. } => {
-                if !self.rows_mut(*subscription).unknown.insert(position.offset) {
-                    return Err(format!("{position} was parked twice by {subscription}"));
-                }
+    /// Applies a batch.
+    pub(crate) fn apply(&mut self, batch: &[Write]) -> Checked {
+        batch.iter().try_for_each(|write| self.apply_one(write))?;
+        if let Some((offset, balance)) = self.unbalanced.iter().next() {
+            let what = format!("event {offset}: done claims less follow-ups are {balance} after a batch");
+            return broken(rule::EFFECTS_WITH_THEIR_CLAIM, what);
+        }
+        if let Some(((subscription, offset), balance)) = self.underway.iter().next() {
+            let what = format!("{offset} of {subscription}: records less copies are {balance} after a batch");
+            return broken(rule::HANDED_ON_WITH_ITS_RECORD, what);
+        }
+        for (subscription, rows) in &self.rows {
+            rows.check_letters()?;
+            if let Some(offset) = rows.settled_and_waiting() {
+                return broken(rule::TOLD_ONCE, format!("{subscription}: {offset} is settled and waits"));
             }
         }
         Ok(())
+    }
+
+    fn apply_one(&mut self, write: &Write) -> Checked {
+        match write {
+            Write::Event(event) => self.append(event),
+            Write::ProducerSequence { producer, epoch, stream, sequence } => {
+                let streams = self.sequences.entry((producer.to_string(), *epoch)).or_default();
+                streams.insert(*stream, *sequence);
+                Ok(())
+            }
+            Write::Claim { scope, key, row } => {
+                if let Some(ClaimRow { state: ClaimState::Done { receipt }, .. }) = row {
+                    self.confirms += 1;
+                    self.balance(receipt.as_deref(), 1);
+                }
+                put(&mut self.claims, scope, key, row.clone());
+                Ok(())
+            }
+            Write::Kv { store, key, row } => {
+                if let Some(offset) = key.strip_prefix(ACKED).and_then(|offset| offset.parse().ok())
+                    && let Some(rows) = self.names.get(store).and_then(|name| self.rows.get_mut(name))
+                {
+                    rows.ack(Offset(offset))?;
+                }
+                put(&mut self.kv, store, key, row.clone());
+                Ok(())
+            }
+            Write::Record { subscription, position, row } if row.status == RecordStatus::Suppressed => {
+                if row.detail.contains("handed on") {
+                    add(&mut self.underway, (*subscription, position.offset), 1);
+                }
+                self.rows_mut(*subscription).apply(write)
+            }
+            Write::Dead { subscription, position, row } => {
+                let old = self.rows(*subscription).dead.get(&position.offset).map(|row| row.state);
+                if row.state == DeadState::Replayed && old != Some(DeadState::Replayed) && !row.holds_key {
+                    let private = definition::private(subscription.0 as usize - 1);
+                    let origin = Origin::of(*subscription, Some(private), &row.event);
+                    add(&mut self.underway, (origin.subscription, origin.position.offset), 1);
+                }
+                self.rows_mut(*subscription).apply(write)
+            }
+            Write::Record { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => Ok(()),
+            Write::Forget { subscription, .. } => {
+                self.rows.remove(subscription);
+                Ok(())
+            }
+            Write::Append { .. } | Write::Redeliver { .. } => {
+                broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place")
+            }
+            Write::Catalog { key, .. } => match key.parse() {
+                Ok(subscription) => self.rows_mut(SubscriptionId(subscription)).apply(write),
+                Err(_) => Ok(()),
+            },
+            Write::Cursor { subscription, .. }
+            | Write::Chunk { subscription, .. }
+            | Write::Waiting { subscription, .. }
+            | Write::Hold { subscription, .. }
+            | Write::Paused { subscription, .. }
+            | Write::WaitingRange { subscription, .. }
+            | Write::Run { subscription, .. }
+            | Write::LetGo { subscription, .. }
+            | Write::Channel { subscription, .. }
+            | Write::DeadGone { subscription, .. }
+            | Write::DeadTotals { subscription, .. }
+            | Write::Unknown { subscription, .. } => self.rows_mut(*subscription).apply(write),
+        }
+    }
+
+    fn append(&mut self, event: &StoredEvent) -> Checked {
+        let offset = event.position.offset;
+        let is_next = offset.0 == self.log.len() as u64;
+        must(rule::LOG_HAS_NO_HOLE, is_next, || format!("event {offset} comes after {} events", self.log.len()))?;
+        if event.topic == FOLLOW_UPS {
+            self.balance(Some(event.event.data()), -1);
+        }
+        if let Some(origin) = event.event.attribute(ORIGIN_ATTRIBUTE).and_then(|text| text.parse::<Origin>().ok()) {
+            add(&mut self.underway, (origin.subscription, origin.position.offset), -1);
+        }
+        let lane = event.event.key().map(|key| {
+            let (next, class) = (self.lanes.len() as u32, event.event.class());
+            *self.lane_numbers.entry((key.to_owned(), class)).or_insert(next)
+        });
+        if let Some(lane) = lane {
+            if lane as usize == self.lanes.len() {
+                self.lanes.push(Vec::new());
+            }
+            self.lanes[lane as usize].push(offset);
+        }
+        self.lane_of.push(lane);
+        self.log.push(event.clone());
+        Ok(())
+    }
+
+    /// A follow-up and the receipt of its claim both name the event they come from.
+    fn balance(&mut self, offset: Option<&[u8]>, by: i64) {
+        let offset = offset.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).map(Offset);
+        if let Some(offset) = offset {
+            add(&mut self.unbalanced, offset, by);
+        }
     }
 
     fn rows_mut(&mut self, subscription: SubscriptionId) -> &mut Rows {
         self.rows.entry(subscription).or_default()
     }
 
-    /// What the machine of a subscription finds after a restart.
-    pub(crate) fn recovered(&self, subscription: SubscriptionId) -> Recovered {
-        let Some(rows) = self.rows.get(&subscription) else { return Recovered::at(Offset(0)) };
-        Recovered {
-            cursor: CursorRow { floor: Offset(rows.floor) },
-            chunks: rows.chunks.iter().map(|(number, chunk)| (*number, chunk.clone())).collect(),
-            waiting: rows.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
-            holds: rows.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
-            paused: rows.paused.clone(),
-            channel: rows.channel.clone(),
-            dead: rows.dead_totals,
-            run: rows.run,
-            let_go: rows.let_go,
-        }
+    pub(crate) fn rows(&self, subscription: SubscriptionId) -> &Rows {
+        self.rows.get(&subscription).expect("each subscription is named before anything of it is written")
     }
 
-    pub(crate) fn waiting(&self, subscription: SubscriptionId, offset: Offset) -> Option<WaitingRow> {
-        self.rows.get(&subscription)?.waiting.get(&offset).cloned()
+    pub(crate) fn end(&self) -> Offset {
+        Offset(self.log.len() as u64)
+    }
+
+    pub(crate) fn lane(&self, offset: Offset) -> LaneNumber {
+        self.lane_of.get(offset.0 as usize).copied().flatten()
+    }
+
+    /// Events of a lane, oldest first.
+    pub(crate) fn in_lane(&self, lane: u32) -> &[Offset] {
+        self.lanes.get(lane as usize).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn claim(&self, scope: &str, key: &str) -> Option<ClaimRow> {
-        self.claims.get(&(scope.to_owned(), key.to_owned())).cloned()
+        self.claims.get(scope)?.get(key).cloned()
     }
 
     /// Whether the effect under this claim is known to have happened.
-    pub(crate) fn is_done(&self, scope: &str, key: &str) -> bool {
-        self.claim(scope, key).is_some_and(|row| matches!(row.state, ClaimState::Done { .. }))
+    pub(crate) fn is_done(&self, scope: &str, key: &str, now: Timestamp) -> bool {
+        let row = self.claims.get(scope).and_then(|claims| claims.get(key));
+        row.is_some_and(|row| matches!(row.state, ClaimState::Done { .. }) && row.expires > now)
     }
 
     pub(crate) fn kv(&self, store: &str, key: &str) -> Option<KvRow> {
-        self.kv.get(&(store.to_owned(), key.to_owned())).cloned()
-    }
-
-    /// Whether a kv entry says that the event was acked.
-    pub(crate) fn is_acked(&self, store: &str, offset: Offset) -> bool {
-        self.acked.get(store).is_some_and(|acked| acked.contains(&offset))
+        self.kv.get(store)?.get(key).cloned()
     }
 
     /// The number in a kv entry.
     pub(crate) fn number(&self, store: &str, key: &str) -> u64 {
-        let row = self.kv(store, key);
-        row.and_then(|row| String::from_utf8(row.value).ok()?.parse().ok()).unwrap_or(0)
+        let row = self.kv.get(store).and_then(|entries| entries.get(key));
+        row.and_then(|row| std::str::from_utf8(&row.value).ok()?.parse().ok()).unwrap_or(0)
     }
 
     pub(crate) fn sequences(&self, producer: &str, epoch: ProducerEpoch) -> Vec<(StreamId, Sequence)> {
         let streams = self.sequences.get(&(producer.to_owned(), epoch));
         streams.into_iter().flatten().map(|(stream, sequence)| (*stream, *sequence)).collect()
     }
+}
 
-    /// Whether the cursor of the subscription says that the event is done with.
-    pub(crate) fn is_passed(&self, subscription: SubscriptionId, offset: Offset) -> bool {
-        let Some(rows) = self.rows.get(&subscription) else { return false };
-        let within = offset.0 % CHUNK_OFFSETS;
-        let chunk = rows.chunks.get(&(offset.0 / CHUNK_OFFSETS));
-        offset.0 < rows.floor || chunk.is_some_and(|chunk| chunk.0[(within / 64) as usize] >> (within % 64) & 1 == 1)
-    }
-
-    /// Whether the subscription has a dead or unknown row of the event.
-    pub(crate) fn is_given_up(&self, subscription: SubscriptionId, offset: Offset) -> bool {
-        let rows = self.rows.get(&subscription);
-        rows.is_some_and(|rows| rows.dead.contains_key(&offset) || rows.unknown.contains(&offset))
+/// Adds to a balance; one that is even is forgotten.
+fn add<K: Ord>(balances: &mut BTreeMap<K, i64>, key: K, by: i64) {
+    let balance = balances.entry(key).or_insert(0);
+    *balance += by;
+    if *balance == 0 {
+        balances.retain(|_, balance| *balance != 0);
     }
 }
 
-fn put<K: Ord, V>(rows: &mut BTreeMap<K, V>, key: K, row: Option<V>) {
+fn put<V>(rows: &mut BTreeMap<Arc<str>, BTreeMap<String, V>>, outer: &Arc<str>, inner: &str, row: Option<V>) {
+    let rows = rows.entry(Arc::clone(outer)).or_default();
     match row {
-        Some(row) => drop(rows.insert(key, row)),
-        None => drop(rows.remove(&key)),
+        Some(row) => drop(rows.insert(inner.to_owned(), row)),
+        None => drop(rows.remove(inner)),
     }
 }

@@ -1,200 +1,296 @@
 //! The worker of one subscription, driving its machine as the host does: immediate actions at once, the others after the commit.
 //!
-//! Invariant: the end of a call with claims or kv changes enters the queue in the ledger's order, so ends wait for the submit.
+//! `settle.rs` hands the ends of calls to ledger and machine, `check.rs` judges each start. Invariant: the end of a call with claims
+//! or kv changes enters the queue in the ledger's order, so ends wait for the submit.
 
 use std::sync::Arc;
 
-use bugle_core::attempt::Ended;
-use bugle_core::delivery::{CallEnd, Verdict};
+use bugle_core::delivery::CallEnd;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, Slot, Ticket};
-use bugle_core::ledger::{ClaimFate, LedgerStep};
+use bugle_core::seeded::{Bug, is_planted};
 use bugle_core::spec::{Ordering, Subscription};
-use bugle_core::step::{Action, Invocation, Step, Write};
+use bugle_core::step::{Action, CatalogKind, Invocation, Load, Step, Write};
 use bugle_core::subscription::{Bounds, Input, Machine};
 
 use crate::bus::{Bus, Done};
-use crate::call::{Call, Script, follow_ups};
+use crate::call::{Call, Script};
+use crate::evidence::Evidence;
+use crate::rule::Checked;
+use crate::settle::Held;
+use crate::wishes::Wishes;
 
-/// Steps on their way to the disk at once.
-const STEPS_OUTSTANDING_MAX: u64 = 2;
-
-/// A call that ended and waits for the submit.
-#[derive(Debug)]
-struct Held {
-    ticket: Ticket,
-    event: StoredEvent,
-    ended: Ended,
+/// What a worker is made of, and made of again after a restart.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) index: usize,
+    pub(crate) script: Script,
+    pub(crate) bounds: Bounds,
+    /// Dice of its machine.
+    pub(crate) seed: u64,
+    /// Number of its first definition.
+    pub(crate) definition: usize,
+    /// Events of one answer to a read at most.
+    pub(crate) read_max: u64,
+    /// Steps on their way to the disk at once; the machine allows eight.
+    pub(crate) steps_outstanding_max: u64,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    index: usize,
+    pub(crate) plan: Plan,
     pub(crate) spec: Subscription,
-    script: Script,
-    bounds: Bounds,
+    /// The ordering the machine was made with: a new one counts when it is made again.
+    pub(crate) ordering: Ordering,
     pub(crate) machine: Machine,
-    step: Step,
-    calls: Vec<Call>,
-    held: Vec<Held>,
-    read: Option<(Offset, u32)>,
+    pub(crate) step: Step,
+    pub(crate) calls: Vec<Call>,
+    pub(super) held: Vec<Held>,
+    pub(crate) read: Option<(Offset, u32)>,
+    /// Waiting deliveries that are on disk only and were asked for.
+    loads: Vec<Load>,
+    /// Dead letters are to be shown to the machine, from after this one on.
+    pub(super) trim: Option<Option<Offset>>,
+    /// Events that were asked for, one by one.
+    fetches: Vec<(Ticket, StoredEvent)>,
     outstanding: u64,
+    pub(crate) wishes: Wishes,
+    /// Deliveries that may be in flight: a lower concurrency counts once fewer are.
+    pub(crate) places: usize,
+    /// Words of offsets whose rows cannot change any more.
+    pub(crate) checked_to: usize,
+    /// Compare with a recovered machine at the next seal.
+    pub(crate) must_compare: bool,
 }
 
 impl Worker {
-    pub(crate) fn new(
-        index: usize,
-        spec: Subscription,
-        script: Script,
-        bounds: Bounds,
-        seed: u64,
-        bus: &Bus,
-    ) -> Worker {
-        let rows = bus.store.recovered(spec.id);
+    pub(crate) fn new(plan: Plan, bus: &Bus) -> Worker {
+        let spec = bus.definitions[plan.definition].clone();
+        Worker::recovered(plan, spec, Wishes::default(), bus)
+    }
+
+    fn recovered(plan: Plan, spec: Subscription, wishes: Wishes, bus: &Bus) -> Worker {
+        let rows = bus.disk.synced.rows(spec.id).recovered();
         Worker {
-            index,
-            machine: Machine::recover_bounded(spec.clone(), Slot(0), seed, rows, bounds),
+            machine: Machine::recover_bounded(spec.clone(), Slot(0), plan.seed, rows, plan.bounds),
+            ordering: spec.ordering,
+            places: spec.concurrency as usize,
             spec,
-            script,
-            bounds,
+            plan,
             step: Step::default(),
             calls: Vec::new(),
             held: Vec::new(),
             read: None,
+            loads: Vec::new(),
+            trim: None,
+            fetches: Vec::new(),
             outstanding: 0,
+            wishes,
+            checked_to: 0,
+            must_compare: false,
         }
     }
 
-    /// The worker after a restart: only its definition is left.
-    pub(crate) fn restarted(&self, seed: u64, bus: &Bus) -> Worker {
-        Worker::new(self.index, self.spec.clone(), self.script, self.bounds, seed, bus)
+    /// The worker after a restart: only what is on disk is left, and what is known from outside.
+    pub(crate) fn restarted(mut self, bus: &mut Bus) -> Worker {
+        for call in &self.calls {
+            call.excuse(bus);
+        }
+        self.lose(&mut bus.evidence, &self.step.actions);
+        // Their leases may have run out in a step that survived, without anybody being told.
+        let held = self.held.iter().map(|held| held.event.position.offset);
+        for offset in self.calls.iter().map(|call| call.event.position.offset).chain(held) {
+            *bus.evidence.ran.entry((self.spec.id, offset)).or_default() += 1;
+        }
+        let definition = bus.disk.synced.rows(self.spec.id).definition.unwrap_or(self.plan.definition);
+        let spec = bus.definitions[definition].clone();
+        self.wishes.changed(&self.spec, &spec, &bus.disk.synced.log);
+        Worker::recovered(self.plan, spec, self.wishes, bus)
     }
 
     /// Whether nothing is left to do with a log of this length.
-    pub(crate) fn is_at_rest(&self, end: u64) -> bool {
-        let is_idle = self.calls.is_empty() && self.held.is_empty() && self.outstanding == 0;
-        is_idle && self.step.is_empty() && self.machine.status().floor.0 == end
+    pub(crate) fn is_at_rest(&self, end: Offset) -> bool {
+        let is_idle = self.calls.is_empty()
+            && self.held.is_empty()
+            && self.fetches.is_empty()
+            && self.loads.is_empty()
+            && self.outstanding == 0;
+        is_idle && self.step.is_empty() && self.machine.status().floor == end
     }
 
-    pub(crate) fn has_calls(&self) -> bool {
-        !self.calls.is_empty()
-    }
-
-    pub(crate) fn handle(&mut self, bus: &mut Bus, input: Input<'_>) -> Result<(), String> {
+    pub(crate) fn handle(&mut self, bus: &mut Bus, input: Input<'_>) -> Checked {
         self.machine.handle(bus.now, input, &mut self.step);
         let immediate = std::mem::take(&mut self.step.immediate);
         self.perform(bus, immediate)
     }
 
-    fn perform(&mut self, bus: &mut Bus, actions: Vec<Action>) -> Result<(), String> {
+    pub(crate) fn perform(&mut self, bus: &mut Bus, actions: Vec<Action>) -> Checked {
         for action in actions {
             match action {
                 Action::Read { from, events_max } => self.read = Some((from, events_max)),
                 Action::Invoke(invocation) => self.start(bus, invocation)?,
-                Action::Load(load) => {
-                    let offset = load.position.offset;
-                    let row = bus.store.waiting(self.spec.id, offset);
-                    let found = row.map(|row| (row, bus.store.log[offset.0 as usize].clone()));
-                    self.handle(bus, Input::Loaded { number: load.number, found })?;
-                }
-                Action::Fetch(Invocation { ticket, position, .. }) => {
-                    let event = bus.store.log.get(position.offset.0 as usize).cloned();
-                    self.handle(bus, Input::Fetched { ticket, event })?;
-                }
+                Action::Fetch(invocation) => self.fetches.push((invocation.ticket, self.event(bus, &invocation))),
+                Action::Load(load) => self.loads.push(load),
+                Action::Stuck { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {}
+                Action::TrimDead => self.trim = Some(None),
                 // The call may go on; its ticket is dead.
-                Action::Cancel { .. }
-                | Action::Paused { .. }
-                | Action::Stuck { .. }
-                | Action::TrimDead
-                | Action::BacklogFull { .. }
-                | Action::Expired { .. } => {}
+                Action::Cancel { ticket } => self.lapsed(bus, ticket),
+                Action::Paused { reason } => bus.note(|| format!("{} paused: {reason}", self.spec.name)),
             }
         }
         Ok(())
     }
 
-    fn start(&mut self, bus: &mut Bus, invocation: Invocation) -> Result<(), String> {
+    /// These actions are never run.
+    pub(crate) fn lose(&self, evidence: &mut Evidence, actions: &[Action]) {
+        for action in actions {
+            if let Action::Invoke(invocation) = action {
+                *evidence.ran.entry((self.spec.id, invocation.position.offset)).or_default() += 1;
+            }
+        }
+    }
+
+    /// The event of a delivery: as published, or as it is in the letter from which it is tried again.
+    fn event(&self, bus: &Bus, invocation: &Invocation) -> StoredEvent {
+        let offset = invocation.position.offset;
+        let letter = bus.disk.written.rows(self.spec.id).dead.get(&offset).filter(|_| invocation.letter.is_some());
+        letter.map_or_else(|| bus.disk.written.log[offset.0 as usize].clone(), |letter| letter.event.clone())
+    }
+
+    fn start(&mut self, bus: &mut Bus, invocation: Invocation) -> Checked {
+        let event = self.event(bus, &invocation);
         if !self.machine.is_live(invocation.ticket) {
+            // Its lease ran out while its step was on the way to the disk: an attempt without a call.
+            *bus.evidence.ran.entry((self.spec.id, event.position.offset)).or_default() += 1;
             return self.handle(bus, Input::NeverRan { ticket: invocation.ticket });
         }
-        let event = bus.store.log[invocation.position.offset.0 as usize].clone();
-        self.check_start(bus, &event)?;
-        bus.attempts += 1;
+        self.check_start(bus, &invocation, &event)?;
+        bus.evidence.attempts += 1;
         bus.note(|| format!("{} starts {} attempt {}", self.spec.name, invocation.position, invocation.attempt));
-        self.calls.push(Call::new(self.index, &self.spec, self.script, invocation, event));
+        self.calls.push(Call::new(self.plan.index, &self.spec, self.plan.script, invocation, event));
         Ok(())
     }
 
-    /// Order and no second delivery, judged by what is on disk.
-    fn check_start(&self, bus: &Bus, event: &StoredEvent) -> Result<(), String> {
-        let offset = event.position.offset;
-        if self.is_settled(bus, offset) {
-            return Err(format!("{} got {offset} again although it is settled", self.spec.name));
+    /// The attempt is spent, though its call runs or waits for the submit.
+    fn lapsed(&mut self, bus: &mut Bus, ticket: Ticket) {
+        if let Some(call) = self.calls.iter().find(|call| call.invocation.ticket == ticket) {
+            *bus.evidence.ran.entry(call.place()).or_default() += 1;
+            call.excuse(bus);
+        } else if let Some(held) = self.held.iter().find(|held| held.ticket == ticket) {
+            *bus.evidence.ran.entry((self.spec.id, held.event.position.offset)).or_default() += 1;
         }
-        if self.spec.ordering == Ordering::None || event.event.key().is_none() {
-            return Ok(());
-        }
-        let is_before = |other: &&StoredEvent| {
-            self.spec.topics.contains(&other.topic)
-                && other.event.key() == event.event.key()
-                && other.event.class() == event.event.class()
-        };
-        let earlier = bus.store.log[..offset.0 as usize].iter().filter(is_before);
-        let unsettled = earlier.map(|other| other.position.offset).find(|other| !self.is_settled(bus, *other));
-        unsettled.map_or(Ok(()), |other| {
-            Err(format!("{} got {offset} before {other} of its key was settled", self.spec.name))
-        })
+        bus.note(|| format!("{}: the lease of {ticket} lapsed", self.spec.name));
     }
 
-    /// Whether a row on disk says what became of the event.
-    pub(crate) fn is_settled(&self, bus: &Bus, offset: Offset) -> bool {
-        bus.store.is_given_up(self.spec.id, offset) || bus.store.is_acked(&self.spec.name, offset)
+    /// Hands in events that were asked for one by one.
+    pub(crate) fn answer_fetches(&mut self, bus: &mut Bus) -> Checked {
+        for (ticket, event) in std::mem::take(&mut self.fetches) {
+            self.handle(bus, Input::Fetched { ticket, event: Some(event) })?;
+        }
+        for Load { number, position } in std::mem::take(&mut self.loads) {
+            let row = bus.disk.synced.rows(self.spec.id).waiting(position.offset).cloned();
+            let found = row.map(|row| (row, bus.disk.synced.log[position.offset.0 as usize].clone()));
+            self.handle(bus, Input::Loaded { number, found })?;
+        }
+        Ok(())
     }
 
-    pub(crate) fn answer_read(&mut self, bus: &mut Bus) -> Result<(), String> {
+    /// Whether there is something to read.
+    pub(crate) fn can_read(&self, bus: &Bus) -> bool {
+        self.read.is_some_and(|(from, _)| from < bus.tail)
+    }
+
+    /// Answers the read that was asked for, with a part of what there is.
+    pub(crate) fn answer_read(&mut self, bus: &mut Bus) -> Checked {
         let Some((from, events_max)) = self.read else { return Ok(()) };
-        let len = bus.random.within(1, 16).min(u64::from(events_max)) as usize;
-        let start = from.0 as usize;
-        let end = (start + len).min(bus.store.log.len());
-        if start >= end {
+        let len = bus.random.within(1, self.plan.read_max).min(u64::from(events_max));
+        let end = Offset(from.0.saturating_add(len)).min(bus.tail);
+        if from >= end {
             return Ok(());
         }
         self.read = None;
-        let events = bus.store.log[start..end].to_vec();
-        self.handle(bus, Input::Events { from, events: &events, next: Offset(end as u64) })
+        let events = bus.disk.written.log[from.0 as usize..end.0 as usize].to_vec();
+        self.handle(bus, Input::Events { from, events: &events, next: end })
+    }
+
+    /// The read that was asked for meets a bad record: the subscription stops there.
+    pub(crate) fn fail_read(&mut self, bus: &mut Bus) -> Checked {
+        if let Some((ticket, _)) = self.fetches.pop() {
+            return self.handle(bus, Input::Fetched { ticket, event: None });
+        }
+        let Some((from, _)) = self.read.filter(|(from, _)| *from < bus.tail) else { return Ok(()) };
+        self.read = None;
+        if is_planted(Bug::SkippedBadRecord) {
+            return self.handle(bus, Input::Events { from, events: &[], next: from.next() });
+        }
+        let reason = format!("could not read the log at {from}");
+        self.handle(bus, Input::Pause { by: "host".to_owned(), reason })
     }
 
     /// Advances one call by one stage.
-    pub(crate) fn advance(&mut self, bus: &mut Bus) -> Result<(), String> {
+    pub(crate) fn advance(&mut self, bus: &mut Bus) -> Checked {
         if self.calls.is_empty() {
             return Ok(());
         }
         let index = bus.random.below(self.calls.len() as u64) as usize;
-        if let Some(end) = self.calls[index].advance(bus)? {
+        if let Some(end) = self.calls[index].advance(bus, &mut self.machine)? {
             let call = self.calls.swap_remove(index);
             self.finish(bus, call, end);
         }
         Ok(())
     }
 
-    fn finish(&mut self, bus: &mut Bus, call: Call, end: CallEnd) {
-        bus.note(|| format!("{} ends {} with {end:?}", self.spec.name, call.event.position));
-        let (ticket, event) = (call.invocation.ticket, call.event.clone());
+    pub(super) fn finish(&mut self, bus: &mut Bus, call: Call, end: CallEnd) {
+        bus.note(|| {
+            format!("{} ends {} attempt {}: {end:?}", self.spec.name, call.event.position, call.invocation.attempt)
+        });
+        call.ended(bus, &end);
+        let (ticket, event, is_stray) = (call.invocation.ticket, call.event.clone(), call.is_claiming());
         let ended = call.into_attempt().finish(bus.now, end);
-        self.held.push(Held { ticket, event, ended });
+        self.held.push(Held { ticket, event, ended, is_stray });
     }
 
-    /// An import of a call is durable.
-    pub(crate) fn durable_import(&mut self, bus: &mut Bus, ticket: Ticket) {
+    /// A new revision of the plugin: some of the calls that are out end on the old one, others are cut off.
+    pub(crate) fn redeploy(&mut self, bus: &mut Bus) -> Checked {
+        bus.note(|| format!("{} gets a new revision with {} calls out", self.spec.name, self.calls.len()));
+        for call in std::mem::take(&mut self.calls) {
+            match bus.random.chance(50) {
+                true => self.calls.push(call),
+                false if call.has_begun() => self.finish(bus, call, CallEnd::Trapped("replaced".to_owned())),
+                false => self.finish(bus, call, CallEnd::NotStarted("replaced".to_owned())),
+            }
+        }
+        let plugin = format!("script-{}", bus.random.below(100)).as_str().into();
+        self.reconfigure(bus, Subscription { plugin, ..self.spec.clone() })
+    }
+
+    /// A new definition, written with the step that it takes effect in.
+    pub(crate) fn reconfigure(&mut self, bus: &mut Bus, spec: Subscription) -> Checked {
+        self.wishes.changed(&self.spec, &spec, &bus.disk.written.log);
+        self.spec = spec.clone();
+        self.places = self.places.max(spec.concurrency as usize);
+        bus.definitions.push(spec.clone());
+        self.handle(bus, Input::Reconfigure(spec))?;
+        let number = bus.definitions.len() - 1;
+        self.step.writes.push(Write::Catalog {
+            kind: CatalogKind::Subscription,
+            key: self.spec.id.to_string(),
+            value: Some(number.to_string().into_bytes()),
+        });
+        Ok(())
+    }
+
+    /// The import that a call waited for is durable.
+    pub(crate) fn durable_import(&mut self, bus: &Bus, ticket: Ticket) {
         if let Some(call) = self.calls.iter_mut().find(|call| call.invocation.ticket == ticket) {
             call.durable(bus);
         }
     }
 
     /// Submits what has gathered.
-    pub(crate) fn submit(&mut self, bus: &mut Bus) -> Result<(), String> {
-        if self.outstanding >= STEPS_OUTSTANDING_MAX {
+    pub(crate) fn submit(&mut self, bus: &mut Bus) -> Checked {
+        if self.outstanding >= self.plan.steps_outstanding_max {
             return Ok(());
         }
         let mut last = None;
@@ -202,66 +298,23 @@ impl Worker {
             last = self.settle(bus, held)?.max(last);
         }
         self.machine.seal(&mut self.step);
+        if std::mem::take(&mut self.must_compare) {
+            self.check_recovery(bus)?;
+        }
         if self.step.writes.is_empty() && self.step.actions.is_empty() {
             return Ok(());
         }
         let writes = std::mem::take(&mut self.step.writes);
         let actions = std::mem::take(&mut self.step.actions);
         self.outstanding += 1;
-        bus.push(writes, last, Done::Worker(self.index, actions));
+        bus.push(writes, last, Done::Worker(self.plan.index, actions));
         Ok(())
     }
 
     /// A step is durable.
-    pub(crate) fn durable(&mut self, bus: &mut Bus, actions: Vec<Action>) -> Result<(), String> {
+    pub(crate) fn durable(&mut self, bus: &mut Bus, actions: Vec<Action>) -> Checked {
         self.outstanding -= 1;
         self.perform(bus, actions)
-    }
-
-    /// Hands the end of a call to ledger and machine.
-    fn settle(&mut self, bus: &mut Bus, held: Held) -> Result<Option<LedgerStep>, String> {
-        let Held { ticket, event, mut ended } = held;
-        let is_live = self.machine.is_live(ticket);
-        let mut rows = Vec::new();
-        let mut last = None;
-        if is_live {
-            let kv = std::mem::take(&mut ended.transaction.kv);
-            let stored = |key: &str| bus.store.kv(&self.spec.name, key);
-            match bus.ledger.kv_commit(bus.now, &self.spec.name, &ended.transaction.reads, kv, stored) {
-                Ok(Some((writes, step))) => {
-                    rows.extend(writes);
-                    last = Some(step);
-                }
-                Ok(None) => {}
-                Err(_) => ended.verdict = Verdict::Conflict,
-            }
-        }
-        let is_acked = is_live && ended.verdict == Verdict::Ack;
-        let mut add = |settled: Option<(Write, LedgerStep)>| {
-            if let Some((write, step)) = settled {
-                rows.push(write);
-                last = Some(step);
-            }
-        };
-        for claim in ended.confirms.drain(..) {
-            if is_acked {
-                add(bus.ledger.confirm(bus.now, claim, None).ok());
-            } else {
-                add(bus.ledger.release(bus.now, claim, ClaimFate::Uncertain).unwrap_or(None));
-            }
-        }
-        for end in ended.releases.drain(..) {
-            add(bus.ledger.release(bus.now, end.claim, end.fate).unwrap_or(None));
-        }
-        if is_acked {
-            rows.append(&mut follow_ups(&ended.transaction, &self.spec.name));
-        }
-        if !is_live {
-            self.step.writes.append(&mut rows);
-        }
-        let (verdict, hold, pause) = (ended.verdict, ended.hold, ended.pause);
-        self.handle(bus, Input::Finished { ticket, event, verdict, writes: rows, hold, pause })?;
-        Ok(last)
     }
 
     /// Name, cheap to copy.

@@ -1,22 +1,26 @@
-//! The whole bus in one thread: producers, committer, workers, plugins, clock and crashes, all drawn from one seed.
+//! The whole bus in one thread: producers, committer, workers, plugins, clocks and crashes, all drawn from one seed.
 //!
-//! First a random part with faults; then faults stop and everything must settle; then the checks of `check.rs`. Invariant: the
-//! order of what happens depends on the seed alone.
+//! First a history with faults; then faults stop and everything must settle; then the checks of `check.rs`. Invariant: what happens
+//! depends on the history alone.
 
-use bugle_core::admission::{Admission, Facts, IdFact, IdPlace, Recovery, WindowSize};
-use bugle_core::ids::{BootId, Offset, Slot, SubscriptionId, TopicId};
-use bugle_core::ledger::{Ledger, LedgerStep};
-use bugle_core::publish::{BatchResult, PublishBatch};
-use bugle_core::spec::{OnUnknown, Ordering, RetryPolicy, Subscription, Topic};
-use bugle_core::step::Write;
-use bugle_core::subscription::{Bounds, Input};
-use bugle_core::time::Millis;
+use bugle_core::admission::Admission;
+use bugle_core::ids::{BootId, Offset, SubscriptionId, TopicId};
+use bugle_core::ledger::Ledger;
+use bugle_core::spec::Subscription;
+use bugle_core::subscription::{Bounds, Input, STEPS_OUTSTANDING_MAX};
+use bugle_core::time::{Millis, Timestamp};
 
+use crate::action::{Action, Kind};
 use crate::bus::{Bus, Done, Item};
 use crate::call::{FOLLOW_UPS, Script};
+use crate::committer::{Round, recover};
+use crate::definition;
+use crate::history::History;
 use crate::producer::Producer;
 use crate::random::Random;
-use crate::worker::Worker;
+use crate::rule::{self, Checked, broken};
+use crate::run::Summary;
+use crate::worker::{Plan, Worker};
 
 /// The topic producers publish to.
 pub(crate) const ORDERS: TopicId = TopicId(1);
@@ -24,115 +28,246 @@ pub(crate) const ORDERS: TopicId = TopicId(1);
 /// Rounds of the second phase; far more than any history needs.
 const CALM_ROUNDS_MAX: u32 = 50_000;
 
+/// Machines are compared with recovered ones at the seal after each of these steps.
+const STEPS_PER_COMPARISON: usize = 16;
+
+/// Stages of calls in one round in which everybody does something.
+const ADVANCES_PER_ROUND: u32 = 8;
+
+/// Publish ids that are known: more than any history has, so that no retry can be too old.
+const IDS: u64 = 20_000;
+
+/// Keeps the dice of the second phase apart from those of the first.
+const CALM_DICE: u64 = 0x5eed;
+
 /// See the module.
 pub(crate) struct World {
-    seed: u64,
     pub(crate) bus: Bus,
-    admission: Admission,
+    pub(crate) admission: Admission,
+    pub(crate) round: Option<Round>,
     pub(crate) workers: Vec<Worker>,
     pub(crate) producers: Vec<Producer>,
-    boot: u64,
+    /// Actions done.
+    pub(crate) done: usize,
+    seed: u64,
+    boots: Vec<(BootId, Offset)>,
+    ids: u64,
     connections: u64,
-    pub(crate) crashes: u64,
-    crash_percent: u64,
+    crashes: u64,
+    comparisons: u64,
+    /// Actions during which the disk still does nothing.
+    slow_for: u64,
+}
+
+/// What a world is made of.
+pub(crate) struct Setup {
+    pub(crate) seed: u64,
+    /// Dice for whatever no action brings its own for.
+    pub(crate) random: Random,
+    pub(crate) has_journal: bool,
+    pub(crate) has_faults: bool,
+    /// Subscriptions, each with its script, the bounds of its machine and its steps on the way.
+    pub(crate) subscriptions: Vec<(Subscription, Script, Bounds, u64)>,
+    pub(crate) producers: u64,
+    /// Publish ids that are known.
+    pub(crate) ids: u64,
+    /// Events of one answer to a read at most.
+    pub(crate) read_max: u64,
+}
+
+impl Setup {
+    /// What a history happens to: three subscriptions, one of them of what another one publishes.
+    fn of(history: &History, has_journal: bool) -> Setup {
+        let mut random = Random::new(history.seed);
+        let plans = [(ORDERS, Script::Count), (ORDERS, Script::Send), (FOLLOW_UPS, Script::Count)];
+        let subscriptions = plans.into_iter().enumerate().map(|(index, (topic, script))| {
+            let spec = definition::draw(&mut random, index, topic);
+            (spec, script, definition::bounds(&mut random), random.within(1, STEPS_OUTSTANDING_MAX))
+        });
+        Setup {
+            seed: history.seed,
+            random: Random::new(history.seed),
+            has_journal,
+            has_faults: history.has_faults,
+            subscriptions: subscriptions.collect(),
+            producers: 2,
+            ids: IDS,
+            read_max: 16,
+        }
+    }
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, has_faults: bool) -> World {
-        let mut random = Random::new(seed);
-        let mut specs = Vec::new();
-        for (number, topic, script) in
-            [(1, ORDERS, Script::Count), (2, ORDERS, Script::Send), (3, FOLLOW_UPS, Script::Count)]
-        {
-            specs.push((spec(&mut random, number, topic), script, bounds(&mut random)));
+    pub(crate) fn new(history: &History, has_journal: bool) -> World {
+        World::made(Setup::of(history, has_journal))
+    }
+
+    pub(crate) fn made(setup: Setup) -> World {
+        let mut bus = Bus::new(setup.random, Ledger::new(BootId(1)), setup.has_journal);
+        bus.is_calm = !setup.has_faults;
+        let mut plans = Vec::new();
+        for (index, (spec, script, bounds, steps_outstanding_max)) in setup.subscriptions.into_iter().enumerate() {
+            bus.disk.name(spec.id, &spec.name);
+            bus.definitions.push(spec);
+            plans.push(Plan {
+                index,
+                script,
+                bounds,
+                seed: setup.seed,
+                definition: index,
+                read_max: setup.read_max,
+                steps_outstanding_max,
+            });
         }
-        let mut bus = Bus::new(random, Ledger::new(BootId(1)));
-        bus.is_calm = !has_faults;
-        let make = |(index, (spec, script, bounds))| Worker::new(index, spec, script, bounds, seed, &bus);
-        let workers = specs.into_iter().enumerate().map(make).collect();
-        bus.store.boots.push((BootId(1), Offset(0)));
+        let boots = vec![(BootId(1), Offset(0))];
         World {
-            seed,
-            admission: recovery(&bus, BootId(1)).finish(),
+            admission: recover(&bus, BootId(1), &boots, setup.ids),
+            round: None,
+            workers: plans.into_iter().map(|plan| Worker::new(plan, &bus)).collect(),
             bus,
-            workers,
-            producers: (1..=2).map(Producer::new).collect(),
-            boot: 1,
+            producers: (1..=setup.producers).map(Producer::new).collect(),
+            done: 0,
+            seed: setup.seed,
+            boots,
+            ids: setup.ids,
             connections: 0,
             crashes: 0,
-            crash_percent: u64::from(has_faults),
+            comparisons: 0,
+            slow_for: 0,
         }
     }
 
-    /// Runs `actions` random actions, then the second phase.
-    pub(crate) fn run(&mut self, actions: u32) -> Result<(), String> {
-        self.connect();
+    /// Runs the actions, then the second phase.
+    pub(crate) fn run(&mut self, actions: &[Action]) -> Checked {
+        self.connect_all();
         self.tick()?;
-        for _ in 0..actions {
-            self.act()?;
+        for action in actions {
+            self.bus.random = Random::new(action.dice);
+            self.done += 1;
+            self.act(*action)?;
+            self.workers.iter_mut().try_for_each(Worker::check_bounds)?;
+            if self.done.is_multiple_of(STEPS_PER_COMPARISON) {
+                self.compare_soon();
+            }
         }
+        self.bus.random = Random::new(self.seed ^ CALM_DICE);
         self.calm_down()
     }
 
-    fn act(&mut self) -> Result<(), String> {
-        let worker = self.bus.random.below(self.workers.len() as u64) as usize;
-        let (workers, bus) = (&mut self.workers, &mut self.bus);
-        match bus.random.below(100) {
-            0..8 => self.publish(),
-            8..24 => workers[worker].answer_read(bus)?,
-            24..66 => workers[worker].advance(bus)?,
-            66..80 => workers[worker].submit(bus)?,
-            80..94 => {
+    pub(crate) fn summary(&self) -> Summary {
+        let rows = |id| self.bus.disk.synced.rows(SubscriptionId(id));
+        let count = |count: usize| count as u64;
+        Summary {
+            seeds: 1,
+            events: self.bus.disk.synced.end().0,
+            attempts: self.bus.evidence.attempts,
+            crashes: self.crashes,
+            received: self.bus.evidence.received.values().map(|times| u64::from(*times)).sum(),
+            repeats: self.bus.evidence.repeats(),
+            dead: (1..=3).map(|id| count(rows(id).dead.len())).sum(),
+            unknown: (1..=3).map(|id| count(rows(id).unknown.len())).sum(),
+            suppressed: (1..=3).map(|id| rows(id).suppressed.count()).sum(),
+            openings: (1..=3).map(|id| rows(id).openings).sum(),
+            conflicts: self.bus.evidence.conflicts,
+            comparisons: self.comparisons,
+        }
+    }
+
+    fn act(&mut self, action: Action) -> Checked {
+        let producer = usize::from(action.target) % self.producers.len();
+        let index = usize::from(action.target) % self.workers.len();
+        let (worker, bus) = (&mut self.workers[index], &mut self.bus);
+        match action.kind {
+            Kind::Publish => {
+                if let Some(batch) = self.producers[producer].publish(&mut bus.random) {
+                    bus.queue.push_back(Item::Publish { producer, batch });
+                }
+            }
+            Kind::Forge => {
+                if let Some(batch) = self.producers[producer].forge(&mut bus.random) {
+                    bus.queue.push_back(Item::Publish { producer, batch });
+                }
+            }
+            Kind::Reconnect => self.connect(producer),
+            Kind::Read => {
+                worker.answer_read(bus)?;
+                if bus.random.chance(50) {
+                    worker.answer_fetches(bus)?;
+                }
+            }
+            Kind::Advance => worker.advance(bus)?,
+            Kind::Submit => worker.submit(bus)?,
+            Kind::Commit | Kind::CommitStage if self.slow_for > 0 => {}
+            Kind::Commit => {
                 let items = bus.random.within(1, 6) as usize;
                 self.commit(items)?;
             }
-            94..98 => self.pass_time()?,
-            98 => self.pause_or_resume(worker)?,
-            _ => {
-                let percent = 60 * self.crash_percent;
-                if self.bus.random.chance(percent) {
-                    self.crash()?;
-                }
+            Kind::CommitStage => self.commit_stage()?,
+            Kind::PassTime => self.pass_time()?,
+            Kind::StepWall => self.step_wall(),
+            Kind::PauseOrResume => self.pause_or_resume(index)?,
+            Kind::Reconfigure => {
+                let spec = definition::change(&mut bus.random, &worker.spec);
+                bus.note(|| format!("{} becomes {spec:?}", spec.name));
+                worker.reconfigure(bus, spec)?;
             }
+            Kind::Redeploy => worker.redeploy(bus)?,
+            Kind::Letters => {
+                worker.answer_trim(bus)?;
+                worker.decide_one(bus)?;
+            }
+            Kind::FailRead => worker.fail_read(bus)?,
+            Kind::FailSync => self.fail_sync()?,
+            Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),
+            Kind::Crash => self.crash()?,
         }
+        self.slow_for = self.slow_for.saturating_sub(1);
         Ok(())
     }
 
-    fn publish(&mut self) {
-        let producer = self.bus.random.below(self.producers.len() as u64) as usize;
-        if let Some(batch) = self.producers[producer].publish(&mut self.bus.random) {
-            self.bus.queue.push_back(Item::Publish { producer, batch });
-        }
+    pub(crate) fn connect_all(&mut self) {
+        (0..self.producers.len()).for_each(|producer| self.connect(producer));
     }
 
-    /// Every producer says hello, on a new connection, and sends again what is in doubt.
-    fn connect(&mut self) {
-        for (index, producer) in self.producers.iter_mut().enumerate() {
-            self.connections += 1;
-            let open = producer.hello(self.connections);
-            let rows = open.epoch.map_or(Vec::new(), |epoch| self.bus.store.sequences(&producer.name, epoch));
-            let opened = self.admission.open(open, rows);
-            for batch in producer.opened(&opened) {
-                self.bus.queue.push_back(Item::Publish { producer: index, batch });
-            }
-        }
+    /// A producer says hello on a new connection, and sends again what is in doubt.
+    fn connect(&mut self, producer: usize) {
+        self.connections += 1;
+        let has_forgotten = self.bus.fault(30);
+        let before = self.producers[producer].session();
+        let open = self.producers[producer].hello(self.connections, has_forgotten);
+        self.bus.queue.push_back(Item::Hello { producer, before, open });
     }
 
-    fn tick(&mut self) -> Result<(), String> {
+    pub(crate) fn tick(&mut self) -> Checked {
         self.workers.iter_mut().try_for_each(|worker| worker.handle(&mut self.bus, Input::Tick))
     }
 
-    fn pass_time(&mut self) -> Result<(), String> {
+    fn pass_time(&mut self) -> Checked {
         let wakeups = self.workers.iter().filter_map(|worker| worker.machine.next_wakeup());
         let by = match wakeups.min() {
             Some(at) if self.bus.is_calm || self.bus.random.chance(60) => at.since(self.bus.now),
+            Some(_) | None if self.bus.fault(4) => Millis(self.bus.random.within(1_000, 20 * 60 * 1_000)),
             Some(_) | None => Millis(self.bus.random.within(1, 80)),
         };
-        self.bus.now = self.bus.now.after(by);
+        self.bus.pass(by)?;
         self.tick()
     }
 
-    fn pause_or_resume(&mut self, worker: usize) -> Result<(), String> {
+    /// Seconds as time daemons do it, hours as a wrong time zone does it, years as a dead battery does it.
+    fn step_wall(&mut self) {
+        let random = &mut self.bus.random;
+        let minute = 60 * 1_000;
+        let by = match random.below(4) {
+            0 | 1 => random.within(1, 4 * minute),
+            2 => random.within(6 * minute, 23 * 60 * minute),
+            _ => random.within(1, 10) * 365 * 24 * 60 * minute,
+        };
+        let by = i64::try_from(by).unwrap_or_default() * if random.chance(50) { 1 } else { -1 };
+        self.bus.note(|| format!("the wall clock steps by {by} ms"));
+        self.bus.clock.step_wall(by);
+    }
+
+    fn pause_or_resume(&mut self, worker: usize) -> Checked {
         let worker = &mut self.workers[worker];
         if worker.machine.status().paused.is_some() {
             worker.handle(&mut self.bus, Input::Resume)
@@ -143,180 +278,100 @@ impl World {
         }
     }
 
-    /// One round of the committer: one batch, one sync, then everybody is told. A crash may come before or after the sync.
-    fn commit(&mut self, items_max: usize) -> Result<(), String> {
-        let count = items_max.min(self.bus.queue.len());
-        let items: Vec<Item> = self.bus.queue.drain(..count).collect();
-        if items.is_empty() {
-            return Ok(());
-        }
-        let mut batch = Vec::new();
-        let mut receipts = Vec::new();
-        let mut dones = Vec::new();
-        let mut ledger = None;
-        for item in items {
-            match item {
-                Item::Publish { producer, batch: publish } => {
-                    let result = self.decide(publish, &mut batch);
-                    receipts.push((producer, result));
-                }
-                Item::Writes { writes, ledger: step, done } => {
-                    self.place(writes, &mut batch);
-                    ledger = step.max(ledger);
-                    dones.push(done);
-                }
-            }
-        }
-        self.admission.seal(self.bus.now, &mut batch);
-        self.bus.store.apply(&batch)?;
-        self.bus.note(|| format!("commit of {} rows", batch.len()));
-        if self.bus.fault(self.crash_percent) {
-            return self.crash();
-        }
-        self.tell(ledger, receipts, dones)
-    }
-
-    fn decide(&mut self, publish: PublishBatch, batch: &mut Vec<Write>) -> BatchResult {
-        let probe = self.admission.probe(&publish);
-        let stored = |lookup: &bugle_core::admission::IdLookup| match lookup.place {
-            IdPlace::Log(offset) => {
-                let event = self.bus.store.log.get(offset.0 as usize)?;
-                Some(IdFact { index: lookup.index, event: event.clone() })
-            }
-            IdPlace::Block(_) => None,
-        };
-        let facts: Vec<IdFact> = probe.lookups().iter().filter_map(stored).collect();
-        self.admission.publish(self.bus.now, publish, &probe, &facts, batch)
-    }
-
-    fn place(&mut self, writes: Vec<Write>, batch: &mut Vec<Write>) {
-        for write in writes {
-            match write {
-                Write::Append { topic, event } => {
-                    self.admission.append(self.bus.now, topic, event, batch);
-                }
-                Write::Redeliver { topic, origin, is_late, event } => {
-                    let copy = crate::events::copy(&event, &origin, is_late);
-                    self.admission.append(self.bus.now, topic, copy, batch);
-                }
-                other => batch.push(other),
-            }
+    fn compare_soon(&mut self) {
+        for worker in &mut self.workers {
+            self.comparisons += u64::from(!worker.must_compare);
+            worker.must_compare = true;
         }
     }
 
-    fn tell(
-        &mut self,
-        ledger: Option<LedgerStep>,
-        receipts: Vec<(usize, BatchResult)>,
-        dones: Vec<Done>,
-    ) -> Result<(), String> {
-        self.admission.committed();
-        if let Some(step) = ledger {
-            self.bus.ledger.durable(step);
-        }
-        for (producer, result) in receipts {
-            self.producers[producer].receipt(&result)?;
-        }
-        for done in dones {
-            match done {
-                Done::Nobody => {}
-                Done::Worker(worker, actions) => self.workers[worker].durable(&mut self.bus, actions)?,
-                Done::Call(worker, ticket) => self.workers[worker].durable_import(&mut self.bus, ticket),
-            }
-        }
-        Ok(())
-    }
-
-    /// Everything in memory is gone; what was not synced is gone with it.
-    fn crash(&mut self) -> Result<(), String> {
+    /// Everything in memory is gone; a part of what was not synced is gone with it.
+    pub(crate) fn crash(&mut self) -> Checked {
         self.bus.note(|| "CRASH".to_owned());
         self.crashes += 1;
-        self.boot += 1;
-        self.bus.queue.clear();
-        let boot = BootId(self.boot);
+        for worker in &mut self.workers {
+            // It is lost anyway, so it may be sealed once more.
+            worker.machine.seal(&mut worker.step);
+            worker.check_recovery(&self.bus)?;
+            self.comparisons += 1;
+        }
+        self.bus.disk.crash(&mut self.bus.random)?;
+        self.lose_queue();
+        let synced = &self.bus.disk.synced;
+        // A hold that had its time is over, even if the clock starts again before its end: the wall may have gone back.
+        let now = self.bus.now;
+        let is_kept = |subscription, by, until| synced.rows(subscription).is_told(by) && until > now;
+        self.bus.evidence.holds.retain(|(subscription, _), (by, until)| is_kept(*subscription, *by, *until));
+        self.slow_for = 0;
+        let boot = BootId(self.boots.len() as u64 + 1);
         self.bus.ledger = Ledger::new(boot);
-        self.admission = recovery(&self.bus, boot).finish();
-        let end = Offset(self.bus.store.log.len() as u64);
-        self.bus.store.boots.push((boot, end));
-        self.workers = self.workers.iter().map(|worker| worker.restarted(self.seed, &self.bus)).collect();
-        self.check_cursors()?;
-        self.connect();
+        self.bus.tail = self.bus.disk.synced.end();
+        let latest = self.bus.disk.synced.log.last().map_or(Timestamp(0), |event| event.received);
+        self.bus.clock.restart(latest);
+        self.bus.now = self.bus.clock.now();
+        self.admission = recover(&self.bus, boot, &self.boots, self.ids);
+        self.boots.push((boot, self.bus.tail));
+        let workers = std::mem::take(&mut self.workers);
+        self.workers = workers.into_iter().map(|worker| worker.restarted(&mut self.bus)).collect();
+        self.check_batch()?;
+        self.check_survivors()?;
+        self.connect_all();
         self.tick()
     }
 
+    /// Attempts that were about to start may have been spent by a lease that ran out before that.
+    fn lose_queue(&mut self) {
+        let queued = self.bus.queue.drain(..).filter_map(|item| match item {
+            Item::Writes { done, .. } => Some(done),
+            Item::Publish { .. } | Item::Hello { .. } => None,
+        });
+        let round = self.round.take().map(Round::into_dones).unwrap_or_default();
+        for done in queued.chain(round) {
+            if let Done::Worker(worker, actions) = done {
+                self.workers[worker].lose(&mut self.bus.evidence, &actions);
+            }
+        }
+    }
+
+    /// Everybody does what there is to do.
+    pub(crate) fn round_of_all(&mut self) -> Checked {
+        for worker in &mut self.workers {
+            worker.answer_read(&mut self.bus)?;
+            worker.answer_fetches(&mut self.bus)?;
+            for _ in 0..ADVANCES_PER_ROUND {
+                worker.advance(&mut self.bus)?;
+            }
+            worker.submit(&mut self.bus)?;
+        }
+        self.commit(usize::MAX)
+    }
+
     /// The second phase: no more faults, nothing new, everything must settle.
-    fn calm_down(&mut self) -> Result<(), String> {
+    fn calm_down(&mut self) -> Checked {
         self.bus.note(|| "NO MORE FAULTS".to_owned());
         self.bus.is_calm = true;
-        self.crash_percent = 0;
         for worker in &mut self.workers {
             worker.handle(&mut self.bus, Input::Resume)?;
         }
         for _ in 0..CALM_ROUNDS_MAX {
             for worker in &mut self.workers {
-                worker.answer_read(&mut self.bus)?;
-                for _ in 0..8 {
-                    worker.advance(&mut self.bus)?;
+                worker.decide_parked(&mut self.bus)?;
+                worker.answer_trim(&mut self.bus)?;
+                if worker.machine.status().paused.is_some() {
+                    worker.handle(&mut self.bus, Input::Resume)?;
                 }
-                worker.submit(&mut self.bus)?;
             }
-            self.commit(usize::MAX)?;
-            let end = self.bus.store.log.len() as u64;
+            self.round_of_all()?;
+            let end = self.bus.disk.synced.end();
             let has_receipts = self.producers.iter().all(|producer| !producer.is_waiting());
             if has_receipts && self.bus.queue.is_empty() && self.workers.iter().all(|worker| worker.is_at_rest(end)) {
                 return self.check_end();
             }
-            if self.workers.iter().all(|worker| !worker.has_calls()) {
+            if self.workers.iter().all(|worker| worker.calls.is_empty()) {
                 self.pass_time()?;
             }
         }
         let statuses: Vec<_> = self.workers.iter().map(|worker| (worker.name(), worker.machine.status())).collect();
-        Err(format!("did not settle: {statuses:?}"))
-    }
-}
-
-fn recovery(bus: &Bus, boot: BootId) -> Recovery {
-    let topic = |id, name: &str| Topic { id, name: name.into() };
-    let mut recovery = Recovery::new(Facts {
-        slot: Slot(0),
-        seed: [7; 16],
-        boot,
-        boots: bus.store.boots.clone(),
-        next: Offset(bus.store.log.len() as u64),
-        floor: Offset(0),
-        topics: vec![topic(ORDERS, "orders"), topic(FOLLOW_UPS, "sent")],
-        window: WindowSize { ids: 1_000_000, time: Millis::from_secs(24 * 3600) },
-    });
-    bus.store.log.iter().for_each(|event| recovery.event(event));
-    recovery
-}
-
-fn spec(random: &mut Random, number: u32, topic: TopicId) -> Subscription {
-    let name = ["count", "send", "follow"][number as usize - 1];
-    Subscription {
-        ordering: if random.chance(80) { Ordering::ByKey } else { Ordering::None },
-        concurrency: random.within(1, 6) as u32,
-        retry: RetryPolicy {
-            attempts_max: random.within(2, 6) as u32,
-            first_backoff: Millis(random.within(1, 20)),
-            backoff_max: Millis(60),
-        },
-        on_unknown: if random.chance(70) { OnUnknown::Resend } else { OnUnknown::Park },
-        lease: Millis(random.within(50, 400)),
-        ..Subscription::new(SubscriptionId(number), name, "script", vec![topic])
-    }
-}
-
-fn bounds(random: &mut Random) -> Bounds {
-    if random.chance(50) {
-        return Bounds::default();
-    }
-    Bounds {
-        lane_queue_max: random.within(1, 6) as usize,
-        queued_max: random.within(6, 60) as usize,
-        lanes_max: random.within(3, 30) as usize,
-        waiting_max: random.within(0, 20) as usize,
-        ready_min: random.within(1, 30) as usize,
-        ..Bounds::default()
+        broken(rule::SETTLES_AT_LAST, format!("{statuses:?}"))
     }
 }

@@ -1,48 +1,28 @@
-//! A few hundred seeds of the simulator with every test run; more with `bugle-sim` or `BUGLE_SIM_SEEDS`.
+//! Random histories of the whole bus, with every test run; `BUGLE_SIM_SEEDS` and `make sim` run more.
 
-use bugle_sim::run;
+use bugle_sim::{Failure, Plan, Summary, run_many};
 
-#[cfg(not(feature = "seeded-bugs"))]
+fn keep_every_rule(plan: Plan) -> Summary {
+    let failed = |(seed, failure): (u64, Box<Failure>)| -> Summary {
+        panic!("seed {seed} {failure}\nmake it short with: make sim ARGS=\"--start {seed} --seeds 1\"")
+    };
+    run_many(plan, |_, _| {}).unwrap_or_else(failed)
+}
+
 #[test]
 fn random_histories_of_the_whole_bus_break_no_rule() {
-    random_histories();
+    let seeds = std::env::var("BUGLE_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000);
+    let all = keep_every_rule(Plan::new(1, seeds));
+    println!("{all:?}");
+    // Faults that never strike would prove nothing.
+    assert!(all.crashes > all.seeds && all.comparisons > 50 * all.seeds, "{all:?}");
+    assert!(all.openings > all.seeds / 4 && all.suppressed > all.seeds / 4, "{all:?}");
+    assert!(all.repeats > 0 && all.dead > all.seeds / 4 && all.unknown > 0 && all.conflicts > all.seeds, "{all:?}");
 }
 
-#[cfg(not(feature = "seeded-bugs"))]
 #[test]
 fn without_faults_nothing_is_sent_twice() {
-    for seed in 1..=40 {
-        let summary = run(seed, false).unwrap_or_else(|wrong| panic!("{wrong}"));
-        assert_eq!((summary.repeats, summary.crashes), (0, 0), "seed {seed}");
-        assert!(summary.received > 0, "seed {seed} sent nothing");
-    }
-}
-
-fn random_histories() {
-    let seeds = std::env::var("BUGLE_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
-    let (mut crashes, mut repeats) = (0, 0);
-    for seed in 1..=seeds {
-        let summary = run(seed, true).unwrap_or_else(|wrong| panic!("{wrong}"));
-        crashes += summary.crashes;
-        repeats += summary.repeats;
-    }
-    assert!(
-        crashes > seeds && repeats > 0,
-        "{crashes} crashes and {repeats} repeats: the faults are not strong enough"
-    );
-}
-
-/// One test, since a planted bug is planted for the whole process.
-#[cfg(feature = "seeded-bugs")]
-#[test]
-fn every_planted_bug_is_found_and_without_one_nothing_is() {
-    use bugle_core::seeded::{Bug, plant};
-    random_histories();
-    for bug in Bug::ALL {
-        plant(Some(bug));
-        let found = (1..=300).find_map(|seed| run(seed, true).err());
-        plant(None);
-        let found = found.unwrap_or_else(|| panic!("{} was not found", bug.word()));
-        println!("{}: {}", bug.word(), found.lines().last().unwrap_or_default());
-    }
+    let all = keep_every_rule(Plan { has_faults: false, ..Plan::new(1, 100) });
+    assert_eq!((all.repeats, all.crashes, all.unknown), (0, 0, 0), "{all:?}");
+    assert!(all.received > all.seeds, "{all:?}");
 }

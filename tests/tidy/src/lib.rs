@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub mod imports;
 pub mod mask;
 pub mod pages;
+pub mod promises;
 pub mod source;
 pub mod tree;
 pub mod words;

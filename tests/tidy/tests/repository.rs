@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use bugle_tidy::mask::Mask;
-use bugle_tidy::{Finding, imports, pages, source, tree, words};
+use bugle_tidy::{Finding, imports, pages, promises, source, tree, words};
 
 /// The texts of all files that `wanted` selects.
 fn texts(wanted: impl Fn(&Path) -> bool) -> Vec<(PathBuf, String)> {
@@ -65,6 +65,23 @@ fn pages_link_to_what_exists_and_decisions_tell_their_price() {
     let exists = |path: &Path| root.join(path).exists();
     let problems: Vec<_> = files.iter().flat_map(|(path, text)| pages::problems(path, text, exists)).collect();
     none(&problems);
+}
+
+#[test]
+fn promises_name_tests_that_exist_and_every_deliberate_bug() {
+    let page = texts(|path| path == Path::new("docs/guarantees.md"));
+    let rust = texts(|path| has_extension(path, "rs"));
+    let seeded = texts(|path| path == Path::new("host/core/src/seeded.rs"));
+    // The tests of deliberate bugs are made by a macro, from lines that begin with the name.
+    let has_test = |name: &str| {
+        let (function, line) = (format!("fn {name}("), format!(" {name}: "));
+        rust.iter().any(|(_, text)| text.contains(&function) || text.contains(&line))
+    };
+    for (path, text) in &page {
+        let mut problems = promises::problems(path, text, has_test);
+        problems.extend(seeded.iter().flat_map(|(_, seeded)| promises::unlisted_bugs(path, text, seeded)));
+        none(&problems);
+    }
 }
 
 #[test]

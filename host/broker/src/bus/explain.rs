@@ -52,7 +52,13 @@ impl Bus {
     async fn explain_in(&self, port: &Arc<Port>, question: &Question) -> Result<Explanation, ReadError> {
         let (reply, answer) = oneshot::channel();
         port.inbox.push(Message::Explain(Box::new(question.clone()), reply));
-        let answer = answer.await.ok().map(|answer| *answer);
+        let mut answer = answer.await.ok().map(|answer| *answer);
+        if let (Question::Event(event), Some(Answer::Event(explained))) = (question, &mut answer)
+            && matches!(explained.standing, Standing::OnDisk { .. })
+            && let Some(standing) = self.on_disk(port.subscription, event.position).await?
+        {
+            explained.standing = standing;
+        }
         let ending = match (question, &answer) {
             (Question::Event(event), Some(Answer::Event(explained))) if explained.standing.is_over() => {
                 let ending = self.ending(port.subscription, event.position).await?;
@@ -62,6 +68,13 @@ impl Bus {
             (Question::Event(_) | Question::Lane { .. }, _) => None,
         };
         Ok(Explanation { subscription: Arc::clone(&port.name), answer, ending })
+    }
+
+    /// What the row of a delivery says that waits on disk only; none if it has just come back.
+    async fn on_disk(&self, subscription: SubscriptionId, position: Position) -> Result<Option<Standing>, ReadError> {
+        let store = Arc::clone(&self.inside.shared.store);
+        let find = move || store.waiting_at(subscription, position.offset);
+        Ok(self.inside.shared.blocking.run(find).await?.as_ref().map(Standing::of_row))
     }
 
     async fn ending(&self, subscription: SubscriptionId, position: Position) -> Result<Option<Ending>, ReadError> {

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 
 use crate::ids::{BootId, Name, Offset, ProducerEpoch, Sequence, StreamId};
 use crate::publish::{BatchOutcome, BatchResult};
+use crate::seeded::{Bug, is_planted};
 use crate::step::Write;
 
 /// Results kept over all lives: with about 120 bytes each under 8 MiB, and several seconds of batches.
@@ -160,7 +161,10 @@ impl Lives {
     pub(super) fn step(&self, life: LifeId, stream: StreamId, sequence: Sequence) -> Step {
         let life = self.get(life);
         let known = life.streams.get(&stream);
-        let last = known.map_or(Sequence(0), |stream| stream.last);
+        let mut last = known.map_or(Sequence(0), |stream| stream.last);
+        if is_planted(Bug::SequencePerProducer) {
+            last = life.streams.values().map(|stream| stream.last).max().unwrap_or_default();
+        }
         if known.is_none() && life.streams.len() >= STREAMS_MAX {
             Step::TooManyStreams
         } else if sequence <= last {

@@ -9,6 +9,7 @@ use super::{Attempt, Evidence, Transaction, limits};
 use crate::delivery::{CallEnd, Failure, Verdict};
 use crate::ids::ClaimId;
 use crate::ledger::ClaimFate;
+use crate::seeded::{Bug, is_planted};
 use crate::time::{Millis, Timestamp};
 
 /// A claim to give back, and how.
@@ -45,7 +46,7 @@ impl Attempt {
             self.egress_end(crate::import::Sent::Maybe);
         }
         let verdict = self.verdict(now, end);
-        let is_acked = verdict == Verdict::Ack;
+        let is_acked = verdict == Verdict::Ack || is_planted(Bug::EffectsOfFailureKept);
         let mut confirms = Vec::new();
         let mut releases = Vec::new();
         for open in self.claims.iter().rev() {
@@ -62,6 +63,7 @@ impl Attempt {
     fn verdict(&mut self, now: Timestamp, end: CallEnd) -> Verdict {
         match end {
             CallEnd::Returned(returned) => self.settled.take().unwrap_or_else(|| said(now, returned)),
+            CallEnd::Trapped(_) if is_planted(Bug::AckOnCall) && self.settled == Some(Verdict::Ack) => Verdict::Ack,
             CallEnd::Trapped(reason) => Verdict::Broke(limits::text(format!("the plugin trapped: {reason}"))),
             CallEnd::TimedOut(reason) => Verdict::Broke(limits::text(format!("the plugin ran out of time: {reason}"))),
             CallEnd::LimitExceeded(reason) => {
@@ -84,6 +86,9 @@ fn said(now: Timestamp, returned: Result<(), Failure>) -> Verdict {
 
 /// `None`: done.
 fn fate(evidence: Evidence, verdict: &Verdict) -> Option<ClaimFate> {
+    if is_planted(Bug::MaybeSentClaimFreed) {
+        return (*verdict != Verdict::Ack).then_some(ClaimFate::Unsent);
+    }
     if evidence.maybe {
         return Some(ClaimFate::Uncertain);
     }

@@ -21,7 +21,7 @@ use crate::backoff::Jitter;
 use crate::event::Class;
 use crate::ids::Offset;
 use crate::row::{ChannelRow, Culprit};
-use crate::spec::{DegradeAction, Health, Protection};
+use crate::spec::{DegradeAction, Health, Protection, Rate};
 use crate::time::{Millis, Timestamp};
 use ages::Ages;
 use breaker::{Breaker, Cause, Phase};
@@ -40,6 +40,15 @@ pub(crate) enum Start {
     Call,
     /// It shows whether the channel has recovered.
     Probe,
+}
+
+/// A call whose end is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Called {
+    pub(crate) offset: Offset,
+    pub(crate) start: Start,
+    /// It was the first attempt on its event.
+    pub(crate) is_first: bool,
 }
 
 /// How a call ended, as far as the channel is concerned.
@@ -77,6 +86,8 @@ pub(crate) struct Flow {
     decided: Vec<u64>,
     /// The event of each class that was found deferred last, so that it counts once.
     deferred: [Option<Offset>; 3],
+    /// Times the rate: the subscription is boosted.
+    boost: u32,
     /// The next time at which something may start or leave that may not now.
     wake: Option<Timestamp>,
     /// The row changed since it was written.
@@ -91,8 +102,9 @@ impl Flow {
             policy: policy.clone(),
             jitter,
             bucket: None,
+            boost: 1,
             breaker: Breaker::recover(row.open, row.times, row.since),
-            evidence: Evidence::new(),
+            evidence: Evidence::new(row.forgives_first),
             counting: Counting(row.counting),
             ages: Ages::new(),
             counts: FlowCounts::default(),
@@ -109,6 +121,7 @@ impl Flow {
             times: self.breaker.times(),
             since: self.breaker.since(),
             counting: self.counting.0,
+            forgives_first: self.evidence.forgives_first(),
         };
         (row != ChannelRow::default()).then_some(row)
     }
@@ -136,20 +149,37 @@ impl Flow {
         self.counting = settled;
     }
 
+    /// Multiplies the rate for as long as the subscription is boosted; 1 is the rate itself.
+    pub(crate) fn boost(&mut self, now: Timestamp, factor: u32) {
+        if self.boost == factor {
+            return;
+        }
+        self.boost = factor;
+        if let (Some(bucket), Some(rate)) = (self.bucket, self.rate()) {
+            self.bucket = Some(bucket.with(now, rate));
+        }
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        let times = |count: u32| count.saturating_mul(self.boost);
+        self.policy.rate.map(|rate| Rate { events: times(rate.events), burst: times(rate.burst), ..rate })
+    }
+
     /// Other settings. Rules that changed count anew.
     pub(crate) fn reconfigure(&mut self, now: Timestamp, policy: &Protection) {
-        self.bucket = match (self.bucket, policy.rate) {
-            (Some(bucket), Some(rate)) if self.policy.rate != Some(rate) => Some(bucket.with(now, rate)),
-            (bucket, Some(_)) => bucket,
-            (_, None) => None,
-        };
         if policy.degrade != self.policy.degrade {
             self.is_changed |= self.counting != Counting::default();
             self.counting = Counting::default();
             self.decided = alloc::vec![0; policy.degrade.len()];
             self.deferred = [None; 3];
         }
+        let is_new_rate = self.policy.rate != policy.rate;
         self.policy = policy.clone();
+        self.bucket = match (self.bucket, self.rate()) {
+            (Some(bucket), Some(rate)) if is_new_rate => Some(bucket.with(now, rate)),
+            (bucket, Some(_)) => bucket,
+            (_, None) => None,
+        };
         if self.policy.breaker.is_none() {
             self.is_changed |= self.breaker.close(now);
         }
@@ -224,7 +254,7 @@ impl Flow {
 
     /// Takes what a start costs; `None` if the rate does not allow it now.
     pub(crate) fn start(&mut self, now: Timestamp) -> Option<Start> {
-        if let Some(rate) = self.policy.rate {
+        if let Some(rate) = self.rate() {
             let bucket = self.bucket.get_or_insert_with(|| Bucket::new(now, rate));
             if !bucket.take(now) {
                 let next = bucket.next();
@@ -242,10 +272,14 @@ impl Flow {
     }
 
     /// An attempt ended without a failure.
-    pub(crate) fn ended(&mut self, now: Timestamp, offset: Offset, start: Start, outcome: &Outcome) {
+    pub(crate) fn ended(&mut self, now: Timestamp, call: Called, outcome: &Outcome) {
         let blame = self.policy.blame;
+        let Called { offset, start, is_first } = call;
         match outcome {
-            Outcome::Succeeded => self.evidence.succeeded(&blame, offset),
+            Outcome::Succeeded => {
+                self.note_repeated(is_first, true);
+                self.evidence.succeeded(&blame, offset);
+            }
             Outcome::Worked => self.evidence.works(&blame, offset),
             Outcome::Nothing => {}
         }
@@ -266,14 +300,9 @@ impl Flow {
     }
 
     /// An attempt failed: who pays. The breaker opens when it is not the event.
-    pub(crate) fn failed(
-        &mut self,
-        now: Timestamp,
-        offset: Offset,
-        start: Start,
-        fault: Fault,
-        reason: &str,
-    ) -> Charge {
+    pub(crate) fn failed(&mut self, now: Timestamp, call: Called, fault: Fault, reason: &str) -> Charge {
+        let Called { offset, start, is_first } = call;
+        self.note_repeated(is_first, false);
         let Some(policy) = self.policy.breaker else {
             if start == Start::Probe {
                 self.breaker.probe_ended();
@@ -294,7 +323,7 @@ impl Flow {
         if start == Start::Probe {
             self.breaker.probe_ended();
         }
-        let Some(verdict) = self.evidence.failed(&self.policy.blame, offset, fault) else {
+        let Some(verdict) = self.evidence.failed(&self.policy.blame, offset, fault, is_first) else {
             return Charge::default();
         };
         self.settle(now);
@@ -305,6 +334,14 @@ impl Flow {
         self.is_changed = true;
         self.settle(now);
         Charge { culprit: Some(culprit), given_back: verdict.charged }
+    }
+
+    fn note_repeated(&mut self, is_first: bool, has_succeeded: bool) {
+        if !is_first && self.policy.breaker.is_some() {
+            let before = self.evidence.forgives_first();
+            self.evidence.repeated(has_succeeded);
+            self.is_changed |= self.evidence.forgives_first() != before;
+        }
     }
 
     /// Deliveries of other events that succeeded so far.

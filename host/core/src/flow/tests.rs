@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::{Fault, Flow, Outcome, Start};
+use super::{Called, Fault, Flow, Outcome, Start};
 use crate::backoff::Jitter;
 use crate::ids::{Offset, SubscriptionId};
 use crate::row::Culprit;
@@ -10,6 +10,10 @@ use crate::spec::{Protection, Rate};
 use crate::time::{Millis, Timestamp};
 
 const NACK: Fault = Fault { is_break: false, retry_after: None };
+
+fn called(offset: u64, start: Start) -> Called {
+    Called { offset: Offset(offset), start, is_first: true }
+}
 
 fn flow(policy: &Protection) -> Flow {
     Flow::recover(policy, Jitter::new(1, SubscriptionId(1)), None)
@@ -24,7 +28,7 @@ fn an_outage_of_a_day_costs_nobody_an_attempt_and_ends_by_itself() {
     while now < end {
         while flow.may_start(now) {
             let start = flow.start(now).unwrap();
-            let charge = flow.failed(now, Offset(offset), start, NACK, "503");
+            let charge = flow.failed(now, called(offset, start), NACK, "503");
             offset += 1;
             calls += 1;
             charged += i64::from(charge.culprit.is_none());
@@ -37,7 +41,7 @@ fn an_outage_of_a_day_costs_nobody_an_attempt_and_ends_by_itself() {
     for _ in 0..3 {
         let start = flow.start(now).unwrap();
         assert_eq!((start, flow.may_start(now)), (Start::Probe, false));
-        flow.ended(now, Offset(offset), start, &Outcome::Succeeded);
+        flow.ended(now, called(offset, start), &Outcome::Succeeded);
     }
     assert_eq!((flow.start(now), flow.row().unwrap().open), (Some(Start::Call), None));
 }
@@ -48,12 +52,12 @@ fn late_ends_of_calls_from_before_neither_pay_nor_close_it() {
     let now = Timestamp(5);
     let starts: Vec<Start> = (0..30).map(|_| flow.start(now).unwrap()).collect();
     for offset in 0..10 {
-        flow.failed(now, Offset(offset), starts[0], NACK, "503");
+        flow.failed(now, called(offset, starts[0]), NACK, "503");
     }
-    let late = flow.failed(now, Offset(11), starts[11], NACK, "503");
+    let late = flow.failed(now, called(11, starts[11]), NACK, "503");
     assert_eq!((late.culprit, late.given_back.len()), (Some(Culprit::Channel), 0));
     for offset in 12..30 {
-        flow.ended(now, Offset(offset), starts[12], &Outcome::Succeeded);
+        flow.ended(now, called(offset, starts[12]), &Outcome::Succeeded);
     }
     assert!(!flow.may_start(now), "only probes close it");
 }
@@ -75,7 +79,7 @@ fn rate_is_changed_live_and_a_wakeup_is_named() {
 fn without_a_breaker_every_fault_is_the_events() {
     let mut flow = flow(&Protection { breaker: None, ..Protection::standard() });
     for offset in 0..100 {
-        assert_eq!(flow.failed(Timestamp(0), Offset(offset), Start::Call, NACK, "503").culprit, None);
+        assert_eq!(flow.failed(Timestamp(0), called(offset, Start::Call), NACK, "503").culprit, None);
     }
     assert_eq!(flow.row(), None);
 }

@@ -12,6 +12,7 @@ use super::Machine;
 use crate::event::{Class, StoredEvent};
 use crate::flow::Stance;
 use crate::ids::Offset;
+use crate::seeded::{Bug, is_planted};
 
 /// Read-ahead per delivery that can be in flight, where the concurrency is large.
 const READY_PER_DELIVERY: usize = 4;
@@ -40,6 +41,9 @@ impl Machine {
     /// How many events may be read ahead now; none while half of the last ones are still there, so that reads stay large.
     pub(super) fn room(&self) -> usize {
         let ready_max = self.ready_max();
+        if is_planted(Bug::UnboundedReading) {
+            return ready_max;
+        }
         if self.full_bound().is_some() || self.is_busy() {
             return 0;
         }
@@ -65,6 +69,11 @@ impl Machine {
         }
         // Nothing may start. A few events are kept at hand, to be the probes.
         (self.ready.len() == 0 && self.reads.behind == [None; 3]).then_some(0)
+    }
+
+    /// Whether the frontier passed an event without taking it.
+    pub(super) fn is_behind(&self, class: Class, offset: Offset) -> bool {
+        self.reads.behind[index(class)].is_some_and(|mark| mark <= offset)
     }
 
     /// Whether the frontier passes this event without taking it.

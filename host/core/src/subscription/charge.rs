@@ -10,9 +10,10 @@ use super::Machine;
 use super::leases::Lease;
 use super::waits::Wait;
 use crate::delivery::Verdict;
-use crate::flow::{Charge, Fault, Outcome};
+use crate::flow::{Called, Charge, Fault, Outcome};
 use crate::ids::Offset;
 use crate::row::{Culprit, WaitingRow};
+use crate::seeded::{Bug, is_planted};
 use crate::step::{Step, Write};
 use crate::time::Timestamp;
 
@@ -37,8 +38,8 @@ impl Machine {
 
     /// Tells the channel's state that a call came to no answer.
     pub(super) fn note_end(&mut self, now: Timestamp, lease: &Lease, outcome: &Outcome) {
-        if let Some(start) = lease.call() {
-            self.flow.ended(now, lease.offset, start, outcome);
+        if let Some(call) = called(lease) {
+            self.flow.ended(now, call, outcome);
         }
     }
 
@@ -51,8 +52,9 @@ impl Machine {
         reason: String,
         step: &mut Step,
     ) -> Tried {
-        let charge = match lease.call() {
-            Some(start) => self.flow.failed(now, lease.offset, start, fault, &reason),
+        let charge = match called(lease) {
+            Some(_) if is_planted(Bug::OutageSpendsAttempts) => Charge::default(),
+            Some(call) => self.flow.failed(now, call, fault, &reason),
             None => Charge::default(),
         };
         if let Some(culprit) = charge.culprit {
@@ -116,6 +118,11 @@ pub(super) fn discharge(row: &mut WaitingRow, count: u32, culprit: Culprit) -> u
         Culprit::Plugin => row.plugin = row.plugin.saturating_add(count),
     }
     count
+}
+
+fn called(lease: &Lease) -> Option<Called> {
+    let start = lease.call()?;
+    Some(Called { offset: lease.offset, start, is_first: lease.attempt.0 <= 1 })
 }
 
 fn charge_one(row: &mut WaitingRow, culprit: Option<Culprit>) {

@@ -14,6 +14,7 @@ use crate::flow::{Decision, Outcome};
 use crate::ids::Ticket;
 use crate::origin::Origin;
 use crate::row::{RecordRow, RecordStatus};
+use crate::seeded::{Bug, is_planted};
 use crate::spec::DegradeAction;
 use crate::step::{Step, Write};
 use crate::time::Timestamp;
@@ -75,7 +76,12 @@ impl Machine {
             DegradeAction::Reroute(topic) if self.spec.redelivery != Some(event.topic) => {
                 let origin = Origin::of(self.spec.id, self.spec.redelivery, event);
                 let event = event.event.clone();
-                step.writes.push(Write::Redeliver { topic, origin, is_late: false, event });
+                let copy = Write::Redeliver { topic, origin, is_late: false, event };
+                if is_planted(Bug::HandedOnAfterSettled) {
+                    self.held_back[0].push(copy);
+                } else {
+                    step.writes.push(copy);
+                }
                 "handed on"
             }
             DegradeAction::Drop => "dropped",

@@ -11,10 +11,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Machine;
+use super::leases::{Disposal, Purpose};
 use crate::event::{Class, StoredEvent};
+use crate::flow::BreakerStatus;
 use crate::ids::{Attempt, Offset};
 use crate::lane::{LaneId, LaneState};
-use crate::row::{AttemptNote, Parking, PausedRow};
+use crate::row::{AttemptNote, Parking, PausedRow, WaitingRow};
 use crate::spec::Ordering;
 use crate::time::Timestamp;
 
@@ -63,6 +65,8 @@ pub struct LaneExplained {
     pub beyond: Option<Offset>,
     /// The plugin keeps the lane closed until then.
     pub held: Option<Timestamp>,
+    /// Its head waits on disk only, so memory does not know which event that is.
+    pub on_disk: bool,
 }
 
 /// Where one event is in one subscription.
@@ -123,6 +127,17 @@ pub enum Standing {
         /// The latest failed attempt.
         last: Option<AttemptNote>,
     },
+    /// It waits on disk only; its row says for what ([`Standing::of_row`]).
+    OnDisk {
+        /// Its next attempt; `None`: a person decides.
+        due: Option<Timestamp>,
+    },
+    /// Others of its key come first, and the first of them waits on disk only.
+    BehindOnDisk,
+    /// The reading passed it while its class is held back by the degrade policy; it is read again when that ends.
+    Behind,
+    /// A degrade rule hands it on or drops it, as soon as its event was read.
+    Degraded,
     /// No attempt is left: it becomes a dead letter as soon as its event was read.
     GivingUp {
         /// Attempts spent.
@@ -135,6 +150,16 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// What the row of a delivery that waits says.
+    #[must_use]
+    pub fn of_row(row: &WaitingRow) -> Standing {
+        let (spent, last) = (row.attempts(), row.notes.last().cloned());
+        match row.parking {
+            Parking::Parked => Standing::Parked { spent, last },
+            Parking::Never | Parking::Released { .. } => Standing::Waiting { due: row.due, spent, refusals: 0, last },
+        }
+    }
+
     /// Whether nothing more happens to it in this subscription, so that a row may tell how it ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -147,6 +172,10 @@ impl Standing {
             | Standing::InFlight { .. }
             | Standing::Waiting { .. }
             | Standing::Parked { .. }
+            | Standing::OnDisk { .. }
+            | Standing::BehindOnDisk
+            | Standing::Behind
+            | Standing::Degraded
             | Standing::GivingUp { .. } => false,
         }
     }
@@ -164,6 +193,15 @@ pub enum Gate {
     },
     /// So much is unsettled that reading stops until some of it moves.
     Full(Bound),
+    /// The breaker is open: the channel or the plugin is sick.
+    Breaker {
+        /// The next probe.
+        until: Timestamp,
+        /// Why it opened.
+        reason: String,
+    },
+    /// The rate is used up for the moment.
+    Rate,
     /// It drains: nothing from here on is read.
     Draining {
         /// First offset that is not read.
@@ -206,10 +244,15 @@ impl Machine {
     fn explained(&self, standing: Standing) -> Explained {
         let gates = match &standing {
             Standing::Unread { .. } => self.read_gates(),
-            Standing::Ready { .. } | Standing::GivingUp { .. } => self.start_gates(),
-            Standing::Held { .. } | Standing::Waiting { .. } | Standing::Queued { .. } | Standing::InFlight { .. } => {
-                self.paused.iter().cloned().map(Gate::Paused).collect()
+            Standing::Ready { .. } | Standing::GivingUp { .. } | Standing::Behind | Standing::Degraded => {
+                self.start_gates()
             }
+            Standing::Held { .. }
+            | Standing::Waiting { .. }
+            | Standing::OnDisk { .. }
+            | Standing::BehindOnDisk
+            | Standing::Queued { .. }
+            | Standing::InFlight { .. } => self.paused.iter().cloned().map(Gate::Paused).collect(),
             Standing::NotCovered
             | Standing::FilteredOut
             | Standing::Parked { .. }
@@ -225,6 +268,13 @@ impl Machine {
         let in_flight = self.leases.calls();
         if in_flight >= self.places() {
             gates.push(Gate::NoPlace { in_flight });
+        }
+        let flow = self.flow.status(self.now);
+        if let BreakerStatus::Open { until, reason, .. } = flow.breaker {
+            gates.push(Gate::Breaker { until, reason });
+        }
+        if flow.tokens == Some(0) {
+            gates.push(Gate::Rate);
         }
         gates.extend(self.cancelled_until().map(|(calls, until)| Gate::Cancelled { calls, until }));
         gates
@@ -253,9 +303,18 @@ impl Machine {
             Standing::Settled
         } else if offset >= self.reads.position() {
             Standing::Unread { read: self.reads.position() }
+        } else if self.is_behind(event.event.class(), offset) {
+            Standing::Behind
+        } else if self.is_blocked_on_disk(event) {
+            Standing::BehindOnDisk
         } else {
             Standing::Unaccounted
         }
+    }
+
+    fn is_blocked_on_disk(&self, event: &StoredEvent) -> bool {
+        let key = event.event.key();
+        key.is_some_and(|key| self.spilled.is_blocked(self.lanes.hash_of(key, event.event.class())))
     }
 
     fn lane_of(&self, event: &StoredEvent) -> Option<LaneId> {
@@ -271,9 +330,12 @@ impl Machine {
             let (attempt, since, until) = (lease.attempt, lease.since, lease.until());
             return Some(Standing::InFlight { attempt, since, until });
         }
-        if self.leases.of(offset).is_some() || self.unwanted.iter().any(|unwanted| unwanted.item.offset == offset) {
-            let spent = self.waits.get(offset).map_or(0, |wait| wait.row.spent);
-            return Some(Standing::GivingUp { spent });
+        if let Some(disposal) = self.disposal_of(offset) {
+            let spent = self.waits.get(offset).map_or(0, |wait| wait.row.attempts());
+            return Some(match disposal {
+                Disposal::Bury => Standing::GivingUp { spent },
+                Disposal::Degrade(_) => Standing::Degraded,
+            });
         }
         if let Some(id) = lane
             && let Some(standing) = self.standing_in_lane(offset, id)
@@ -281,6 +343,16 @@ impl Machine {
             return Some(standing);
         }
         self.standing_waiting(offset).or_else(|| self.ready.ahead_of(offset).map(|ahead| Standing::Ready { ahead }))
+    }
+
+    /// What is about to be done with a delivery that is not attempted.
+    fn disposal_of(&self, offset: Offset) -> Option<Disposal> {
+        let fetched = self.leases.of(offset).and_then(|lease| match lease.purpose {
+            Purpose::Call(_) => None,
+            Purpose::Fetch(disposal) => Some(disposal),
+        });
+        let queued = || self.unwanted.iter().find(|unwanted| unwanted.item.offset == offset);
+        fetched.or_else(|| queued().map(|unwanted| unwanted.disposal))
     }
 
     fn standing_in_lane(&self, offset: Offset, id: LaneId) -> Option<Standing> {
@@ -310,29 +382,29 @@ impl Machine {
         if self.spilled.contains(offset) {
             return Some(self.standing_spilled(offset));
         }
-        let row = self.waits.get(offset).map(|wait| &wait.row);
-        if let Some(row) = row.filter(|row| row.parking == Parking::Parked) {
-            return Some(Standing::Parked { spent: row.spent, last: row.notes.last().cloned() });
+        let wait = self.waits.get(offset)?;
+        match Standing::of_row(&wait.row) {
+            Standing::Waiting { due, spent, last, .. } if wait.is_pending => {
+                let due = self.waits.alarm_of(offset).unwrap_or(due);
+                Some(Standing::Waiting { due, spent, refusals: wait.refusals, last })
+            }
+            Standing::Waiting { .. } => None,
+            parked => Some(parked),
         }
-        if let Some(wait) = self.waits.get(offset) {
-            let due = self.waits.alarm_of(offset).unwrap_or(wait.row.due);
-            let (spent, refusals, last) = (wait.row.spent, wait.refusals, wait.row.notes.last().cloned());
-            return wait.is_pending.then_some(Standing::Waiting { due, spent, refusals, last });
-        }
-        None
     }
 
-    /// What waits on disk only: how often it was tried and why it failed is in its row, which the machine does not have.
+    /// What waits on disk only; how often it was tried and why it failed is in its row, which the machine does not have.
     fn standing_spilled(&self, offset: Offset) -> Standing {
-        if self.spilled.is_parked(offset) {
-            return Standing::Parked { spent: 0, last: None };
-        }
-        let due = self.spilled.due_of(offset).unwrap_or(self.now);
-        Standing::Waiting { due, spent: 0, refusals: 0, last: None }
+        let due = self.spilled.due_of(offset).filter(|_| !self.spilled.is_parked(offset));
+        Standing::OnDisk { due }
     }
 
     fn explain_lane(&self, key: &str, class: Class) -> Option<LaneExplained> {
-        let id = self.lanes.find(key, class)?;
+        let Some(id) = self.lanes.find(key, class) else {
+            let on_disk = self.spilled.is_blocked(self.lanes.hash_of(key, class));
+            let lane = LaneExplained { head: None, queued: 0, beyond: None, held: None, on_disk };
+            return on_disk.then_some(lane);
+        };
         let lane = self.lanes.get(id);
         let held = match lane.state {
             LaneState::Closed { until } => Some(until),
@@ -343,6 +415,7 @@ impl Machine {
             let standing = self.standing_in_memory(head, Some(id)).unwrap_or(Standing::Unaccounted);
             (head, self.explained(standing))
         });
-        Some(LaneExplained { head, queued: lane.len(), beyond: lane.overflow.map(|overflow| overflow.from), held })
+        let beyond = lane.overflow.map(|overflow| overflow.from);
+        Some(LaneExplained { head, queued: lane.len(), beyond, held, on_disk: false })
     }
 }

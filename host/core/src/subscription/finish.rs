@@ -194,10 +194,12 @@ impl Machine {
     fn wait_until(&mut self, offset: Offset, mut wait: Wait, due: Timestamp, step: &mut Step) {
         wait.row.due = due;
         wait.row.lane = self.mark_of(&wait);
-        wait.is_stored = true;
-        step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: Some(wait.row.clone()) });
+        if !is_planted(Bug::TimerOnlyInMemory) {
+            wait.is_stored = true;
+            step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: Some(wait.row.clone()) });
+        }
         let lane = wait.lane;
-        if self.is_crowded(due) && !is_planted(Bug::RetryToTheTail) {
+        if wait.is_stored && self.is_crowded(due) && !is_planted(Bug::RetryToTheTail) {
             self.spill_wait(offset, &wait, due);
             return;
         }
@@ -237,12 +239,14 @@ impl Machine {
         lane.settled_in = seal;
         if let Some(hold) = hold.filter(|hold| hold.0 > 0) {
             let until = now.after(hold.min(HOLD_MAX));
-            step.writes.push(Write::Hold {
-                subscription: self.spec.id,
-                key: lane.key().into(),
-                class: lane.class(),
-                row: Some(HoldRow { until }),
-            });
+            if !is_planted(Bug::HoldOnlyInMemory) {
+                step.writes.push(Write::Hold {
+                    subscription: self.spec.id,
+                    key: lane.key().into(),
+                    class: lane.class(),
+                    row: Some(HoldRow { until }),
+                });
+            }
             self.close(id, until);
         } else {
             self.proceed(id);
@@ -261,6 +265,9 @@ impl Machine {
     fn refuse(&mut self, now: Timestamp, lease: &Lease) {
         let mut wait = self.wait_of(lease);
         wait.refusals = wait.refusals.saturating_add(1);
+        if is_planted(Bug::RefusalSpendsAttempt) {
+            wait.row.spent = lease.attempt.0;
+        }
         let backoff = self.jitter.after_refusal(lease.offset, wait.refusals);
         self.waits.insert(lease.offset, wait);
         if let Some(id) = lease.lane {

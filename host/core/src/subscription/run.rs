@@ -1,7 +1,7 @@
 //! How an operator has a subscription run for a while: a drain that ends in a pause, a boost that ends when it has caught up.
 //!
 //! Both are one row, so both survive a restart. A drain remembers how far the machine had read, since a restarted machine reads
-//! that part again. Knows nothing of rates: whoever limits one multiplies it by [`Machine::boost`].
+//! that part again. A boost multiplies places and rate.
 //!
 //! Invariant: while it drains, nothing at or above the drain's end is read or started.
 

@@ -13,8 +13,9 @@ use crate::flow::{Decision, Start};
 use crate::ids::{Attempt, KeyGeneration, Offset};
 use crate::lane::{LaneId, LaneState};
 use crate::row::Parking;
+use crate::seeded::{Bug, is_planted};
 use crate::spec::DegradeAction;
-use crate::step::{Action, Invocation, Step};
+use crate::step::{Action, Invocation, Step, Write};
 use crate::time::Timestamp;
 
 /// While normal events keep coming, one low event starts after this many others, so that it does not starve.
@@ -178,6 +179,15 @@ impl Ready {
         self.queue(class).pop()
     }
 
+    /// The first of a class that `is_tried`: walks the queue, so only for probes.
+    fn pop_tried(&mut self, class: Class, is_tried: impl Fn(Offset) -> bool) -> Option<Item> {
+        let ClassQueue { fresh, loaded, .. } = self.queue(class);
+        [loaded, fresh].into_iter().find_map(|queue| {
+            let at = queue.iter().position(|item| is_tried(item.offset))?;
+            queue.remove(at)
+        })
+    }
+
     fn started(&mut self, class: Class) {
         self.since_low = if class == Class::Low { 0 } else { self.since_low.saturating_add(1) };
     }
@@ -195,6 +205,7 @@ impl Machine {
         if self.paused.is_some() || self.has_cancelled() {
             return;
         }
+        self.flow.boost(now, self.boost());
         self.flow.look_again();
         if self.flow.wants_probe(now) {
             self.start_one(now, step);
@@ -214,13 +225,26 @@ impl Machine {
             && self.flow.may_start(now)
             && let Some(class) = self.next_class(now)
             && let Some(start) = self.flow.start(now)
-            && let Some(item) = self.ready.pop(class)
+            && let Some(item) = self.pop(class, start)
         {
             self.ready.started(class);
             self.invoke(now, class, item, start, step);
             return true;
         }
         false
+    }
+
+    /// Takes the delivery that starts. A probe is one that failed before, if there is one: where each first attempt is refused,
+    /// only a repeated one can show that the channel is well. One that fails goes to the end, so that they take turns.
+    fn pop(&mut self, class: Class, start: Start) -> Option<Item> {
+        let tried = match start {
+            Start::Call => None,
+            Start::Probe => {
+                let waits = &self.waits;
+                self.ready.pop_tried(class, |offset| waits.get(offset).is_some_and(|wait| wait.row.attempts() > 0))
+            }
+        };
+        tried.or_else(|| self.ready.pop(class))
     }
 
     /// The class whose first delivery is to start. A probe may also be one that is kept back or moved only because the channel
@@ -281,7 +305,10 @@ impl Machine {
             let lane = self.lanes.get_mut(id);
             lane.state = LaneState::InFlight;
             let is_durable = lane.settled_in == 0 || lane.settled_in + STEPS_OUTSTANDING_MAX <= self.seals;
-            must_wait |= !is_durable;
+            must_wait |= !is_durable && !is_planted(Bug::NextBeforeDurable);
+        }
+        if is_planted(Bug::DueRowDeletedFirst) && wait.is_some_and(|wait| wait.is_stored) {
+            step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
         }
         let lease = self.spec.lease;
         let purpose = Purpose::Call(start);

@@ -48,7 +48,7 @@ pub struct ExplanationView {
     /// The subscription.
     pub subscription: String,
     /// `not-covered`, `before-start`, `filtered-out`, `unread`, `queued`, `held`, `ready`, `in-flight`, `waiting`, `giving-up`,
-    /// `parked`, `dead`, `replayed`, `dismissed`, `unknown`, `let-go`, `settled`, `stopped` (the subscription's worker broke) or `unaccounted` (a bug of the host).
+    /// `held-back` and `degraded` (by the degrade policy), `parked`, `dead`, `replayed`, `dismissed`, `unknown`, `let-go`, `settled`, `stopped` (the subscription's worker broke) or `unaccounted` (a bug of the host).
     pub state: String,
     /// Why, a sentence each; what stands in the way comes last.
     pub why: Vec<String>,

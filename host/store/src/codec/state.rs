@@ -121,6 +121,7 @@ impl Row for ChannelRow {
         out.u32(self.times);
         out.time(self.since);
         out.u32(self.counting);
+        out.u8(u8::from(self.forgives_first));
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
@@ -134,7 +135,13 @@ impl Row for ChannelRow {
                 reason: from.text()?,
             })
         })?;
-        Ok(ChannelRow { open, times: from.u32()?, since: from.time()?, counting: from.u32()? })
+        let (times, since, counting) = (from.u32()?, from.time()?, from.u32()?);
+        let forgives_first = match from.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Damaged("a mark is neither 0 nor 1")),
+        };
+        Ok(ChannelRow { open, times, since, counting, forgives_first })
     }
 }
 

@@ -105,7 +105,7 @@ pub(super) fn channel() -> ChannelRow {
         since: Timestamp(60),
         reason: "it trapped".to_owned(),
     };
-    ChannelRow { open: Some(open), times: 2, since: Timestamp(60), counting: 5 }
+    ChannelRow { open: Some(open), times: 2, since: Timestamp(60), counting: 5, forgives_first: true }
 }
 
 pub(super) fn dead() -> DeadRow {

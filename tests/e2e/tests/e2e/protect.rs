@@ -69,6 +69,41 @@ fn an_outage_spends_no_attempts_and_critical_events_take_the_other_way() {
 }
 
 #[test]
+fn a_poison_event_beside_healthy_ones_dies_with_its_cause_and_delays_nobody() {
+    let scene = Scene::new();
+    scene.probe("probe", "retry = { first_backoff = \"20ms\", backoff_max = \"100ms\" }");
+    scene.store("probe", [event("poison", "trap", &json!({}))]);
+    scene.store("probe", (0..NORMAL).map(|n| event(&format!("ok-{n}"), "ok", &json!({}))));
+    let dead = scene.dead("probe", 1);
+    assert_eq!((&dead[0]["cause"], &dead[0]["attempts"]), (&json!("poison"), &json!(4)), "{}", dead[0]);
+    assert!(dead[0]["reason"].as_str().unwrap().contains("said trap"), "{}", dead[0]);
+    scene.settled("probe");
+    let status = scene.subscription("probe")["status"].clone();
+    assert_eq!((&status["delivered"], &status["retried"]), (&json!(NORMAL), &json!(4)), "{status}");
+    assert_eq!(status["channel"]["breaker"], "closed");
+}
+
+#[test]
+fn a_plugin_that_traps_on_everything_is_quarantined_through_a_kill_and_until_its_next_revision() {
+    let mut scene = Scene::new();
+    scene.probe("probe", "breaker = { open_first = \"10m\", open_max = \"10m\" }");
+    scene.store("probe", (0..NORMAL).map(|n| event(&format!("e-{n}"), "trap", &json!({}))));
+    eventually("the plugin to be blamed", PATIENCE, || {
+        let channel = breaker(&scene, "probe");
+        (channel["breaker"] == "open").then(|| assert_eq!(channel["blamed"], "plugin"))
+    });
+    let attempts = |scene: &Scene| scene.subscription("probe")["status"]["attempts"].as_u64().unwrap();
+    assert!(attempts(&scene) <= 64, "{} attempts", attempts(&scene));
+    scene.host.kill().unwrap();
+    scene.host.restart().unwrap();
+    assert_eq!((breaker(&scene, "probe")["breaker"].clone(), attempts(&scene)), (json!("open"), 0));
+    // A new revision is tried at once; this one has not learned to handle them either.
+    scene.deploy("probe", &bugle_guests::probe());
+    eventually("a probe", PATIENCE, || (attempts(&scene) == 1).then_some(()));
+    assert_eq!(scene.get("/v1/dead?subscription=probe").as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn a_policy_is_tried_on_history_without_sending() {
     let scene = Scene::new();
     scene.topic("orders");

@@ -137,7 +137,7 @@ fn an_event_that_waited_before_a_restart_and_was_not_read_since() {
         loads: 0,
         discharged: 0,
     };
-    assert!(matches!(bench.standing(0), Standing::Waiting { due: Timestamp(900), .. }));
+    assert_eq!(bench.standing(0), Standing::OnDisk { due: Some(Timestamp(900)) });
 }
 
 #[test]

@@ -158,6 +158,20 @@ fn outage_of_a_day_spends_no_attempts_kills_nothing_and_leaves_no_row_per_key() 
 }
 
 #[test]
+fn channel_that_refuses_each_first_attempt_is_learned_once_and_for_all() {
+    let first = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    let greylist = |event: &StoredEvent| {
+        if first.borrow_mut().insert(event.position.offset) { nack() } else { Verdict::Ack }
+    };
+    let spec = Subscription { concurrency: 16, ..protected(Protection::standard()) };
+    let mut story = Story::new(spec, (0..3_000).map(|offset| event(offset, "", Class::Normal)).collect());
+    story.pass(Timestamp(60_000), greylist);
+    let status = story.bench.machine.status();
+    assert_eq!((status.floor, status.flow.counts.opened), (Offset(3_000), 1), "{status:?}");
+    assert!(story.channel.is_some_and(|row| row.forgives_first), "so a restart need not learn it again");
+}
+
+#[test]
 fn poison_event_dies_with_its_cause_and_delays_nobody() {
     let mut events = log(300);
     events[7] = event(7, "poison", Class::Normal);

@@ -139,3 +139,22 @@ fn a_boost_survives_a_restart_and_is_bounded() {
     bench.handle(Input::Boost { factor: 1, until: Offset(40) });
     assert_eq!((bench.machine.boost(), run_row(&bench.commit().0)), (1, Some(None)));
 }
+
+#[test]
+fn a_boost_multiplies_the_rate_too_and_gives_it_back() {
+    let rate = Some(crate::spec::Rate { events: 1, per: Millis(1_000), burst: 1 });
+    let protection = crate::spec::Protection { rate, ..spec().protection };
+    let mut bench =
+        Bench::new(Subscription { concurrency: 100, protection, lease: Millis(1_000_000), ..spec() }, &[""; 40]);
+    let started = |bench: &mut Bench| {
+        bench.tick(1_000);
+        bench.commit().1.len() + bench.started().len()
+    };
+    assert_eq!(bench.started().len(), 1);
+    assert_eq!([started(&mut bench), started(&mut bench)], [1, 1]);
+    bench.handle(Input::Boost { factor: 4, until: Offset(1_000) });
+    assert_eq!([started(&mut bench), started(&mut bench)], [4, 4]);
+    bench.handle(Input::Boost { factor: 1, until: Offset(1_000) });
+    started(&mut bench);
+    assert_eq!([started(&mut bench), started(&mut bench)], [1, 1]);
+}

@@ -56,8 +56,13 @@ impl Told {
             (view.state, view.next, view.until) = (held.state, held.next, held.until);
             view.why = held.why;
         }
+        if lane.on_disk {
+            view.state = "waiting".to_owned();
+            view.next = "the first of them is tried again when its time has come, or when a person decides".to_owned();
+        }
         view.head = lane.head.as_ref().map(|(offset, _)| text_of(*offset));
         let count = match lane.beyond {
+            None if lane.on_disk => format!("the first event of key `{key}` waits on disk, and the others behind it"),
             None => format!("{} events of key `{key}` are read and not settled", lane.queued),
             Some(beyond) => {
                 format!("{} events of key `{key}` are queued, and more from {} on", lane.queued, text_of(beyond))
@@ -123,6 +128,30 @@ impl Told {
                 since: last.as_ref().map(|note| moment::text(note.at)),
                 attempt: Some(*spent),
                 ..state("parked")
+            },
+            Standing::OnDisk { due } => ExplanationView {
+                why: vec!["it was tried and waits on disk".to_owned()],
+                next: due.map_or_else(|| self.decide(), |due| format!("its next attempt starts {}", self.when(due))),
+                until: due.map(moment::text),
+                ..state("waiting")
+            },
+            Standing::BehindOnDisk => ExplanationView {
+                why: vec![format!("others of its key `{key}` come first, and the first of them waits on disk")],
+                next: format!(
+                    "it starts after those; `bugle explain` with their positions says when, `bugle subscription show {}` which is next",
+                    self.subscription
+                ),
+                ..state("queued")
+            },
+            Standing::Behind => ExplanationView {
+                why: vec!["its class is held back by the degrade policy".to_owned()],
+                next: "it is read again and starts when the policy lets its class go".to_owned(),
+                ..state("held-back")
+            },
+            Standing::Degraded => ExplanationView {
+                why: vec!["a degrade rule hands it on or drops it".to_owned()],
+                next: "its event is read once more for that".to_owned(),
+                ..state("degraded")
             },
             Standing::GivingUp { spent } => ExplanationView {
                 why: vec![format!("{spent} of {} attempts are spent", explained.attempts_max)],
@@ -274,6 +303,10 @@ impl Told {
             Gate::Cancelled { calls, until } => {
                 format!("{calls} calls that a seek cancelled may still run, {} at the latest", self.when(*until))
             }
+            Gate::Breaker { until, reason } => {
+                format!("the breaker is open ({reason}); the next probe starts {}", self.when(*until))
+            }
+            Gate::Rate => "the rate is used up for the moment".to_owned(),
             Gate::Full(bound) => format!("reading has stopped until some of it moves: {}", full(*bound)),
         }
     }

@@ -100,6 +100,16 @@ fn what_waits_for_another_attempt() {
 }
 
 #[test]
+fn what_waits_on_disk_or_is_held_back_by_the_policy() {
+    let due = check(Standing::OnDisk { due: Some(soon()) }, "waiting", "waits on disk", "starts in 6 s");
+    assert!(due.until.is_some(), "{due:?}");
+    check(Standing::OnDisk { due: None }, "waiting", "waits on disk", "bugle dead list mail");
+    check(Standing::BehindOnDisk, "queued", "key `user-42` come first", "after those");
+    check(Standing::Behind, "held-back", "degrade policy", "lets its class go");
+    check(Standing::Degraded, "degraded", "degrade rule", "read once more");
+}
+
+#[test]
 fn what_is_behind_another_event_tells_of_that_one_too() {
     let first = Standing::Waiting { due: soon(), spent: 3, refusals: 0, last: Some(note()) };
     let queued = |ahead| Standing::Queued { head: Offset(10), ahead, standing: Box::new(first.clone()) };
@@ -172,6 +182,8 @@ fn what_stands_in_the_way_is_told_last() {
         Gate::Full(Bound::Waiting),
         Gate::Draining { to: Offset(9) },
         Gate::Cancelled { calls: 2, until: soon() },
+        Gate::Breaker { until: soon(), reason: "HTTP 503".to_owned() },
+        Gate::Rate,
     ];
     let explained = Explained { gates, ..explained(Standing::Ready { ahead: 0 }) };
     let view = told().event(at(20), &head(), &explained, None);
@@ -180,6 +192,8 @@ fn what_stands_in_the_way_is_told_last() {
     assert!(told[1].ends_with("no reason given") && told[2].contains("32 deliveries are in flight"), "{told:?}");
     assert!(told[3].contains("queued behind") && told[4].contains("keys") && told[5].contains("wait"), "{told:?}");
     assert!(told[6].contains("from 0-9 on") && told[7].contains("2 calls") && told[7].contains("in 6 s"), "{told:?}");
+    assert!(told[8].contains("(HTTP 503)") && told[8].contains("probe starts in 6 s"), "{told:?}");
+    assert!(told[9].contains("rate is used up"), "{told:?}");
 }
 
 #[test]
@@ -189,11 +203,15 @@ fn the_lane_of_a_key_tells_its_length_and_its_head() {
         queued: 3,
         beyond: Some(Offset(400)),
         held: None,
+        on_disk: false,
     };
     let view = told().lane("user-42", Class::Low, &lane);
     assert_eq!((view.state.as_str(), view.class.as_deref(), view.queued), ("ready", Some("low"), Some(3)));
     assert_eq!(view.why[0], "3 events of key `user-42` are queued, and more from 0-400 on");
-    let held = LaneExplained { head: None, queued: 0, beyond: None, held: Some(soon()) };
+    let held = LaneExplained { head: None, queued: 0, beyond: None, held: Some(soon()), on_disk: false };
     let view = told().lane("user-42", Class::Normal, &held);
     assert_eq!((view.state.as_str(), view.head), ("held", None));
+    let on_disk = LaneExplained { head: None, queued: 0, beyond: None, held: None, on_disk: true };
+    let view = told().lane("user-42", Class::Normal, &on_disk);
+    assert!(view.state == "waiting" && view.why[0].contains("waits on disk"), "{view:?}");
 }

@@ -1,0 +1,57 @@
+//! The disk of the simulated bus: batches are written, then synced, and a crash loses any suffix of what was not synced.
+//!
+//! What was written can be looked up; what was synced survives. A batch is atomic: it is lost or kept as a whole. Holds no decision.
+//! Invariant: batches survive in the order in which they were written.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bugle_core::ids::SubscriptionId;
+use bugle_core::step::Write;
+
+use crate::random::Random;
+use crate::rule::Checked;
+use crate::store::Store;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    /// Every batch that was written.
+    pub(crate) written: Store,
+    /// Every batch that was synced.
+    pub(crate) synced: Store,
+    unsynced: VecDeque<Vec<Write>>,
+}
+
+impl Disk {
+    pub(crate) fn name(&mut self, subscription: SubscriptionId, name: &Arc<str>) {
+        self.written.name(subscription, name);
+        self.synced.name(subscription, name);
+    }
+
+    /// Writes a batch.
+    pub(crate) fn write(&mut self, batch: Vec<Write>) -> Checked {
+        let applied = self.written.apply(&batch);
+        self.unsynced.push_back(batch);
+        applied
+    }
+
+    /// Syncs everything that was written.
+    pub(crate) fn sync(&mut self) -> Checked {
+        self.unsynced.drain(..).try_for_each(|batch| self.synced.apply(&batch))
+    }
+
+    /// A sync failed, and the disk has dropped what it should have kept: later syncs know nothing of it.
+    pub(crate) fn drop_unsynced(&mut self) {
+        self.unsynced.clear();
+    }
+
+    /// The power fails: a beginning of the unsynced batches may have made it.
+    pub(crate) fn crash(&mut self, random: &mut Random) -> Checked {
+        let kept = random.below(self.unsynced.len() as u64 + 1) as usize;
+        self.unsynced.truncate(kept);
+        let survived = self.sync();
+        self.written = self.synced.clone();
+        survived
+    }
+}

@@ -1,0 +1,69 @@
+//! What is known outside of the bus: what the receiver saw, what calls did, what was left in doubt.
+//!
+//! No row and no machine is asked. Invariant: an entry is made when something happens, not when the bus says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bugle_core::ids::{Offset, SubscriptionId};
+use bugle_core::time::Timestamp;
+
+/// One event of one subscription.
+pub(crate) type Place = (SubscriptionId, Offset);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    /// How often the receiver saw the effect of an event.
+    pub(crate) received: BTreeMap<Place, u32>,
+    /// Effects whose latest call met a fault after it was sent: one more may come.
+    excused: BTreeSet<Place>,
+    /// Something may have left under this claim, and no complete answer came; with the end of the claim's keep time.
+    doubts: BTreeMap<(SubscriptionId, String), Timestamp>,
+    /// Deliveries of which a call returned with an ack.
+    pub(crate) returned: BTreeSet<Place>,
+    /// Attempts that ran and did not succeed.
+    pub(crate) ran: BTreeMap<Place, u32>,
+    /// Lanes closed by a delivery, until when.
+    pub(crate) holds: BTreeMap<(SubscriptionId, u32), (Offset, Timestamp)>,
+    /// What plain notifications reached their receiver: when, whose, which.
+    pub(crate) notified: Vec<(Timestamp, Place)>,
+    /// Attempts started.
+    pub(crate) attempts: u64,
+    /// Transactions that met a conflict.
+    pub(crate) conflicts: u64,
+}
+
+impl Evidence {
+    /// The receiver sees the effect; whether a repeat is explained.
+    pub(crate) fn receive(&mut self, place: Place) -> bool {
+        let times = self.received.entry(place).or_default();
+        *times += 1;
+        let is_first = *times == 1;
+        self.excused.remove(&place) || is_first
+    }
+
+    /// A fault hit a call after its effect left.
+    pub(crate) fn excuse(&mut self, place: Place) {
+        if self.received.contains_key(&place) {
+            self.excused.insert(place);
+        }
+    }
+
+    /// Something leaves under the claim.
+    pub(crate) fn doubt(&mut self, claim: (SubscriptionId, String), expires: Timestamp) {
+        self.doubts.insert(claim, expires);
+    }
+
+    pub(crate) fn resolve(&mut self, claim: &(SubscriptionId, String)) {
+        self.doubts.remove(claim);
+    }
+
+    pub(crate) fn is_in_doubt(&self, claim: &(SubscriptionId, String), now: Timestamp) -> bool {
+        self.doubts.get(claim).is_some_and(|expires| *expires > now)
+    }
+
+    /// Sends of something that the receiver had seen before.
+    pub(crate) fn repeats(&self) -> u64 {
+        self.received.values().map(|times| u64::from(*times) - 1).sum()
+    }
+}

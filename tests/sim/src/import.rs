@@ -1,0 +1,110 @@
+//! What a call's attempt asks for, carried out as the host's broker does: look-ups, ledger, committer, worker.
+//!
+//! Holds no decision. Invariant: the ledger's steps enter the queue in the ledger's order.
+
+use bugle_core::attempt::{Fact, FollowUp, Look, Next, Transaction};
+use bugle_core::ids::ClaimId;
+use bugle_core::import::{Import, ImportResult, Strength};
+use bugle_core::ledger::ClaimAsk;
+use bugle_core::seeded::{Bug, is_planted};
+use bugle_core::step::Write;
+use bugle_core::subscription::Machine;
+use bugle_core::time::Millis;
+
+use crate::bus::{Bus, Done};
+use crate::call::{Call, FOLLOW_UPS};
+use crate::events::Attributes;
+
+impl Call {
+    /// One import; nothing if it waits for the disk.
+    pub(super) fn import(&mut self, bus: &mut Bus, machine: &mut Machine, import: Import) -> Option<ImportResult> {
+        let mut next = self.attempt.handle(bus.now, import);
+        loop {
+            let fact = match next {
+                Next::Reply(result) => return Some(result),
+                Next::Look(Look::Kv { key }) => {
+                    let stored = bus.disk.written.kv(&self.subscription, &key);
+                    Fact::Kv(bus.ledger.kv_visible(bus.now, &self.subscription, &key, stored))
+                }
+                Next::Look(Look::Topics(names)) => {
+                    Fact::Topics(names.iter().map(|name| (name == "sent").then_some(FOLLOW_UPS)).collect())
+                }
+                Next::Claim { key, strength, keep } => {
+                    self.open(bus, key, strength, keep);
+                    return None;
+                }
+                Next::Confirm { claim, receipt, transaction } => {
+                    self.confirm(bus, claim, receipt, transaction);
+                    return None;
+                }
+                Next::Release(end) => {
+                    if let Ok(Some((write, step))) = bus.ledger.release(bus.now, end.claim, end.fate) {
+                        bus.push(vec![write], Some(step), Done::Nobody);
+                    }
+                    Fact::Released
+                }
+                Next::Extend(by) => Fact::Extended(machine.extend(bus.now, self.invocation.ticket, by)),
+                Next::Waiting => Fact::Waiting(machine.waiting_behind(self.invocation.ticket)),
+                Next::Look(Look::KvScan { .. } | Look::Records { .. }) => unreachable!("no script asks for this"),
+            };
+            next = self.attempt.fact(bus.now, fact);
+        }
+    }
+
+    /// The import that waited is durable.
+    pub(crate) fn durable(&mut self, bus: &Bus) {
+        if let Some(fact) = self.pending.take() {
+            match self.attempt.fact(bus.now, fact) {
+                Next::Reply(result) => self.reply = Some(result),
+                other => unreachable!("after a durable claim or confirm there is an answer, not {other:?}"),
+            }
+        }
+    }
+
+    /// Waits for the disk even if there is nothing to write: a queue is a queue.
+    fn open(&mut self, bus: &mut Bus, key: String, strength: Strength, keep: Millis) {
+        let stored = bus.disk.written.claim(&self.subscription, &key);
+        let ask = ClaimAsk { scope: self.subscription.clone(), key, ticket: self.invocation.ticket, strength, keep };
+        let (outcome, write) = bus.ledger.claim(bus.now, ask, stored);
+        let (writes, step) = write.map_or((Vec::new(), None), |(write, step)| (vec![write], Some(step)));
+        bus.push(writes, step, Done::Call(self.worker, self.invocation.ticket));
+        self.pending = Some(Fact::Claimed(outcome));
+    }
+
+    fn confirm(&mut self, bus: &mut Bus, claim: ClaimId, receipt: Option<Vec<u8>>, transaction: Transaction) {
+        let (write, mut step) =
+            bus.ledger.confirm(bus.now, claim, receipt).expect("the claim of a running call is open");
+        let mut rows = follow_ups(&transaction, &self.subscription);
+        let stored = |key: &str| bus.disk.written.kv(&self.subscription, key);
+        let kv = bus.ledger.kv_commit(bus.now, &self.subscription, &[], transaction.kv, stored);
+        if let Some((writes, later)) = kv.expect("without reads there is no conflict") {
+            rows.extend(writes);
+            step = later;
+        }
+        let done = Done::Call(self.worker, self.invocation.ticket);
+        if is_planted(Bug::DedupRowInSecondBatch) {
+            bus.push(rows, Some(step), done);
+            bus.push(vec![write], None, Done::Nobody);
+        } else {
+            rows.push(write);
+            bus.push(rows, Some(step), done);
+        }
+        self.pending = Some(Fact::Confirmed);
+    }
+}
+
+/// The follow-ups of a transaction as rows.
+pub(crate) fn follow_ups(transaction: &Transaction, subscription: &str) -> Vec<Write> {
+    let row = |follow_up: &FollowUp| {
+        let event = &follow_up.event;
+        let attributes = Attributes {
+            id: event.id.as_deref().unwrap_or_default(),
+            source: subscription,
+            key: event.key.as_deref(),
+            class: event.class,
+            data: std::str::from_utf8(&event.data).unwrap_or_default(),
+        };
+        Write::Append { topic: follow_up.topic, event: attributes.event() }
+    };
+    transaction.follow_ups.iter().map(row).collect()
+}

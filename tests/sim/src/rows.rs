@@ -1,0 +1,180 @@
+//! The rows of one subscription as a store holds them, and what they say of each event.
+//!
+//! Knows nothing of the machine. Invariant: a row never says twice, or in two ways, what became of a delivery.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bugle_core::event::Class;
+use bugle_core::ids::Offset;
+use bugle_core::row::{
+    CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals, HoldRow, LetGoRow, Parking,
+    PausedRow, RecordStatus, RunRow, WaitingRow,
+};
+use bugle_core::step::{CatalogKind, Write};
+use bugle_core::subscription::Recovered;
+
+use crate::bits::Bits;
+use crate::rule::{self, Checked, broken, must};
+
+/// Words of one chunk of the cursor.
+const CHUNK_WORDS: usize = CHUNK_OFFSETS as usize / 64;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    floor: u64,
+    chunks: BTreeMap<u64, CursorChunk>,
+    waiting: BTreeMap<Offset, WaitingRow>,
+    holds: BTreeMap<(String, Class), HoldRow>,
+    paused: Option<PausedRow>,
+    run: Option<RunRow>,
+    let_go: Option<LetGoRow>,
+    channel: Option<ChannelRow>,
+    /// How often its breaker opened.
+    pub(crate) openings: u64,
+    pub(crate) dead: BTreeMap<Offset, DeadRow>,
+    totals: DeadTotals,
+    pub(crate) unknown: BTreeSet<Offset>,
+    pub(crate) acked: Bits,
+    /// Dropped or handed on by a degrade rule.
+    pub(crate) suppressed: Bits,
+    /// What a row tells the end of.
+    pub(crate) told: Bits,
+    /// Number of its latest definition.
+    pub(crate) definition: Option<usize>,
+}
+
+impl Rows {
+    /// Applies a row of this subscription.
+    pub(crate) fn apply(&mut self, write: &Write) -> Checked {
+        match write {
+            Write::Cursor { row, .. } => {
+                let floor = row.floor.0;
+                must(rule::FLOOR_ONLY_RISES, floor >= self.floor, || format!("from {} to {floor}", self.floor))?;
+                self.floor = floor;
+            }
+            Write::Chunk { chunk, row, .. } => put(&mut self.chunks, *chunk, row.clone()),
+            Write::Waiting { offset, row, .. } => put(&mut self.waiting, *offset, row.clone()),
+            Write::Hold { key, class, row, .. } => put(&mut self.holds, (key.clone(), *class), *row),
+            Write::Paused { row, .. } => self.paused = row.clone(),
+            Write::WaitingRange { from, to, .. } => self.waiting.retain(|offset, _| offset < from || offset >= to),
+            Write::Run { row, .. } => self.run = *row,
+            Write::LetGo { row, .. } => self.let_go = Some(*row),
+            Write::Channel { row, .. } => {
+                let is_open = |row: &Option<ChannelRow>| row.as_ref().is_some_and(|row| row.open.is_some());
+                self.openings += u64::from(is_open(row) && !is_open(&self.channel));
+                self.channel = row.clone();
+            }
+            Write::Record { position, row, .. } if row.status == RecordStatus::Suppressed => {
+                self.tell(position.offset, "suppressed")?;
+                self.suppressed.add(position.offset);
+            }
+            Write::Dead { position, row, .. } => self.bury(position.offset, row)?,
+            Write::DeadGone { position, .. } => {
+                let is_there = self.dead.remove(&position.offset).is_some();
+                must(rule::LETTERS_ARE_COUNTED, is_there, || format!("{position} has no letter to remove"))?;
+            }
+            Write::DeadTotals { row, .. } => self.totals = *row,
+            Write::Unknown { position, .. } => {
+                self.tell(position.offset, "unknown")?;
+                self.unknown.insert(position.offset);
+            }
+            Write::Catalog { kind: CatalogKind::Subscription, value: Some(value), .. } => {
+                self.definition = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            }
+            other => return broken(rule::DRIVER_IS_SOUND, format!("{other:?} is no row of a subscription")),
+        }
+        Ok(())
+    }
+
+    /// A letter comes, or somebody decided about it. One whose key waits for it ends no delivery.
+    fn bury(&mut self, offset: Offset, row: &DeadRow) -> Checked {
+        let before = self.dead.insert(offset, row.clone());
+        let is_decision = before.is_some_and(|old| row.decided.is_some() || row.generation > old.generation);
+        match row.state {
+            DeadState::Open if !is_decision => self.tell(offset, "dead"),
+            DeadState::Dismissed if !self.is_told(offset) => self.tell(offset, "dismissed"),
+            DeadState::Open | DeadState::Manual | DeadState::Replayed | DeadState::Dismissed => Ok(()),
+        }
+    }
+
+    /// Letters, their numbers and parked keys tell the same story.
+    pub(crate) fn check_letters(&self) -> Checked {
+        let mut counted = DeadTotals { removed: self.totals.removed, ..DeadTotals::default() };
+        self.dead.values().for_each(|row| counted.add(row.state, row.cost()));
+        must(rule::LETTERS_ARE_COUNTED, counted == self.totals, || format!("{counted:?}, not {:?}", self.totals))?;
+        let manual = self.dead.iter().filter(|(_, row)| row.state == DeadState::Manual).map(|(offset, _)| offset);
+        let parked = self.waiting.iter().filter(|(_, row)| row.parking == Parking::Parked).map(|(offset, _)| offset);
+        let is_same = manual.clone().eq(parked.clone());
+        must(rule::LETTERS_ARE_COUNTED, is_same, || {
+            format!("letters park {:?}, and rows {:?}", manual.collect::<Vec<_>>(), parked.collect::<Vec<_>>())
+        })
+    }
+
+    /// The delivery was acked: its kv entry says so.
+    pub(crate) fn ack(&mut self, offset: Offset) -> Checked {
+        self.tell(offset, "acked")?;
+        self.acked.add(offset);
+        Ok(())
+    }
+
+    fn tell(&mut self, offset: Offset, what: &str) -> Checked {
+        must(rule::TOLD_ONCE, self.told.add(offset), || format!("{offset} is {what}, and was told of before"))
+    }
+
+    pub(crate) fn is_told(&self, offset: Offset) -> bool {
+        self.told.has(offset)
+    }
+
+    pub(crate) fn waiting_len(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    pub(crate) fn waiting(&self, offset: Offset) -> Option<&WaitingRow> {
+        self.waiting.get(&offset)
+    }
+
+    /// A delivery that is settled and still has a waiting row.
+    pub(crate) fn settled_and_waiting(&self) -> Option<Offset> {
+        self.waiting.keys().copied().find(|offset| self.told.has(*offset))
+    }
+
+    /// Words of offsets that lie wholly below the floor.
+    pub(crate) fn whole_words_passed(&self) -> usize {
+        (self.floor / 64) as usize
+    }
+
+    /// Which of the 64 offsets of a word the cursor says are done with.
+    pub(crate) fn passed(&self, word: usize) -> u64 {
+        let start = word as u64 * 64;
+        let below = match self.floor.saturating_sub(start) {
+            0 => 0,
+            64.. => return u64::MAX,
+            some => (1 << some) - 1,
+        };
+        let chunk = self.chunks.get(&(start / CHUNK_OFFSETS));
+        below | chunk.map_or(0, |chunk| chunk.0[word % CHUNK_WORDS])
+    }
+
+    /// What the machine of the subscription finds after a restart.
+    pub(crate) fn recovered(&self) -> Recovered {
+        Recovered {
+            cursor: CursorRow { floor: Offset(self.floor) },
+            chunks: self.chunks.iter().map(|(number, chunk)| (*number, chunk.clone())).collect(),
+            waiting: self.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
+            holds: self.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
+            paused: self.paused.clone(),
+            channel: self.channel.clone(),
+            dead: self.totals,
+            run: self.run,
+            let_go: self.let_go,
+        }
+    }
+}
+
+fn put<K: Ord, V>(rows: &mut BTreeMap<K, V>, key: K, row: Option<V>) {
+    match row {
+        Some(row) => drop(rows.insert(key, row)),
+        None => drop(rows.remove(&key)),
+    }
+}
