@@ -5,15 +5,19 @@
 use std::sync::Arc;
 
 use bugle_core::event::StoredEvent;
-use bugle_core::ids::{Name, Position, SubscriptionId};
+use bugle_core::ids::{Name, Offset, Position, SubscriptionId};
+use bugle_core::lane_hash::LaneMark;
 use bugle_core::row::{DeadRow, LetGoRow, UnknownRow};
-use bugle_core::subscription::{Answer, Question, Standing};
+use bugle_core::subscription::{Answer, Explained, Question, Standing};
 use tokio::sync::oneshot;
 
 use super::Bus;
 use crate::call::Port;
 use crate::reads::ReadError;
 use crate::worker::Message;
+
+/// Waiting rows looked at to name the head of a lane: a tenth of a second of reading.
+const ROWS_LOOKED_AT_MAX: usize = 100_000;
 
 /// What one subscription says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +57,20 @@ impl Bus {
         let (reply, answer) = oneshot::channel();
         port.inbox.push(Message::Explain(Box::new(question.clone()), reply));
         let mut answer = answer.await.ok().map(|answer| *answer);
-        if let (Question::Event(event), Some(Answer::Event(explained))) = (question, &mut answer)
-            && matches!(explained.standing, Standing::OnDisk { .. })
-            && let Some(standing) = self.on_disk(port.subscription, event.position).await?
-        {
-            explained.standing = standing;
+        match (question, &mut answer) {
+            (Question::Event(event), Some(Answer::Event(explained))) => {
+                let standing = self.on_disk(port.subscription, event.position, &explained.standing).await?;
+                explained.standing = standing.unwrap_or_else(|| explained.standing.clone());
+            }
+            (_, Some(Answer::Lane(Some(lane)))) => {
+                let attempts_max = self.inside.spec(&port.name).map_or(0, |spec| spec.retry.attempts_max);
+                if let Some(mark) = lane.on_disk {
+                    let head = self.head_on_disk(port.subscription, mark).await?;
+                    let explained = |standing| Explained { standing, gates: Vec::new(), attempts_max };
+                    lane.head = head.map(|(offset, standing)| (offset, explained(standing)));
+                }
+            }
+            (Question::Event(_) | Question::Lane { .. }, _) => {}
         }
         let ending = match (question, &answer) {
             (Question::Event(event), Some(Answer::Event(explained))) if explained.standing.is_over() => {
@@ -70,11 +83,42 @@ impl Bus {
         Ok(Explanation { subscription: Arc::clone(&port.name), answer, ending })
     }
 
-    /// What the row of a delivery says that waits on disk only; none if it has just come back.
-    async fn on_disk(&self, subscription: SubscriptionId, position: Position) -> Result<Option<Standing>, ReadError> {
+    /// What rows say of a delivery that waits on disk only, or behind one that does; none if that has just come back.
+    async fn on_disk(
+        &self,
+        subscription: SubscriptionId,
+        position: Position,
+        standing: &Standing,
+    ) -> Result<Option<Standing>, ReadError> {
+        if let Standing::BehindOnDisk { lane } = standing {
+            let head = self.head_on_disk(subscription, *lane).await?;
+            return Ok(head.map(|(head, row)| Standing::Queued { head, ahead: None, standing: Box::new(row) }));
+        }
+        if !matches!(standing, Standing::OnDisk { .. }) {
+            return Ok(None);
+        }
         let store = Arc::clone(&self.inside.shared.store);
         let find = move || store.waiting_at(subscription, position.offset);
         Ok(self.inside.shared.blocking.run(find).await?.as_ref().map(Standing::of_row))
+    }
+
+    /// The waiting row of a lane, among the oldest ones.
+    async fn head_on_disk(
+        &self,
+        subscription: SubscriptionId,
+        lane: LaneMark,
+    ) -> Result<Option<(Offset, Standing)>, ReadError> {
+        let store = Arc::clone(&self.inside.shared.store);
+        let find = move || {
+            for row in store.waiting(subscription).take(ROWS_LOOKED_AT_MAX) {
+                let (offset, row) = row?;
+                if row.lane == lane {
+                    return Ok(Some((offset, Standing::of_row(&row))));
+                }
+            }
+            Ok::<_, bugle_store::ReadError>(None)
+        };
+        Ok(self.inside.shared.blocking.run(find).await?)
     }
 
     async fn ending(&self, subscription: SubscriptionId, position: Position) -> Result<Option<Ending>, ReadError> {

@@ -16,6 +16,7 @@ use crate::event::{Class, StoredEvent};
 use crate::flow::BreakerStatus;
 use crate::ids::{Attempt, Offset};
 use crate::lane::{LaneId, LaneState};
+use crate::lane_hash::LaneMark;
 use crate::row::{AttemptNote, Parking, PausedRow, WaitingRow};
 use crate::spec::Ordering;
 use crate::time::Timestamp;
@@ -65,8 +66,8 @@ pub struct LaneExplained {
     pub beyond: Option<Offset>,
     /// The plugin keeps the lane closed until then.
     pub held: Option<Timestamp>,
-    /// Its head waits on disk only, so memory does not know which event that is.
-    pub on_disk: bool,
+    /// Its head waits on disk only, in a row of this lane; memory does not know which event that is.
+    pub on_disk: Option<LaneMark>,
 }
 
 /// Where one event is in one subscription.
@@ -132,8 +133,11 @@ pub enum Standing {
         /// Its next attempt; `None`: a person decides.
         due: Option<Timestamp>,
     },
-    /// Others of its key come first, and the first of them waits on disk only.
-    BehindOnDisk,
+    /// Others of its key come first, and the first of them waits on disk only, in a row of this lane.
+    BehindOnDisk {
+        /// What the row's lane is marked with.
+        lane: LaneMark,
+    },
     /// The reading passed it while its class is held back by the degrade policy; it is read again when that ends.
     Behind,
     /// A degrade rule hands it on or drops it, as soon as its event was read.
@@ -173,7 +177,7 @@ impl Standing {
             | Standing::Waiting { .. }
             | Standing::Parked { .. }
             | Standing::OnDisk { .. }
-            | Standing::BehindOnDisk
+            | Standing::BehindOnDisk { .. }
             | Standing::Behind
             | Standing::Degraded
             | Standing::GivingUp { .. } => false,
@@ -250,7 +254,7 @@ impl Machine {
             Standing::Held { .. }
             | Standing::Waiting { .. }
             | Standing::OnDisk { .. }
-            | Standing::BehindOnDisk
+            | Standing::BehindOnDisk { .. }
             | Standing::Queued { .. }
             | Standing::InFlight { .. } => self.paused.iter().cloned().map(Gate::Paused).collect(),
             Standing::NotCovered
@@ -305,16 +309,16 @@ impl Machine {
             Standing::Unread { read: self.reads.position() }
         } else if self.is_behind(event.event.class(), offset) {
             Standing::Behind
-        } else if self.is_blocked_on_disk(event) {
-            Standing::BehindOnDisk
+        } else if let Some(lane) = self.blocked_on_disk(event) {
+            Standing::BehindOnDisk { lane }
         } else {
             Standing::Unaccounted
         }
     }
 
-    fn is_blocked_on_disk(&self, event: &StoredEvent) -> bool {
-        let key = event.event.key();
-        key.is_some_and(|key| self.spilled.is_blocked(self.lanes.hash_of(key, event.event.class())))
+    fn blocked_on_disk(&self, event: &StoredEvent) -> Option<LaneMark> {
+        let lane = self.lanes.hash_of(event.event.key()?, event.event.class());
+        self.spilled.is_blocked(lane).then_some(LaneMark::Keyed(lane))
     }
 
     fn lane_of(&self, event: &StoredEvent) -> Option<LaneId> {
@@ -401,9 +405,9 @@ impl Machine {
 
     fn explain_lane(&self, key: &str, class: Class) -> Option<LaneExplained> {
         let Some(id) = self.lanes.find(key, class) else {
-            let on_disk = self.spilled.is_blocked(self.lanes.hash_of(key, class));
-            let lane = LaneExplained { head: None, queued: 0, beyond: None, held: None, on_disk };
-            return on_disk.then_some(lane);
+            let hash = self.lanes.hash_of(key, class);
+            let on_disk = self.spilled.is_blocked(hash).then_some(LaneMark::Keyed(hash))?;
+            return Some(LaneExplained { head: None, queued: 0, beyond: None, held: None, on_disk: Some(on_disk) });
         };
         let lane = self.lanes.get(id);
         let held = match lane.state {
@@ -416,6 +420,6 @@ impl Machine {
             (head, self.explained(standing))
         });
         let beyond = lane.overflow.map(|overflow| overflow.from);
-        Some(LaneExplained { head, queued: lane.len(), beyond, held, on_disk: false })
+        Some(LaneExplained { head, queued: lane.len(), beyond, held, on_disk: None })
     }
 }

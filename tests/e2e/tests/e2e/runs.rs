@@ -54,10 +54,10 @@ fn explain_tells_why_an_event_and_its_key_do_not_move() {
         );
         let told = cli(&scene, &format!("explain {second}"));
         println!("{told}");
-        has(&told, &["hook: queued", &format!("{first} of its key `k` comes first"), "attempt 2 starts in"]);
+        has(&told, &["hook: queued", "of its key `k` come", &format!("{first} is waiting"), "attempt 2 starts in"]);
         let told = cli(&scene, "explain k --subscription hook");
         println!("{told}");
-        has(&told, &["key `k`", "hook (normal): waiting", "2 events of key `k`"]);
+        has(&told, &["key `k`", "hook (normal): waiting", "of key `k`", "attempt 2 starts in"]);
         // What waits before a restart says the same after it.
         scene.host.kill().unwrap();
         scene.host.restart().unwrap();

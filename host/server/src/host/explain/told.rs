@@ -56,13 +56,15 @@ impl Told {
             (view.state, view.next, view.until) = (held.state, held.next, held.until);
             view.why = held.why;
         }
-        if lane.on_disk {
+        if lane.on_disk.is_some() && lane.head.is_none() {
             view.state = "waiting".to_owned();
             view.next = "the first of them is tried again when its time has come, or when a person decides".to_owned();
         }
         view.head = lane.head.as_ref().map(|(offset, _)| text_of(*offset));
         let count = match lane.beyond {
-            None if lane.on_disk => format!("the first event of key `{key}` waits on disk, and the others behind it"),
+            None if lane.on_disk.is_some() => {
+                format!("the first event of key `{key}` waits on disk, and the others behind it")
+            }
             None => format!("{} events of key `{key}` are read and not settled", lane.queued),
             Some(beyond) => {
                 format!("{} events of key `{key}` are queued, and more from {} on", lane.queued, text_of(beyond))
@@ -135,12 +137,9 @@ impl Told {
                 until: due.map(moment::text),
                 ..state("waiting")
             },
-            Standing::BehindOnDisk => ExplanationView {
+            Standing::BehindOnDisk { .. } => ExplanationView {
                 why: vec![format!("others of its key `{key}` come first, and the first of them waits on disk")],
-                next: format!(
-                    "it starts after those; `bugle explain` with their positions says when, `bugle subscription show {}` which is next",
-                    self.subscription
-                ),
+                next: "it starts after those".to_owned(),
                 ..state("queued")
             },
             Standing::Behind => ExplanationView {
@@ -183,7 +182,7 @@ impl Told {
         let before = match ahead {
             Some(1) => format!("{} of its key `{key}` comes first", text_of(head)),
             Some(ahead) => format!("{ahead} events of its key `{key}` come first, {} is the next", text_of(head)),
-            None => format!("many events of its key `{key}` come first, {} is the next", text_of(head)),
+            None => format!("others of its key `{key}` come first, {} is the next", text_of(head)),
         };
         let mut why = vec![before];
         why.extend(first.why.iter().map(|why| format!("{} is {}: {why}", text_of(head), first.state)));

@@ -2,6 +2,7 @@
 
 use bugle_core::event::{Event, Index, StoredEvent};
 use bugle_core::ids::{Attempt, KeyGeneration, TopicId};
+use bugle_core::lane_hash::LaneMark;
 use bugle_core::row::{DeadRow, DeadState, LetGoRow, LetGoWhy, PausedRow, UnknownRow};
 use bytes::Bytes;
 
@@ -104,7 +105,7 @@ fn what_waits_on_disk_or_is_held_back_by_the_policy() {
     let due = check(Standing::OnDisk { due: Some(soon()) }, "waiting", "waits on disk", "starts in 6 s");
     assert!(due.until.is_some(), "{due:?}");
     check(Standing::OnDisk { due: None }, "waiting", "waits on disk", "bugle dead list mail");
-    check(Standing::BehindOnDisk, "queued", "key `user-42` come first", "after those");
+    check(Standing::BehindOnDisk { lane: LaneMark::Unkeyed }, "queued", "key `user-42` come first", "after those");
     check(Standing::Behind, "held-back", "degrade policy", "lets its class go");
     check(Standing::Degraded, "degraded", "degrade rule", "read once more");
 }
@@ -117,7 +118,7 @@ fn what_is_behind_another_event_tells_of_that_one_too() {
     assert!(view.why[1].starts_with("0-10 is waiting: attempt 3 of 16 failed"), "{view:?}");
     assert_eq!(view.head.as_deref(), Some("0-10"));
     check(queued(Some(7)), "queued", "7 events of its key `user-42` come first, 0-10 is the next", "0-10");
-    check(queued(None), "queued", "many events of its key", "0-10");
+    check(queued(None), "queued", "others of its key", "0-10");
 }
 
 #[test]
@@ -203,15 +204,15 @@ fn the_lane_of_a_key_tells_its_length_and_its_head() {
         queued: 3,
         beyond: Some(Offset(400)),
         held: None,
-        on_disk: false,
+        on_disk: None,
     };
     let view = told().lane("user-42", Class::Low, &lane);
     assert_eq!((view.state.as_str(), view.class.as_deref(), view.queued), ("ready", Some("low"), Some(3)));
     assert_eq!(view.why[0], "3 events of key `user-42` are queued, and more from 0-400 on");
-    let held = LaneExplained { head: None, queued: 0, beyond: None, held: Some(soon()), on_disk: false };
+    let held = LaneExplained { head: None, queued: 0, beyond: None, held: Some(soon()), on_disk: None };
     let view = told().lane("user-42", Class::Normal, &held);
     assert_eq!((view.state.as_str(), view.head), ("held", None));
-    let on_disk = LaneExplained { head: None, queued: 0, beyond: None, held: None, on_disk: true };
+    let on_disk = LaneExplained { head: None, queued: 0, beyond: None, held: None, on_disk: Some(LaneMark::Unkeyed) };
     let view = told().lane("user-42", Class::Normal, &on_disk);
     assert!(view.state == "waiting" && view.why[0].contains("waits on disk"), "{view:?}");
 }
