@@ -6,12 +6,15 @@
 //! Knows nothing of frames, HTTP, WebAssembly or the form of catalog rows; those are the server's.
 
 mod count;
+mod delete;
+mod explain;
 mod kv;
 mod letters;
 mod look;
 mod private;
 mod producers;
 mod recover;
+mod runs;
 mod shutdown;
 mod status;
 mod subscriptions;
@@ -19,9 +22,9 @@ mod subscriptions;
 mod tests;
 mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bugle_core::admission::WindowSize;
 use bugle_core::ids::Name;
@@ -39,6 +42,7 @@ use crate::shared::Shared;
 use crate::upkeep::Upkeep;
 
 pub use count::Count;
+pub use explain::{Ending, Explanation};
 pub use kv::{KvSwap, KvWriteError};
 pub use letters::{ChangeLettersError, Changed, ClaimFact, HoldLettersError, LETTERS_PAGE_MAX, Letters};
 pub use private::TopicRow;
@@ -80,6 +84,8 @@ struct Inside {
     running: RwLock<BTreeMap<Name, Running>>,
     /// Held while a definition changes, so that two operators cannot create the same name.
     definitions: tokio::sync::Mutex<()>,
+    /// Names of deleted subscriptions whose last calls may still run.
+    deleted: Mutex<BTreeSet<Name>>,
     /// The committer and the upkeep, until the shutdown.
     threads: Mutex<Option<(std::thread::JoinHandle<()>, Upkeep)>>,
 }
@@ -165,6 +171,10 @@ impl Inside {
     fn port(&self, name: &str) -> Option<Arc<Port>> {
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
         running.get(name).map(|running| Arc::clone(&running.port))
+    }
+
+    fn deleted(&self) -> MutexGuard<'_, BTreeSet<Name>> {
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ports(&self) -> Vec<Arc<Port>> {

@@ -6,7 +6,7 @@
 //! Use: [`Call::delivery`], any number of [`Call::import`], then [`Call::finish`] once. Dropped without it, the attempt counts
 //! as never started and the delivery is run again at no cost.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bugle_core::attempt::{Attempt, CallFacts, Fact, Look, Next, Transaction};
 use bugle_core::code::Code;
@@ -41,6 +41,8 @@ pub(crate) struct Port {
     /// Held by the one operator who works on dead letters.
     pub(crate) operators: Arc<tokio::sync::Mutex<()>>,
     pub(crate) counters: WorkerCounters,
+    /// Dropped, and so told, with the last call once the subscription was deleted.
+    pub(crate) last_call: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 impl Port {
@@ -288,8 +290,13 @@ impl Call {
                         Verdict::Broke(format!("a follow-up event could not be encoded: {error}")),
                     ),
                 };
-                let effects = Effects { kv, writes, records, confirms, releases, has_stray_claim: self.is_claiming };
-                let is_empty = !effects.need_ledger() && effects.writes.is_empty() && effects.records.is_empty();
+                let revision = self.revision.filter(|_| verdict != Verdict::Ack);
+                let has_stray_claim = self.is_claiming;
+                let effects = Effects { kv, writes, records, confirms, releases, revision, has_stray_claim };
+                let is_empty = !effects.need_ledger()
+                    && effects.writes.is_empty()
+                    && effects.records.is_empty()
+                    && effects.revision.is_none();
                 let effects = (!is_empty).then(|| Box::new(effects));
                 (verdict, ended.hold, ended.pause, effects)
             }
@@ -298,7 +305,6 @@ impl Call {
             self.port.inbox.push(Message::Ended(Ended {
                 ticket: delivery.ticket,
                 event: delivery.event,
-                revision: self.revision,
                 verdict,
                 hold,
                 pause,

@@ -37,6 +37,9 @@ const COMMIT_BYTES_MAX: usize = 1 << 20;
 /// Told to a producer that was refused for lack of disk: an operator needs longer than a retry loop.
 const DISK_FULL_RETRY: Millis = Millis::from_secs(5);
 
+/// Told to a producer that was refused for a full backlog: backlogs are looked at once a second.
+const BACKLOG_FULL_RETRY: Millis = Millis::from_secs(2);
+
 /// See the module.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
@@ -112,6 +115,14 @@ impl Committer {
             && let Some(result) = self.admission.refuse(&batch, no_disk())
         {
             self.shared.counters.disk_full.add(1);
+            round.result(session, sink, result);
+            return Ok(());
+        }
+        if self.shared.backlogs.is_any()
+            && let Some(full) = self.shared.backlogs.of_topic(self.shared.topics.number(&batch.topic))
+            && let Some(result) = self.admission.refuse(&batch, full_backlog(&full))
+        {
+            self.shared.counters.backlog_full.add(1);
             round.result(session, sink, result);
             return Ok(());
         }
@@ -214,5 +225,15 @@ fn no_disk() -> Refusal {
         code: Code::DiskFull,
         retry_after: Some(DISK_FULL_RETRY),
         detail: "the host is short of disk space; publishing goes on when an operator has made room".to_owned(),
+    }
+}
+
+fn full_backlog(subscription: &str) -> Refusal {
+    Refusal {
+        code: Code::Quota,
+        retry_after: Some(BACKLOG_FULL_RETRY),
+        detail: format!(
+            "the backlog of subscription `{subscription}` is over its cap, and its policy is to refuse publishing"
+        ),
     }
 }

@@ -42,6 +42,8 @@ pub struct CommitCounters {
     pub refused: Counter,
     /// Batches refused because the disk is nearly full.
     pub disk_full: Counter,
+    /// Batches refused because the backlog of a subscription is over its cap.
+    pub backlog_full: Counter,
     /// Microseconds inside the store's commit.
     pub commit_us: Counter,
     /// Ids looked up on disk or in the ring to judge duplicates.
@@ -71,6 +73,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) conflicts: Counter,
     /// Attempts that never started.
     pub(crate) not_started: Counter,
+    /// Events of the log that expired undelivered, because the backlog was over its cap.
+    pub(crate) expired: Counter,
     /// Leases that ran out.
     pub(crate) lapsed: Counter,
     /// Steps committed.

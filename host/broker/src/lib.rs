@@ -7,6 +7,7 @@
 //! Invariant: nobody outside hears of anything before the write that explains it is durable.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
 
+mod backlogs;
 mod blocking;
 mod bus;
 mod call;
@@ -29,8 +30,8 @@ mod worker;
 
 pub use bus::{
     Applied, ApplySubscription, Bus, ChangeLettersError, Changed, ClaimFact, Count, CreateTopicError, Definition,
-    HoldLettersError, KvSwap, KvWriteError, LETTERS_PAGE_MAX, Letters, Options, Parts, StartAt, StartError,
-    SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
+    Ending, Explanation, HoldLettersError, KvSwap, KvWriteError, LETTERS_PAGE_MAX, Letters, Options, Parts, StartAt,
+    StartError, SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
 };
 pub use call::Call;
 pub use counters::{CommitCounters, Counter};
@@ -38,3 +39,4 @@ pub use histogram::Counted;
 pub use invoke::{EncodeEvent, FollowUp, HOPS_ATTRIBUTE, Invoke, StampEvent};
 pub use queue::{PUBLISH_BYTES_MAX, ResultSink, Stopped};
 pub use reads::ReadError;
+pub use worker::Pace;

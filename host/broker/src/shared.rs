@@ -11,6 +11,7 @@ use bugle_core::step::Write;
 use bugle_store::Store;
 use tokio::sync::watch;
 
+use crate::backlogs::Backlogs;
 use crate::blocking::Blocking;
 use crate::clock::Clock;
 use crate::counters::CommitCounters;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) failed: watch::Sender<Option<String>>,
     /// The committer's thread is over.
     pub(crate) has_ended: AtomicBool,
+    /// Subscriptions for whose backlog publishing is refused.
+    pub(crate) backlogs: Backlogs,
     /// Publishing is refused for lack of disk.
     pub(crate) is_disk_full: AtomicBool,
 }

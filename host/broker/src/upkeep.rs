@@ -6,6 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bugle_core::ids::Offset;
+
 use crate::disk::DiskWatch;
 use crate::shared::Shared;
 
@@ -29,9 +31,12 @@ impl Upkeep {
         let stop = Arc::new(Stop::default());
         let mut disk = DiskWatch::default();
         look(&shared, &mut disk);
+        let mut end = None;
         let told = Arc::clone(&stop);
         let run = move || {
-            while !told.wait() && look(&shared, &mut disk) {}
+            while !told.wait() && look(&shared, &mut disk) {
+                end = Some(look_at_backlogs(&shared, end));
+            }
         };
         let thread = std::thread::Builder::new().name("upkeep".to_owned()).spawn(run)?;
         Ok(Upkeep { stop, thread: Some(thread) })
@@ -73,4 +78,15 @@ fn look(shared: &Shared, disk: &mut DiskWatch) -> bool {
             false
         }
     }
+}
+
+/// Has every worker compare its backlog with its cap, unless nothing can have changed. Returns where the log ends now.
+fn look_at_backlogs(shared: &Shared, before: Option<Offset>) -> Offset {
+    let end = shared.ring.end();
+    if before != Some(end) || shared.backlogs.is_any() {
+        for reader in shared.readers.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            reader.look();
+        }
+    }
+    end
 }

@@ -10,6 +10,8 @@
 mod inbox;
 mod letters;
 mod load;
+mod look;
+mod pace;
 mod payloads;
 mod read;
 mod settle;
@@ -33,6 +35,8 @@ use tokio::time::Instant;
 use crate::call::{Call, Port};
 use crate::invoke::Invoke;
 pub(crate) use inbox::{Decide, Effects, Ended, Inbox, Message, Operator};
+pub use pace::Pace;
+use pace::PaceMeter;
 use payloads::Payloads;
 use read::{Reading, Wanted};
 
@@ -60,6 +64,8 @@ pub(crate) struct Worker {
     /// Submitted and not durable yet, oldest first.
     submitted: VecDeque<After>,
     completed: u64,
+    /// Deliveries given up that were counted.
+    buried: u64,
     payloads: Payloads,
     reading: Reading,
     /// Start of the page that is being read from the store.
@@ -77,6 +83,7 @@ pub(crate) struct Worker {
     /// Somebody waits for the last call to end; no call is started any more.
     draining: Option<Vec<oneshot::Sender<()>>>,
     is_stopping: bool,
+    pace: PaceMeter,
     /// The breaker is open, as far as people were told.
     is_sick: bool,
     alarm: Alarm,
@@ -115,6 +122,7 @@ impl Worker {
             after: After::default(),
             submitted: VecDeque::new(),
             completed: 0,
+            buried: 0,
             reading: Reading::Idle,
             paging: None,
             fetching: HashMap::new(),
@@ -124,6 +132,7 @@ impl Worker {
             calls_out: 0,
             draining: None,
             is_stopping: false,
+            pace: PaceMeter::default(),
             is_sick: false,
             alarm: Alarm::default(),
             tasks: JoinSet::new(),
@@ -139,6 +148,7 @@ impl Worker {
             while self.tasks.try_join_next().is_some() {}
             self.complete_steps();
             self.handle_messages();
+            self.look();
             self.tick_if_due();
             self.read_at_tail();
             self.run_immediate();
@@ -184,24 +194,35 @@ impl Worker {
         match action {
             Action::Read { from, events_max } => self.read(from, events_max as usize),
             Action::Invoke(invocation) => self.start(invocation, Wanted::Call),
-            Action::Load(load) => self.unloaded.push(load),
+            Action::Load(load) if self.machine.is_loading(load.number) => self.unloaded.push(load),
+            // A seek let go of it before its step was durable.
+            Action::Load(_) => {}
             Action::Fetch(invocation) => self.start(invocation, Wanted::Event),
             Action::Cancel { ticket } => {
-                self.fetching.remove(&ticket);
+                if self.fetching.remove(&ticket).is_some() {
+                    self.handle(Input::NeverRan { ticket });
+                }
                 self.port.counters.lapsed.add(1);
-                tracing::debug!(subscription = %self.port.name, ticket = ticket.0, "a lease ran out before its call ended");
+                tracing::debug!(subscription = %self.port.name, ticket = ticket.0, "a lease ended before its call");
             }
             Action::Stuck { position, how } => self.stuck(position, how),
             Action::TrimDead => self.show_letters(),
             Action::Paused { reason } => {
                 tracing::warn!(subscription = %self.port.name, %reason, "the subscription is paused; resume it when the cause is gone");
             }
+            Action::BacklogFull { is_full } => self.backlog_full(is_full),
+            Action::Expired { events, below } => self.expired(events, below),
         }
     }
 
     /// Makes a call of an attempt or hands its event in, once the event was fetched if need be.
     fn start(&mut self, invocation: Invocation, wanted: fn(Invocation) -> Wanted) {
         if self.draining.is_some() {
+            return;
+        }
+        // Its lease ended before the step that explains the attempt was durable.
+        if !self.machine.is_live(invocation.ticket) {
+            self.handle(Input::NeverRan { ticket: invocation.ticket });
             return;
         }
         if invocation.letter.is_some() {
@@ -272,7 +293,7 @@ impl Worker {
     }
 
     fn floor(&self) -> Offset {
-        self.machine.status().floor
+        self.machine.floor()
     }
 }
 

@@ -133,7 +133,9 @@ impl Driver {
             | Action::Cancel { .. }
             | Action::Paused { .. }
             | Action::Stuck { .. }
-            | Action::TrimDead => {}
+            | Action::TrimDead
+            | Action::BacklogFull { .. }
+            | Action::Expired { .. } => {}
         }
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Cursor {
     stored_floor: Offset,
     /// Something was settled since the last seal.
     is_dirty: bool,
+    /// The floor was moved to another place since the last seal.
+    is_moved: bool,
     /// Number of the first chunk of `chunks`; the floor is in it.
     first: u64,
     chunks: VecDeque<Chunk>,
@@ -63,6 +65,7 @@ impl Cursor {
             floor: row.floor,
             stored_floor: row.floor,
             is_dirty: false,
+            is_moved: false,
             first: row.floor.0 / CHUNK_OFFSETS,
             chunks: VecDeque::new(),
             dirty: Vec::new(),
@@ -168,7 +171,7 @@ impl Cursor {
 
     /// Adds the rows that changed since the last seal.
     pub(crate) fn seal(&mut self, subscription: SubscriptionId, writes: &mut Vec<Write>) {
-        let lag = self.floor.0 - self.stored_floor.0;
+        let lag = self.floor.0.saturating_sub(self.stored_floor.0);
         let must = self.is_dirty || !self.gone.is_empty() || lag >= FLOOR_LAG_MAX;
         if !must {
             return;
@@ -176,7 +179,7 @@ impl Cursor {
         self.is_dirty = false;
         // One log position serves all classes until each class has its own index; its row is filed under the default class.
         let class = Class::default();
-        if lag > 0 {
+        if lag > 0 || core::mem::take(&mut self.is_moved) {
             self.stored_floor = self.floor;
             writes.push(Write::Cursor { subscription, class, row: CursorRow { floor: self.floor } });
         }
@@ -191,6 +194,83 @@ impl Cursor {
             }
         }
         self.dirty = dirty;
+    }
+
+    /// Settles every offset of `from..to`, which begins at the floor or above; returns how many were not settled before.
+    pub(crate) fn let_go(&mut self, from: Offset, to: Offset) -> u64 {
+        let count = (to.0 - from.0) - self.settled_within(from, to);
+        if count == 0 {
+            return 0;
+        }
+        self.is_dirty = true;
+        self.skip(from, to);
+        for number in (from.0 / CHUNK_OFFSETS)..=((to.0 - 1) / CHUNK_OFFSETS) {
+            if number >= self.first && to > self.floor {
+                let chunk = self.chunk_mut(number);
+                if !chunk.is_dirty {
+                    chunk.is_dirty = true;
+                    self.dirty.push(number);
+                }
+            }
+        }
+        count
+    }
+
+    /// Begins again at a place: everything from there on counts as unsettled.
+    pub(crate) fn start_over(&mut self, at: Offset) {
+        for (index, chunk) in core::mem::take(&mut self.chunks).into_iter().enumerate() {
+            self.retire(self.first + index as u64, Some(chunk));
+        }
+        self.dirty.clear();
+        self.first = at.0 / CHUNK_OFFSETS;
+        self.floor = at;
+        (self.is_dirty, self.is_moved) = (true, true);
+    }
+
+    /// Offsets above the floor that are settled. Counts bits: not for each event.
+    pub(crate) fn settled_above_floor(&self) -> u64 {
+        self.settled_within(self.floor, Offset((self.first + self.chunks.len() as u64) * CHUNK_OFFSETS))
+    }
+
+    fn settled_within(&self, from: Offset, to: Offset) -> u64 {
+        let end = to.0.min((self.first + self.chunks.len() as u64) * CHUNK_OFFSETS);
+        let mut at = from.0.max(self.floor.0);
+        let mut count = 0;
+        while at < end {
+            let (settled, len) = self.run_at(at, end);
+            count += u64::from(settled.count_ones());
+            at += len;
+        }
+        count
+    }
+
+    /// The bits from an offset to the end of its word, or to `end`, and how many they are.
+    fn run_at(&self, at: u64, end: u64) -> (u64, u64) {
+        let (number, word, bit) = place(Offset(at));
+        let len = (64 - u64::from(bit)).min(end - at);
+        let chunk = number.checked_sub(self.first).and_then(|index| self.chunks.get(index as usize));
+        let bits = chunk.and_then(|chunk| chunk.bits.as_ref()).map_or(0, |bits| bits[word]);
+        (bits >> bit & u64::MAX >> (64 - len), len)
+    }
+
+    /// The offset behind the `count` oldest ones that are not settled; `end` if there are not so many before it.
+    pub(crate) fn behind_unsettled(&self, count: u64, end: Offset) -> Offset {
+        let (mut at, mut left) = (self.floor.0, count);
+        while left > 0 && at < end.0 {
+            let (settled, len) = self.run_at(at, end.0);
+            let free = !settled & u64::MAX >> (64 - len);
+            let here = u64::from(free.count_ones());
+            if here > left {
+                let mut rest = free;
+                for _ in 1..left {
+                    rest &= rest - 1;
+                }
+                return Offset(at + u64::from(rest.trailing_zeros()) + 1);
+            }
+            left -= here;
+            at += len;
+        }
+        Offset(at)
     }
 
     /// The row of a dirty chunk, unless the floor says it all.

@@ -153,6 +153,11 @@ impl Event {
         Event { index: Index { others, ..self.index.clone() }, ..event }
     }
 
+    /// The bytes of a span of its index; none for a wrong one.
+    pub(crate) fn slice(&self, span: Span) -> &[u8] {
+        self.bytes.get(span.range()).unwrap_or_default()
+    }
+
     fn text(&self, span: Span) -> &str {
         self.bytes.get(span.range()).and_then(|part| core::str::from_utf8(part).ok()).unwrap_or_default()
     }

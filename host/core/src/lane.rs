@@ -6,7 +6,7 @@
 //!
 //! Invariant: the head of a queue is the only one of its lane that may be handed to a plugin, and offsets in it only grow.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use hashbrown::HashTable;
@@ -88,6 +88,11 @@ impl Lane {
 
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
+    }
+
+    /// How many of the lane come before an offset that is queued in it.
+    pub(crate) fn place_of(&self, offset: Offset) -> Option<usize> {
+        self.queue.binary_search(&offset).ok()
     }
 }
 
@@ -276,6 +281,38 @@ impl Lanes {
         if let Some(head) = queue.pop_front() {
             queue.push_back(head);
         }
+    }
+
+    /// Takes out of every queue what lies below `to` and is not kept; `read` is how far the log was read. Returns the lanes that
+    /// have another head now, or none.
+    pub(crate) fn let_go_below(&mut self, to: Offset, kept: &BTreeSet<Offset>, read: Offset, seal: u64) -> Vec<LaneId> {
+        let mut changed = Vec::new();
+        for (index, lane) in self.slots.iter_mut().enumerate().filter(|(_, lane)| lane.state != LaneState::Free) {
+            let (head, len) = (lane.head(), lane.len());
+            lane.queue.retain(|offset| *offset >= to || kept.contains(offset));
+            self.queued -= len - lane.len();
+            if let Some(overflow) = &mut lane.overflow {
+                overflow.from = overflow.from.max(to);
+            }
+            lane.overflow = lane.overflow.filter(|overflow| overflow.from < read);
+            let is_closed = matches!(lane.state, LaneState::Closed { .. });
+            if head != lane.head() && !is_closed {
+                lane.settled_in = seal;
+                changed.push(LaneId(u32::try_from(index).expect("lanes are bounded far below 2^32")));
+            }
+        }
+        let slots = &mut self.slots;
+        self.overflowed.retain(|id| slots[id.0 as usize].overflow.is_some());
+        for (place, id) in self.overflowed.iter().enumerate() {
+            slots[id.0 as usize].overflow_place = place;
+        }
+        changed
+    }
+
+    /// No lanes, with the same hash and bounds.
+    pub(crate) fn emptied(&self) -> Lanes {
+        let (placement, hash_bits) = (self.placement, self.hash_bits);
+        Lanes { placement, hash_bits, ..Lanes::new(0, self.queue_max) }
     }
 
     /// Remembers that a lane has nothing left, so that [`Lanes::forget_ended`] can let go of it.

@@ -107,6 +107,18 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Drops the open claims of a scope that has ended: nobody is left to settle them.
+    pub fn end_scope(&mut self, scope: &str) {
+        let open = &self.open;
+        let is_over: Vec<ClaimId> =
+            open.iter().filter(|(_, (name, _))| **name == *scope).map(|(claim, _)| *claim).collect();
+        for claim in is_over {
+            if let Some(key) = self.open.remove(&claim) {
+                self.claims.remove(&key);
+            }
+        }
+    }
+
     /// An empty ledger. `boot` makes kv versions grow over restarts.
     #[must_use]
     pub fn new(boot: BootId) -> Ledger {

@@ -363,6 +363,55 @@ pub struct PausedRow {
     pub at: Timestamp,
 }
 
+/// How an operator has a subscription run until that is done. There is no row when nothing was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunRow {
+    /// It reads nothing from here on and pauses once everything below is settled.
+    pub drain_to: Option<Offset>,
+    /// It works faster for a while.
+    pub boost: Option<Boost>,
+}
+
+/// See [`RunRow::boost`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Boost {
+    /// Times the configured concurrency and rate.
+    pub factor: u32,
+    /// Until everything below was read and nothing of it waits for a free place.
+    pub until: Offset,
+}
+
+/// Rows kept of what a subscription let go; an older one is overwritten.
+pub const LET_GO_ROWS_MAX: u64 = 256;
+
+/// A run of the log that a subscription let go of undelivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LetGoRow {
+    /// Counts the rows; the store keeps the latest [`LET_GO_ROWS_MAX`].
+    pub serial: u64,
+    /// First offset.
+    pub from: Offset,
+    /// The offset after the last one. What was settled before, or with the plugin and kept, is in between too.
+    pub to: Offset,
+    /// Offsets let go, in events an upper bound, as topics share the log.
+    pub events: u64,
+    /// Those of all rows so far.
+    pub total: u64,
+    /// Why.
+    pub why: LetGoWhy,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why events were let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LetGoWhy {
+    /// The backlog was over its cap.
+    Expired,
+    /// An operator moved the subscription forward.
+    Sought,
+}
+
 /// Who is to blame for faults that spread over many events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Culprit {

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use crate::event::{Event, StoredEvent};
 use crate::ids::{Name, SubscriptionId, TopicId};
+use crate::pattern::TopicPattern;
 use crate::time::Millis;
 pub use protect::{
     Blame, BreakerPolicy, Classes, DEGRADE_RULES_MAX, DegradeAction, DegradeRule, Health, Protection, RATE_PER_MAX,
@@ -62,7 +63,20 @@ pub enum Filter {
 /// How deep a filter may nest; a deeper one is refused when it is applied, so that matching can recurse safely.
 pub const FILTER_DEPTH_MAX: usize = 16;
 
+/// How many comparisons and groups a filter may have; every event that is read may meet all of them.
+pub const FILTER_PARTS_MAX: usize = 1_024;
+
 impl Filter {
+    /// Comparisons and groups in it.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        match self {
+            Filter::Everything | Filter::Exact { .. } | Filter::Prefix { .. } | Filter::Suffix { .. } => 1,
+            Filter::All(parts) | Filter::Any(parts) => 1 + parts.iter().map(Filter::parts).sum::<usize>(),
+            Filter::Not(part) => 1 + part.parts(),
+        }
+    }
+
     /// Whether the subscription wants the event. A missing attribute matches no comparison.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
@@ -175,6 +189,33 @@ pub enum OnUnknown {
     Park,
 }
 
+/// How much a subscription may leave unsettled. One that stands still would otherwise fill the disk for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BacklogCap {
+    /// Unsettled events. Default 10 million.
+    pub events_max: u64,
+    /// Bytes of log from the oldest unsettled event on. Default 16 GiB.
+    pub bytes_max: u64,
+    /// What happens beyond.
+    pub policy: BacklogPolicy,
+}
+
+impl Default for BacklogCap {
+    fn default() -> Self {
+        BacklogCap { events_max: 10_000_000, bytes_max: 16 << 30, policy: BacklogPolicy::default() }
+    }
+}
+
+/// What happens to a backlog over its cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BacklogPolicy {
+    /// The oldest unsettled events expire, with a row that says which.
+    #[default]
+    ExpireOldest,
+    /// Publishing to the subscription's topics is refused until it has worked some of it off.
+    RefusePublish,
+}
+
 /// A subscription: topics + filter + plugin + policy. Its cursor lives in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
@@ -182,10 +223,12 @@ pub struct Subscription {
     pub id: SubscriptionId,
     /// Its name.
     pub name: Name,
-    /// The topics it covers.
+    /// The topics it covers: those it names, and those that match a pattern and exist.
     pub topics: Vec<TopicId>,
     /// Its private topic: copies of events that come to it a second time. Covered beside its topics, whatever the filter says.
     pub redelivery: Option<TopicId>,
+    /// A topic that is created and matches one of these is covered from its first event on.
+    pub patterns: Vec<TopicPattern>,
     /// Which of their events it wants.
     pub filter: Filter,
     /// The plugin's name; which revision runs is the sandbox's affair.
@@ -204,6 +247,8 @@ pub struct Subscription {
     pub dead: DeadBounds,
     /// How long an attempt may hold a delivery. Default 60 s; the wall limit of the call is shorter.
     pub lease: Millis,
+    /// How much it may leave unsettled, and what happens beyond.
+    pub backlog: BacklogCap,
     /// Attribute that names what an event is about, for records that the host writes. Default:
     /// `businesskey`.
     pub business_key: Option<Name>,
@@ -214,6 +259,12 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// Whether a topic of this name matches one of the patterns.
+    #[must_use]
+    pub fn has_pattern_for(&self, name: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(name))
+    }
+
     /// A subscription that wants every event of its topics, with the documented defaults for everything else.
     #[must_use]
     pub fn new(id: SubscriptionId, name: &str, plugin: &str, topics: Vec<TopicId>) -> Subscription {
@@ -222,6 +273,7 @@ impl Subscription {
             name: name.into(),
             topics,
             redelivery: None,
+            patterns: Vec::new(),
             filter: Filter::Everything,
             plugin: plugin.into(),
             ordering: Ordering::ByKey,
@@ -231,6 +283,7 @@ impl Subscription {
             on_exhausted: OnExhausted::default(),
             dead: DeadBounds::default(),
             lease: Millis::from_secs(60),
+            backlog: BacklogCap::default(),
             business_key: None,
             protection: Protection::standard(),
             prefetch_bytes: 4 << 20,

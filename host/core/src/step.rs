@@ -12,8 +12,8 @@ use crate::ids::{
 };
 use crate::origin::Origin;
 use crate::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow,
-    RecordRow, UnknownRow, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow,
+    PausedRow, RecordRow, RunRow, UnknownRow, WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -178,6 +178,37 @@ pub enum Write {
         /// Row, or delete.
         row: Option<IdBlockRow>,
     },
+    /// Deletes the waiting rows of a run of offsets.
+    WaitingRange {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// First offset.
+        from: Offset,
+        /// The offset after the last one.
+        to: Offset,
+    },
+    /// How an operator has a subscription run; `None`: as usual.
+    Run {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Row, or delete.
+        row: Option<RunRow>,
+    },
+    /// A run of the log that a subscription let go of.
+    LetGo {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Row.
+        row: LetGoRow,
+    },
+    /// Everything of a subscription that ends with it: cursor, waiting rows, holds, marks, dead letters, parked deliveries, and
+    /// the claims and kv entries under its name. Send records stay.
+    Forget {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Its name.
+        name: Name,
+    },
     /// State of a subscription's channel; `None` forgets it.
     Channel {
         /// Subscription.
@@ -209,6 +240,8 @@ pub enum CatalogKind {
     Audit,
     /// Counters such as the next topic number.
     Counter,
+    /// The name of a subscription that was deleted while calls of it may still run, under its number.
+    Deleted,
 }
 
 /// What the driver of a subscription does for it.
@@ -247,6 +280,18 @@ pub enum Action {
     Paused {
         /// Why.
         reason: String,
+    },
+    /// The backlog is over its cap, or no more: publishing to the subscription's topics is refused meanwhile.
+    BacklogFull {
+        /// Over it.
+        is_full: bool,
+    },
+    /// Say to operators that the oldest of the backlog expired.
+    Expired {
+        /// How many offsets.
+        events: u64,
+        /// All of them below this one.
+        below: Offset,
     },
 }
 

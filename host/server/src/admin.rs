@@ -7,6 +7,7 @@
 
 mod dead;
 mod dump;
+mod explain;
 mod failure;
 mod gate;
 mod kv;
@@ -14,6 +15,7 @@ mod lookups;
 mod metrics;
 mod plugins;
 mod routes;
+mod runs;
 mod status;
 mod subscriptions;
 mod tail;

@@ -4,6 +4,8 @@
 //! client has to know how they are made. Knows nothing of HTTP.
 
 mod dead;
+mod explain;
+mod runs;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +17,8 @@ use crate::quantity::Duration;
 pub use dead::{
     AuditView, DeadChanged, DeadFilter, DeadRequest, DeadView, PlannedReplay, ReplayPlan, ReplayProgress, ReplayRequest,
 };
+pub use explain::{EventHead, ExplainView, ExplanationView};
+pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
 
 /// Every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +84,7 @@ pub struct PauseRequest {
 pub struct SubscriptionView {
     /// Its number.
     pub id: u32,
-    /// `running`, `paused` or `stopped`.
+    /// `running`, `draining`, `paused` or `stopped`.
     pub state: String,
     /// Who paused it and why.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +95,21 @@ pub struct SubscriptionView {
     /// Where it started, when it was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
+    /// How much is left and how long it takes.
+    #[serde(default)]
+    pub drain: DrainView,
+    /// Where a drain under way ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_to: Option<String>,
+    /// The factor of a boost under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boost: Option<u32>,
+    /// Deliveries that may be in flight at once, a boost included.
+    #[serde(default)]
+    pub places: u64,
+    /// The latest run of the log that was let go undelivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_go: Option<LetGoView>,
     /// What it is doing now.
     pub status: SubscriptionStatus,
     /// As applied, without the value of any secret.
@@ -136,6 +155,12 @@ pub struct SubscriptionStatus {
     /// Undecided dead letters that were removed for being too many or too old.
     #[serde(default)]
     pub dead_removed: u64,
+    /// Events that expired undelivered since the host started, because the backlog was over its cap.
+    #[serde(default)]
+    pub expired: u64,
+    /// The backlog is over its cap and publishing to the subscription's topics is refused.
+    #[serde(default)]
+    pub is_backlog_full: bool,
     /// Side effects skipped because they were done before, since the host started.
     pub suppressed: u64,
     /// When the next waiting delivery is tried again, if the channel lets it.
@@ -420,8 +445,11 @@ pub struct StatusView {
 /// One line of the status.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubscriptionSummary {
-    /// `running`, `paused` or `stopped`.
+    /// `running`, `draining`, `paused` or `stopped`.
     pub state: String,
+    /// How much is left and how long it takes.
+    #[serde(default)]
+    pub drain: DrainView,
     /// Its plugin.
     pub plugin: String,
     /// Counters and gauges.

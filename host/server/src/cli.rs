@@ -8,6 +8,7 @@
 mod admin;
 mod audit;
 mod dead;
+mod explain;
 mod kv;
 mod plugin;
 mod policy;
@@ -94,6 +95,11 @@ enum Command {
     /// List what operators did
     #[command(subcommand, after_help = "Example:\n  bugle audit list")]
     Audit(audit::AuditCommand),
+    /// Say where an event or a key is in each subscription, what it waits for and what happens next
+    #[command(
+        after_help = "Examples:\n  bugle explain 0-1234\n  bugle explain --topic orders --source shop --id 7f3c\n  bugle explain user-42 --subscription orders-webhook"
+    )]
+    Explain(explain::ExplainArgs),
     /// Read and write kv entries
     #[command(subcommand, after_help = "Example:\n  bugle kv scan inbox --prefix user:42/")]
     Kv(kv::KvCommand),
@@ -200,6 +206,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Record(command) => record::run(&context, command),
         Command::Dead(command) => dead::run(&context, command),
         Command::Audit(command) => audit::run(&context, command),
+        Command::Explain(args) => explain::run(&context, args),
         Command::Kv(command) => kv::run(&context, command),
         Command::Status => status::run(&context),
         Command::Query(args) => query::run(&context, args),

@@ -5,16 +5,19 @@
 //!
 //! Invariant: [`Definition::check`] accepted whatever reaches the catalog.
 
+mod backlog;
 mod filter;
 mod given_up;
 mod grants;
 mod protect;
+mod start;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bugle_core::ids::{Position, SubscriptionId, TopicId};
+use bugle_core::ids::{SubscriptionId, TopicId};
 use bugle_core::origin::PRIVATE_PREFIX;
+use bugle_core::pattern::TopicPattern;
 use bugle_core::spec;
 use serde::{Deserialize, Serialize};
 
@@ -22,10 +25,12 @@ use crate::hint;
 use crate::name::{self, NameError};
 use crate::quantity::{Duration, Size};
 
+pub use backlog::{BacklogPolicySpec, BacklogSpec};
 pub use filter::FilterSpec;
 pub use given_up::{DeadLettersSpec, OnDeadFullSpec, OnExhaustedSpec};
 pub use grants::{Grants, SecretSource};
 pub use protect::{ActionSpec, BlameSpec, BreakerSpec, ClassSpec, DegradeSpec, HealthSpec, RateSpec};
+pub use start::Start;
 
 /// A subscription: topics, filter, plugin, policy, settings and grants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,7 +38,7 @@ pub use protect::{ActionSpec, BlameSpec, BreakerSpec, ClassSpec, DegradeSpec, He
 pub struct Definition {
     /// Its name: a-z, 0-9, `-`, `_` and `.`, at most 64.
     pub name: String,
-    /// The topics it covers, at least one.
+    /// The topics it covers, at least one: names, and patterns such as `orders.*` (one segment) or `orders.**` (all below).
     pub topics: Vec<String>,
     /// The plugin that handles its events.
     pub plugin: String,
@@ -83,9 +88,13 @@ pub struct Definition {
     /// Attribute that names what an event is about, for claims and records. Default: `businesskey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub business_key: Option<String>,
-    /// Where a new subscription starts: `latest` (default), `earliest`, or a position such as `0-1234`. Ignored once it exists.
+    /// Where a new subscription starts: `latest` (default), `earliest`, a position such as `0-1234`, a time, or `2h ago`. Ignored
+    /// once it exists.
     #[serde(default)]
     pub start: Start,
+    /// How much it may leave unsettled, and what happens beyond.
+    #[serde(default)]
+    pub backlog: BacklogSpec,
     /// Settings of the plugin, checked against its manifest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, serde_json::Value>,
@@ -191,55 +200,6 @@ pub struct LimitsSpec {
     pub wall: Option<Duration>,
 }
 
-/// Where a new subscription starts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// Only events published from now on.
-    #[default]
-    Latest,
-    /// Everything that is kept.
-    Earliest,
-    /// From this position on.
-    At(Position),
-}
-
-impl std::fmt::Display for Start {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Start::Latest => f.write_str("latest"),
-            Start::Earliest => f.write_str("earliest"),
-            Start::At(position) => position.fmt(f),
-        }
-    }
-}
-
-impl std::str::FromStr for Start {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "latest" => Ok(Start::Latest),
-            "earliest" => Ok(Start::Earliest),
-            other => other.parse().map(Start::At).map_err(|_| {
-                format!("`{other}` is not a start; write `latest`, `earliest` or a position such as `0-1234`")
-            }),
-        }
-    }
-}
-
-impl Serialize for Start {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Start {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 /// Why a definition is not accepted. The caller must change it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
@@ -263,6 +223,9 @@ pub enum DefinitionError {
 
 /// A concurrency beyond this is a typing mistake: each delivery in flight holds its event in memory.
 const CONCURRENCY_MAX: u32 = 100_000;
+
+/// Names and patterns of one subscription; each event of the log is looked up in the topics they stand for.
+const TOPICS_MAX: usize = 256;
 
 /// A lease beyond a day would hide a dead plugin for that long.
 const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -290,19 +253,9 @@ impl Definition {
     pub fn check(&self) -> Result<(), DefinitionError> {
         name::check("subscription", &self.name)?;
         name::check("plugin", &self.plugin)?;
-        for topic in &self.topics {
-            name::check("topic", topic)?;
-        }
         let refuse =
             |field: &'static str, problem: String| DefinitionError::Field { name: self.name.clone(), field, problem };
-        if let Some(private) = self.topics.iter().find(|topic| topic.starts_with(PRIVATE_PREFIX)) {
-            let problem =
-                format!("names `{private}`, the private topic of a subscription, which no other one can cover");
-            return Err(refuse("topics", problem));
-        }
-        if self.topics.is_empty() {
-            return Err(refuse("topics", "is empty; name at least one topic".to_owned()));
-        }
+        self.check_topics()?;
         if !(1..=CONCURRENCY_MAX).contains(&self.concurrency) {
             let problem = format!("must be from 1 to {CONCURRENCY_MAX}");
             return Err(refuse("concurrency", problem));
@@ -319,6 +272,7 @@ impl Definition {
             return Err(refuse("lease", format!("must be from 1s to {LEASE_MAX}")));
         }
         self.dead_letters.check().map_err(|(field, problem)| refuse(field, problem))?;
+        self.backlog.check().map_err(|problem| refuse("backlog", problem))?;
         self.filter.as_ref().map_or(Ok(()), FilterSpec::check).map_err(|problem| refuse("filter", problem))?;
         self.check_protection().map_err(|(field, problem)| refuse(field, problem))?;
         self.grants.check().map_err(|(field, problem)| refuse(field, problem))
@@ -355,7 +309,41 @@ impl Definition {
         protect::to_core(&self.degrade, private_topic)
     }
 
-    /// What the core runs; the degrade rules come from [`Definition::degrade_rules`].
+    fn check_topics(&self) -> Result<(), DefinitionError> {
+        let refuse = |problem: String| DefinitionError::Field { name: self.name.clone(), field: "topics", problem };
+        if self.topics.is_empty() {
+            return Err(refuse("is empty; name at least one topic".to_owned()));
+        }
+        if self.topics.len() > TOPICS_MAX {
+            return Err(refuse(format!(
+                "has more than {TOPICS_MAX} names and patterns; use a pattern that covers more"
+            )));
+        }
+        if let Some(private) = self.topics.iter().find(|topic| topic.starts_with(PRIVATE_PREFIX)) {
+            return Err(refuse(format!(
+                "names `{private}`, the private topic of a subscription, which no other one can cover"
+            )));
+        }
+        for topic in &self.topics {
+            if TopicPattern::is_meant(topic) {
+                topic.parse::<TopicPattern>().map_err(|problem| refuse(format!("has a bad pattern: {problem}")))?;
+            } else {
+                name::check("topic", topic)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The topics it names; the others are patterns.
+    pub fn named_topics(&self) -> impl Iterator<Item = &String> {
+        self.topics.iter().filter(|topic| !TopicPattern::is_meant(topic))
+    }
+
+    fn patterns(&self) -> Vec<TopicPattern> {
+        self.topics.iter().filter_map(|topic| topic.parse().ok()).collect()
+    }
+
+    /// What the core runs; `topics` are the numbers of the named ones, the degrade rules come from [`Definition::degrade_rules`].
     #[must_use]
     pub fn to_core(&self, id: SubscriptionId, topics: Vec<TopicId>) -> spec::Subscription {
         spec::Subscription {
@@ -377,6 +365,8 @@ impl Definition {
             on_exhausted: self.on_exhausted.to_core(),
             dead: self.dead_letters.to_core(),
             lease: self.lease.0,
+            patterns: self.patterns(),
+            backlog: self.backlog.to_core(),
             business_key: self.business_key.as_deref().map(bugle_core::ids::Name::from),
             protection: spec::Protection {
                 rate: self.rate.map(|rate| rate.to_core(self.burst)),

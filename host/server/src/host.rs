@@ -7,9 +7,11 @@
 
 mod audit;
 mod dead;
+mod explain;
 mod lookups;
 mod plugins;
 mod policy;
+mod runs;
 mod status;
 mod subscriptions;
 mod topics;
@@ -19,8 +21,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bugle_broker::Bus;
+use bugle_broker::{Bus, ReadError};
 use bugle_core::ids::{BootId, Offset};
+use bugle_core::time::Timestamp;
 use bugle_ingress::{Counters, CountersReading};
 use bugle_sandbox::{Plugin, Sandbox};
 
@@ -32,8 +35,10 @@ use crate::token::Token;
 use crate::wiring::PluginCall;
 
 pub use dead::{DeadError, ReplayJob};
+pub use explain::{ExplainError, Wanted};
 pub use plugins::DeployError;
 pub use policy::SimulateError;
+pub use runs::RunError;
 pub use status::resident_bytes;
 pub use subscriptions::{ApplyError, RemoveError};
 
@@ -150,12 +155,13 @@ impl Host {
     }
 
     /// The offset that a written start means now.
-    #[must_use]
-    pub fn offset_of(&self, start: Start) -> Offset {
+    pub async fn offset_of(&self, start: Start) -> Result<Offset, ReadError> {
         match start {
-            Start::Latest => self.bus().end(),
-            Start::Earliest => Offset(0),
-            Start::At(position) => position.offset,
+            Start::Latest => Ok(self.bus().end()),
+            Start::Earliest => Ok(self.bus().floor()),
+            Start::At(position) => Ok(position.offset),
+            Start::Since(time) => self.bus().offset_at(time).await,
+            Start::Ago(span) => self.bus().offset_at(Timestamp(self.bus().now().0.saturating_sub(span.0.0))).await,
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use bugle_core::ids::Offset;
+use bugle_core::ids::{Offset, SubscriptionId};
 use bugle_core::row::IdBlockRow;
 use bugle_core::step::Write;
 use rocksdb::{BoundColumnFamily, WriteBatch};
@@ -99,6 +99,14 @@ impl<'s> Batch<'s> {
             Write::Paused { subscription, row } => {
                 self.set(Family::Lane, keys::paused(*subscription).as_ref(), row.as_ref());
             }
+            Write::WaitingRange { subscription, from, to } => self.waiting_range(*subscription, *from, *to),
+            Write::Run { subscription, row } => {
+                self.set(Family::Lane, keys::run(*subscription).as_ref(), row.as_ref());
+            }
+            Write::LetGo { subscription, row } => {
+                self.put(Family::Lane, keys::let_go(*subscription, row.serial).as_ref(), row);
+            }
+            Write::Forget { subscription, name } => self.forget(*subscription, name),
             Write::Channel { subscription, row } => {
                 self.set(Family::Lane, keys::channel(*subscription).as_ref(), row.as_ref());
             }
@@ -182,9 +190,34 @@ impl<'s> Batch<'s> {
     fn id_block(&mut self, block: u64, row: Option<&IdBlockRow>) {
         self.set(Family::Ids, keys::id_block(block).as_ref(), row);
         if row.is_none() {
-            let family = self.family(Family::Ids);
-            self.rows.delete_range_cf(&family, keys::id_chunks(block), keys::id_chunks(block + 1));
+            let (from, to) = (keys::id_chunks(block), keys::id_chunks(block + 1));
+            self.delete_range(Family::Ids, from.as_ref(), to.as_ref());
         }
+    }
+
+    fn waiting_range(&mut self, subscription: SubscriptionId, from: Offset, to: Offset) {
+        let (from, to) = (keys::waiting(subscription, from), keys::waiting(subscription, to));
+        self.delete_range(Family::Lane, from.as_ref(), to.as_ref());
+    }
+
+    /// Ends everything that belongs to a subscription: a range per kind, so the batch stays small whatever there is.
+    fn forget(&mut self, subscription: SubscriptionId, name: &str) {
+        for (kind, family) in keys::ENDS_WITH_SUBSCRIPTION {
+            self.delete_all(family, &keys::all_of(kind, subscription));
+        }
+        self.delete_all(Family::Claim, &keys::claims(name));
+        self.delete_all(Family::Kv, &keys::kvs(name));
+    }
+
+    fn delete_all(&mut self, family: Family, prefix: &keys::Key) {
+        if let Some(end) = prefix.end() {
+            self.delete_range(family, prefix.as_ref(), &end);
+        }
+    }
+
+    fn delete_range(&mut self, family: Family, from: &[u8], to: &[u8]) {
+        let family = self.family(family);
+        self.rows.delete_range_cf(&family, from, to);
     }
 
     pub(crate) fn put<R: Row>(&mut self, family: Family, key: &[u8], row: &R) {

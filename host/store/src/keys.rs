@@ -7,7 +7,10 @@
 
 use bugle_core::event::Class;
 use bugle_core::ids::{BootId, Offset, Position, ProducerEpoch, Slot, StreamId, SubscriptionId};
+use bugle_core::row::LET_GO_ROWS_MAX;
 use bugle_core::step::CatalogKind;
+
+use crate::family::Family;
 
 /// The slot whose rows these are; the embedded host has one.
 pub(crate) const SLOT: Slot = Slot(0);
@@ -50,6 +53,10 @@ kinds! {
     Hold = b"ho",
     /// Subscription: pause mark.
     Paused = b"pa",
+    /// Subscription: how an operator has it run.
+    Run = b"ru",
+    /// Subscription, serial modulo [`LET_GO_ROWS_MAX`]: a run of the log it let go of.
+    LetGo = b"lg",
     /// Subscription: breaker and degrade rules of its channel.
     Channel = b"cn",
     /// Subscription, slot, offset: dead letter.
@@ -227,6 +234,48 @@ pub(crate) fn dead_totals(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::DeadTotals, subscription)
 }
 
+pub(crate) fn run(subscription: SubscriptionId) -> Key {
+    of_subscription(Kind::Run, subscription)
+}
+
+pub(crate) fn let_gos(subscription: SubscriptionId) -> Key {
+    of_subscription(Kind::LetGo, subscription)
+}
+
+pub(crate) fn let_go(subscription: SubscriptionId, serial: u64) -> Key {
+    let_gos(subscription).u64(serial % LET_GO_ROWS_MAX)
+}
+
+/// Every kind whose rows belong to one subscription and end with it, and where they are.
+pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 11] = [
+    (Kind::Cursor, Family::Cursor),
+    (Kind::Chunk, Family::Cursor),
+    (Kind::Waiting, Family::Lane),
+    (Kind::Hold, Family::Lane),
+    (Kind::Paused, Family::Lane),
+    (Kind::Run, Family::Lane),
+    (Kind::LetGo, Family::Lane),
+    (Kind::Channel, Family::Lane),
+    (Kind::Dead, Family::Dead),
+    (Kind::DeadTotals, Family::Dead),
+    (Kind::Unknown, Family::Dead),
+];
+
+/// All rows of a kind that belong to a subscription.
+pub(crate) fn all_of(kind: Kind, subscription: SubscriptionId) -> Key {
+    of_subscription(kind, subscription)
+}
+
+/// All claims of a scope.
+pub(crate) fn claims(scope: &str) -> Key {
+    Key::of(Kind::Claim).text(scope)
+}
+
+/// All entries of a kv store.
+pub(crate) fn kvs(store: &str) -> Key {
+    Key::of(Kind::Kv).text(store)
+}
+
 /// All dead letters or all parked deliveries of a subscription.
 pub(crate) fn kept(kind: Kind, subscription: SubscriptionId) -> Key {
     of_subscription(kind, subscription)
@@ -273,6 +322,7 @@ pub(crate) fn catalog_code(kind: CatalogKind) -> u8 {
         CatalogKind::Component => 4,
         CatalogKind::Audit => 5,
         CatalogKind::Counter => 6,
+        CatalogKind::Deleted => 7,
     }
 }
 

@@ -86,6 +86,23 @@ impl Log {
         self.read().epochs.first().map_or(Offset(0), |epoch| epoch.first)
     }
 
+    /// The first offset from which on the log, which ends at `tail`, has at most `bytes_max` bytes.
+    pub(crate) fn last_bytes_from(&self, bytes_max: u64, tail: Offset) -> Offset {
+        let inside = self.read();
+        let (mut end, mut bytes, mut left) = (tail, inside.bytes, bytes_max);
+        for epoch in inside.epochs.iter().rev() {
+            if bytes > left {
+                let events = u128::from(end.0.saturating_sub(epoch.first.0));
+                let kept = events * u128::from(left) / u128::from(bytes.max(1));
+                return Offset(end.0 - u64::try_from(kept).unwrap_or(end.0));
+            }
+            left -= bytes;
+            // An epoch is left when it is full.
+            (end, bytes) = (epoch.first, self.epoch_bytes_max);
+        }
+        end
+    }
+
     /// Where a batch that begins with this offset is written, and whether it opens a new epoch.
     pub(crate) fn place(&self, first: Offset) -> (Epoch, bool) {
         let inside = self.read();
@@ -149,5 +166,22 @@ impl Log {
 impl Inside {
     fn last(&self) -> Epoch {
         *self.epochs.last().expect("the log has at least one epoch, and the last one is never dropped")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_bytes_of_the_log_begin_where_the_epochs_say() {
+        let epoch = |number, first| Epoch { number, first: Offset(first) };
+        let log = Log::new(vec![epoch(1, 100), epoch(2, 200), epoch(3, 300)], false, 500, 1_000);
+        let from = |bytes| log.last_bytes_from(bytes, Offset(350)).0;
+        assert_eq!([from(0), from(250), from(500)], [350, 325, 300]);
+        assert_eq!([from(600), from(1_500), from(2_000), from(2_500)], [290, 200, 150, 100]);
+        assert_eq!(from(u64::MAX), 100);
+        let empty = Log::new(vec![epoch(1, 0)], false, 0, 1_000);
+        assert_eq!(empty.last_bytes_from(0, Offset(0)), Offset(0));
     }
 }

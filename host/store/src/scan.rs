@@ -7,8 +7,8 @@
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, PausedRow,
-    UnknownRow, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow,
+    PausedRow, RunRow, UnknownRow, WaitingRow,
 };
 use rocksdb::{IteratorMode, ReadOptions};
 
@@ -54,6 +54,14 @@ pub enum ScannedRow {
     Paused {
         subscription: SubscriptionId,
         row: PausedRow,
+    },
+    Run {
+        subscription: SubscriptionId,
+        row: RunRow,
+    },
+    LetGo {
+        subscription: SubscriptionId,
+        row: LetGoRow,
     },
     Channel {
         subscription: SubscriptionId,
@@ -159,6 +167,8 @@ fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
         | Kind::Waiting
         | Kind::Hold
         | Kind::Paused
+        | Kind::Run
+        | Kind::LetGo
         | Kind::Channel
         | Kind::Dead
         | Kind::DeadTotals
@@ -186,6 +196,12 @@ fn of_subscription(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, D
     }
     if kind == Kind::DeadTotals {
         return Ok(ScannedRow::DeadTotals { subscription, row: DeadTotals::decode(value)? });
+    }
+    if kind == Kind::Run {
+        return Ok(ScannedRow::Run { subscription, row: RunRow::decode(value)? });
+    }
+    if kind == Kind::LetGo {
+        return Ok(ScannedRow::LetGo { subscription, row: LetGoRow::decode(value)? });
     }
     if matches!(kind, Kind::Dead | Kind::Unknown) {
         let position = fields.position().ok_or(KEY)?;

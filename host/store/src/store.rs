@@ -145,6 +145,13 @@ impl Store {
         self.log.floor()
     }
 
+    /// The first offset from which on the log has at most this many bytes, to within a few events: inside an epoch the bytes
+    /// are taken to be spread evenly. The log's floor if it has fewer.
+    #[must_use]
+    pub fn last_bytes_from(&self, bytes_max: u64) -> Offset {
+        self.log.last_bytes_from(bytes_max, self.next())
+    }
+
     /// Whether the store failed, and why.
     #[must_use]
     pub fn failed(&self) -> Option<&str> {

@@ -55,6 +55,7 @@ fn every_row_is_there_after_a_restart() {
         assert_eq!(store.waiting_at(subscription, Offset(12)).unwrap(), None);
         assert_eq!(rows.holds, vec![("key".to_owned(), Class::Normal, sample::hold())]);
         assert_eq!(rows.paused, Some(sample::paused()));
+        assert_eq!((rows.run, rows.let_go), (Some(sample::run()), vec![sample::let_go()]));
         assert_eq!(store.event(at(0)).unwrap(), Some(event(0)));
         assert_eq!(store.event(at(1)).unwrap(), None);
         let sequences = store.producer_sequences("producer", ProducerEpoch(9)).unwrap();
@@ -95,11 +96,67 @@ fn a_deleted_row_is_gone() {
                 | ScannedRow::Sequence { .. }
                 | ScannedRow::Cursor { .. }
                 | ScannedRow::DeadTotals { .. }
+                | ScannedRow::LetGo { .. }
                 | ScannedRow::Unknown { .. }
                 | ScannedRow::Record(_)
         )
     };
     assert_eq!(rows.iter().filter(|row| left(row)).collect::<Vec<_>>(), Vec::<&ScannedRow>::new());
+}
+
+#[test]
+fn a_forgotten_subscription_leaves_records_and_its_neighbours() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    commit(&store, &every_write());
+    let other = SubscriptionId(4);
+    let class = Class::Normal;
+    let mut others = vec![
+        Write::Cursor { subscription: other, class, row: sample::cursor() },
+        Write::Waiting { subscription: other, offset: Offset(0), row: Some(sample::waiting()) },
+        Write::Claim { scope: "scope2".into(), key: "k".to_owned(), row: Some(sample::claim()) },
+        Write::Kv { store: "store2".into(), key: "k".to_owned(), row: Some(sample::kv()) },
+    ];
+    others.push(Write::Dead { subscription: other, position: at(6), row: sample::dead() });
+    commit(&store, &others);
+    for name in ["scope", "store"] {
+        commit(&store, &[Write::Forget { subscription: SubscriptionId(3), name: name.into() }]);
+    }
+    // Whatever kind of row a subscription gets one day, its sample must be gone here.
+    let rows = store.scan().collect::<Result<Vec<_>, _>>().unwrap();
+    let is_its_own = |row: &&ScannedRow| {
+        !matches!(row, ScannedRow::Record(_)) && format!("{row:?}").contains("subscription: SubscriptionId(3)")
+    };
+    assert_eq!(rows.iter().filter(is_its_own).collect::<Vec<_>>(), Vec::<&ScannedRow>::new());
+    assert!(store.claim("scope", "order:7").unwrap().is_none() && store.kv("store", "a/1").unwrap().is_none());
+    assert_eq!(store.subscription(SubscriptionId(3)).unwrap(), crate::SubscriptionRows::default());
+    assert_eq!(store.records("order:7", 10).unwrap().len(), 1, "what was sent stays known");
+    assert_eq!(store.subscription(other).unwrap().waiting.len(), 1);
+    assert!(store.dead_at(other, at(6)).unwrap().is_some());
+    assert!(store.claim("scope2", "k").unwrap().is_some() && store.kv("store2", "k").unwrap().is_some());
+}
+
+#[test]
+fn a_range_of_waiting_rows_goes_and_its_ends_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let subscription = SubscriptionId(3);
+    let row = |offset| Write::Waiting { subscription, offset: Offset(offset), row: Some(sample::waiting()) };
+    commit(&store, &[row(1), row(2), row(3), row(4)]);
+    commit(&store, &[Write::WaitingRange { subscription, from: Offset(2), to: Offset(4) }]);
+    let left: Vec<u64> = store.subscription(subscription).unwrap().waiting.iter().map(|(offset, _)| offset.0).collect();
+    assert_eq!(left, [1, 4]);
+}
+
+#[test]
+fn rows_of_what_was_let_go_are_the_latest_ones_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let subscription = SubscriptionId(3);
+    let write = |serial| Write::LetGo { subscription, row: bugle_core::row::LetGoRow { serial, ..sample::let_go() } };
+    commit(&store, &(0..300).map(write).collect::<Vec<_>>());
+    let serials: Vec<u64> = store.let_go(subscription).unwrap().iter().map(|row| row.serial).collect();
+    assert_eq!(serials, (44..300).collect::<Vec<_>>());
 }
 
 #[test]

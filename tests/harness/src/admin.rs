@@ -62,14 +62,21 @@ impl Admin {
     pub fn text(&self, path: &str) -> Result<String> {
         let request = self.agent.get(format!("{}{path}", self.base));
         let mut answer = request.header("authorization", format!("Bearer {}", self.token)).call()?;
-        Ok(answer.body_mut().read_to_string()?)
+        Ok(answer.body_mut().with_config().limit(PAGE_BYTES_MAX).read_to_string()?)
     }
 }
 
+/// The dump of a long run has a line for each event.
+const PAGE_BYTES_MAX: u64 = 1 << 30;
+
 fn read<T: DeserializeOwned>(path: &str, mut answer: Response<ureq::Body>) -> Result<Result<T, AdminError>> {
     let status = answer.status().as_u16();
-    let text =
-        answer.body_mut().with_config().limit(1 << 30).read_to_string().with_context(|| format!("reading {path}"))?;
+    let text = answer
+        .body_mut()
+        .with_config()
+        .limit(PAGE_BYTES_MAX)
+        .read_to_string()
+        .with_context(|| format!("reading {path}"))?;
     if (200..300).contains(&status) {
         let text = if text.is_empty() { "null" } else { &text };
         return Ok(Ok(serde_json::from_str(text).with_context(|| format!("{path} answered {text:.500}"))?));

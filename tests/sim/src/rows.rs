@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bugle_core::event::Class;
 use bugle_core::ids::Offset;
 use bugle_core::row::{
-    CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals, HoldRow, Parking, PausedRow,
-    RecordStatus, WaitingRow,
+    CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals, HoldRow, LetGoRow, Parking,
+    PausedRow, RecordStatus, RunRow, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
@@ -27,6 +27,8 @@ pub(crate) struct Rows {
     waiting: BTreeMap<Offset, WaitingRow>,
     holds: BTreeMap<(String, Class), HoldRow>,
     paused: Option<PausedRow>,
+    run: Option<RunRow>,
+    let_go: Option<LetGoRow>,
     channel: Option<ChannelRow>,
     /// How often its breaker opened.
     pub(crate) openings: u64,
@@ -55,6 +57,9 @@ impl Rows {
             Write::Waiting { offset, row, .. } => put(&mut self.waiting, *offset, row.clone()),
             Write::Hold { key, class, row, .. } => put(&mut self.holds, (key.clone(), *class), *row),
             Write::Paused { row, .. } => self.paused = row.clone(),
+            Write::WaitingRange { from, to, .. } => self.waiting.retain(|offset, _| *offset < *from || *offset >= *to),
+            Write::Run { row, .. } => self.run = *row,
+            Write::LetGo { row, .. } => self.let_go = Some(*row),
             Write::Channel { row, .. } => {
                 let is_open = |row: &Option<ChannelRow>| row.as_ref().is_some_and(|row| row.open.is_some());
                 self.openings += u64::from(is_open(row) && !is_open(&self.channel));
@@ -159,6 +164,8 @@ impl Rows {
             waiting: self.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
             holds: self.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: self.paused.clone(),
+            run: self.run,
+            let_go: self.let_go,
             channel: self.channel.clone(),
             dead: self.totals,
         }

@@ -124,6 +124,10 @@ impl Store {
             | Write::Waiting { subscription, .. }
             | Write::Hold { subscription, .. }
             | Write::Paused { subscription, .. }
+            | Write::WaitingRange { subscription, .. }
+            | Write::Run { subscription, .. }
+            | Write::LetGo { subscription, .. }
+            | Write::Forget { subscription, .. }
             | Write::Channel { subscription, .. }
             | Write::DeadGone { subscription, .. }
             | Write::DeadTotals { subscription, .. }

@@ -132,7 +132,7 @@ impl Worker {
                 Action::Invoke(invocation) => self.start(bus, invocation)?,
                 Action::Fetch(invocation) => self.fetches.push((invocation.ticket, self.event(bus, &invocation))),
                 Action::Load(load) => self.loads.push(load),
-                Action::Stuck { .. } => {}
+                Action::Stuck { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {}
                 Action::TrimDead => self.trim = Some(None),
                 // The call may go on; its ticket is dead.
                 Action::Cancel { ticket } => self.lapsed(bus, ticket),
@@ -163,7 +163,7 @@ impl Worker {
         if !self.machine.is_live(invocation.ticket) {
             // Its lease ran out while its step was on the way to the disk: an attempt without a call.
             *bus.evidence.ran.entry((self.spec.id, event.position.offset)).or_default() += 1;
-            return Ok(());
+            return self.handle(bus, Input::NeverRan { ticket: invocation.ticket });
         }
         self.check_start(bus, &invocation, &event)?;
         bus.evidence.attempts += 1;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bugle_core::ids::Offset;
+use bugle_core::matcher::Matcher;
 use bugle_core::spec::Subscription;
 use bugle_store::{EventBounds, EventPage};
 
+use super::topics::cover;
 use super::{Bus, StartAt};
 use crate::reads::ReadError;
 
@@ -27,11 +29,20 @@ impl Bus {
     /// How many events of the log a subscription that starts there would get.
     pub async fn count(&self, spec: &Subscription, start: StartAt) -> Result<Count, ReadError> {
         let end = self.end();
-        let mut from = match start {
+        let from = match start {
             StartAt::Latest => end,
-            StartAt::Earliest => self.inside.shared.store.floor(),
+            StartAt::Earliest => self.floor(),
             StartAt::Offset(offset) => offset,
         };
+        self.count_between(spec, from, end).await
+    }
+
+    /// How many events between two places of the log a subscription would get.
+    pub async fn count_between(&self, spec: &Subscription, from: Offset, end: Offset) -> Result<Count, ReadError> {
+        let mut spec = spec.clone();
+        cover(&mut spec, &self.topics());
+        let matcher = Matcher::new(&spec.filter);
+        let mut from = from;
         let mut count = Count { events: 0, is_cut: false };
         let mut looked_at = 0;
         while from < end {
@@ -45,7 +56,10 @@ impl Bus {
             }
             from = page.next;
             looked_at += page.events.len() as u64;
-            let wanted = page.events.iter().filter(|stored| stored.position.offset < end && spec.wants(stored));
+            let wanted = page.events.iter().filter(|stored| {
+                let is_covered = spec.topics.contains(&stored.topic) && matcher.matches(&stored.event);
+                stored.position.offset < end && (is_covered || spec.redelivery == Some(stored.topic))
+            });
             count.events += wanted.count() as u64;
         }
         Ok(count)
@@ -56,6 +70,12 @@ impl Bus {
         let store = Arc::clone(&self.inside.shared.store);
         let read = move || store.events(from, bounds);
         Ok(self.inside.shared.blocking.run(read).await?)
+    }
+
+    /// The first offset that is still in the log.
+    #[must_use]
+    pub fn floor(&self) -> Offset {
+        self.inside.shared.store.floor()
     }
 
     /// The offset after the last committed event.

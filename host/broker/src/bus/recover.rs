@@ -19,7 +19,9 @@ use bugle_store::{CommitError, Opened, Store};
 use tokio::sync::watch;
 
 use super::private::{self, TopicRow};
+use super::topics::cover;
 use super::{Bus, Inside, Options, Running};
+use crate::backlogs::Backlogs;
 use crate::blocking::Blocking;
 use crate::call::Port;
 use crate::clock::Clock;
@@ -104,6 +106,7 @@ impl Bus {
             readers: RwLock::default(),
             failed,
             has_ended: AtomicBool::new(false),
+            backlogs: Backlogs::default(),
             is_disk_full: AtomicBool::new(false),
             store: Arc::new(store),
         });
@@ -122,10 +125,13 @@ impl Bus {
                 topic_row,
                 running: RwLock::new(BTreeMap::new()),
                 definitions: tokio::sync::Mutex::new(()),
+                deleted: Mutex::default(),
                 threads: Mutex::new(Some((thread, upkeep))),
             }),
         };
-        for spec in subscriptions {
+        bus.inside.finish_deletes()?;
+        for mut spec in subscriptions {
+            cover(&mut spec, &topics);
             let machine = bus.inside.recover(&spec)?;
             bus.inside.run(spec, machine);
         }
@@ -164,6 +170,8 @@ impl Inside {
                 Some(totals) => totals,
                 None => self.count_letters(spec.id)?,
             },
+            run: rows.run,
+            let_go: rows.let_go.last().copied(),
         })
     }
 
@@ -193,6 +201,7 @@ impl Inside {
             letters: tokio::sync::Mutex::default(),
             operators: Arc::default(),
             counters: WorkerCounters::default(),
+            last_call: Mutex::default(),
         });
         let worker = Worker::new(Arc::clone(&port), spec.plugin.clone(), Arc::clone(&self.invoke), machine);
         self.shared.readers.write().unwrap_or_else(PoisonError::into_inner).push(inbox);

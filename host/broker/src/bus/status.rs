@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::Bus;
 use crate::call::Port;
 use crate::histogram::Counted;
-use crate::worker::Message;
+use crate::worker::{Message, Pace};
 
 /// One subscription, now.
 #[derive(Clone, Debug)]
@@ -25,6 +25,10 @@ pub struct SubscriptionStatus {
     pub backlog_max: u64,
     /// Age of the oldest unsettled place in the log, as far as memory knows; zero if there is none.
     pub lag: Option<Millis>,
+    /// Offsets that are not settled up to the end of the log: an upper bound too, but without what is settled above the floor.
+    pub unsettled: u64,
+    /// How fast it settles and how fast the log grows.
+    pub pace: Pace,
     /// Counts since the start of the host.
     pub throughput: Throughput,
 }
@@ -52,6 +56,8 @@ pub struct Throughput {
     pub conflicts: u64,
     /// Attempts that never started.
     pub not_started: u64,
+    /// Events of the log that expired undelivered.
+    pub expired: u64,
     /// Leases that ran out.
     pub lapsed: u64,
     /// Steps committed.
@@ -75,14 +81,17 @@ impl Bus {
         };
         let (reply, answer) = oneshot::channel();
         port.inbox.push(Message::Status(reply));
-        let machine = answer.await.ok();
+        let (machine, pace) = answer.await.ok().unzip();
         let end = self.end();
         let floor = machine.as_ref().map_or(end, |status| status.floor);
+        let progress = machine.as_ref().map(|status| status.progress);
         Some(SubscriptionStatus {
             spec,
             machine,
             backlog_max: end.0.saturating_sub(floor.0),
             lag: self.age(floor, end),
+            unsettled: progress.map_or(0, |progress| end.0.saturating_sub(progress)),
+            pace: pace.unwrap_or_default(),
             throughput: throughput(&port),
         })
     }
@@ -144,6 +153,7 @@ fn throughput(port: &Port) -> Throughput {
         broke: counters.broke.get(),
         conflicts: counters.conflicts.get(),
         not_started: counters.not_started.get(),
+        expired: counters.expired.get(),
         lapsed: counters.lapsed.get(),
         steps: counters.steps.get(),
         store_reads: counters.store_reads.get(),

@@ -1,4 +1,4 @@
-//! Subscriptions as operators handle them: apply, pause, resume, delete. Their rows are the server's; numbers and cursors ours.
+//! Subscriptions as operators handle them: apply, pause, resume; `delete` and `runs` have the rest. Their rows are the server's; numbers and cursors ours.
 //!
 //! Invariant: a subscription and its cursor are created in one batch, so a crash never leaves one that starts at the wrong
 //! place.
@@ -7,14 +7,14 @@ use std::sync::{Arc, PoisonError};
 
 use bugle_core::event::Class;
 use bugle_core::ids::{Name, Offset, SubscriptionId};
-use bugle_core::origin::private_topic;
 use bugle_core::row::CursorRow;
-use bugle_core::spec::{FILTER_DEPTH_MAX, Subscription};
+use bugle_core::spec::{FILTER_DEPTH_MAX, FILTER_PARTS_MAX, Subscription};
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
 use tokio::sync::oneshot;
 
-use super::private::{self, new_private};
+use super::private::new_private;
+use super::topics::cover;
 use super::topics::next_number;
 use super::{Bus, Definition, Inside};
 use crate::queue::{Stopped, Writes};
@@ -79,9 +79,20 @@ pub enum SubscriptionError {
         /// Its depth.
         depth: usize,
     },
+    /// The caller: the filter.
+    #[error("the filter of subscription `{name}` has {parts} parts, at most {FILTER_PARTS_MAX} are allowed")]
+    FilterTooLarge {
+        /// Subscription.
+        name: Name,
+        /// Its parts.
+        parts: usize,
+    },
     /// The caller: nothing to cover or to run.
     #[error("subscription `{0}` needs at least one topic and a concurrency of at least 1")]
     Empty(Name),
+    /// The caller: too early.
+    #[error("the last calls of the deleted subscription `{0}` have not ended yet; apply it again in a moment")]
+    StillEnding(Name),
     /// The operator: the disk.
     #[error("could not read what the change needs to know")]
     Read(#[source] ReadError),
@@ -104,8 +115,10 @@ impl Bus {
         &self,
         apply: ApplySubscription<F>,
     ) -> Result<Applied, SubscriptionError> {
+        let mut apply = apply;
         check(&apply.spec)?;
         let _one_at_a_time = self.inside.definitions.lock().await;
+        cover(&mut apply.spec, &self.topics());
         match self.inside.spec(&apply.spec.name) {
             Some(old) => self.change(old, apply).await,
             None => self.create(apply).await,
@@ -116,6 +129,9 @@ impl Bus {
         &self,
         apply: ApplySubscription<F>,
     ) -> Result<Applied, SubscriptionError> {
+        if self.inside.deleted().contains(&apply.spec.name) {
+            return Err(SubscriptionError::StillEnding(apply.spec.name));
+        }
         let store = &self.inside.shared.store;
         let (number, counter) = next_number(store, NEXT_SUBSCRIPTION).map_err(SubscriptionError::Read)?;
         let private = new_private(store, &apply.spec.name, self.inside.topic_row).map_err(SubscriptionError::Read)?;
@@ -188,28 +204,21 @@ impl Bus {
     pub async fn probe(&self, name: &str) -> Result<(), SubscriptionError> {
         self.inside.operate(name, Operator::Probe, Vec::new()).await
     }
-
-    /// Ends a subscription and removes its definition. Calls under way run to their end without effect.
-    pub async fn delete_subscription(&self, name: &str, also: Vec<Definition>) -> Result<(), SubscriptionError> {
-        let _one_at_a_time = self.inside.definitions.lock().await;
-        let spec = self.inside.spec(name).ok_or_else(|| SubscriptionError::NotFound(Name::from(name)))?;
-        let mut writes = vec![definition(&spec, None), private::deleted(name)];
-        writes.extend(also.into_iter().map(Definition::into_write));
-        self.inside.commit(writes).await.map_err(SubscriptionError::Stopped)?;
-        self.inside.stop(name).await;
-        self.inside.shared.topics.remove(&private_topic(name));
-        Ok(())
-    }
 }
 
 impl Inside {
-    fn spec(&self, name: &str) -> Option<Subscription> {
+    pub(super) fn spec(&self, name: &str) -> Option<Subscription> {
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
         running.get(name).map(|running| running.spec.clone())
     }
 
     /// Asks the worker and waits until its answer is durable.
-    async fn operate(&self, name: &str, operator: Operator, also: Vec<Definition>) -> Result<(), SubscriptionError> {
+    pub(super) async fn operate(
+        &self,
+        name: &str,
+        operator: Operator,
+        also: Vec<Definition>,
+    ) -> Result<(), SubscriptionError> {
         let port = self.port(name).ok_or_else(|| SubscriptionError::NotFound(Name::from(name)))?;
         let also = also.into_iter().map(Definition::into_write).collect();
         let (reply, done) = oneshot::channel();
@@ -235,7 +244,7 @@ impl Inside {
     }
 }
 
-fn definition(spec: &Subscription, value: Option<Vec<u8>>) -> Write {
+pub(super) fn definition(spec: &Subscription, value: Option<Vec<u8>>) -> Write {
     Write::Catalog { kind: CatalogKind::Subscription, key: spec.name.to_string(), value }
 }
 
@@ -244,7 +253,11 @@ fn check(spec: &Subscription) -> Result<(), SubscriptionError> {
     if depth > FILTER_DEPTH_MAX {
         return Err(SubscriptionError::FilterTooDeep { name: spec.name.clone(), depth });
     }
-    if spec.topics.is_empty() || spec.concurrency == 0 {
+    let parts = spec.filter.parts();
+    if parts > FILTER_PARTS_MAX {
+        return Err(SubscriptionError::FilterTooLarge { name: spec.name.clone(), parts });
+    }
+    if (spec.topics.is_empty() && spec.patterns.is_empty()) || spec.concurrency == 0 {
         return Err(SubscriptionError::Empty(spec.name.clone()));
     }
     Ok(())

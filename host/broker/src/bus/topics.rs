@@ -2,13 +2,16 @@
 
 use bugle_core::ids::{Name, TopicId};
 use bugle_core::origin::is_reserved;
-use bugle_core::spec::Topic;
+use bugle_core::spec::{Subscription, Topic};
 use bugle_core::step::{CatalogKind, Write};
 use bugle_store::Store;
+
+use std::sync::PoisonError;
 
 use super::{Bus, Definition};
 use crate::queue::{Stopped, Writes};
 use crate::reads::ReadError;
+use crate::worker::Operator;
 
 /// Key of the row that holds the number of the next topic, in decimal.
 pub(super) const NEXT_TOPIC: &str = "next-topic";
@@ -59,6 +62,7 @@ impl Bus {
         }
         let (number, counter) = next_number(&self.inside.shared.store, NEXT_TOPIC).map_err(CreateTopicError::Read)?;
         let topic = Topic { id: TopicId(number), name };
+        self.inside.cover_by_pattern(&topic).await;
         let mut writes = vec![
             counter,
             Write::Catalog { kind: CatalogKind::Topic, key: topic.name.to_string(), value: Some(row(&topic)) },
@@ -70,6 +74,37 @@ impl Bus {
             .map_err(CreateTopicError::Stopped)?;
         self.inside.shared.topics.add(&topic);
         Ok(topic)
+    }
+}
+
+/// Adds the topics that match a pattern of the subscription.
+pub(super) fn cover(spec: &mut Subscription, topics: &[Topic]) {
+    for topic in topics {
+        if spec.has_pattern_for(&topic.name) && !spec.topics.contains(&topic.id) {
+            spec.topics.push(topic.id);
+        }
+    }
+}
+
+impl super::Inside {
+    /// Has every subscription with a matching pattern cover a topic before it is created. Nobody can publish to it before that,
+    /// and a restart finds the same by the patterns, so its first event is covered, crash or not.
+    async fn cover_by_pattern(&self, topic: &Topic) {
+        for name in self.with_pattern_for(&topic.name) {
+            // A worker that has broken covers it after the restart that it needs anyway.
+            if self.operate(&name, Operator::Cover(topic.id), Vec::new()).await.is_ok() {
+                let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+                if let Some(running) = running.get_mut(&name) {
+                    cover(&mut running.spec, std::slice::from_ref(topic));
+                }
+            }
+        }
+    }
+
+    fn with_pattern_for(&self, topic: &str) -> Vec<Name> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        let covers = running.iter().filter(|(_, running)| running.spec.has_pattern_for(topic));
+        covers.map(|(name, _)| Name::clone(name)).collect()
     }
 }
 

@@ -15,10 +15,11 @@ use bugle_core::ids::{ClaimId, Offset, Revision, Ticket, TopicId};
 use bugle_core::row::{DeadRow, WaitingRow};
 use bugle_core::spec;
 use bugle_core::step::{LoadNumber, Write};
-use bugle_core::subscription::{DeadFacts, DecideError, Decision, Status, Trimmed};
+use bugle_core::subscription::{Answer, DeadFacts, DecideError, Decision, Question, Status, Trimmed};
 use bugle_core::time::Millis;
 use tokio::sync::{Notify, oneshot};
 
+use super::pace::Pace;
 use crate::ring::Chunk;
 
 /// A worker that waits at the tail is woken for events of topics it does not cover only when this many have passed: its cursor
@@ -29,7 +30,6 @@ const FOREIGN_OFFSETS_MAX: u64 = 16_384;
 pub(crate) struct Ended {
     pub(crate) ticket: Ticket,
     pub(crate) event: StoredEvent,
-    pub(crate) revision: Option<Revision>,
     pub(crate) verdict: Verdict,
     pub(crate) hold: Option<Millis>,
     pub(crate) pause: Option<String>,
@@ -47,6 +47,8 @@ pub(crate) struct Effects {
     pub(crate) records: Vec<Write>,
     pub(crate) confirms: Vec<ClaimId>,
     pub(crate) releases: Vec<ClaimEnd>,
+    /// The plugin revision of a call that did not succeed, for the history of its delivery.
+    pub(crate) revision: Option<Revision>,
     /// The call was stopped while it opened a claim: give back whatever the ledger still holds for the ticket.
     pub(crate) has_stray_claim: bool,
 }
@@ -102,7 +104,9 @@ pub(crate) enum Message {
     },
     /// With rows of the same batch, such as the audit row.
     Operator(Operator, Vec<Write>, oneshot::Sender<()>),
-    Status(oneshot::Sender<Status>),
+    Status(oneshot::Sender<(Status, Pace)>),
+    /// Why something does not move.
+    Explain(Box<Question>, oneshot::Sender<Box<Answer>>),
     /// Start no more calls; answer when none is in flight and everything is committed.
     Drain(oneshot::Sender<()>),
     /// End now.
@@ -130,6 +134,14 @@ pub(crate) enum Operator {
     /// The cause of an open breaker may be gone.
     Probe,
     Reconfigure(Box<spec::Subscription>),
+    Drain,
+    Boost {
+        factor: u32,
+    },
+    Seek {
+        to: Offset,
+    },
+    Cover(TopicId),
 }
 
 /// See the module.
@@ -140,6 +152,8 @@ pub(crate) struct Inbox {
     committed: AtomicU64,
     tail: Mutex<Tail>,
     is_at_tail: AtomicBool,
+    /// The worker shall look at its backlog.
+    shall_look: AtomicBool,
     /// The worker is gone: messages are dropped, so that whoever waits for an answer learns it.
     is_closed: AtomicBool,
 }
@@ -158,6 +172,7 @@ impl Inbox {
             committed: AtomicU64::new(0),
             tail: Mutex::new(Tail { from: Offset(0), topics }),
             is_at_tail: AtomicBool::new(false),
+            shall_look: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -214,6 +229,22 @@ impl Inbox {
     pub(crate) fn wait_at(&self, from: Offset) {
         self.tail().from = from;
         self.is_at_tail.store(true, Ordering::SeqCst);
+    }
+
+    /// Has the worker look at its backlog.
+    pub(crate) fn look(&self) {
+        self.shall_look.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Whether it shall, once.
+    pub(crate) fn take_look(&self) -> bool {
+        self.shall_look.swap(false, Ordering::AcqRel)
+    }
+
+    /// The topics it covers.
+    pub(crate) fn covered(&self) -> Vec<TopicId> {
+        self.tail().topics.clone()
     }
 
     /// The topics changed.

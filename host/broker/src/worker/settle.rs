@@ -44,7 +44,10 @@ impl Worker {
                     self.after.replies.push(reply);
                 }
                 Message::Status(reply) => {
-                    let _ = reply.send(self.machine.status());
+                    let _ = reply.send((self.machine.status(), self.read_pace()));
+                }
+                Message::Explain(question, reply) => {
+                    let _ = reply.send(Box::new(self.machine.explain(&question)));
                 }
                 Message::Drain(reply) => self.draining.get_or_insert_default().push(reply),
                 Message::Stop => self.is_stopping = true,
@@ -63,6 +66,20 @@ impl Worker {
                 self.payloads.resize(spec.prefetch_bytes);
                 self.port.inbox.cover(spec.covered());
                 self.handle(Input::Reconfigure(*spec));
+                // The cap may be another one.
+                self.port.inbox.look();
+            }
+            Operator::Drain => self.handle(Input::Drain),
+            Operator::Boost { factor } => {
+                let until = self.port.shared.ring.end();
+                self.handle(Input::Boost { factor, until });
+            }
+            Operator::Seek { to } => self.handle(Input::Seek { to }),
+            Operator::Cover(topic) => {
+                let mut topics = self.port.inbox.covered();
+                topics.push(topic);
+                self.port.inbox.cover(topics);
+                self.handle(Input::Cover(topic));
             }
         }
     }
@@ -86,6 +103,9 @@ impl Worker {
         if let Some(effects) = ended.effects.take() {
             let mut effects = *effects;
             if is_live {
+                if let Some(revision) = effects.revision {
+                    self.machine.ran_on(ended.ticket, revision);
+                }
                 rows.append(&mut effects.records);
             }
             if let Some(ledger) = ledger {
@@ -98,9 +118,6 @@ impl Worker {
         self.step_bytes += rows.iter().map(cost).sum::<usize>();
         if is_live {
             self.count(&ended);
-            if let (Some(revision), true) = (ended.revision, ended.verdict != Verdict::Ack) {
-                self.machine.ran_on(ended.ticket, revision);
-            }
         } else {
             // What is left are the fates of its claims; the machine drops the rest of a stale end.
             self.step.writes.append(&mut rows);
@@ -205,6 +222,10 @@ fn cost(write: &Write) -> usize {
         | Write::Catalog { .. }
         | Write::IdChunk { .. }
         | Write::IdBlock { .. }
+        | Write::WaitingRange { .. }
+        | Write::Run { .. }
+        | Write::LetGo { .. }
+        | Write::Forget { .. }
         | Write::Paused { .. }
         | Write::Channel { .. } => 0,
     };

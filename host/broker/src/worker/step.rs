@@ -40,8 +40,9 @@ impl Worker {
         self.step_bytes = 0;
         self.after.actions.append(&mut self.step.actions);
         let writes = std::mem::take(&mut self.step.writes);
-        let dead = writes.iter().filter(|write| matches!(write, Write::Dead { .. }));
-        self.port.counters.dead.add(dead.count() as u64);
+        let buried = self.machine.buried();
+        self.port.counters.dead.add(buried - self.buried);
+        self.buried = buried;
         for write in &writes {
             if let Write::Channel { row, .. } = write {
                 self.tell_channel(row.as_ref());

@@ -1,11 +1,16 @@
 //! The broker on a real store, with a scripted plugin in place of the sandbox. One binary.
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
+mod backlog;
 mod deliver;
 mod effects;
+mod explain;
+mod forget;
 mod hand_over;
 mod letters;
+mod patterns;
 mod private;
 mod reopen;
+mod runs;
 mod spill;
 mod support;

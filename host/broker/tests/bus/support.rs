@@ -240,12 +240,22 @@ impl Producer {
 
 /// Starts a bus on a directory, with what its catalog says.
 pub(crate) fn start(dir: &Path, script: &Arc<Script>, options: Options) -> Bus {
+    start_with(dir, script, options, |spec| spec)
+}
+
+/// The same, with what the catalog of the tests does not say of a subscription.
+pub(crate) fn start_with(
+    dir: &Path,
+    script: &Arc<Script>,
+    options: Options,
+    complete: impl Fn(Subscription) -> Subscription,
+) -> Bus {
     let (store, opened) = Store::open(dir, bugle_store::Options::default()).unwrap();
     let known = store
         .catalog_list(bugle_core::step::CatalogKind::Subscription, None, 100)
         .unwrap()
         .into_iter()
-        .map(|(name, row)| subscription_of(&name, &row))
+        .map(|(name, row)| complete(subscription_of(&name, &row)))
         .collect();
     let topics = store.catalog_list(bugle_core::step::CatalogKind::Topic, None, 100).unwrap();
     let topics = topics.into_iter().map(|(name, row)| topic_of(&name, &row)).collect();
@@ -296,6 +306,12 @@ pub(crate) async fn set_up(bus: &Bus, spec: Subscription, start: StartAt) {
         bus.create_topic(Name::from("orders"), topic_row, Vec::new()).await.unwrap();
     }
     bus.apply_subscription(ApplySubscription { spec, start, row, also: Vec::new() }).await.unwrap();
+}
+
+/// Creates a topic, with its number as its row.
+pub(crate) async fn topic(bus: &Bus, name: &str) -> TopicId {
+    let row = |topic: &Topic| topic.id.to_string().into_bytes();
+    bus.create_topic(Name::from(name), row, Vec::new()).await.unwrap().id
 }
 
 /// Waits until something holds.

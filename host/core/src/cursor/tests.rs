@@ -170,3 +170,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn letting_go_settles_a_run_and_is_found_after_a_restart() {
+    let (mut cursor, mut disk) = (cursor(10), Disk::default());
+    disk.seal(&mut cursor);
+    cursor.settle(Offset(20));
+    assert_eq!(cursor.let_go(Offset(15), Offset(5_000)), 4_984);
+    assert_eq!((cursor.floor(), cursor.settled_above_floor()), (Offset(10), 4_985));
+    assert_eq!(cursor.behind_unsettled(1, Offset(9_000)), Offset(11));
+    assert_eq!(cursor.behind_unsettled(6, Offset(9_000)), Offset(5_001));
+    assert_eq!(cursor.behind_unsettled(9_999, Offset(9_000)), Offset(9_000));
+    disk.floor = 10;
+    disk.seal(&mut cursor);
+    let again = disk.recover();
+    assert!((15..5_000).all(|offset| again.is_settled(Offset(offset))) && !again.is_settled(Offset(14)));
+    assert_eq!(cursor.let_go(Offset(10), Offset(15)), 5);
+    assert_eq!((cursor.floor(), cursor.let_go(Offset(5_000), Offset(5_000))), (Offset(5_000), 0));
+}
+
+#[test]
+fn starting_over_forgets_what_was_settled_on_disk_too() {
+    let (mut cursor, mut disk) = (cursor(0), Disk::default());
+    cursor.let_go(Offset(0), Offset(9_000));
+    cursor.settle(Offset(9_500));
+    disk.seal(&mut cursor);
+    cursor.start_over(Offset(4_000));
+    cursor.settle(Offset(9_600));
+    disk.seal(&mut cursor);
+    let again = disk.recover();
+    for cursor in [&cursor, &again] {
+        assert_eq!(cursor.floor(), Offset(4_000));
+        assert!(!cursor.is_settled(Offset(9_500)) && cursor.is_settled(Offset(9_600)));
+        assert_eq!(cursor.settled_above_floor(), 1);
+    }
+}

@@ -27,14 +27,7 @@ fn index(class: Class) -> usize {
 impl Machine {
     /// Deliveries read ahead that could start at once.
     pub(super) fn ready_max(&self) -> usize {
-        self.bounds.ready_min.max(READY_PER_DELIVERY * self.spec.concurrency as usize).max(1)
-    }
-
-    /// Whether nothing more may be held in memory.
-    fn is_full(&self) -> bool {
-        self.lanes.queued() >= self.bounds.queued_max
-            || self.lanes.busy() >= self.bounds.lanes_max
-            || self.waits.unstored() >= self.bounds.waiting_max.max(1)
+        self.bounds.ready_min.max(READY_PER_DELIVERY * self.places()).max(1)
     }
 
     /// With every place taken, some to follow and plenty behind them in their lanes, more would only be read twice.
@@ -51,7 +44,7 @@ impl Machine {
         if is_planted(Bug::UnboundedReading) {
             return ready_max;
         }
-        if self.is_full() || self.is_busy() {
+        if self.full_bound().is_some() || self.is_busy() {
             return 0;
         }
         let ready = if self.flow.is_plain() && self.reads.behind == [None; 3] {
@@ -103,7 +96,7 @@ impl Machine {
 
     /// Where to read to catch up, if a class is behind that may start and has room.
     pub(super) fn catch_up_from(&self) -> Option<Offset> {
-        if self.reads.behind == [None; 3] || self.is_full() || self.is_busy() {
+        if self.reads.behind == [None; 3] || self.full_bound().is_some() || self.is_busy() {
             return None;
         }
         let half = self.ready_max() / 2;

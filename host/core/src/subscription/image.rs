@@ -11,7 +11,7 @@ use super::Machine;
 use crate::event::Class;
 use crate::ids::Offset;
 use crate::lane::LaneState;
-use crate::row::{ChannelRow, DeadTotals, PausedRow, WaitingRow};
+use crate::row::{ChannelRow, DeadTotals, LetGoRow, PausedRow, RunRow, WaitingRow};
 use crate::time::Timestamp;
 
 /// See the module.
@@ -29,6 +29,10 @@ pub struct Image {
     pub dead: DeadTotals,
     /// Why it does not run.
     pub paused: Option<PausedRow>,
+    /// Whether it drains or is boosted.
+    pub run: RunRow,
+    /// What it let go last.
+    pub let_go: Option<LetGoRow>,
     /// How its channel is.
     pub channel: Option<ChannelRow>,
 }
@@ -49,6 +53,8 @@ impl Machine {
             LaneState::Free | LaneState::Idle | LaneState::Ready | LaneState::InFlight | LaneState::Waiting => None,
         });
         let mut waiting = self.spilled.dues();
+        // What was let go comes back only for its row to be deleted.
+        waiting.retain(|offset, _| !self.cursor.is_settled(*offset));
         waiting.extend(self.waits.rows().map(|(offset, row)| (offset, row.due)));
         Image {
             read,
@@ -57,6 +63,8 @@ impl Machine {
             holds: holds.collect(),
             dead: self.letters.totals,
             paused: self.paused.clone(),
+            run: self.run,
+            let_go: self.let_go,
             channel: self.flow.row(),
         }
     }

@@ -62,11 +62,17 @@ pub(crate) struct Lease {
     pub(crate) attempt: Attempt,
     /// The plugin revision that has it, once that is known.
     pub(crate) revision: Option<Revision>,
+    pub(crate) since: Timestamp,
     until: Timestamp,
     until_max: Timestamp,
 }
 
 impl Lease {
+    /// It runs out then.
+    pub(crate) fn until(&self) -> Timestamp {
+        self.until
+    }
+
     /// How its call started; `None` if its event is only fetched.
     pub(crate) fn call(&self) -> Option<Start> {
         match self.purpose {
@@ -153,6 +159,7 @@ impl Leases {
             class: grant.class,
             attempt: grant.attempt,
             revision: None,
+            since: now,
             until,
             until_max: now.after(Millis(lease.0.saturating_mul(LEASES_IN_ALL_MAX))),
         });
@@ -176,6 +183,16 @@ impl Leases {
         {
             lease.revision = Some(revision);
         }
+    }
+
+    /// Leases of deliveries below an offset. A walk: for people, not for each event.
+    pub(crate) fn below(&self, to: Offset) -> Vec<Lease> {
+        self.slots.iter().flatten().filter(|lease| lease.offset < to).copied().collect()
+    }
+
+    /// The lease of a delivery. A walk: for people, not for each event.
+    pub(crate) fn of(&self, offset: Offset) -> Option<&Lease> {
+        self.slots.iter().flatten().find(|lease| lease.offset == offset)
     }
 
     /// Ends the lease of a live ticket.

@@ -101,13 +101,15 @@ pub(super) struct Letters {
     pub(super) totals: DeadTotals,
     /// The totals differ from their row.
     is_changed: bool,
+    /// Deliveries given up since the recovery.
+    buried: u64,
     trim: Option<Trim>,
     check_at: Option<Timestamp>,
 }
 
 impl Letters {
     pub(super) fn new(totals: DeadTotals) -> Letters {
-        Letters { totals, is_changed: false, trim: None, check_at: None }
+        Letters { totals, is_changed: false, buried: 0, trim: None, check_at: None }
     }
 
     pub(super) fn next_check(&self) -> Option<Timestamp> {
@@ -162,6 +164,7 @@ impl Machine {
             self.letters.take(DeadState::Replayed, row.cost());
         }
         self.letters.add(row.state, row.cost());
+        self.letters.buried += 1;
         let dead = Write::Dead { subscription: self.spec.id, position, row };
         if is_planted(Bug::DeadLetterAfterAck) {
             self.held_back[0].push(dead);
@@ -174,6 +177,12 @@ impl Machine {
             self.settle(now, position.offset, wait.lane, Some(wait), hold, step);
         }
         self.bound_letters(now, step);
+    }
+
+    /// Deliveries given up since the machine was recovered.
+    #[must_use]
+    pub fn buried(&self) -> u64 {
+        self.letters.buried
     }
 
     /// Leaves a delivery as the head of its lane, to be tried no more until a person decides.

@@ -8,11 +8,13 @@
 //! Invariant: what is settled is never delivered again; per key one delivery at a time and in order; and recovering from all
 //! rows written so far gives the same unsettled deliveries with the same attempts spent.
 
+mod backlog;
 mod behind;
 mod bounds;
 mod charge;
 mod dispose;
 mod due_heap;
+mod explain;
 mod finish;
 mod heads;
 mod image;
@@ -20,9 +22,12 @@ mod leases;
 mod letters;
 mod offset_set;
 mod read;
+mod run;
+mod seek;
 mod spill;
 mod spilled;
 mod start;
+mod status;
 mod waits;
 
 use alloc::collections::{BTreeSet, VecDeque};
@@ -33,22 +38,27 @@ use crate::backoff::Jitter;
 use crate::cursor::Cursor;
 use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
-use crate::flow::{Flow, FlowCounts, FlowStatus};
+use crate::flow::Flow;
 use crate::ids::{Offset, Position, Revision, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
-use crate::row::{ChannelRow, CursorChunk, CursorRow, DeadTotals, HoldRow, PausedRow, WaitingRow};
+use crate::matcher::Matcher;
+use crate::row::{ChannelRow, CursorChunk, CursorRow, DeadTotals, HoldRow, LetGoRow, PausedRow, RunRow, WaitingRow};
 use crate::seeded::{Bug, is_planted};
-use crate::spec::{OnExhausted, Subscription};
+use crate::spec::{BacklogCap, Subscription};
 use crate::step::{Action, LoadNumber, Step, Write};
 use crate::time::{Millis, Timestamp};
+pub use backlog::LogExtent;
 pub use bounds::Bounds;
+pub use explain::{Answer, Bound, Explained, Gate, LaneExplained, Question, Standing};
 pub use image::Image;
 use leases::Leases;
 use letters::Letters;
 pub use letters::{DeadFacts, DecideError, Decision, Trimmed};
 use read::Reads;
+pub use run::{BOOST_MAX, DRAINED};
 use spilled::Spilled;
 use start::{Ready, Unwanted};
+pub use status::Status;
 use waits::Waits;
 
 /// Sealed steps that may be on their way to the disk at once. The machine counts on it: a lane whose latest settlement is this
@@ -72,6 +82,10 @@ pub struct Recovered {
     pub channel: Option<ChannelRow>,
     /// Its dead letters in numbers.
     pub dead: DeadTotals,
+    /// Whether it drains or is boosted.
+    pub run: Option<RunRow>,
+    /// The latest row of what it let go.
+    pub let_go: Option<LetGoRow>,
 }
 
 impl Recovered {
@@ -86,6 +100,8 @@ impl Recovered {
             paused: None,
             channel: None,
             dead: DeadTotals::default(),
+            run: None,
+            let_go: None,
         }
     }
 }
@@ -143,48 +159,35 @@ pub enum Input<'a> {
     },
     /// Go on. If the breaker is open, probe at once.
     Resume,
+    /// Read nothing new, finish what was read, then pause. Nothing to one that is paused.
+    Drain,
+    /// Work faster until everything below an offset was read and started.
+    Boost {
+        /// Times the concurrency; 1 ends a boost.
+        factor: u32,
+        /// The end of the log now.
+        until: Offset,
+    },
+    /// Go on at another place of the log, at most its end: forward everything unsettled before it is let go, backward everything
+    /// from there on is delivered again.
+    Seek {
+        /// There.
+        to: Offset,
+    },
+    /// How long the log is, now and then: the backlog is compared with its cap.
+    Log(LogExtent),
+    /// A cancelled attempt was never handed to the plugin.
+    NeverRan {
+        /// Its ticket.
+        ticket: Ticket,
+    },
+    /// A topic that matches a pattern is about to be created: its events are covered from the first one on.
+    Cover(TopicId),
     /// The cause of an open breaker may be gone, such as by a new revision of the plugin: probe at once.
     Probe,
     /// A new definition. Topics and filter apply to events read from now on, the ordering when the machine is recovered next,
     /// everything else at once.
     Reconfigure(Subscription),
-}
-
-/// What operators see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// Everything below is settled.
-    pub floor: Offset,
-    /// Everything below was read.
-    pub read: Offset,
-    /// Deliveries that only wait for a free place.
-    pub ready: usize,
-    /// Deliveries with the plugin.
-    pub in_flight: usize,
-    /// Deliveries that were tried and wait for their next attempt.
-    pub waiting: usize,
-    /// Those of them that wait on disk only.
-    pub spilled: usize,
-    /// When the first of them is due; breaker and rate may hold it back longer.
-    pub next_attempt: Option<Timestamp>,
-    /// Deliveries beyond their attempts that are tried on, since their policy is to block.
-    pub blocked: usize,
-    /// Dead letters in numbers.
-    pub dead: DeadTotals,
-    /// Keys that have something unsettled or are held closed.
-    pub lanes: usize,
-    /// Offsets queued in lanes.
-    pub queued: usize,
-    /// Keys with more unsettled events than are kept in memory.
-    pub overflowed: usize,
-    /// Classes with events that were read past while their kind is held back; they are read again when it is not.
-    pub behind: usize,
-    /// Why it does not run.
-    pub paused: Option<PausedRow>,
-    /// Ends of calls that came with a ticket that was not live.
-    pub stale_ends: u64,
-    /// Breaker, rate and degrade policy, as of the latest input.
-    pub flow: FlowStatus,
 }
 
 /// See the module.
@@ -193,6 +196,8 @@ pub struct Machine {
     spec: Subscription,
     /// The spec's topics, sorted.
     topics: Vec<TopicId>,
+    /// The spec's filter, compiled.
+    matcher: Matcher,
     slot: Slot,
     bounds: Bounds,
     jitter: Jitter,
@@ -212,6 +217,13 @@ pub struct Machine {
     now: Timestamp,
     letters: Letters,
     paused: Option<PausedRow>,
+    run: RunRow,
+    /// Calls whose leases were cancelled and that may still run, with the time their leases would have run out.
+    cancelled: Vec<(Ticket, Timestamp)>,
+    /// The seal that writes the latest seek or expiry: what comes behind it starts only after that.
+    moved_in: Option<u64>,
+    is_backlog_full: bool,
+    let_go: Option<LetGoRow>,
     /// A write of the gathering step must be durable before anything starts.
     must_commit: bool,
     /// Sealed steps so far.
@@ -235,6 +247,7 @@ impl Machine {
         let position = cursor.floor();
         let mut machine = Machine {
             topics: sorted(&spec.topics),
+            matcher: Matcher::new(&spec.filter),
             jitter: Jitter::new(seed, spec.id),
             lanes: Lanes::new(seed, bounds.lane_queue_max.max(1)).with_hash_bits(bounds.lane_hash_bits),
             ready: Ready::default(),
@@ -248,6 +261,11 @@ impl Machine {
             now: Timestamp(0),
             letters: Letters::new(rows.dead),
             paused: rows.paused,
+            run: rows.run.unwrap_or_default(),
+            cancelled: Vec::new(),
+            moved_in: None,
+            is_backlog_full: false,
+            let_go: rows.let_go,
             must_commit: false,
             seals: 0,
             stale_ends: 0,
@@ -286,12 +304,19 @@ impl Machine {
             Input::Tick => {}
             Input::Pause { by, reason } => self.pause(now, by, reason, step),
             Input::Resume => self.resume(step),
+            Input::Drain => self.drain(step),
+            Input::Boost { factor, until } => self.boost_until(factor, until, step),
+            Input::Seek { to } => self.seek(now, to, step),
+            Input::Log(log) => self.check_backlog(now, log, step),
+            Input::NeverRan { ticket } => self.forget_cancelled(ticket),
+            Input::Cover(topic) => self.cover(topic),
             Input::Probe => self.flow.probe_now(now),
             Input::Reconfigure(spec) => self.reconfigure(now, spec),
         }
         self.wake(now, step);
         self.look_after_letters(now, step);
         self.start(now, step);
+        self.end_run(now, step);
         self.load_due(now, step);
         self.ask(now, step);
         if self.flow.take_changed() && !is_planted(Bug::BreakerOnlyInMemory) {
@@ -320,7 +345,7 @@ impl Machine {
         let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_special(), self.next_load()];
         // While it is paused nothing may start, and what the channel does then is found out at the resume.
         let flow = if self.paused.is_none() { self.flow.next_wakeup(Some(self.now)) } else { None };
-        alarms.into_iter().chain([flow, self.letters.next_check()]).flatten().min()
+        alarms.into_iter().chain([flow, self.letters.next_check(), self.next_cancelled()]).flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.
@@ -347,50 +372,16 @@ impl Machine {
         Some(u32::try_from(behind).unwrap_or(u32::MAX))
     }
 
-    /// What operators see.
+    /// How much it may leave unsettled.
     #[must_use]
-    pub fn status(&self) -> Status {
-        Status {
-            floor: self.cursor.floor(),
-            read: self.reads.position(),
-            ready: self.ready.len(),
-            in_flight: self.leases.calls(),
-            waiting: self.waits.seen_len() + self.spilled.len(),
-            spilled: self.spilled.len(),
-            next_attempt: [self.waits.next_retry(), self.spilled.next_retry()].into_iter().flatten().min(),
-            blocked: self.blocked(),
-            dead: self.letters.totals,
-            lanes: self.lanes.busy() + self.spilled.lanes(),
-            queued: self.lanes.queued(),
-            overflowed: self.lanes.overflowed().len() + self.spilled.followed(),
-            behind: self.reads.behind.iter().flatten().count(),
-            paused: self.paused.clone(),
-            stale_ends: self.stale_ends,
-            flow: self.flow.status(self.now),
-        }
+    pub fn backlog_cap(&self) -> BacklogCap {
+        self.spec.backlog
     }
 
-    /// Bytes of events that its driver may keep at hand beside the newest ones.
+    /// Everything below is settled. Cheap, unlike the whole status.
     #[must_use]
-    pub fn prefetch_bytes(&self) -> u64 {
-        self.spec.prefetch_bytes
-    }
-
-    /// What the protection of the channel did since the machine was made; cheap.
-    #[must_use]
-    pub fn flow_counts(&self) -> FlowCounts {
-        self.flow.counts()
-    }
-
-    /// Those of them in memory.
-    fn blocked(&self) -> usize {
-        match self.spec.on_exhausted {
-            OnExhausted::Skip | OnExhausted::ParkKey => 0,
-            OnExhausted::Block => {
-                let attempts_max = self.spec.retry.attempts_max;
-                self.waits.rows().filter(|(_, row)| row.spent >= attempts_max).count()
-            }
-        }
+    pub fn floor(&self) -> Offset {
+        self.cursor.floor()
     }
 
     fn pause(&mut self, now: Timestamp, by: String, reason: String, step: &mut Step) {
@@ -401,9 +392,11 @@ impl Machine {
         step.writes.push(Write::Paused { subscription: self.spec.id, row: Some(row.clone()) });
         step.actions.push(Action::Paused { reason });
         self.paused = Some(row);
+        self.end_drain(step);
     }
 
     fn resume(&mut self, step: &mut Step) {
+        self.end_drain(step);
         if self.paused.take().is_some() {
             step.writes.push(Write::Paused { subscription: self.spec.id, row: None });
             self.must_commit = true;
@@ -422,11 +415,21 @@ impl Machine {
         }
         let ordering = self.spec.ordering;
         self.topics = topics;
+        self.matcher = Matcher::new(&spec.filter);
         self.spec = Subscription { ordering, id: self.spec.id, ..spec };
+    }
+
+    /// Nothing that was skipped so far can be of a topic that does not exist yet, so the cursor stays as it is.
+    fn cover(&mut self, topic: TopicId) {
+        if let Err(place) = self.topics.binary_search(&topic) {
+            self.topics.insert(place, topic);
+            self.spec.topics.push(topic);
+        }
     }
 
     /// Runs what is due: leases that lapsed, retries, holds.
     fn wake(&mut self, now: Timestamp, step: &mut Step) {
+        self.expire_cancelled(now);
         if self.leases.next_check().is_some_and(|at| at <= now) {
             for lease in self.leases.take_lapsed(now) {
                 self.lapse(now, &lease, step);

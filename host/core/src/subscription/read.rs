@@ -8,6 +8,7 @@
 //! lane.
 
 use super::Machine;
+use super::explain::Bound;
 use super::start::Item;
 use crate::event::StoredEvent;
 use crate::ids::Offset;
@@ -103,6 +104,15 @@ impl Reads {
         self.position
     }
 
+    /// Everything below counts as read, and what was asked for is not wanted any more.
+    pub(super) fn move_to(&mut self, to: Offset) {
+        self.position = self.position.max(to);
+        self.asked = None;
+        self.rescan = None;
+        let position = self.position;
+        self.behind = self.behind.map(|from| from.map(|from| from.max(to)).filter(|from| *from < position));
+    }
+
     /// No answer is expected any more.
     pub(super) fn forget(&mut self) {
         self.asked = None;
@@ -119,7 +129,10 @@ impl Machine {
         let wants_special = self.wants_special(now);
         match self.reads.asked {
             None => {
-                let room = self.room();
+                let room = match self.run.drain_to {
+                    None => self.room(),
+                    Some(_) => self.readable(self.next_unknown(self.reads.position), self.room()),
+                };
                 if wants_special && (self.reads.specials > 0 || room == 0) {
                     self.ask_special(now, step);
                 } else if room > 0 {
@@ -156,6 +169,17 @@ impl Machine {
 
     fn wants_rescan(&self, now: Timestamp) -> bool {
         self.reads.rescan.is_some() || (self.reads.is_hungry && now >= self.reads.rest_until)
+    }
+
+    /// The bound of memory that is reached, if one is.
+    pub(super) fn full_bound(&self) -> Option<Bound> {
+        if self.lanes.queued() >= self.bounds.queued_max {
+            Some(Bound::Queued)
+        } else if self.lanes.busy() >= self.bounds.lanes_max {
+            Some(Bound::Lanes)
+        } else {
+            (self.waits.unstored() >= self.bounds.waiting_max.max(1)).then_some(Bound::Waiting)
+        }
     }
 
     fn ask_frontier(&mut self, now: Timestamp, room: usize, step: &mut Step) {
@@ -251,6 +275,7 @@ impl Machine {
     }
 
     fn take_new(&mut self, from: Offset, events: &[StoredEvent], next: Offset, step: &mut Step) {
+        let next = self.readable_end(next);
         let mut at = from;
         for event in events {
             let offset = event.position.offset;
@@ -291,7 +316,7 @@ impl Machine {
 
     pub(super) fn wants(&self, event: &StoredEvent) -> bool {
         self.spec.redelivery == Some(event.topic)
-            || (self.topics.binary_search(&event.topic).is_ok() && self.spec.filter.matches(&event.event))
+            || (self.topics.binary_search(&event.topic).is_ok() && self.matcher.matches(&event.event))
     }
 
     pub(super) fn admit(&mut self, event: &StoredEvent) {
@@ -364,7 +389,9 @@ impl Machine {
         let lane = event.event.key().and_then(|key| self.lanes.find(key, event.event.class()));
         let Some(id) = lane else { return };
         let is_its_turn = |overflow: Overflow| overflow.missed_by != number && offset >= overflow.from;
-        if !self.lanes.get(id).overflow.is_some_and(is_its_turn) || self.is_for_catching_up(event) {
+        let lane = self.lanes.get(id);
+        let is_queued = lane.head() == Some(offset);
+        if is_queued || !lane.overflow.is_some_and(is_its_turn) || self.is_for_catching_up(event) {
             return;
         }
         if !self.spilled.is_stray(offset) && !self.wants(event) {

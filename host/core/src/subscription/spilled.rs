@@ -33,6 +33,7 @@ pub(crate) struct Loading {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Spilled {
+    seed: u64,
     lanes: Heads,
     offsets: OffsetSet,
     /// Those of them that are never due.
@@ -62,6 +63,7 @@ fn heap_of(class: Class) -> usize {
 impl Spilled {
     pub(crate) fn new(seed: u64) -> Spilled {
         Spilled {
+            seed,
             lanes: Heads::new(seed),
             offsets: OffsetSet::default(),
             parked: OffsetSet::default(),
@@ -139,6 +141,12 @@ impl Spilled {
         self.parked.contains(offset) || self.strays.get(&offset) == Some(&Timestamp::NEVER)
     }
 
+    /// When a spilled delivery is due; `None` if it is on its way back. A walk: for people, not for each event.
+    pub(crate) fn due_of(&self, offset: Offset) -> Option<Timestamp> {
+        let in_heap = self.due.iter().flat_map(DueHeap::iter).find(|(_, spilled)| *spilled == offset);
+        in_heap.map(|(due, _)| due).or_else(|| self.strays.get(&offset).copied())
+    }
+
     /// Makes a delivery due that never was; its row says so too.
     pub(crate) fn unpark(&mut self, offset: Offset, class: Class, due: Timestamp) {
         if let Some(stray) = self.strays.get_mut(&offset) {
@@ -160,7 +168,6 @@ impl Spilled {
     }
 
     /// Everything below `to` was settled, whatever it waited for: it comes back at once, so that its lane goes on.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for a seek, which lets go of what waits"))]
     pub(crate) fn hurry_below(&mut self, to: Offset) {
         for heap in &mut self.due {
             heap.hurry_below(to);
@@ -188,10 +195,14 @@ impl Spilled {
         self.orphans.len() > 0
     }
 
+    /// Whether there is a row on disk of any of them.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.len() > 0 || self.has_orphans()
+    }
+
     /// Nothing is spilled any more; an answer to a load of before is still told from one to a later load.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for a seek, which lets go of what waits"))]
-    pub(crate) fn clear(&mut self, seed: u64) {
-        *self = Spilled { loads_asked: self.loads_asked, ..Spilled::new(seed) };
+    pub(crate) fn clear(&mut self) {
+        *self = Spilled { loads_asked: self.loads_asked, ..Spilled::new(self.seed) };
     }
 
     /// Blocks a lane, with the first later event of it that was read; false if it was blocked before.

@@ -62,6 +62,18 @@ impl ClassQueue {
         self.fresh.len() + self.loaded.len()
     }
 
+    fn retain(&mut self, keep: impl Fn(Offset) -> bool) {
+        for queue in [&mut self.fresh, &mut self.loaded] {
+            queue.retain(|item| keep(item.offset));
+        }
+    }
+
+    /// How many of the class start before this one, roughly: the two queues take turns.
+    fn place_of(&self, offset: Offset) -> Option<usize> {
+        let place = |queue: &VecDeque<Item>| queue.iter().position(|item| item.offset == offset);
+        place(&self.fresh).or_else(|| place(&self.loaded))
+    }
+
     fn front(&self) -> Option<Item> {
         let ClassQueue { fresh, loaded, is_turn_of_loaded } = self;
         let (first, second) = if *is_turn_of_loaded { (loaded, fresh) } else { (fresh, loaded) };
@@ -118,6 +130,25 @@ impl Ready {
         self.queue(class).fresh.push_front(item);
     }
 
+    /// Keeps the deliveries of these offsets only.
+    pub(crate) fn retain(&mut self, keep: impl Fn(Offset) -> bool) {
+        for queue in [&mut self.critical, &mut self.normal, &mut self.low] {
+            queue.retain(&keep);
+        }
+    }
+
+    /// How many start before this one: those before it in its class and all of the more urgent classes.
+    pub(crate) fn ahead_of(&self, offset: Offset) -> Option<usize> {
+        let mut ahead = 0;
+        for queue in [&self.critical, &self.normal, &self.low] {
+            if let Some(place) = queue.place_of(offset) {
+                return Some(ahead + place);
+            }
+            ahead += queue.len();
+        }
+        None
+    }
+
     /// Deliveries of a class that were read ahead.
     pub(crate) fn class_len(&self, class: Class) -> usize {
         match class {
@@ -156,12 +187,13 @@ impl Ready {
 impl Machine {
     /// How many deliveries may be in flight at once.
     pub(super) fn places(&self) -> usize {
-        (self.spec.concurrency.max(1) as usize).min(LEASES_MAX)
+        let wanted = u64::from(self.spec.concurrency.max(1)) * u64::from(self.boost());
+        usize::try_from(wanted).unwrap_or(LEASES_MAX).min(LEASES_MAX)
     }
 
     /// Starts what is ready while there are free places and channel, rate and policy allow it.
     pub(super) fn start(&mut self, now: Timestamp, step: &mut Step) {
-        if self.paused.is_some() {
+        if self.paused.is_some() || self.has_cancelled() {
             return;
         }
         self.flow.look_again();
@@ -244,7 +276,8 @@ impl Machine {
         let wait = self.waits.get(offset);
         let attempt = Attempt(wait.map_or(0, |wait| wait.row.attempts()).saturating_add(1));
         let wants_fresh = wait.is_some_and(|wait| wait.row.broke > 0);
-        let mut must_wait = self.must_commit || wait.is_some_and(|wait| wait.is_stored);
+        let is_moved = self.moved_in.is_some_and(|seal| seal + STEPS_OUTSTANDING_MAX > self.seals);
+        let mut must_wait = self.must_commit || is_moved || wait.is_some_and(|wait| wait.is_stored);
         if let Some(id) = lane {
             let lane = self.lanes.get_mut(id);
             lane.state = LaneState::InFlight;

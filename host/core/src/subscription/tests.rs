@@ -1,7 +1,11 @@
 //! The machine, one rule at a time; `tests/machine` has the random histories.
 
+mod backlog;
+mod explain;
 mod letters;
 mod protect;
+mod run;
+mod seek;
 mod spill;
 mod spill_restart;
 
@@ -95,7 +99,9 @@ impl Bench {
                 | Action::Cancel { .. }
                 | Action::Paused { .. }
                 | Action::Stuck { .. }
-                | Action::TrimDead => return,
+                | Action::TrimDead
+                | Action::BacklogFull { .. }
+                | Action::Expired { .. } => return,
             };
             let end = (from.0 as usize + events_max as usize).min(self.log.len());
             if from.0 as usize >= end {
@@ -155,7 +161,9 @@ fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
         | Action::Cancel { .. }
         | Action::Paused { .. }
         | Action::Stuck { .. }
-        | Action::TrimDead => None,
+        | Action::TrimDead
+        | Action::BacklogFull { .. }
+        | Action::Expired { .. } => None,
     };
     actions.into_iter().filter_map(invocation).collect()
 }
@@ -279,7 +287,9 @@ fn ticket_of_a_call_fetches_nothing_and_that_of_a_fetch_ends_no_call() {
         | Action::Cancel { .. }
         | Action::Paused { .. }
         | Action::Stuck { .. }
-        | Action::TrimDead => None,
+        | Action::TrimDead
+        | Action::BacklogFull { .. }
+        | Action::Expired { .. } => None,
     });
     let ticket = fetches.collect::<Vec<_>>()[0];
     bench.commit();

@@ -3,7 +3,7 @@
 //! A delivery stays here from its first failure until it is settled or spilled, also while another attempt is in flight, since
 //! its row stays on disk as long. Knows nothing of lanes beyond their ids. Invariant: every entry that is pending has an alarm.
 
-use alloc::collections::{BTreeMap, BinaryHeap};
+use alloc::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -167,6 +167,19 @@ impl Waits {
             }
         }
         None
+    }
+
+    /// When the delivery's alarm rings, if it waits for one.
+    pub(crate) fn alarm_of(&self, offset: Offset) -> Option<Timestamp> {
+        self.get(offset).filter(|wait| wait.is_pending).map(|wait| wait.rings)
+    }
+
+    /// Forgets deliveries below `to` but for the kept ones; their alarms ring in vain, since they are settled for good. Returns
+    /// those that have a row.
+    pub(crate) fn forget_below(&mut self, to: Offset, kept: &BTreeSet<Offset>) -> Vec<Offset> {
+        let gone: Vec<Offset> = self.seen.range(..to).map(|(offset, _)| *offset).collect();
+        let gone = gone.into_iter().filter(|offset| !kept.contains(offset));
+        gone.filter(|offset| self.remove(*offset).is_some_and(|wait| wait.is_stored)).collect()
     }
 
     /// Every row that is on disk.

@@ -1,7 +1,7 @@
 //! The rules, each checked after every action: named for what would be wrong.
 
 use bugle_core::ids::{Offset, Slot, TopicId};
-use bugle_core::row::{DeadState, Parking, WaitingRow};
+use bugle_core::row::{DeadState, Parking, RunRow, WaitingRow};
 use bugle_core::spec::{OnExhausted, Ordering};
 use bugle_core::step::{Action, Step};
 use bugle_core::subscription::{Bounds, Image, Input, Machine, Recovered};
@@ -31,18 +31,28 @@ impl World {
     pub(crate) fn check_start(&self, call: Call) -> Result<(), String> {
         let offset = call.offset;
         let wrong = |what: &str| Err(format!("{call:?} started {what}"));
-        if !self.machine.is_live(call.ticket) {
-            // Its lease ran out before its step was durable; the driver's look at the ticket drops it.
-            return Ok(());
-        }
         if !self.is_wanted(offset) {
             return wrong("although nobody wants the event");
         }
         if self.written.has_outcome(offset) {
             return wrong("although it is settled");
         }
+        if self.written.is_sought_over(offset) {
+            return wrong("although a seek let go of it");
+        }
+        let is_cut_off = |other: &&Call| {
+            let is_its = other.offset == offset || self.is_same_lane(other.offset, offset);
+            is_its && !self.machine.is_live(other.ticket) && self.now < other.deadline
+        };
+        if let Some(other) = self.calls.iter().find(is_cut_off) {
+            return wrong(&format!("while {other:?}, which a seek cancelled, may still run"));
+        }
         let before = |other: &Offset| *other < offset && self.is_wanted(*other) && self.is_same_lane(*other, offset);
-        if let Some(earlier) = self.offsets().filter(before).find(|earlier| !self.disk.has_outcome(*earlier)) {
+        if let Some(earlier) = self
+            .offsets()
+            .filter(before)
+            .find(|earlier| !self.disk.has_outcome(*earlier) && !self.disk.is_let_go(*earlier))
+        {
             return wrong(&format!("before {earlier} of its key was durably settled"));
         }
         let live: Vec<&Call> = self.calls.iter().filter(|call| self.machine.is_live(call.ticket)).collect();
@@ -81,6 +91,10 @@ impl World {
         if status.floor.0.max(status.read.0) as usize > self.log.len() {
             return Err(format!("the floor or the frontier passed the end of the log: {status:?}"));
         }
+        let gone = status.let_go.map_or(Offset(0), |row| row.to);
+        if status.run.drain_to.is_some_and(|end| status.read > end.max(gone)) {
+            return Err(format!("read on although it drains: {status:?}"));
+        }
         Ok(())
     }
 
@@ -93,7 +107,7 @@ impl World {
         }
         for offset in self.offsets() {
             let (is_passed, has_outcome) = (disk.is_passed(offset), disk.has_outcome(offset));
-            if is_passed && self.is_wanted(offset) && !has_outcome {
+            if is_passed && self.is_wanted(offset) && !has_outcome && !disk.is_let_go(offset) {
                 return Err(format!("the cursor passed {offset}, and no row tells what became of it"));
             }
             if has_outcome && !is_passed {
@@ -102,7 +116,9 @@ impl World {
             if has_outcome && disk.waiting.contains_key(&offset) && !disk.is_parked_or_released(offset) {
                 return Err(format!("{offset} is settled and waits"));
             }
-            if disk.dead.get(&offset).is_some_and(|row| row.state == DeadState::Manual) != disk.is_parked(offset) {
+            // What is let go leaves its letter as it is; a replay of that one makes a copy.
+            let has_letter = disk.dead.get(&offset).is_some_and(|row| row.state == DeadState::Manual);
+            if has_letter != disk.is_parked(offset) && !disk.is_let_go(offset) {
                 return Err(format!(
                     "{offset} waits for a person without a letter that says so, or the other way round"
                 ));
@@ -129,11 +145,14 @@ impl World {
         if rows.paused != live.paused {
             return Err(format!("paused is {:?} and on disk {:?}", live.paused, rows.paused));
         }
-        let rows = Recovered { paused: None, ..rows };
+        if rows.run.unwrap_or_default() != live.run {
+            return Err(format!("runs as {:?} and on disk {:?}", live.run, rows.run));
+        }
+        let rows = Recovered { paused: None, run: None, ..rows };
         let bounds = Bounds { queued_max: 10_000, lanes_max: 10_000, waiting_max: 10_000, ready_min: 20_000, ..bounds };
         let mut recovered = Machine::recover_bounded(self.spec.clone(), Slot(0), seed, rows, bounds);
         self.read_up_to(&mut recovered, live.read);
-        let image = Image { paused: live.paused.clone(), ..recovered.image() };
+        let image = Image { paused: live.paused.clone(), run: live.run, ..recovered.image() };
         if image == live {
             Ok(())
         } else {
@@ -156,7 +175,7 @@ impl World {
     /// After the second phase.
     pub(crate) fn check_end(&self) -> Result<(), String> {
         for offset in self.offsets() {
-            if self.is_wanted(offset) != self.disk.has_outcome(offset) {
+            if self.is_wanted(offset) != self.disk.has_outcome(offset) && !self.disk.is_let_go(offset) {
                 return Err(format!(
                     "{offset}: wanted {}, settled {}",
                     self.is_wanted(offset),
@@ -167,7 +186,8 @@ impl World {
         let status = self.machine.status();
         let is_clean =
             self.disk.waiting.is_empty() && status.waiting == 0 && status.in_flight == 0 && status.ready == 0;
-        if is_clean && status.queued == 0 && status.overflowed == 0 {
+        let is_usual = status.run == RunRow::default();
+        if is_clean && is_usual && status.queued == 0 && status.overflowed == 0 {
             Ok(())
         } else {
             Err(format!("something is left over: {status:?}"))

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bugle_core::event::Class;
 use bugle_core::ids::Offset;
 use bugle_core::row::{
-    CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, Parking, PausedRow, WaitingRow,
+    CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, LetGoRow, LetGoWhy, Parking,
+    PausedRow, RunRow, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
@@ -20,6 +21,8 @@ pub(crate) struct Disk {
     pub(crate) waiting: BTreeMap<Offset, WaitingRow>,
     holds: BTreeMap<(String, Class), HoldRow>,
     paused: Option<PausedRow>,
+    run: Option<RunRow>,
+    pub(crate) let_go: Vec<LetGoRow>,
     /// Events whose ack brought its row.
     pub(crate) acked: BTreeSet<Offset>,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
@@ -62,6 +65,9 @@ impl Disk {
             Write::Hold { key, class, row: None, .. } => {
                 self.holds.remove(&(key.clone(), *class)).ok_or(format!("opened lane {key}, which was not held"))?;
             }
+            Write::WaitingRange { from, to, .. } => self.waiting.retain(|offset, _| *offset < *from || *offset >= *to),
+            Write::Run { row, .. } => self.run = *row,
+            Write::LetGo { row, .. } => self.let_go.push(*row),
             Write::Paused { row, .. } => self.paused = row.clone(),
             Write::Channel { row, .. } => self.channel = row.clone(),
             // A replay, as a copy.
@@ -143,6 +149,17 @@ impl Disk {
         }
     }
 
+    /// Whether a row tells that the event was let go of.
+    pub(crate) fn is_let_go(&self, offset: Offset) -> bool {
+        self.let_go.iter().any(|row| row.from <= offset && offset < row.to)
+    }
+
+    /// Whether a seek let go of the event, so that it must never start again.
+    pub(crate) fn is_sought_over(&self, offset: Offset) -> bool {
+        let sought = self.let_go.iter().filter(|row| row.why == LetGoWhy::Sought);
+        sought.into_iter().any(|row| row.from <= offset && offset < row.to)
+    }
+
     /// Whether the cursor says that the event is done with.
     pub(crate) fn is_passed(&self, offset: Offset) -> bool {
         let within = offset.0 % CHUNK_OFFSETS;
@@ -160,6 +177,8 @@ impl Disk {
             paused: self.paused.clone(),
             channel: self.channel.clone(),
             dead: self.totals,
+            run: self.run,
+            let_go: self.let_go.last().copied(),
         }
     }
 }

@@ -21,8 +21,16 @@ pub(crate) struct Loads {
 
 impl World {
     pub(crate) fn ask_load(&mut self, load: Load) -> Result<(), String> {
-        let row = self.disk.waiting.get(&load.position.offset);
-        if row.is_none_or(|row| row.due > self.now) && !self.loads.answered.contains(&load.number) {
+        // A seek may have let go of it since.
+        if !self.machine.is_loading(load.number) {
+            return Ok(());
+        }
+        let offset = load.position.offset;
+        let row = self.disk.waiting.get(&offset);
+        // What was let go comes back before its time.
+        let is_let_go = self.disk.let_go.iter().any(|row| row.from <= offset && offset < row.to);
+        let is_due = row.is_some_and(|row| row.due <= self.now || is_let_go);
+        if !is_due && !self.loads.answered.contains(&load.number) {
             return Err(format!("{load:?} was asked for, which has no row or is not due"));
         }
         self.loads.asked.push(load);

@@ -9,6 +9,7 @@ mod letters;
 mod loads;
 mod protect;
 mod random;
+mod runs;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
 mod world;

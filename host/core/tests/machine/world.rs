@@ -8,7 +8,10 @@ use std::collections::VecDeque;
 use bugle_core::delivery::{Fault, Retry, Verdict};
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Attempt, KeyGeneration, Offset, Slot, SubscriptionId, Ticket, TopicId};
-use bugle_core::spec::{DeadBounds, Filter, OnDeadFull, OnExhausted, OnUnknown, Ordering, RetryPolicy, Subscription};
+use bugle_core::spec::{
+    BacklogCap, BacklogPolicy, DeadBounds, Filter, OnDeadFull, OnExhausted, OnUnknown, Ordering, RetryPolicy,
+    Subscription,
+};
 use bugle_core::step::{Action, Invocation, Step, Write};
 use bugle_core::subscription::{Bounds, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
@@ -33,6 +36,8 @@ pub(crate) struct Call {
     pub(crate) offset: Offset,
     pub(crate) attempt: Attempt,
     pub(crate) letter: Option<KeyGeneration>,
+    /// When the lease ends, unless it is extended.
+    pub(crate) deadline: Timestamp,
 }
 
 /// See the module.
@@ -107,7 +112,7 @@ impl World {
     }
 
     fn act(&mut self) -> Result<(), String> {
-        match self.random.below(100) {
+        match self.random.below(104) {
             0..14 => self.publish(),
             14..28 => self.answer_read()?,
             28..31 => self.answer_load()?,
@@ -123,7 +128,10 @@ impl World {
             94..95 => self.extend(),
             95..97 => self.decide_one()?,
             97..98 => self.answer_trim()?,
-            _ => self.finish_stale()?,
+            98..100 => self.finish_stale()?,
+            100..101 => self.drain_or_boost()?,
+            101..102 => self.seek()?,
+            _ => self.tell_log()?,
         }
         Ok(())
     }
@@ -335,17 +343,21 @@ impl World {
         match action {
             Action::Read { from, events_max } => self.read = Some((from, events_max)),
             Action::Invoke(invocation) => {
+                // Its lease ran out, or was cancelled, before its step was durable: a driver looks at the ticket.
+                if !self.machine.is_live(invocation.ticket) {
+                    return self.handle(Input::NeverRan { ticket: invocation.ticket });
+                }
                 self.starts += 1;
                 let offset = invocation.position.offset;
-                let Invocation { ticket, attempt, letter, .. } = invocation;
-                let call = Call { ticket, offset, attempt, letter };
+                let Invocation { ticket, attempt, letter, deadline, .. } = invocation;
+                let call = Call { ticket, offset, attempt, letter, deadline };
                 self.check_start(call)?;
                 self.calls.push(call);
             }
             Action::Load(load) => self.ask_load(load)?,
-            Action::Fetch(Invocation { ticket, attempt, position, letter, .. }) => {
+            Action::Fetch(Invocation { ticket, attempt, position, letter, deadline, .. }) => {
                 self.reached.fetches += 1;
-                self.fetches.push(Call { ticket, offset: position.offset, attempt, letter });
+                self.fetches.push(Call { ticket, offset: position.offset, attempt, letter, deadline });
             }
             // The call goes on: its end must be without effect.
             Action::Cancel { ticket } => {
@@ -354,7 +366,7 @@ impl World {
                 }
             }
             Action::TrimDead => self.trim = Some(None),
-            Action::Paused { .. } | Action::Stuck { .. } => {}
+            Action::Paused { .. } | Action::Stuck { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {}
         }
         Ok(())
     }
@@ -489,6 +501,11 @@ fn spec(random: &mut Random) -> Subscription {
         },
         redelivery: Some(TopicId(3)),
         lease: Millis(random.within(20, 200)),
+        backlog: BacklogCap {
+            events_max: if random.chance(30) { random.within(5, 60) } else { 1_000_000 },
+            policy: if random.chance(80) { BacklogPolicy::ExpireOldest } else { BacklogPolicy::RefusePublish },
+            ..BacklogCap::default()
+        },
         protection: protection(random),
         ..Subscription::new(SubscriptionId(1), "mail", "mail", vec![TopicId(1)])
     }

@@ -132,6 +132,6 @@ pub(super) async fn audit(
     query: Result<Query<Audited>, QueryRejection>,
 ) -> Answer<Vec<AuditView>> {
     let Query(Audited { since, limit }) = query?;
-    let since = moment::parse(&since, host.bus().now()).map_err(Failure::invalid)?;
+    let since = moment::since(&since, host.bus().now()).map_err(Failure::invalid)?;
     Ok(Json(host.audit_list(since, limit.clamp(1, DEAD_MAX)).await?))
 }

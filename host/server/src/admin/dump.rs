@@ -16,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use bugle_core::code::Code;
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position};
-use bugle_core::row::{CHUNK_OFFSETS, DeadRow, DeadState};
+use bugle_core::row::{CHUNK_OFFSETS, DeadRow, DeadState, LetGoWhy};
 use bugle_core::spec::Subscription;
 use bugle_store::{EventBounds, ReadError, Store, SubscriptionRows};
 use serde_json::json;
@@ -169,12 +169,21 @@ impl Standing {
         } else if self.unknown.contains(&position) {
             "unknown"
         } else if self.is_settled(position.offset) {
-            "acked"
+            self.let_go(position.offset).unwrap_or("acked")
         } else if self.waiting.contains(&position.offset) {
             "waiting"
         } else {
             "ready"
         }
+    }
+
+    /// How the run of the log ended that an offset lies in, if it was let go. What was acked within it before is told so too.
+    fn let_go(&self, offset: Offset) -> Option<&'static str> {
+        let row = self.rows.let_go.iter().rev().find(|row| row.from <= offset && offset < row.to)?;
+        Some(match row.why {
+            LetGoWhy::Expired => "expired",
+            LetGoWhy::Sought => "suppressed",
+        })
     }
 
     fn is_settled(&self, offset: Offset) -> bool {

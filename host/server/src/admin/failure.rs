@@ -10,7 +10,7 @@ use bugle_broker::{CreateTopicError, KvWriteError, ReadError, Stopped, Subscript
 use bugle_core::code::Code;
 
 use crate::api;
-use crate::host::{ApplyError, DeadError, DeployError, RemoveError, SimulateError};
+use crate::host::{ApplyError, DeadError, DeployError, ExplainError, RemoveError, RunError, SimulateError};
 
 /// A refusal.
 #[derive(Debug)]
@@ -106,9 +106,10 @@ impl From<SubscriptionError> for Failure {
                 Code::NotFound,
                 format!("there is no subscription `{name}`; `bugle subscription list` shows them"),
             ),
-            SubscriptionError::FilterTooDeep { .. } | SubscriptionError::Empty(_) => {
-                Failure::invalid(error.to_string())
-            }
+            SubscriptionError::FilterTooDeep { .. }
+            | SubscriptionError::FilterTooLarge { .. }
+            | SubscriptionError::Empty(_) => Failure::invalid(error.to_string()),
+            SubscriptionError::StillEnding(_) => Failure::new(Code::Conflict, error.to_string()),
             SubscriptionError::Read(_) => Failure::internal(Code::StorageFailed, &error),
             SubscriptionError::Stopped(_) => Failure::internal(Code::Unavailable, &error),
         }
@@ -149,6 +150,25 @@ impl From<DeadError> for Failure {
         match error.code() {
             code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
             code => Failure::new(code, chain(&error)),
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        match error {
+            RunError::Bus(error) => error.into(),
+            RunError::Read(error) => error.into(),
+            error => Failure::new(error.code(), error.to_string()),
+        }
+    }
+}
+
+impl From<ExplainError> for Failure {
+    fn from(error: ExplainError) -> Failure {
+        match error {
+            ExplainError::Read(error) => error.into(),
+            error => Failure::new(error.code(), error.to_string()),
         }
     }
 }

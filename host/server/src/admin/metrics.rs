@@ -83,6 +83,11 @@ fn commits(page: &mut Page, host: &Host) {
     page.counter("bugle_duplicates_total", "Publishes recognised as repeated.", counts.duplicates.get());
     page.counter("bugle_refused_total", "Events and batches refused.", counts.refused.get());
     page.counter("bugle_disk_full_total", "Batches refused for lack of disk.", counts.disk_full.get());
+    page.counter(
+        "bugle_backlog_refused_total",
+        "Batches refused because a subscription's backlog is over its cap.",
+        counts.backlog_full.get(),
+    );
     page.counter("bugle_commits_total", "Atomic batches written.", counts.commits.get());
     // Every commit is synced once and nothing else is, so the two are one number under two names.
     page.counter("bugle_fsyncs_total", "Syncs of the write-ahead log.", counts.commits.get());
@@ -120,6 +125,7 @@ async fn subscriptions(page: &mut Page, host: &Host) {
     counter("bugle_unknown_total", "Attempts that may have been sent.", &|counts| counts.unknown);
     counter("bugle_conflicts_total", "Attempts run again after a conflict.", &|counts| counts.conflicts);
     counter("bugle_not_started_total", "Attempts that never started.", &|counts| counts.not_started);
+    counter("bugle_expired_total", "Events that expired: the backlog was over its cap.", &|counts| counts.expired);
     counter("bugle_breaker_opened_total", "Times the breaker opened.", &|counts| counts.flow.opened);
     counter("bugle_degrade_deferred_total", "Events a degrade rule kept back.", &|counts| counts.flow.deferred);
     counter("bugle_degrade_rerouted_total", "Events a degrade rule handed on.", &|counts| counts.flow.rerouted);
@@ -157,6 +163,12 @@ async fn gauges(page: &mut Page, host: &Host) {
         &all,
         |status| status.backlog_max,
     );
+    page.each("gauge", "bugle_unsettled", "Offsets of the log that are not settled.", label, &all, |status| {
+        status.unsettled
+    });
+    page.each("gauge", "bugle_backlog_full", "1 while publishing is refused for its backlog.", label, &all, |status| {
+        status.machine.as_ref().map_or(0, |machine| u64::from(machine.is_backlog_full))
+    });
     page.each("gauge", "bugle_in_flight", "Attempts that run.", label, &all, |status| {
         status.machine.as_ref().map_or(0, |machine| machine.in_flight as u64)
     });

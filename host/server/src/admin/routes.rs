@@ -9,7 +9,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
-use super::{dead, dump, gate, kv, lookups, metrics, plugins, status, subscriptions, tail, topics};
+use super::{dead, dump, explain, gate, kv, lookups, metrics, plugins, runs, status, subscriptions, tail, topics};
 use crate::host::Host;
 
 /// Who may call a route. One token stands for all rights today; the distinction is what finer ones will be made of.
@@ -56,6 +56,10 @@ fn table() -> Vec<Route> {
         route("DELETE", "/v1/subscriptions/{name}", Change, delete(subscriptions::remove)),
         route("POST", "/v1/subscriptions/{name}/pause", Change, post(subscriptions::pause)),
         route("POST", "/v1/subscriptions/{name}/resume", Change, post(subscriptions::resume)),
+        route("POST", "/v1/subscriptions/{name}/drain", Change, post(runs::drain)),
+        route("POST", "/v1/subscriptions/{name}/boost", Change, post(runs::boost)),
+        route("POST", "/v1/subscriptions/{name}/seek", Change, post(runs::seek)),
+        route("GET", "/v1/explain", Read, get(explain::explain)),
         route("POST", "/v1/subscriptions/{name}/simulate", Read, post(subscriptions::simulate)),
         route("GET", "/v1/plugins", Read, get(plugins::list)),
         route("PUT", COMPONENT_PATH, Change, put(plugins::deploy).layer(component)),

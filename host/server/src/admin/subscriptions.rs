@@ -34,7 +34,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>, Path(name): Path<String>
     found(&host, &name).await
 }
 
-async fn found(host: &Host, name: &str) -> Answer<SubscriptionView> {
+pub(super) async fn found(host: &Host, name: &str) -> Answer<SubscriptionView> {
     host.subscription(name).await.map(Json).ok_or_else(|| {
         let message = format!("there is no subscription `{name}`; `bugle subscription list` shows them");
         Failure::new(Code::NotFound, message)

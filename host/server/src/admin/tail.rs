@@ -58,7 +58,7 @@ pub(super) async fn events(
         Ok(start) => start,
         Err(problem) => return Err(super::failure::Failure::invalid(problem)),
     };
-    let mut from = host.offset_of(start);
+    let mut from = host.offset_of(start).await?;
     let limit = page.limit.clamp(1, PAGE_EVENTS_MAX);
     let until = Instant::now() + Duration::from_millis(page.wait_ms).min(WAIT_MAX);
     let mut events = Vec::new();

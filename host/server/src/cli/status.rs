@@ -1,5 +1,6 @@
 //! `bugle status`.
 
+use super::subscription::runs::{alarms, done_in};
 use super::{Context, print};
 use crate::api::{StatusView, SubscriptionStatus};
 
@@ -35,6 +36,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
                 numbers.channel.breaker.clone(),
                 line.plugin.clone(),
                 numbers.backlog.to_string(),
+                done_in(&line.drain),
                 numbers.in_flight.to_string(),
                 numbers.delivered.to_string(),
                 numbers.retried.to_string(),
@@ -50,6 +52,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
         "BREAKER",
         "PLUGIN",
         "BACKLOG",
+        "DONE IN",
         "IN FLIGHT",
         "DELIVERED",
         "RETRIED",
@@ -59,14 +62,14 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
     ];
     print::table(&headings, &rows, "no subscriptions yet")?;
     for (name, line) in &status.subscriptions {
-        for warning in warnings(name, &line.status) {
+        for warning in alarms(name, &line.status).into_iter().chain(warnings(name, &line.status)) {
             print::line(&warning)?;
         }
     }
     Ok(())
 }
 
-/// What of a subscription wants a person.
+/// What of its dead letters wants a person.
 fn warnings(name: &str, numbers: &SubscriptionStatus) -> Vec<String> {
     let counted = [
         (numbers.dead_open, "dead letters are open", format!("bugle dead list {name} --state open")),

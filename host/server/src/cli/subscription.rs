@@ -1,5 +1,7 @@
 //! `bugle subscription`.
 
+pub(in crate::cli) mod runs;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -42,6 +44,31 @@ pub(super) enum SubscriptionCommand {
         /// Its name
         name: String,
     },
+    /// Finish what was read, then pause; or, with --boost, work faster until it has caught up
+    #[command(
+        after_help = "Examples:\n  bugle subscription drain orders-webhook\n  bugle subscription drain orders-webhook --boost 4\n\nA drain ends in a pause with the reason `drained`; pause, resume and seek end it before. A boost multiplies\nconcurrency and rate, does not pause, and ends by itself once everything published so far was started; `--boost 1`\nends it before. Both go on after a restart."
+    )]
+    Drain {
+        /// Its name
+        name: String,
+        /// Multiply concurrency and rate by this until it has caught up, instead of pausing
+        #[arg(long, value_name = "FACTOR")]
+        boost: Option<u32>,
+    },
+    /// Go on at another place of the log; says how many events that concerns first
+    #[command(
+        after_help = "Examples:\n  bugle subscription seek orders-webhook --to latest --yes\n  bugle subscription seek orders-webhook --to 0-1234"
+    )]
+    Seek {
+        /// Its name
+        name: String,
+        /// latest, earliest, a position, a time, or such as '2h ago'
+        #[arg(long)]
+        to: Start,
+        /// Do it
+        #[arg(long)]
+        yes: bool,
+    },
     /// Delete a subscription and its place in the log
     #[command(after_help = "Example:\n  bugle subscription delete orders-webhook --yes")]
     Delete {
@@ -57,7 +84,7 @@ pub(super) enum SubscriptionCommand {
 pub(super) struct ApplyArgs {
     /// The definition (.toml or .json)
     file: PathBuf,
-    /// Where a new subscription starts: latest, earliest or a position; wins over the file
+    /// Where a new subscription starts: latest, earliest, a position, a time, or such as '2h ago'; wins over the file
     #[arg(long)]
     start: Option<Start>,
     /// Deliveries in flight at once; wins over the file
@@ -93,9 +120,14 @@ pub(super) fn run(context: &Context, command: SubscriptionCommand) -> anyhow::Re
             let view: SubscriptionView = admin.post(&path, &serde_json::json!({}))?;
             show(context, &view)
         }
+        SubscriptionCommand::Drain { name, boost } => runs::drain(context, &admin, &name, boost),
+        SubscriptionCommand::Seek { name, to, yes } => runs::seek(context, &admin, &name, to, yes),
         SubscriptionCommand::Delete { name, yes } => {
             if !yes {
-                bail!("deleting `{name}` forgets its place in the log and its waiting deliveries; add --yes to do it");
+                bail!(
+                    "deleting `{name}` removes its place in the log, its waiting deliveries, its dead letters, and its claims \
+                     and kv entries; send records stay; add --yes to do it"
+                );
             }
             let deleted: serde_json::Value = admin.delete(&path(&name))?;
             if context.json {
@@ -216,6 +248,7 @@ fn show(context: &Context, view: &SubscriptionView) -> anyhow::Result<()> {
             ),
         ),
     ]);
+    pairs.extend(runs::lines(view));
     pairs.extend(channel(status));
     print::pairs(&pairs)
 }

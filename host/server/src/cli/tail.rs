@@ -12,7 +12,7 @@ use crate::definition::Start;
 pub(super) struct TailArgs {
     /// Topic
     topic: String,
-    /// Where to begin: latest, earliest or a position
+    /// Where to begin: latest, earliest, a position, a time, or such as '2h ago'
     #[arg(long, default_value = "latest")]
     from: Start,
     /// Stop at the end instead of waiting for more

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use bugle_core::spec::{FILTER_DEPTH_MAX, Filter};
+use bugle_core::spec::{FILTER_DEPTH_MAX, FILTER_PARTS_MAX, Filter};
 use serde::{Deserialize, Serialize};
 
 /// Which events a subscription wants. Several attributes in one comparison must all match.
@@ -29,6 +29,11 @@ impl FilterSpec {
     pub(super) fn check(&self) -> Result<(), String> {
         if self.to_core().depth() > FILTER_DEPTH_MAX {
             return Err(format!("nests deeper than {FILTER_DEPTH_MAX} levels"));
+        }
+        if self.to_core().parts() > FILTER_PARTS_MAX {
+            return Err(format!(
+                "has more than {FILTER_PARTS_MAX} parts; every event that is read may meet all of them"
+            ));
         }
         self.check_parts()
     }

@@ -122,6 +122,44 @@ fn mistakes_are_told_with_a_way_out() {
 }
 
 #[test]
+fn topics_may_be_names_and_patterns() {
+    let text = "name = \"a\"\ntopics = [\"orders\", \"orders.*\", \"refunds.**\"]\nplugin = \"p\"\n";
+    let definition = parse(text);
+    assert_eq!(definition.named_topics().collect::<Vec<_>>(), ["orders"]);
+    let core = definition.to_core(SubscriptionId(1), vec![TopicId(2)]);
+    assert_eq!(core.patterns.len(), 2);
+    assert!(core.has_pattern_for("refunds.eu.west") && !core.has_pattern_for("orders"));
+    let with = |topic: &str| text.replace("orders.*", topic);
+    assert!(refused(&with("orders.**.x")).contains("bad pattern"));
+    assert!(refused(&with("bugle.*")).contains("topics of the host"));
+    let many: Vec<String> = (0..300).map(|n| format!("\"t{n}\"")).collect();
+    let many = format!("name = \"a\"\ntopics = [{}]\nplugin = \"p\"\n", many.join(","));
+    assert!(refused(&many).contains("more than 256"));
+}
+
+#[test]
+fn a_backlog_has_a_cap_and_a_policy() {
+    let text = "name = \"a\"\ntopics = [\"t\"]\nplugin = \"p\"\n";
+    let core = parse(text).to_core(SubscriptionId(1), vec![TopicId(2)]);
+    assert_eq!(core.backlog, bugle_core::spec::BacklogCap::default());
+    assert_eq!((core.backlog.events_max, core.backlog.bytes_max), (10_000_000, 16 << 30));
+    let with = format!("{text}backlog = {{ events = 5, bytes = \"1MiB\", policy = \"refuse-publish\" }}\n");
+    let core = parse(&with).to_core(SubscriptionId(1), vec![TopicId(2)]);
+    assert_eq!((core.backlog.events_max, core.backlog.bytes_max), (5, 1 << 20));
+    assert_eq!(core.backlog.policy, bugle_core::spec::BacklogPolicy::RefusePublish);
+    assert!(refused(&with.replace("1MiB", "0B")).contains("more than 0"));
+    assert!(refused(&with.replace("refuse-publish", "refuse")).contains("refuse-publish"));
+}
+
+#[test]
+fn a_filter_may_not_have_parts_without_end() {
+    let parts: Vec<String> = (0..1_100).map(|n| format!("{{ exact = {{ id = \"{n}\" }} }}")).collect();
+    let filter = format!("{{ any = [{}] }}", parts.join(","));
+    let text = format!("name = \"a\"\ntopics = [\"t\"]\nplugin = \"p\"\nfilter = {filter}\n");
+    assert!(refused(&text).contains("more than 1024 parts"));
+}
+
+#[test]
 fn rate_breaker_blame_and_rules_reach_the_core() {
     let full = parse(FULL);
     let core = full.to_core(SubscriptionId(1), vec![TopicId(2)]);

@@ -114,7 +114,7 @@ impl Host {
         let healths =
             if request.health.is_empty() { vec![HealthSpec::Healthy, HealthSpec::Sick] } else { request.health };
         let mut tallies: Vec<Tally> = healths.into_iter().map(|health| Tally::new(&spec, health)).collect();
-        let (from, end) = (self.offset_of(request.from), self.bus().end());
+        let (from, end) = (self.offset_of(request.from).await?, self.bus().end());
         let age = request.age.map_or(Millis(0), |age| age.0);
         let mut at = from;
         let (mut looked_at, mut events) = (0, 0);

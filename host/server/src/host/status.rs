@@ -6,6 +6,7 @@ use bugle_core::ids::{Offset, Position, Slot};
 use bugle_core::subscription::Status as MachineStatus;
 
 use super::Host;
+use super::runs::drain_view;
 use crate::api::{ChannelView, RuleView, StatusView, SubscriptionStatus, SubscriptionSummary};
 use crate::moment;
 
@@ -25,6 +26,7 @@ impl Host {
         for status in bus.statuses().await {
             let summary = SubscriptionSummary {
                 state: state(&status).to_owned(),
+                drain: drain_view(status.unsettled, status.pace),
                 plugin: status.spec.plugin.to_string(),
                 status: self.numbers(&status),
             };
@@ -59,6 +61,8 @@ impl Host {
             delivered: counts.acked,
             retried: counts.nacked + counts.broke + counts.lapsed,
             dead: counts.dead,
+            expired: counts.expired,
+            is_backlog_full: status.machine.as_ref().is_some_and(|machine| machine.is_backlog_full),
             suppressed: self.tally().suppressed(&status.spec.name),
             settle_ms_p50: counts.settle_ms.quantile(0.5).map(|ms| ms.0),
             settle_ms_p99: counts.settle_ms.quantile(0.99).map(|ms| ms.0),
@@ -110,11 +114,12 @@ fn channel(machine: &MachineStatus) -> ChannelView {
     }
 }
 
-/// `running`, `paused` or, if its worker broke, `stopped`.
+/// `running`, `draining`, `paused` or, if its worker broke, `stopped`.
 pub(super) fn state(status: &BusStatus) -> &'static str {
     match &status.machine {
         None => "stopped",
         Some(machine) if machine.paused.is_some() => "paused",
+        Some(machine) if machine.run.drain_to.is_some() => "draining",
         Some(_) => "running",
     }
 }

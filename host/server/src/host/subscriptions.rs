@@ -2,7 +2,7 @@
 //!
 //! A definition is checked with the plugin itself before anything of it is stored.
 
-use bugle_broker::{Applied, ApplySubscription, StartAt, Stopped, SubscriptionError};
+use bugle_broker::{Applied, ApplySubscription, ReadError, StartAt, Stopped, SubscriptionError};
 use bugle_core::code::Code;
 use bugle_core::ids::{Offset, SubscriptionId, TopicId};
 use bugle_core::origin::private_topic;
@@ -10,6 +10,7 @@ use bugle_core::spec::Subscription;
 use bugle_core::step::CatalogKind;
 
 use super::plugins::DeployError;
+use super::runs::{drain_view, let_go_view};
 use super::status::{position, state};
 use super::{Host, locked};
 use crate::api::{PauseView, Plan, SubscriptionView};
@@ -56,7 +57,7 @@ pub enum ApplyError {
     Stopped(#[from] Stopped),
     /// The operator: the disk.
     #[error(transparent)]
-    Read(#[from] bugle_broker::ReadError),
+    Read(#[from] ReadError),
 }
 
 impl ApplyError {
@@ -67,6 +68,7 @@ impl ApplyError {
             ApplyError::Definition(_) | ApplyError::Secret(_) | ApplyError::UnknownTarget { .. } => Code::Invalid,
             ApplyError::UnknownTopic { .. } => Code::UnknownTopic,
             ApplyError::Plugin(error) => error.code(),
+            ApplyError::Bus(SubscriptionError::StillEnding(_)) => Code::Conflict,
             ApplyError::Bus(_) | ApplyError::Stopped(_) => Code::Unavailable,
             ApplyError::Read(_) => Code::StorageFailed,
         }
@@ -89,22 +91,23 @@ pub enum RemoveError {
     Bus(#[from] SubscriptionError),
 }
 
-fn start_at(start: Start) -> StartAt {
-    match start {
-        Start::Latest => StartAt::Latest,
-        Start::Earliest => StartAt::Earliest,
-        Start::At(position) => StartAt::Offset(position.offset),
-    }
-}
-
 impl Host {
+    /// `latest` stays what it is: only the commit knows where that is.
+    async fn start_at(&self, start: Start) -> Result<StartAt, ReadError> {
+        match start {
+            Start::Latest => Ok(StartAt::Latest),
+            Start::Earliest => Ok(StartAt::Earliest),
+            Start::At(_) | Start::Since(_) | Start::Ago(_) => self.offset_of(start).await.map(StartAt::Offset),
+        }
+    }
+
     fn topic_ids(&self, definition: &Definition) -> Result<Vec<TopicId>, ApplyError> {
         let number = |topic: &String| {
             self.bus()
                 .topic(topic)
                 .ok_or_else(|| ApplyError::UnknownTopic { subscription: definition.name.clone(), topic: topic.clone() })
         };
-        definition.topics.iter().map(number).collect()
+        definition.named_topics().map(number).collect()
     }
 
     /// What the core would run for a definition that was checked, but for its number.
@@ -121,7 +124,7 @@ impl Host {
     pub async fn plan(&self, definition: &Definition) -> Result<Plan, ApplyError> {
         definition.check()?;
         let spec = self.spec_of(definition)?;
-        let start = position(self.offset_of(definition.start));
+        let start = position(self.offset_of(definition.start).await?);
         let stored = locked(&self.definitions).get(&definition.name).cloned();
         let action = match &stored {
             None => "create",
@@ -130,7 +133,7 @@ impl Host {
         };
         let events = match stored {
             Some(_) => 0,
-            None => self.bus().count(&spec, start_at(definition.start)).await?.events,
+            None => self.bus().count(&spec, self.start_at(definition.start).await?).await?.events,
         };
         Ok(Plan { action: action.to_owned(), start, events })
     }
@@ -143,6 +146,7 @@ impl Host {
         let grants = stored.as_ref().map(|stored| &stored.definition.grants);
         definition.grants.resolve_secrets(grants).map_err(ApplyError::Secret)?;
         let spec = self.spec_of(&definition)?;
+        let start = self.start_at(definition.start).await?;
         // Bound before the worker runs, so that its first delivery finds the plugin.
         self.bind(&definition).await?;
         let started_at = stored.as_ref().and_then(|stored| stored.started_at);
@@ -153,7 +157,7 @@ impl Host {
         };
         let apply = ApplySubscription {
             spec,
-            start: start_at(definition.start),
+            start,
             row: |spec: &Subscription| catalog::encode(&row(spec.id, started_at)),
             also: Vec::new(),
         };
@@ -220,7 +224,8 @@ impl Host {
         let SubscriptionRow { mut definition, started_at, .. } = locked(&self.definitions).get(name).cloned()?;
         let status = self.bus().status(name).await?;
         definition.grants = definition.grants.redacted();
-        let paused = status.machine.as_ref().and_then(|machine| machine.paused.as_ref());
+        let machine = status.machine.as_ref();
+        let paused = machine.and_then(|machine| machine.paused.as_ref());
         Some(SubscriptionView {
             id: status.spec.id.0,
             state: state(&status).to_owned(),
@@ -230,6 +235,11 @@ impl Host {
                 .is_none()
                 .then(|| "its worker broke; see the log, and start the host again".to_owned()),
             started_at: started_at.map(|offset| position(Offset(offset))),
+            drain: drain_view(status.unsettled, status.pace),
+            drain_to: machine.and_then(|machine| machine.run.drain_to).map(position),
+            boost: machine.and_then(|machine| machine.run.boost).map(|boost| boost.factor),
+            places: machine.map_or(0, |machine| machine.places as u64),
+            let_go: machine.and_then(|machine| machine.let_go.as_ref()).map(let_go_view),
             status: self.numbers(&status),
             definition,
         })

@@ -186,7 +186,7 @@ fn read_catalog(store: &Store) -> anyhow::Result<Catalog> {
     for (name, row) in rows(store, CatalogKind::Subscription)? {
         let row: SubscriptionRow = catalog::decode("subscription", &name, &row)?;
         let number = |topic: &String| topics.get(topic).copied();
-        let ids: Option<Vec<TopicId>> = row.definition.topics.iter().map(number).collect();
+        let ids: Option<Vec<TopicId>> = row.definition.named_topics().map(number).collect();
         let ids = ids.ok_or_else(|| anyhow!("subscription `{name}` in the store covers a topic that is not there"))?;
         let mut spec = row.definition.to_core(SubscriptionId(row.id), ids);
         let private = |target: &str| topics.get(&private_topic(target)).copied();

@@ -6,8 +6,8 @@ use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Attempt, KeyGeneration, Offset, Position, Slot};
 use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
-    AttemptNote, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, HoldRow, IdBlockRow, KvRow,
-    OpenRow, Parking, PausedRow, RecordRow, RecordStatus, UnknownRow, WaitingRow,
+    AttemptNote, Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, HoldRow, IdBlockRow, KvRow,
+    LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow, RecordRow, RecordStatus, RunRow, UnknownRow, WaitingRow,
 };
 
 use super::{Damaged, Reader, Row, Writer, decode_event, encode_event};
@@ -165,6 +165,53 @@ impl Row for PausedRow {
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
         Ok(PausedRow { by: from.text()?, reason: from.text()?, at: from.time()? })
+    }
+}
+
+impl Row for RunRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.optional(self.drain_to, |out, offset| out.u64(offset.0));
+        out.optional(self.boost, |out, boost| {
+            out.u32(boost.factor);
+            out.u64(boost.until.0);
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(RunRow {
+            drain_to: from.optional(|from| from.u64().map(Offset))?,
+            boost: from.optional(|from| Ok(Boost { factor: from.u32()?, until: Offset(from.u64()?) }))?,
+        })
+    }
+}
+
+impl Row for LetGoRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.u8(match self.why {
+            LetGoWhy::Expired => 1,
+            LetGoWhy::Sought => 2,
+        });
+        out.time(self.at);
+        for number in [self.serial, self.from.0, self.to.0, self.events, self.total] {
+            out.u64(number);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let why = match from.u8()? {
+            1 => LetGoWhy::Expired,
+            2 => LetGoWhy::Sought,
+            _ => return Err(Damaged("unknown reason to let go")),
+        };
+        Ok(LetGoRow {
+            why,
+            at: from.time()?,
+            serial: from.u64()?,
+            from: Offset(from.u64()?),
+            to: Offset(from.u64()?),
+            events: from.u64()?,
+            total: from.u64()?,
+        })
     }
 }
 

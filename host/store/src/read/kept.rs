@@ -99,6 +99,15 @@ impl Store {
         self.kept(Kind::Unknown, subscription, after, limit, |position, row| UnknownEntry { position, row })
     }
 
+    /// One parked delivery.
+    pub fn unknown_at(
+        &self,
+        subscription: SubscriptionId,
+        position: Position,
+    ) -> Result<Option<UnknownRow>, ReadError> {
+        self.row(Family::Dead, &keys::kept_at(Kind::Unknown, subscription, position))
+    }
+
     fn kept<R: Row, E>(
         &self,
         kind: Kind,

@@ -7,7 +7,7 @@
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, SubscriptionId};
 use bugle_core::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadTotals, HoldRow, KvRow, PausedRow, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadTotals, HoldRow, KvRow, LetGoRow, PausedRow, RunRow, WaitingRow,
 };
 use bugle_core::step::CatalogKind;
 
@@ -32,6 +32,10 @@ pub struct SubscriptionRows {
     pub channel: Option<ChannelRow>,
     /// Its dead letters in numbers; absent if an older host wrote the last of them.
     pub dead: Option<DeadTotals>,
+    /// How an operator has it run.
+    pub run: Option<RunRow>,
+    /// What it let go of, oldest first.
+    pub let_go: Vec<LetGoRow>,
 }
 
 /// A key and its row.
@@ -46,6 +50,8 @@ impl Store {
             paused: self.row(Family::Lane, &keys::paused(subscription))?,
             channel: self.row(Family::Lane, &keys::channel(subscription))?,
             dead: self.row(Family::Dead, &keys::dead_totals(subscription))?,
+            run: self.row(Family::Lane, &keys::run(subscription))?,
+            let_go: self.let_go(subscription)?,
             ..SubscriptionRows::default()
         };
         for class in CLASSES {
@@ -65,6 +71,14 @@ impl Store {
             })();
             rows.holds.push(hold.ok_or(Damaged("its key is not a hold's")).map_err(damaged(&key))?);
         }
+        Ok(rows)
+    }
+
+    /// What a subscription let go of, oldest first; the store keeps the latest few hundred rows.
+    pub fn let_go(&self, subscription: SubscriptionId) -> Result<Vec<LetGoRow>, ReadError> {
+        let rows = self.typed(Family::Lane, &keys::let_gos(subscription))?;
+        let mut rows: Vec<LetGoRow> = rows.into_iter().map(|(_, row)| row).collect();
+        rows.sort_unstable_by_key(|row| row.serial);
         Ok(rows)
     }
 

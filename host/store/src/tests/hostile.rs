@@ -1,8 +1,8 @@
 //! Decoding any bytes: never a panic, never a wrong row without an error where a checksum says so.
 
 use bugle_core::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, KvRow, PausedRow,
-    RecordRow, UnknownRow, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, KvRow, LetGoRow, PausedRow,
+    RecordRow, RunRow, UnknownRow, WaitingRow,
 };
 use proptest::prelude::*;
 
@@ -19,6 +19,8 @@ fn decode_all(bytes: &[u8]) {
     let _ = WaitingRow::decode(bytes);
     let _ = HoldRow::decode(bytes);
     let _ = PausedRow::decode(bytes);
+    let _ = RunRow::decode(bytes);
+    let _ = LetGoRow::decode(bytes);
     let _ = ChannelRow::decode(bytes);
     let _ = DeadRow::decode(bytes);
     let _ = DeadTotals::decode(bytes);

@@ -7,8 +7,9 @@ use bugle_core::ids::{
 };
 use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
-    AttemptNote, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals,
-    HoldRow, IdBlockRow, IdEntry, KvRow, OpenRow, Parking, PausedRow, RecordRow, RecordStatus, UnknownRow, WaitingRow,
+    AttemptNote, Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, DeadState,
+    DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow, RecordRow,
+    RecordStatus, RunRow, UnknownRow, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
@@ -79,6 +80,22 @@ pub(super) fn hold() -> HoldRow {
 
 pub(super) fn paused() -> PausedRow {
     PausedRow { by: "plugin".to_owned(), reason: "gone".to_owned(), at: Timestamp(4) }
+}
+
+pub(super) fn run() -> RunRow {
+    RunRow { drain_to: Some(Offset(40)), boost: Some(Boost { factor: 4, until: Offset(50) }) }
+}
+
+pub(super) fn let_go() -> LetGoRow {
+    LetGoRow {
+        serial: 258,
+        from: Offset(1),
+        to: Offset(9),
+        events: 7,
+        total: 12,
+        why: LetGoWhy::Sought,
+        at: Timestamp(3),
+    }
 }
 
 pub(super) fn channel() -> ChannelRow {
@@ -187,6 +204,8 @@ pub(super) fn every_write() -> Vec<Write> {
         Write::IdChunk { block: 4, chunk: 0, first: Offset(1), ids: ids() },
         Write::IdBlock { block: 4, row: Some(id_block()) },
         Write::Paused { subscription, row: Some(paused()) },
+        Write::Run { subscription, row: Some(run()) },
+        Write::LetGo { subscription, row: let_go() },
         Write::Channel { subscription, row: Some(channel()) },
     ]
 }
@@ -205,6 +224,7 @@ pub(super) fn every_delete() -> Vec<Write> {
         Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: None },
         Write::IdBlock { block: 4, row: None },
         Write::Paused { subscription, row: None },
+        Write::Run { subscription, row: None },
         Write::Channel { subscription, row: None },
     ]
 }

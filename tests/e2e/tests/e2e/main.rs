@@ -16,5 +16,6 @@ mod operator;
 mod protect;
 mod restart;
 mod retry;
+mod runs;
 mod scene;
 mod waiting;

@@ -88,7 +88,7 @@ fn nothing_is_left_of_them_when_everything_begins_again() {
     bench.tick(50);
     bench.machine.seal(&mut bench.step);
     let loads: Vec<_> = std::mem::take(&mut bench.step.actions);
-    bench.machine.spilled.clear(1);
+    bench.machine.spilled.clear();
     for action in loads {
         let Action::Load(load) = action else { continue };
         let found =

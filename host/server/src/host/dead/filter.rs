@@ -30,7 +30,7 @@ impl Wanted {
     /// Says what is wrong with a filter that cannot be.
     pub(super) fn parse(filter: &DeadFilter, now: Timestamp) -> Result<Wanted, String> {
         let DeadFilter { position, kind, key, cause, since, until, revision, state } = filter;
-        let time = |text: &Option<String>| text.as_deref().map(|text| moment::parse(text, now)).transpose();
+        let time = |text: &Option<String>| text.as_deref().map(|text| moment::since(text, now)).transpose();
         let position = position.as_deref().map(str::parse::<Position>).transpose();
         let is_digits = |text: &String| text.len() <= 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
         if revision.as_ref().is_some_and(|text| !is_digits(text)) {
