@@ -44,6 +44,8 @@ kinds! {
     StepWall = "step-wall", 5, true;
     /// An operator pauses or resumes a subscription.
     PauseOrResume = "pause-or-resume", 14, true;
+    /// An operator has a subscription finish what it has read, and then pause.
+    Drain = "drain", 3, true;
     /// An operator changes a subscription.
     Reconfigure = "reconfigure", 8, true;
     /// A new revision of a plugin.

@@ -21,11 +21,15 @@ impl Worker {
         let rows = self.all_rows(bus)?.recovered();
         let what = || format!("{}: paused is {:?} and on disk {:?}", self.spec.name, live.paused, rows.paused);
         must(rule::RECOVERS_AS_IT_LIVED, rows.paused == live.paused, what)?;
-        let rows = Recovered { paused: None, ..rows };
+        let run = rows.run.unwrap_or_default();
+        let what = || format!("{}: it runs as {:?} and on disk {run:?}", self.spec.name, live.run);
+        must(rule::RECOVERS_AS_IT_LIVED, run == live.run, what)?;
+        // Neither keeps it from reading what is compared.
+        let rows = Recovered { paused: None, run: None, ..rows };
         let spec = Subscription { ordering: self.ordering, ..self.spec.clone() };
         let mut recovered = Machine::recover_bounded(spec, Slot(0), self.plan.seed, rows, self.wide_bounds());
         read_up_to(&mut recovered, live.read, bus);
-        let mut image = Image { paused: live.paused.clone(), ..recovered.image() };
+        let mut image = Image { paused: live.paused.clone(), run: live.run, ..recovered.image() };
         if self.leave_out_unwanted(&mut live, bus) {
             // Without them its floor can be higher, and what is below the floor counts as read.
             image.read = image.read.min(live.read);
@@ -67,6 +71,7 @@ impl Worker {
             | Write::WaitingRange { subscription, .. }
             | Write::Run { subscription, .. }
             | Write::LetGo { subscription, .. }
+            | Write::Forget { subscription, .. }
             | Write::Channel { subscription, .. }
             | Write::Dead { subscription, .. }
             | Write::DeadGone { subscription, .. }
@@ -82,7 +87,6 @@ impl Worker {
             | Write::Claim { .. }
             | Write::Kv { .. }
             | Write::Catalog { .. }
-            | Write::Forget { .. }
             | Write::IdChunk { .. }
             | Write::IdBlock { .. } => false,
         }

@@ -57,7 +57,7 @@ impl Rows {
             Write::Waiting { offset, row, .. } => put(&mut self.waiting, *offset, row.clone()),
             Write::Hold { key, class, row, .. } => put(&mut self.holds, (key.clone(), *class), *row),
             Write::Paused { row, .. } => self.paused = row.clone(),
-            Write::WaitingRange { from, to, .. } => self.waiting.retain(|offset, _| offset < from || offset >= to),
+            Write::WaitingRange { from, to, .. } => self.waiting.retain(|offset, _| *offset < *from || *offset >= *to),
             Write::Run { row, .. } => self.run = *row,
             Write::LetGo { row, .. } => self.let_go = Some(*row),
             Write::Channel { row, .. } => {
@@ -164,10 +164,10 @@ impl Rows {
             waiting: self.waiting.iter().map(|(offset, row)| (*offset, row.clone())).collect(),
             holds: self.holds.iter().map(|((key, class), row)| (key.clone(), *class, *row)).collect(),
             paused: self.paused.clone(),
-            channel: self.channel.clone(),
-            dead: self.totals,
             run: self.run,
             let_go: self.let_go,
+            channel: self.channel.clone(),
+            dead: self.totals,
         }
     }
 }

@@ -112,10 +112,6 @@ impl Store {
                 self.rows_mut(*subscription).apply(write)
             }
             Write::Record { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => Ok(()),
-            Write::Forget { subscription, .. } => {
-                self.rows.remove(subscription);
-                Ok(())
-            }
             Write::Append { .. } | Write::Redeliver { .. } => {
                 broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place")
             }
@@ -131,6 +127,7 @@ impl Store {
             | Write::WaitingRange { subscription, .. }
             | Write::Run { subscription, .. }
             | Write::LetGo { subscription, .. }
+            | Write::Forget { subscription, .. }
             | Write::Channel { subscription, .. }
             | Write::DeadGone { subscription, .. }
             | Write::DeadTotals { subscription, .. }

@@ -206,6 +206,7 @@ impl World {
             Kind::PassTime => self.pass_time()?,
             Kind::StepWall => self.step_wall(),
             Kind::PauseOrResume => self.pause_or_resume(index)?,
+            Kind::Drain => worker.handle(bus, Input::Drain)?,
             Kind::Reconfigure => {
                 let spec = definition::change(&mut bus.random, &worker.spec);
                 bus.note(|| format!("{} becomes {spec:?}", spec.name));

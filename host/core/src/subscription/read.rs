@@ -389,7 +389,9 @@ impl Machine {
         let lane = event.event.key().and_then(|key| self.lanes.find(key, event.event.class()));
         let Some(id) = lane else { return };
         let is_its_turn = |overflow: Overflow| overflow.missed_by != number && offset >= overflow.from;
-        if !self.lanes.get(id).overflow.is_some_and(is_its_turn) || self.is_for_catching_up(event) {
+        let lane = self.lanes.get(id);
+        let is_queued = lane.head() == Some(offset);
+        if is_queued || !lane.overflow.is_some_and(is_its_turn) || self.is_for_catching_up(event) {
             return;
         }
         if !self.spilled.is_stray(offset) && !self.wants(event) {

@@ -215,10 +215,12 @@ impl Machine {
         self.proceed(id);
     }
 
-    /// Opens the lane of a delivery that is back; its later events are behind it again, in the log.
+    /// Opens the lane of a delivery that is back; its other events are behind it again, in the log.
     pub(super) fn open_again(&mut self, offset: Offset, hash: LaneHash, key: &str, class: Class) -> LaneId {
         assert!(self.lanes.find_hashed(hash).is_none(), "a blocked lane is not in memory");
-        let behind = self.spilled.unblock(hash, offset.next());
+        // Not only after it: an earlier event of its lane can be wanted anew, if the filter changed between a restart and the read
+        // of that part of the log.
+        let behind = self.spilled.unblock(hash, self.cursor.floor());
         let id = self.lanes.open_hashed(hash, key, class);
         let joined = self.lanes.join(id, offset, 0);
         assert!(joined == Joined::Head, "a lane that was just opened is empty");
