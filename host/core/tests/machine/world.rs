@@ -13,7 +13,7 @@ use bugle_core::spec::{
     Subscription,
 };
 use bugle_core::step::{Action, Invocation, Step, Write};
-use bugle_core::subscription::{Bounds, Input, Machine, STEPS_OUTSTANDING_MAX};
+use bugle_core::subscription::{Bounds, DRAINED, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 
 use crate::disk::{Disk, brief, effect, stale_effect};
@@ -179,7 +179,10 @@ impl World {
         if is_live && !is_there && !self.is_paused {
             return Err(format!("{offset} is not in the log and nobody is told"));
         }
-        if is_there && self.is_paused != was_paused && self.spec.dead.on_full != OnDeadFull::Pause {
+        // It may have been the last one of a drain, or one dead letter too many.
+        let is_drained = self.machine.status().paused.is_some_and(|row| row.reason == DRAINED);
+        let may_pause = is_drained || self.spec.dead.on_full == OnDeadFull::Pause;
+        if is_there && !may_pause && self.is_paused != was_paused {
             return Err("an event that came paused the subscription".to_owned());
         }
         Ok(())
@@ -446,7 +449,8 @@ impl World {
             self.seal()?;
             self.commit()?;
             let status = self.machine.status();
-            let is_done = status.floor.0 as usize == self.log.len() && status.overflowed == 0;
+            // Rows of what was let go are deleted one by one, after the floor passed them.
+            let is_done = status.floor.0 as usize == self.log.len() && status.overflowed == 0 && status.waiting == 0;
             if is_done && self.submitted.is_empty() && self.step.is_empty() {
                 return self.check_end();
             }
