@@ -118,6 +118,20 @@ impl Told {
                 attempt: Some(attempt.0),
                 ..state("in-flight")
             },
+            Standing::Waiting { .. }
+            | Standing::Parked { .. }
+            | Standing::OnDisk { .. }
+            | Standing::BehindOnDisk { .. }
+            | Standing::Behind
+            | Standing::Degraded
+            | Standing::GivingUp { .. }
+            | Standing::Unaccounted => self.standing_still(key, explained),
+        }
+    }
+
+    /// What does not move by itself just now: it was tried, or waits behind something that is not in memory.
+    fn standing_still(&self, key: &str, explained: &Explained) -> ExplanationView {
+        match &explained.standing {
             Standing::Waiting { due, spent, refusals, last } => {
                 self.waiting(*due, *spent, *refusals, last.as_ref(), explained.attempts_max)
             }
@@ -158,7 +172,15 @@ impl Told {
                 attempt: Some(*spent),
                 ..state("giving-up")
             },
-            Standing::Unaccounted => over(
+            Standing::Unaccounted
+            | Standing::NotCovered
+            | Standing::FilteredOut
+            | Standing::Settled
+            | Standing::Unread { .. }
+            | Standing::Queued { .. }
+            | Standing::Held { .. }
+            | Standing::Ready { .. }
+            | Standing::InFlight { .. } => over(
                 "unaccounted",
                 "the host has lost track of it, which is a bug: please report it",
                 "nothing, until the host is started again",
