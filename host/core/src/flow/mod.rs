@@ -280,7 +280,11 @@ impl Flow {
                 self.note_repeated(is_first, true);
                 self.evidence.succeeded(&blame, offset);
             }
-            Outcome::Worked => self.evidence.works(&blame, offset),
+            Outcome::Worked => {
+                // Refused for good the second time is an answer too.
+                self.note_repeated(is_first, true);
+                self.evidence.works(&blame, offset);
+            }
             Outcome::Nothing => {}
         }
         if start == Start::Call {

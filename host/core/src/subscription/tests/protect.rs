@@ -160,9 +160,12 @@ fn outage_of_a_day_spends_no_attempts_kills_nothing_and_leaves_no_row_per_key() 
 #[test]
 fn channel_that_refuses_each_first_attempt_is_learned_once_and_for_all() {
     let first = std::cell::RefCell::new(std::collections::BTreeSet::new());
-    let greylist = |event: &StoredEvent| {
-        if first.borrow_mut().insert(event.position.offset) { nack() } else { Verdict::Ack }
-    };
+    let greylist =
+        |event: &StoredEvent| match (first.borrow_mut().insert(event.position.offset), event.position.offset.0 % 2) {
+            (true, _) => nack(),
+            (false, 0) => Verdict::Ack,
+            (false, _) => Verdict::Reject("done before".into()),
+        };
     let spec = Subscription { concurrency: 16, ..protected(Protection::standard()) };
     let mut story = Story::new(spec, (0..3_000).map(|offset| event(offset, "", Class::Normal)).collect());
     story.pass(Timestamp(60_000), greylist);
