@@ -181,7 +181,8 @@ mod tests {
     fn keeps_no_more_than_the_prefetch_but_always_the_newest_page() {
         let ring = Ring::new(Offset(100), 1 << 20);
         let bytes = page(0..4).chunk.bytes() as u64;
-        let mut payloads = Payloads::new(2 * bytes);
+        // Room for two pages: two digits of an offset take a little more than one.
+        let mut payloads = Payloads::new(2 * bytes + bytes / 2);
         for start in [0, 4, 8] {
             payloads.keep(page(start..start + 4), Offset(0));
         }
