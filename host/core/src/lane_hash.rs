@@ -2,7 +2,7 @@
 //!
 //! It is written to disk, so it must never change: the keys of the hash are fixed. Two keys with the same hash share a lane,
 //! which makes them wait for each other and does nothing else, so it need not be secret; tables are placed by a seeded mix of
-//! it ([`Placement`]), so that nobody can aim at one bucket. See docs/decisions/0015-waiting-deliveries-on-disk.md.
+//! it (`Placement`), so that nobody can aim at one bucket. See docs/decisions/0015-waiting-deliveries-on-disk.md.
 //!
 //! Invariant: the same key and class have the same hash in every process, on every machine, for ever.
 

@@ -1,10 +1,10 @@
 //! What stands between a delivery that is ready and its attempt: token bucket, circuit breaker, degrade policy; and who is to
 //! blame for faults.
 //!
-//! One [`Flow`] per subscription, part of its machine, so it is shared by all revisions of the plugin and by redeliveries. The
+//! One `Flow` per subscription, part of its machine, so it is shared by all revisions of the plugin and by redeliveries. The
 //! machine asks it before each start and tells it how each attempt ended. Knows nothing of lanes, leases and rows of deliveries.
 //!
-//! Invariant: what must survive a restart is in [`Flow::row`], and whoever changes it says so.
+//! Invariant: what must survive a restart is in `Flow::row`, and whoever changes it says so.
 
 mod ages;
 mod breaker;
