@@ -294,9 +294,12 @@ impl Lanes {
             if let Some(overflow) = &mut lane.overflow {
                 overflow.from = overflow.from.max(to);
             }
+            let had_overflow = lane.overflow.is_some();
             lane.overflow = lane.overflow.filter(|overflow| overflow.from < read);
+            // Nothing was queued, and nothing is to come any more: without a word it would be kept for ever.
+            let is_over = had_overflow && lane.overflow.is_none() && lane.head().is_none();
             let is_closed = matches!(lane.state, LaneState::Closed { .. });
-            if head != lane.head() && !is_closed {
+            if (head != lane.head() || is_over) && !is_closed {
                 lane.settled_in = seal;
                 changed.push(LaneId(u32::try_from(index).expect("lanes are bounded far below 2^32")));
             }
