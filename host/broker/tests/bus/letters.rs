@@ -192,7 +192,9 @@ async fn letters_beyond_the_bound_go_oldest_first_and_are_counted_for_good() {
     drop(producer);
     let bus = start(dir.path(), &script, Options::default());
     let after = bus.status("mail").await.unwrap().machine.unwrap().dead;
-    assert_eq!(after.removed, totals.removed);
+    // A last trim may have come in between.
+    assert!(after.removed >= totals.removed, "{after:?} after {totals:?}");
+    assert_eq!((after.letters + after.removed, after.open), (40, after.letters));
     stop(bus).await;
 }
 

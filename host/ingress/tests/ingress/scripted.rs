@@ -314,8 +314,10 @@ impl HostProcess {
         let (told, tell) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-            let _entered = runtime.enter();
-            let listener = Listener::bind(config).unwrap();
+            let listener = {
+                let _entered = runtime.enter();
+                Listener::bind(config).unwrap()
+            };
             told.send((listener.local_address().unwrap(), listener.fingerprint().to_string())).unwrap();
             let (seen, mut batches) = mpsc::unbounded_channel();
             let script = Script { seen, streams: Arc::default(), is_stopped: Arc::default() };
@@ -329,7 +331,8 @@ impl HostProcess {
             });
             // A dropped sender means the same.
             let _ = vanished.recv();
-            runtime.shutdown_timeout(Duration::ZERO);
+            // Waits for its threads: the last of them to end closes the socket.
+            drop(runtime);
         });
         let (address, fingerprint) = tell.recv().unwrap();
         (Self { vanish, thread }, address, fingerprint)
