@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::random::Random;
+use bugle_random::Random;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $word:literal, $weight:literal, $needs_faults:literal;)*) => {
@@ -44,8 +44,12 @@ kinds! {
     StepWall = "step-wall", 5, true;
     /// An operator pauses or resumes a subscription.
     PauseOrResume = "pause-or-resume", 14, true;
-    /// An operator has a subscription finish what it has read, and then pause.
-    Drain = "drain", 3, true;
+    /// An operator has a subscription finish what it has read and then pause, or work faster.
+    Drain = "drain", 5, true;
+    /// An operator has a subscription go on further ahead.
+    Seek = "seek", 3, true;
+    /// The host compares the backlog of a subscription with its cap.
+    TellLog = "tell-log", 6, true;
     /// An operator changes a subscription.
     Reconfigure = "reconfigure", 8, true;
     /// A new revision of a plugin.

@@ -10,11 +10,11 @@ use bugle_core::publish::{OpenSession, PublishBatch};
 use bugle_core::spec::Subscription;
 use bugle_core::step::{Action, Write};
 use bugle_core::time::{Millis, Timestamp};
+use bugle_random::Random;
 
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::evidence::Evidence;
-use crate::random::Random;
 use crate::rule::Checked;
 
 /// Lines of the journal that are kept for a failure.

@@ -13,6 +13,7 @@ use bugle_core::step::Invocation;
 use crate::bus::Bus;
 use crate::call::COUNTERS;
 use crate::definition::CONCURRENCY_MAX;
+use crate::operate::BOOST_MAX;
 use crate::rule::{self, Checked, broken, must};
 use crate::store::Store;
 use crate::worker::Worker;
@@ -27,7 +28,8 @@ impl Worker {
         let (written, synced) = (bus.disk.written.rows(self.spec.id), bus.disk.synced.rows(self.spec.id));
         let offset = event.position.offset;
         let what = |of: &str| format!("{} starts {offset} attempt {} {of}", self.spec.name, invocation.attempt);
-        must(rule::SETTLED_STAYS_SETTLED, !written.is_told(offset), || what("although a row tells its end"))?;
+        let is_settled = written.is_told(offset) || written.is_gone(offset);
+        must(rule::SETTLED_STAYS_SETTLED, !is_settled, || what("although a row tells its end"))?;
         self.wishes.see(&self.spec, &bus.disk.written.log);
         must(rule::WANTED_ONLY, self.wishes.may(offset), || what("although it never wanted it"))?;
         let spent = synced.waiting(offset).map_or(0, WaitingRow::attempts);
@@ -38,14 +40,16 @@ impl Worker {
         let due = synced.waiting(offset).map_or(bus.now, |row| row.due);
         must(rule::NOT_BEFORE_DUE, due <= bus.now, || what(&format!("at {} and is due at {}", bus.now.0, due.0)))?;
         let live = self.calls.iter().filter(|call| self.machine.is_live(call.invocation.ticket));
-        must(rule::WITHIN_CONCURRENCY, live.clone().count() < self.places, || what("beside too many others"))?;
+        let places = self.places.max(self.allowed());
+        must(rule::WITHIN_CONCURRENCY, live.clone().count() < places, || what("beside too many others"))?;
         let lane = bus.disk.written.lane(offset).filter(|_| self.ordering == Ordering::ByKey);
         let Some(lane) = lane else { return Ok(()) };
         let is_of_lane = |other: Offset| bus.disk.written.lane(other) == Some(lane);
         let has_other = live.into_iter().any(|call| is_of_lane(call.event.position.offset));
         must(rule::ONE_PER_LANE, !has_other, || what("while another of its key is in flight"))?;
         let earlier = bus.disk.written.in_lane(lane).iter().take_while(|other| **other < offset);
-        let unsettled = earlier.filter(|other| self.wishes.must(**other)).find(|other| !synced.is_told(**other));
+        let is_settled = |other: Offset| synced.is_told(other) || synced.is_gone(other);
+        let unsettled = earlier.filter(|other| self.wishes.must(**other)).find(|other| !is_settled(**other));
         if let Some(other) = unsettled {
             return broken(rule::SETTLED_BEFORE_NEXT, what(&format!("before {other} of its key is settled on disk")));
         }
@@ -65,7 +69,7 @@ impl Worker {
         let rows = store.rows(self.spec.id);
         for word in self.checked_to..store.log.len().div_ceil(64) {
             let (passed, told) = (rows.passed(word), rows.told.word(word));
-            let silent = passed & self.wishes.must_word(word) & !told;
+            let silent = passed & self.wishes.must_word(word) & !told & !rows.let_gone.word(word);
             let open = told & !passed;
             let unwanted = told & !self.wishes.may_word(word);
             if silent | open | unwanted == 0 {
@@ -91,19 +95,25 @@ impl Worker {
     /// After every step: the machine keeps within its bounds, give or take one read.
     pub(crate) fn check_bounds(&mut self) -> Checked {
         let (status, bounds) = (self.machine.status(), self.plan.bounds);
-        if status.in_flight <= self.spec.concurrency as usize {
-            self.places = self.spec.concurrency as usize;
-        }
-        let ahead = READ_AHEAD_TIMES * bounds.ready_min.max(4 * CONCURRENCY_MAX as usize);
+        let allowed = self.allowed();
+        self.places = if status.in_flight <= allowed { allowed } else { self.places.max(allowed) };
+        self.was_boosted |= self.machine.boost() > 1;
+        let concurrency_max = if self.was_boosted { BOOST_MAX * CONCURRENCY_MAX } else { CONCURRENCY_MAX };
+        let ahead = READ_AHEAD_TIMES * bounds.ready_min.max(4 * concurrency_max as usize);
         let has_room = status.ready <= ahead && status.queued <= bounds.queued_max + ahead;
         must(rule::BOUNDED_MEMORY, has_room, || format!("{}: {status:?} with {bounds:?}", self.spec.name))
+    }
+
+    /// Deliveries that may be started now beside those in flight.
+    pub(crate) fn allowed(&self) -> usize {
+        (self.spec.concurrency * self.machine.boost()) as usize
     }
 
     fn check_settled(&self, store: &Store) -> Checked {
         let (rows, name) = (store.rows(self.spec.id), &self.spec.name);
         for event in &store.log {
             let offset = event.position.offset;
-            let is_settled = rows.is_told(offset) || !self.wishes.must(offset);
+            let is_settled = rows.is_told(offset) || rows.is_gone(offset) || !self.wishes.must(offset);
             must(rule::SETTLES_AT_LAST, is_settled, || format!("{name}: nothing became of {offset}"))?;
         }
         let counted: u64 = COUNTERS.iter().map(|counter| store.number(name, counter)).sum();

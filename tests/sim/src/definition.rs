@@ -5,13 +5,12 @@
 use bugle_core::event::Class;
 use bugle_core::ids::{SubscriptionId, TopicId};
 use bugle_core::spec::{
-    Blame, BreakerPolicy, Classes, DeadBounds, DegradeAction, DegradeRule, Filter, Health, OnDeadFull, OnExhausted,
-    OnUnknown, Ordering, Protection, Rate, RetryPolicy, Subscription,
+    BacklogCap, BacklogPolicy, Blame, BreakerPolicy, Classes, DeadBounds, DegradeAction, DegradeRule, Filter, Health,
+    OnDeadFull, OnExhausted, OnUnknown, Ordering, Protection, Rate, RetryPolicy, Subscription,
 };
 use bugle_core::subscription::Bounds;
 use bugle_core::time::Millis;
-
-use crate::random::Random;
+use bugle_random::Random;
 
 /// Names of the subscriptions, by index.
 const NAMES: [&str; 3] = ["count", "send", "follow"];
@@ -55,6 +54,7 @@ fn policy(random: &mut Random, spec: Subscription) -> Subscription {
         on_unknown: if random.chance(70) { OnUnknown::Resend } else { OnUnknown::Park },
         lease: Millis(random.within(50, 400)),
         protection: protection(random, targets),
+        backlog: backlog(random),
         on_exhausted: *random.pick(&[
             OnExhausted::Skip,
             OnExhausted::Skip,
@@ -69,6 +69,15 @@ fn policy(random: &mut Random, spec: Subscription) -> Subscription {
         },
         ..spec
     }
+}
+
+/// Caps that a history reaches.
+fn backlog(random: &mut Random) -> BacklogCap {
+    if random.chance(50) {
+        return BacklogCap::default();
+    }
+    let policies = [BacklogPolicy::ExpireOldest, BacklogPolicy::ExpireOldest, BacklogPolicy::RefusePublish];
+    BacklogCap { events_max: random.within(5, 60), policy: *random.pick(&policies), ..BacklogCap::default() }
 }
 
 /// Half of the channels are not protected at all, so that rules on faults are tested without a breaker too.

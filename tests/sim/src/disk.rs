@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bugle_core::ids::SubscriptionId;
 use bugle_core::step::Write;
+use bugle_random::Random;
 
-use crate::random::Random;
 use crate::rule::Checked;
 use crate::store::Store;
 

@@ -5,8 +5,9 @@
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
+use bugle_random::Random;
+
 use crate::action::Action;
-use crate::random::Random;
 
 /// Actions of a history that nobody asked to be longer: a few hundred deliveries and several crashes.
 pub const ACTIONS: usize = 500;

@@ -11,11 +11,11 @@ use bugle_core::ids::{Offset, SubscriptionId};
 use bugle_core::spec::{Classes, DegradeAction, DegradeRule, Health, Protection, Rate, RetryPolicy, Subscription};
 use bugle_core::subscription::{Bounds, STEPS_OUTSTANDING_MAX, Status};
 use bugle_core::time::{Millis, Timestamp};
+use bugle_random::Random;
 
 use crate::bus::Item;
 use crate::call::{POISONED, Script};
 use crate::definition::private;
-use crate::random::Random;
 use crate::rule::{self, Broken, Checked, broken, must};
 use crate::world::{ORDERS, Setup, World};
 

@@ -9,9 +9,9 @@ use bugle_core::code::Code;
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, ProducerEpoch, Sequence, SessionId, StreamId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, Opened, PublishBatch, Try};
+use bugle_random::Random;
 
 use crate::events::Attributes;
-use crate::random::Random;
 use crate::rule::{self, Checked, broken, must};
 
 /// Batches on the way at once.

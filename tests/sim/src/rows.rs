@@ -38,6 +38,8 @@ pub(crate) struct Rows {
     pub(crate) acked: Bits,
     /// Dropped or handed on by a degrade rule.
     pub(crate) suppressed: Bits,
+    /// What was let go: by a seek, or over the backlog cap. What was with the plugin at that moment may be among it.
+    pub(crate) let_gone: Bits,
     /// What a row tells the end of.
     pub(crate) told: Bits,
     /// Number of its latest definition.
@@ -59,7 +61,12 @@ impl Rows {
             Write::Paused { row, .. } => self.paused = row.clone(),
             Write::WaitingRange { from, to, .. } => self.waiting.retain(|offset, _| *offset < *from || *offset >= *to),
             Write::Run { row, .. } => self.run = *row,
-            Write::LetGo { row, .. } => self.let_go = Some(*row),
+            Write::LetGo { row, .. } => {
+                self.let_go = Some(*row);
+                (row.from.0..row.to.0).for_each(|offset| {
+                    self.let_gone.add(Offset(offset));
+                });
+            }
             Write::Channel { row, .. } => {
                 let is_open = |row: &Option<ChannelRow>| row.as_ref().is_some_and(|row| row.open.is_some());
                 self.openings += u64::from(is_open(row) && !is_open(&self.channel));
@@ -93,7 +100,7 @@ impl Rows {
         let is_decision = before.is_some_and(|old| row.decided.is_some() || row.generation > old.generation);
         match row.state {
             DeadState::Open if !is_decision => self.tell(offset, "dead"),
-            DeadState::Dismissed if !self.is_told(offset) => self.tell(offset, "dismissed"),
+            DeadState::Dismissed if !self.is_told(offset) && !self.is_gone(offset) => self.tell(offset, "dismissed"),
             DeadState::Open | DeadState::Manual | DeadState::Replayed | DeadState::Dismissed => Ok(()),
         }
     }
@@ -103,8 +110,11 @@ impl Rows {
         let mut counted = DeadTotals { removed: self.totals.removed, ..DeadTotals::default() };
         self.dead.values().for_each(|row| counted.add(row.state, row.cost()));
         must(rule::LETTERS_ARE_COUNTED, counted == self.totals, || format!("{counted:?}, not {:?}", self.totals))?;
+        // A delivery that was let go leaves its letter, and its row comes back to be deleted.
         let manual = self.dead.iter().filter(|(_, row)| row.state == DeadState::Manual).map(|(offset, _)| offset);
+        let manual = manual.filter(|offset| !self.is_gone(**offset));
         let parked = self.waiting.iter().filter(|(_, row)| row.parking == Parking::Parked).map(|(offset, _)| offset);
+        let parked = parked.filter(|offset| !self.is_gone(**offset));
         let is_same = manual.clone().eq(parked.clone());
         must(rule::LETTERS_ARE_COUNTED, is_same, || {
             format!("letters park {:?}, and rows {:?}", manual.collect::<Vec<_>>(), parked.collect::<Vec<_>>())
@@ -124,6 +134,12 @@ impl Rows {
 
     pub(crate) fn is_told(&self, offset: Offset) -> bool {
         self.told.has(offset)
+    }
+
+    /// Whether it was let go and the cursor is past it: what was with the plugin at that moment is not.
+    pub(crate) fn is_gone(&self, offset: Offset) -> bool {
+        let (word, bit) = ((offset.0 / 64) as usize, offset.0 % 64);
+        (self.let_gone.word(word) & self.passed(word)) >> bit & 1 == 1
     }
 
     pub(crate) fn waiting_len(&self) -> u64 {

@@ -37,6 +37,8 @@ pub struct Summary {
     pub unknown: u64,
     /// Deliveries that a degrade rule dropped or handed on.
     pub suppressed: u64,
+    /// Deliveries that were let go: passed by a seek, or expired over the backlog cap.
+    pub let_go: u64,
     /// Breakers that opened.
     pub openings: u64,
     /// Transactions that met a conflict.
@@ -56,6 +58,7 @@ impl AddAssign for Summary {
         self.dead += other.dead;
         self.unknown += other.unknown;
         self.suppressed += other.suppressed;
+        self.let_go += other.let_go;
         self.openings += other.openings;
         self.conflicts += other.conflicts;
         self.comparisons += other.comparisons;

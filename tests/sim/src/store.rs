@@ -53,7 +53,11 @@ impl Store {
 
     /// Applies a batch.
     pub(crate) fn apply(&mut self, batch: &[Write]) -> Checked {
-        batch.iter().try_for_each(|write| self.apply_one(write))?;
+        // All rows of a batch hold at once; whether a decision about a letter ends a delivery depends on where the cursor is.
+        let is_place =
+            |write: &&Write| matches!(write, Write::Cursor { .. } | Write::Chunk { .. } | Write::LetGo { .. });
+        batch.iter().filter(is_place).try_for_each(|write| self.apply_one(write))?;
+        batch.iter().filter(|write| !is_place(write)).try_for_each(|write| self.apply_one(write))?;
         if let Some((offset, balance)) = self.unbalanced.iter().next() {
             let what = format!("event {offset}: done claims less follow-ups are {balance} after a batch");
             return broken(rule::EFFECTS_WITH_THEIR_CLAIM, what);

@@ -58,6 +58,8 @@ pub(crate) struct Worker {
     pub(crate) wishes: Wishes,
     /// Deliveries that may be in flight: a lower concurrency counts once fewer are.
     pub(crate) places: usize,
+    /// More may have been read ahead than without a boost.
+    pub(crate) was_boosted: bool,
     /// Words of offsets whose rows cannot change any more.
     pub(crate) checked_to: usize,
     /// Compare with a recovered machine at the next seal.
@@ -76,6 +78,7 @@ impl Worker {
             machine: Machine::recover_bounded(spec.clone(), Slot(0), plan.seed, rows, plan.bounds),
             ordering: spec.ordering,
             places: spec.concurrency as usize,
+            was_boosted: false,
             spec,
             plan,
             step: Step::default(),
@@ -269,7 +272,7 @@ impl Worker {
     pub(crate) fn reconfigure(&mut self, bus: &mut Bus, spec: Subscription) -> Checked {
         self.wishes.changed(&self.spec, &spec, &bus.disk.written.log);
         self.spec = spec.clone();
-        self.places = self.places.max(spec.concurrency as usize);
+        self.places = self.places.max(self.allowed());
         bus.definitions.push(spec.clone());
         self.handle(bus, Input::Reconfigure(spec))?;
         let number = bus.definitions.len() - 1;

@@ -9,6 +9,7 @@ use bugle_core::ledger::Ledger;
 use bugle_core::spec::Subscription;
 use bugle_core::subscription::{Bounds, Input, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
+use bugle_random::Random;
 
 use crate::action::{Action, Kind};
 use crate::bus::{Bus, Done, Item};
@@ -17,7 +18,6 @@ use crate::committer::{Round, recover};
 use crate::definition;
 use crate::history::History;
 use crate::producer::Producer;
-use crate::random::Random;
 use crate::rule::{self, Checked, broken};
 use crate::run::Summary;
 use crate::worker::{Plan, Worker};
@@ -167,6 +167,7 @@ impl World {
             dead: (1..=3).map(|id| count(rows(id).dead.len())).sum(),
             unknown: (1..=3).map(|id| count(rows(id).unknown.len())).sum(),
             suppressed: (1..=3).map(|id| rows(id).suppressed.count()).sum(),
+            let_go: (1..=3).map(|id| rows(id).let_gone.count()).sum(),
             openings: (1..=3).map(|id| rows(id).openings).sum(),
             conflicts: self.bus.evidence.conflicts,
             comparisons: self.comparisons,
@@ -206,7 +207,9 @@ impl World {
             Kind::PassTime => self.pass_time()?,
             Kind::StepWall => self.step_wall(),
             Kind::PauseOrResume => self.pause_or_resume(index)?,
-            Kind::Drain => worker.handle(bus, Input::Drain)?,
+            Kind::Drain => worker.drain_or_boost(bus)?,
+            Kind::Seek => worker.seek(bus)?,
+            Kind::TellLog => worker.tell_log(bus)?,
             Kind::Reconfigure => {
                 let spec = definition::change(&mut bus.random, &worker.spec);
                 bus.note(|| format!("{} becomes {spec:?}", spec.name));

@@ -23,8 +23,8 @@ const fn border(folder: &'static str, imports: &'static [&'static str]) -> Borde
     Border { folder, imports, test_imports: &[] }
 }
 
-const BORDERS: [Border; 21] = [
-    border("host/core", &[]),
+const BORDERS: [Border; 22] = [
+    Border { folder: "host/core", imports: &[], test_imports: &["bugle-random"] },
     border("host/store", &["bugle-core"]),
     border("host/egress", &["bugle-core"]),
     Border { folder: "host/sandbox", imports: &["bugle-core", "bugle-egress"], test_imports: &["bugle-guests"] },
@@ -56,7 +56,8 @@ const BORDERS: [Border; 21] = [
     border("tests/guests", &[]),
     border("tests/harness", &["bugle", "bugle-checker", "bugle-client"]),
     border("tests/receivers", &["bugle-checker", "bugle-client"]),
-    border("tests/sim", &["bugle-core"]),
+    border("tests/random", &[]),
+    border("tests/sim", &["bugle-core", "bugle-random"]),
     border("tests/e2e", &WHOLE_HOST_WITH_BUGS),
     border("tests/bench", &WHOLE_HOST_AND_SANDBOX),
     border("tests/demo", &WHOLE_HOST),

@@ -376,7 +376,8 @@ impl Machine {
                 trimmed.is_done = true;
                 break;
             }
-            let is_wanted = facts.state == DeadState::Manual || self.parking(facts.position.offset) != Parking::Never;
+            // A letter whose delivery was let go keeps no key any more.
+            let is_wanted = self.parking(facts.position.offset) != Parking::Never;
             if !is_wanted && (is_over || now.since(facts.at) > age_max) {
                 self.remove_letter(facts, step);
                 trimmed.removed += u64::from(facts.state.is_undecided());

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use bugle_core::step::{Load, LoadNumber};
 use bugle_core::subscription::{Bounds, Input};
+use bugle_random::Random;
 
-use crate::random::Random;
 use crate::world::World;
 
 /// Loads of the machine of now.

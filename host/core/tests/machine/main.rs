@@ -8,7 +8,6 @@ mod event;
 mod letters;
 mod loads;
 mod protect;
-mod random;
 mod runs;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;

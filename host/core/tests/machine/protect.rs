@@ -5,8 +5,8 @@
 use bugle_core::ids::TopicId;
 use bugle_core::spec::{Blame, BreakerPolicy, Classes, DegradeAction, DegradeRule, Health, Protection, Rate};
 use bugle_core::time::Millis;
+use bugle_random::Random;
 
-use crate::random::Random;
 use crate::world::CLASSES;
 
 /// How often a history came to the rarer places, so that the test knows that it tests them.

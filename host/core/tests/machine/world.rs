@@ -15,12 +15,12 @@ use bugle_core::spec::{
 use bugle_core::step::{Action, Invocation, Step, Write};
 use bugle_core::subscription::{Bounds, DRAINED, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
+use bugle_random::Random;
 
 use crate::disk::{Disk, brief, effect, stale_effect};
 use crate::event::event;
 use crate::loads::{Loads, bounds};
 use crate::protect::{Reached, protection};
-use crate::random::Random;
 
 /// A step that was submitted and is not durable yet.
 #[derive(Debug, Default)]
