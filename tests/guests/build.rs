@@ -14,8 +14,9 @@ const WORKSPACES: [(&str, &[&str]); 2] =
     [("plugins", &["email", "inbox", "webhook"]), ("tests/zoo", &["noop", "probe", "start-trap", "unknown-import"])];
 
 fn main() {
-    let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the crate lies in the repository");
+    // Asked for at run time: clones that share a target directory may share this program too.
+    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let root = here.join("../..").canonicalize().expect("the crate lies in the repository");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     // OUT_DIR is <target directory>/<profile>/build/<package>/out.
     let target_directory = out.ancestors().nth(4).expect("cargo's layout of OUT_DIR").join("guests");

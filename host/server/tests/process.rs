@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 const BUGLE: &str = env!("CARGO_BIN_EXE_bugle");
@@ -82,8 +83,7 @@ fn sigterm_ends_the_host_in_order() {
     assert!(host.cli(&["topic", "create", "orders"]).status.success());
     let published = host.cli(&["publish", "orders", "--type", "t", "--source", "s", "--id", "1"]);
     assert!(published.status.success(), "{published:?}");
-    let pid = host.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    kill_process(Pid::from_child(&host.child), Signal::TERM).unwrap();
     assert_eq!(host.exit_code(), Some(0), "{}", host.log());
     assert!(!host.announcement().exists());
     let away = host.cli(&["status"]);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use bugle::data_dir::{DataDir, Endpoints};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::admin::Admin;
@@ -129,7 +130,7 @@ impl Host {
     /// SIGTERM, and wait until the process has ended; an error if it does not end well.
     pub fn stop(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { bail!("the host does not run") };
-        Command::new("kill").arg("-TERM").arg(child.id().to_string()).status()?;
+        kill_process(Pid::from_child(&child), Signal::TERM)?;
         let deadline = Instant::now() + STOP_WITHIN;
         loop {
             match child.try_wait()? {
