@@ -8,7 +8,7 @@ use bugle_core::ledger::{KvEffect, KvRead};
 use bugle_core::time::Timestamp;
 use tokio::sync::oneshot;
 
-use super::Bus;
+use super::{Bus, Definition};
 use crate::queue::{Done, Stopped};
 use crate::reads::ReadError;
 
@@ -56,36 +56,38 @@ impl Bus {
         Ok(row.map(|row| Entry { value: row.value, version: row.version }))
     }
 
-    /// Writes an entry, or deletes it.
+    /// Writes an entry, or deletes it, with further rows in the same batch.
     pub async fn kv_put(
         &self,
         store: &Name,
         key: String,
         value: Option<Vec<u8>>,
         expires: Option<Timestamp>,
+        also: Vec<Definition>,
     ) -> Result<(), KvWriteError> {
-        self.kv_commit(store, Vec::new(), key, value, expires).await.map(|_| ())
+        self.kv_commit(store, None, key, (value, expires), also).await.map(|_| ())
     }
 
     /// Writes an entry if it is as the caller saw it; says whether it was.
-    pub async fn kv_swap(&self, store: &Name, swap: KvSwap) -> Result<bool, KvWriteError> {
+    pub async fn kv_swap(&self, store: &Name, swap: KvSwap, also: Vec<Definition>) -> Result<bool, KvWriteError> {
         let read = KvRead { key: swap.key.clone(), version: swap.expect.unwrap_or(0) };
-        self.kv_commit(store, vec![read], swap.key, swap.value, swap.expires).await
+        self.kv_commit(store, Some(read), swap.key, (swap.value, swap.expires), also).await
     }
 
     async fn kv_commit(
         &self,
         store: &Name,
-        reads: Vec<KvRead>,
+        read: Option<KvRead>,
         key: String,
-        value: Option<Vec<u8>>,
-        expires: Option<Timestamp>,
+        (value, expires): (Option<Vec<u8>>, Option<Timestamp>),
+        also: Vec<Definition>,
     ) -> Result<bool, KvWriteError> {
         let shared = &self.inside.shared;
         let effect = match value {
             Some(value) => KvEffect::Put { value, expires },
             None => KvEffect::Delete,
         };
+        let also: Vec<_> = also.into_iter().map(Definition::into_write).collect();
         let now = shared.clock.now();
         let stopped = |source| KvWriteError::Stopped { key: key.clone(), source };
         let (done, durable) = oneshot::channel();
@@ -93,8 +95,8 @@ impl Bus {
             .ledger_step(Done::Caller(done), |ledger| {
                 let stored = |key: &str| shared.stored_kv(store, key);
                 let effects = vec![(key.clone(), effect)];
-                match ledger.kv_commit(now, store, &reads, effects, stored) {
-                    Ok(step) => (true, step),
+                match ledger.kv_commit(now, store, read.as_slice(), effects, stored) {
+                    Ok(step) => (true, step.map(|(writes, step)| (writes.into_iter().chain(also).collect(), step))),
                     Err(_conflict) => (false, None),
                 }
             })

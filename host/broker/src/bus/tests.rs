@@ -103,7 +103,7 @@ async fn a_full_disk_refuses_publishes_and_lets_state_through() {
         sequence += 1;
         bus.publish(batch(sequence), results.clone()).await.unwrap();
         let store = Name::from("inbox");
-        bus.kv_put(&store, "k".to_owned(), Some(b"v".to_vec()), None).await.unwrap();
+        bus.kv_put(&store, "k".to_owned(), Some(b"v".to_vec()), None, Vec::new()).await.unwrap();
     }
     assert_eq!(bus.commits().disk_full.get(), 1);
 }

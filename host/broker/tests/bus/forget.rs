@@ -46,7 +46,7 @@ async fn a_deleted_subscription_leaves_nothing_and_its_number_is_not_given_again
     let events = (0..4).map(|n| event(&format!("e{n}"), Some(&format!("k{n}")), "x")).collect();
     let first = producer.store("orders", events).await;
     settled(&bus, "mail", first + 4).await;
-    bus.kv_put(&Name::from("mail"), "k".to_owned(), Some(b"v".to_vec()), None).await.unwrap();
+    bus.kv_put(&Name::from("mail"), "k".to_owned(), Some(b"v".to_vec()), None, Vec::new()).await.unwrap();
     bus.delete_subscription("mail", Vec::new()).await.unwrap();
     assert!(matches!(bus.delete_subscription("mail", Vec::new()).await, Err(SubscriptionError::NotFound(_))));
     let mut applied = apply_again(&bus).await;

@@ -119,15 +119,17 @@ async fn change(
 ) -> Answer<Swapped> {
     crate::name::check("store", store).map_err(|error| Failure::invalid(error.to_string()))?;
     let name = Name::from(store);
+    let audit = host.audit(if value.is_some() { "kv.put" } else { "kv.delete" }, &format!("{store} {key}"));
+    let also = vec![audit.row(String::new())];
     let expires = condition.ttl.map(|ttl| host.bus().now().after(ttl.0));
     let applied = match condition.expect {
         None => {
-            host.bus().kv_put(&name, key, value, expires).await?;
+            host.bus().kv_put(&name, key, value, expires, also).await?;
             true
         }
         Some(version) => {
             let swap = KvSwap { key, expect: (version > 0).then_some(version), value, expires };
-            host.bus().kv_swap(&name, swap).await?
+            host.bus().kv_swap(&name, swap, also).await?
         }
     };
     if applied {

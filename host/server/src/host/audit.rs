@@ -30,7 +30,7 @@ struct AuditRow {
 
 /// An action under way: its row may be written again as it goes on.
 #[derive(Clone, Debug)]
-pub(super) struct Audit {
+pub(crate) struct Audit {
     key: String,
     at: Timestamp,
     action: &'static str,
@@ -39,7 +39,7 @@ pub(super) struct Audit {
 
 impl Audit {
     /// The row of the action, to be written in its batch.
-    pub(super) fn row(&self, detail: String) -> Definition {
+    pub(crate) fn row(&self, detail: String) -> Definition {
         let row = AuditRow {
             at: self.at.0,
             by: ADMIN.to_owned(),
@@ -58,7 +58,7 @@ fn key_of(at: Timestamp) -> String {
 
 impl Host {
     /// Begins the row of an action.
-    pub(super) fn audit(&self, action: &'static str, target: &str) -> Audit {
+    pub(crate) fn audit(&self, action: &'static str, target: &str) -> Audit {
         // Actions of one millisecond get one after the other; those of an earlier boot were earlier.
         static ACTIONS: AtomicU64 = AtomicU64::new(0);
         let (at, number) = (self.bus().now(), ACTIONS.fetch_add(1, Ordering::Relaxed));

@@ -159,8 +159,12 @@ impl Host {
 
     /// Stores the component and what it is now, in one batch; an older component that nobody uses any more goes.
     async fn keep(&self, name: &str, row: &PluginRow, component: Bytes) -> Result<(), DeployError> {
-        let mut also =
-            vec![Row { kind: CatalogKind::Component, key: row.revision.clone(), value: Some(component.to_vec()) }];
+        let version = row.version.as_str();
+        let told = format!("version {version}, revision {}", row.revision);
+        let mut also = vec![
+            Row { kind: CatalogKind::Component, key: row.revision.clone(), value: Some(component.to_vec()) },
+            self.audit("plugin.deploy", name).row(told),
+        ];
         {
             let plugins = locked(&self.plugins);
             let old = plugins.get(name).map(|old| old.revision.clone());

@@ -57,7 +57,8 @@ impl Host {
     /// Reads nothing new, finishes what was read, then pauses; durable when it returns, done later.
     pub async fn drain(&self, name: &str) -> Result<(), RunError> {
         self.must_run(name).await?;
-        Ok(self.bus().drain(name, Vec::new()).await?)
+        let also = vec![self.audit("subscription.drain", name).row(String::new())];
+        Ok(self.bus().drain(name, also).await?)
     }
 
     /// Works at a multiple of its concurrency until the backlog of now is worked off.
@@ -66,7 +67,8 @@ impl Host {
             return Err(RunError::Factor(factor));
         }
         self.must_run(name).await?;
-        Ok(self.bus().boost(name, factor, Vec::new()).await?)
+        let also = vec![self.audit("subscription.boost", name).row(format!("factor {factor}"))];
+        Ok(self.bus().boost(name, factor, also).await?)
     }
 
     async fn must_run(&self, name: &str) -> Result<(), RunError> {
@@ -99,7 +101,8 @@ impl Host {
         };
         let is_done = confirm && direction != "none";
         if is_done {
-            bus.seek(name, to, Vec::new()).await?;
+            let detail = format!("{direction} from {} to {}, {} events", position(floor), position(to), count.events);
+            bus.seek(name, to, vec![self.audit("subscription.seek", name).row(detail)]).await?;
             self.note_start(name, to).await?;
         }
         Ok(SeekView {

@@ -149,6 +149,8 @@ impl Host {
         let start = self.start_at(definition.start).await?;
         // Bound before the worker runs, so that its first delivery finds the plugin.
         self.bind(&definition).await?;
+        let verb = if stored.is_some() { "changed" } else { "created" };
+        let told = format!("{verb}, plugin {}", definition.plugin);
         let started_at = stored.as_ref().and_then(|stored| stored.started_at);
         let row = |id: SubscriptionId, started_at: Option<u64>| SubscriptionRow {
             id: id.0,
@@ -159,7 +161,7 @@ impl Host {
             spec,
             start,
             row: |spec: &Subscription| catalog::encode(&row(spec.id, started_at)),
-            also: Vec::new(),
+            also: vec![self.audit("subscription.apply", &definition.name).row(told)],
         };
         let row = match self.bus().apply_subscription(apply).await {
             // Only the commit tells where `latest` was, so the place is added by a second one.
@@ -198,12 +200,14 @@ impl Host {
     /// Stops delivering, durably.
     pub async fn pause(&self, name: &str, reason: String) -> Result<(), SubscriptionError> {
         let by = "operator".to_owned();
-        self.bus().pause(name, by, reason, Vec::new()).await
+        let also = vec![self.audit("subscription.pause", name).row(reason.clone())];
+        self.bus().pause(name, by, reason, also).await
     }
 
     /// Delivers again, durably.
     pub async fn resume(&self, name: &str) -> Result<(), SubscriptionError> {
-        self.bus().resume(name, Vec::new()).await
+        let also = vec![self.audit("subscription.resume", name).row(String::new())];
+        self.bus().resume(name, also).await
     }
 
     /// Deletes a subscription and its place in the log.
@@ -213,7 +217,8 @@ impl Host {
         if let Some(source) = source {
             return Err(RemoveError::IsTarget { name: name.to_owned(), source_name: source.definition.name });
         }
-        self.bus().delete_subscription(name, Vec::new()).await?;
+        let also = vec![self.audit("subscription.delete", name).row(String::new())];
+        self.bus().delete_subscription(name, also).await?;
         self.unbind(name);
         locked(&self.definitions).remove(name);
         Ok(())

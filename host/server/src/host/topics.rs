@@ -32,7 +32,8 @@ impl Host {
 
     /// Creates a topic, durably; one that exists is left as it is.
     pub async fn create_topic(&self, name: &str) -> Result<TopicView, CreateTopicError> {
-        match self.bus().create_topic(Name::from(name), catalog::topic_row, Vec::new()).await {
+        let also = vec![self.audit("topic.create", name).row(String::new())];
+        match self.bus().create_topic(Name::from(name), catalog::topic_row, also).await {
             Ok(topic) | Err(CreateTopicError::Exists(topic)) => Ok(self.topic_view(&topic)),
             Err(error) => Err(error),
         }
