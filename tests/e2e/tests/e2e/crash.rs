@@ -14,10 +14,9 @@ use bugle_harness::{Settings, eventually};
 use bugle_receivers::producer::Counts;
 use bugle_receivers::{Dice, Journal, Producer, Script};
 use serde_json::json;
-use tokio::task::JoinHandle;
 
 use crate::judge;
-use crate::scene::{PATIENCE, Scene, event, keyed, webhook};
+use crate::scene::{PATIENCE, Scene, event, keyed, seed, webhook};
 
 /// One run of the loop.
 struct Plan {
@@ -85,14 +84,6 @@ fn the_planted_bug_dedup_row_in_second_batch_is_found_by_the_kills() {
     assert!(found, "no kill hit the gap between the batches");
 }
 
-/// From the environment, to repeat a run; else a new one.
-fn seed() -> u64 {
-    let named = std::env::var("BUGLE_TEST_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = named.unwrap_or_else(|| bugle_receivers::now_us() % 1_000_000);
-    println!("seed {seed}; BUGLE_TEST_SEED={seed} makes the same choices again");
-    seed
-}
-
 fn run(plan: &Plan) -> Outcome {
     let dice = Dice(plan.seed);
     let planted = plan.bug.map(|word| ("BUGLE_SEEDED_BUG".to_owned(), word.to_owned()));
@@ -115,7 +106,7 @@ fn run(plan: &Plan) -> Outcome {
         judge::kill(&mut scene, &director);
     }
     load.is_over.store(true, Ordering::Relaxed);
-    let counts = finish(&scene, producers);
+    let counts = scene.finish(producers);
     assert_eq!((counts.refused, counts.unknown), (0, 0), "every publish must end confirmed: {counts:?}");
     let is_broken = plan.bug.is_some();
     let dump = judge::dump(&scene, if is_broken { BROKEN_DRAIN } else { 2 * PATIENCE });
@@ -199,18 +190,6 @@ async fn produce(
         load.sent.fetch_add(1, Ordering::Relaxed);
     }
     producer.finish().await.unwrap()
-}
-
-fn finish(scene: &Scene, producers: Vec<JoinHandle<Counts>>) -> Counts {
-    let mut all = Counts::default();
-    for producer in producers {
-        let counts = scene.runtime.block_on(producer).unwrap();
-        all.stored += counts.stored;
-        all.duplicates += counts.duplicates;
-        all.refused += counts.refused;
-        all.unknown += counts.unknown;
-    }
-    all
 }
 
 /// The counters that the fourth subscription keeps, by key.

@@ -11,17 +11,7 @@ use bugle_receivers::{Journal, Producer, Script};
 use serde_json::{Value, json};
 
 use crate::judge;
-use crate::scene::{PATIENCE, Scene, event, keyed, webhook};
-
-/// The same component with other bytes: a custom section at its end changes the digest and nothing else.
-fn second_revision(component: &std::path::Path) -> Vec<u8> {
-    let mut bytes = std::fs::read(component).unwrap();
-    let name = b"revision";
-    bytes.extend([0, u8::try_from(name.len() + 2).unwrap(), u8::try_from(name.len()).unwrap()]);
-    bytes.extend(name);
-    bytes.push(2);
-    bytes
-}
+use crate::scene::{PATIENCE, Scene, event, keyed, revision, webhook};
 
 async fn produce(mut producer: Producer, sent: Arc<AtomicU64>, is_over: Arc<AtomicBool>) -> Counts {
     let mut pace = tokio::time::interval(Duration::from_millis(2));
@@ -58,7 +48,7 @@ fn a_second_revision_and_a_new_channel_arrive_under_load_without_a_loss() {
     };
     go_on(300);
     let before = scene.get("/v1/plugins/webhook")["revision"].clone();
-    let second = second_revision(&bugle_guests::webhook());
+    let second = revision(&bugle_guests::webhook(), 2);
     let deployed: Result<Value, AdminError> = scene.admin().put_bytes("/v1/plugins/webhook", &second).unwrap();
     assert_ne!(deployed.unwrap()["revision"], before);
     go_on(300);

@@ -4,7 +4,9 @@
 //! with a deadline, never for a guess.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod audit;
 mod channels;
+mod chaos;
 mod crash;
 mod deploy;
 mod door;

@@ -8,9 +8,11 @@ use std::time::Duration;
 use bugle_client::{Client, Event, Outcome};
 use bugle_harness::{Admin, AdminError, Host, Settings, eventually};
 use bugle_receivers::http::{HttpReceiver, Route};
+use bugle_receivers::producer::Counts;
 use bugle_receivers::{Journal, Producer, Script};
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 /// Long enough for a machine that runs other tests beside; nothing waits this long when all is well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -104,6 +106,19 @@ impl Scene {
         Producer::new(client, name, journal.clone())
     }
 
+    /// Awaits every result of the producers.
+    pub(crate) fn finish(&self, producers: Vec<JoinHandle<Counts>>) -> Counts {
+        let mut all = Counts::default();
+        for producer in producers {
+            let counts = self.runtime.block_on(producer).unwrap();
+            all.stored += counts.stored;
+            all.duplicates += counts.duplicates;
+            all.refused += counts.refused;
+            all.unknown += counts.unknown;
+        }
+        all
+    }
+
     /// Publishes through a client of its own.
     pub(crate) fn publish(&self, topic: &str, events: impl IntoIterator<Item = Event>) -> Vec<Outcome> {
         let client = self.client("test");
@@ -144,6 +159,14 @@ impl Scene {
     }
 }
 
+/// From the environment, to repeat a run; else a new one.
+pub(crate) fn seed() -> u64 {
+    let named = std::env::var("BUGLE_TEST_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = named.unwrap_or_else(|| bugle_receivers::now_us() % 1_000_000);
+    println!("seed {seed}; BUGLE_TEST_SEED={seed} makes the same choices again");
+    seed
+}
+
 /// A webhook subscription to `topic`, called at the receiver's path of its own name.
 pub(crate) fn webhook(name: &str, topic: &str, receiver: &HttpReceiver, more: &str) -> String {
     let origin = format!("http://{}", receiver.address());
@@ -162,6 +185,16 @@ pub(crate) fn event(id: &str, kind: &str, data: &Value) -> Event {
 /// An event with an ordering key.
 pub(crate) fn keyed(id: &str, kind: &str, key: &str, data: &Value) -> Event {
     Event::builder("/e2e", kind).id(id).key(key).json(&data.to_string()).build().unwrap()
+}
+
+/// The same component with other bytes: a custom section at its end changes the digest and nothing else.
+pub(crate) fn revision(component: &Path, number: u8) -> Vec<u8> {
+    let mut bytes = std::fs::read(component).unwrap();
+    let name = b"revision";
+    bytes.extend([0, u8::try_from(name.len() + 2).unwrap(), u8::try_from(name.len()).unwrap()]);
+    bytes.extend(name);
+    bytes.push(number);
+    bytes
 }
 
 /// The real payloads of tests/data.
