@@ -15,7 +15,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 
 #[test]
 fn samples_of_the_operating_guide_are_accepted() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operating-guide.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operating.md");
     let page = std::fs::read_to_string(path).unwrap();
     let blocks = blocks(&page, "toml");
     let (config, definitions) = blocks.split_first().unwrap();

@@ -217,7 +217,7 @@ impl From<QueryRejection> for Failure {
 pub(super) async fn no_such_route(uri: Uri) -> Failure {
     Failure::new(
         Code::NotFound,
-        format!("there is nothing at `{}`; the routes are listed in docs/operating-guide.md", uri.path()),
+        format!("there is nothing at `{}`; the routes are listed in docs/operating.md", uri.path()),
     )
 }
 
