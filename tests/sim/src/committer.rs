@@ -176,6 +176,7 @@ pub(crate) fn recover(bus: &Bus, boot: BootId, boots: &[(BootId, Offset)], ids: 
         slot: Slot(0),
         seed: [7; 16],
         boot,
+        first_boot: BootId(0),
         boots: boots.to_vec(),
         next: bus.disk.synced.end(),
         floor: Offset(0),
