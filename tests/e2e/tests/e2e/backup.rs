@@ -26,10 +26,26 @@ fn lose_and_restore(scene: &mut Scene, backup: &Path, flags: &[&str]) -> Value {
     restored
 }
 
+/// Ids of the events of a topic, in their order.
+fn ids(scene: &Scene, topic: &str) -> Vec<String> {
+    let (mut ids, mut from) = (Vec::new(), "earliest".to_owned());
+    loop {
+        let page = scene.get(&format!("/v1/topics/{topic}/events?from={from}&limit=1000"));
+        let events = page["events"].as_array().unwrap();
+        if events.is_empty() {
+            return ids;
+        }
+        ids.extend(events.iter().map(|event| event["event"]["id"].as_str().unwrap().to_owned()));
+        from = page["next"].as_str().unwrap().to_owned();
+    }
+}
+
 #[test]
 fn a_restored_host_goes_on_where_its_backup_made_under_load_ended() {
     let mut scene = Scene::new();
-    ["orders", "slow", "load"].map(|topic| scene.topic(topic));
+    for topic in ["orders", "slow", "load"] {
+        scene.topic(topic);
+    }
     scene.deploy("webhook", &bugle_guests::webhook());
     let (receiver, calls) = scene.receiver("calls.jsonl", &[("hook", Script::default())]);
     scene.apply("hook", &webhook("hook", "orders", &receiver, ""));
@@ -74,14 +90,12 @@ fn a_restored_host_goes_on_where_its_backup_made_under_load_ended() {
     let outcomes = scene.runtime.block_on(load).unwrap();
     assert!(outcomes.values().all(|outcome| matches!(outcome, Outcome::Confirmed(_))), "{outcomes:?}");
     assert_eq!(client.counters().restores, 1);
-    let kept = scene.get("/v1/topics/load/events?from=earliest&limit=10000");
-    let ids: Vec<&str> =
-        kept["events"].as_array().unwrap().iter().map(|kept| kept["event"]["id"].as_str().unwrap()).collect();
+    let ids = ids(&scene, "load");
     let mut distinct = ids.clone();
     distinct.sort_unstable();
     distinct.dedup();
     assert_eq!(ids.len(), distinct.len(), "no event is stored twice");
-    assert!(ids.contains(&"load-0") && ids.contains(&"load-3999"));
+    assert!(ids.iter().any(|id| id == "load-0") && ids.iter().any(|id| id == "load-3999"));
 
     // What was under way is tried again with its key and was not charged; what was done is not done again.
     scene.settled("slow");
@@ -94,7 +108,7 @@ fn a_restored_host_goes_on_where_its_backup_made_under_load_ended() {
     assert!(early.iter().all(|id| count(id) == 1), "what was settled before the backup is not sent again");
 
     // What came after the backup is gone, is told as not stored, and can be published again.
-    let asked = cli(&scene, &["query", "orders", "--source", "/e2e", "--id", "late"]).unwrap();
+    let asked = scene.get("/v1/topics/orders/ids?source=%2Fe2e&id=late");
     assert_eq!(asked["state"], json!("not-in-window"), "{asked}");
     scene.store("orders", [event("late", "order.paid", &json!({}))]);
     scene.settled("hook");
@@ -107,10 +121,8 @@ fn a_restored_host_goes_on_where_its_backup_made_under_load_ended() {
     // It serves and restarts like any other.
     scene.host.kill().unwrap();
     scene.host.restart().unwrap();
-    assert_eq!(
-        scene.publish("orders", [event("late", "order.paid", &json!({}))])[0].receipt().unwrap().duplicate,
-        true
-    );
+    let again = scene.publish("orders", [event("late", "order.paid", &json!({}))])[0].receipt().unwrap();
+    assert!(again.duplicate, "{again:?}");
 }
 
 #[test]
@@ -192,6 +204,5 @@ fn backups_and_restores_that_could_harm_are_refused() {
     fs::write(&table, good).unwrap();
     cli(&scene, &["restore", &path("good"), "--data-dir", &path("new")]).unwrap();
     refused(&["restore", &path("good"), "--data-dir", &path("new")], "is not empty");
-    drop(refused);
     scene.host.stop().unwrap();
 }
