@@ -94,6 +94,7 @@ fn recovery(next: Offset) -> Recovery {
         slot: Slot(0),
         seed: [3; 16],
         boot: BootId(1),
+        first_boot: BootId(0),
         boots: Vec::new(),
         next,
         floor: Offset(0),

@@ -5,6 +5,7 @@
 //!
 //! Invariant: only what the table calls open is answered without the token, and nothing to a foreign `Host` header.
 
+mod backups;
 mod dead;
 mod dump;
 mod explain;

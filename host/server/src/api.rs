@@ -3,6 +3,7 @@
 //! Additive changes only: a field may be added, none is renamed or removed. Positions, revisions and times are text, so that no
 //! client has to know how they are made. Knows nothing of HTTP.
 
+mod backup;
 mod dead;
 mod explain;
 mod runs;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::definition::{Definition, HealthSpec, Start};
 use crate::quantity::Duration;
 
+pub use backup::{BackupRequest, BackupView, RestoreView};
 pub use dead::{
     AuditView, DeadChanged, DeadFilter, DeadRequest, DeadView, PlannedReplay, ReplayPlan, ReplayProgress, ReplayRequest,
 };

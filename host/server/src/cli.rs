@@ -7,6 +7,7 @@
 
 mod admin;
 mod audit;
+mod backup;
 mod dead;
 mod explain;
 mod kv;
@@ -92,6 +93,14 @@ enum Command {
     /// List, show, edit, replay, dismiss and purge dead letters
     #[command(subcommand, after_help = "Example:\n  bugle dead list orders-webhook")]
     Dead(dead::DeadCommand),
+    /// Make and check backups
+    #[command(subcommand, after_help = "Example:\n  bugle backup create /mnt/other-disk/bugle-2026-11-30")]
+    Backup(backup::BackupCommand),
+    /// Make a backup the store of an empty data directory; no host may run there
+    #[command(
+        after_help = "Example:\n  bugle restore /mnt/other-disk/bugle-2026-11-30 --data-dir /var/lib/bugle --paused"
+    )]
+    Restore(backup::RestoreArgs),
     /// List what operators did
     #[command(subcommand, after_help = "Example:\n  bugle audit list")]
     Audit(audit::AuditCommand),
@@ -205,6 +214,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tail(args) => tail::run(&context, args),
         Command::Record(command) => record::run(&context, command),
         Command::Dead(command) => dead::run(&context, command),
+        Command::Backup(command) => backup::run(&context, command),
+        Command::Restore(args) => backup::restore(&context, &args),
         Command::Audit(command) => audit::run(&context, command),
         Command::Explain(args) => explain::run(&context, args),
         Command::Kv(command) => kv::run(&context, command),

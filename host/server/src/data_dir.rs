@@ -53,6 +53,12 @@ pub enum DataDirError {
         /// The directory.
         path: PathBuf,
     },
+    /// Its store is not there yet.
+    #[error("a restore into the data directory `{}` was interrupted; run the same `bugle restore` again, or empty the directory", path.display())]
+    HalfRestored {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The system refused.
     #[error("could not {what} `{}`", path.display())]
     Io {
@@ -89,6 +95,20 @@ impl DataDir {
     #[must_use]
     pub fn store(&self) -> PathBuf {
         self.path.join("store")
+    }
+
+    /// Where a restore puts its copy together; only there while one is under way, or after one was interrupted.
+    #[must_use]
+    pub fn restoring(&self) -> PathBuf {
+        self.path.join("store.restoring")
+    }
+
+    /// Refuses a directory that a restore left half done: a host would begin an empty store there.
+    pub fn check_whole(&self) -> Result<(), DataDirError> {
+        if self.restoring().exists() && !self.store().exists() {
+            return Err(DataDirError::HalfRestored { path: self.path.clone() });
+        }
+        Ok(())
     }
 
     /// Compiled plugins, private to this host.

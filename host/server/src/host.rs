@@ -6,6 +6,7 @@
 //! Invariant: what `definitions` and `plugins` hold is durable, and one change at a time is made.
 
 mod audit;
+mod backups;
 mod dead;
 mod explain;
 mod lookups;
@@ -26,6 +27,7 @@ use bugle_core::ids::{BootId, Offset};
 use bugle_core::time::Timestamp;
 use bugle_ingress::{Counters, CountersReading};
 use bugle_sandbox::{Plugin, Sandbox};
+use bugle_store::IncarnationId;
 
 use crate::catalog::{PluginRow, SubscriptionRow};
 use crate::data_dir::{DataDir, Endpoints};
@@ -34,11 +36,14 @@ use crate::tally::Tally;
 use crate::token::Token;
 use crate::wiring::PluginCall;
 
+pub(crate) use audit::restored_row;
+pub use backups::BackUpError;
 pub use dead::{DeadError, ReplayJob};
 pub use explain::{ExplainError, Wanted};
 pub use plugins::DeployError;
 pub use policy::SimulateError;
 pub use runs::RunError;
+pub(crate) use status::position;
 pub use status::resident_bytes;
 pub use subscriptions::{ApplyError, RemoveError};
 
@@ -62,6 +67,8 @@ pub struct Parts {
     pub endpoints: Endpoints,
     /// How often the store was opened.
     pub boot: BootId,
+    /// The store's identity.
+    pub incarnation: IncarnationId,
     /// Definitions as stored.
     pub definitions: BTreeMap<String, SubscriptionRow>,
     /// Plugins as stored.
@@ -78,8 +85,15 @@ pub struct Host {
     loaded: Mutex<BTreeMap<String, Plugin>>,
     /// Held while a definition or a plugin changes.
     changes: tokio::sync::Mutex<()>,
+    /// Held while a backup is made.
+    backups: tokio::sync::Mutex<()>,
     started: Instant,
     is_stopping: AtomicBool,
+}
+
+/// The digits of an identity of the store.
+pub(crate) fn hexadecimal(incarnation: IncarnationId) -> String {
+    incarnation.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -95,6 +109,7 @@ impl Host {
             plugins: Mutex::new(std::mem::take(&mut parts.plugins)),
             loaded: Mutex::new(std::mem::take(&mut parts.loaded)),
             changes: tokio::sync::Mutex::default(),
+            backups: tokio::sync::Mutex::default(),
             started: Instant::now(),
             is_stopping: AtomicBool::new(false),
             parts,

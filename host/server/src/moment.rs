@@ -15,6 +15,13 @@ pub fn text(at: Timestamp) -> String {
         .map_or_else(|| format!("{} ms", at.0), |time| time.to_string())
 }
 
+/// The wall clock, for what is done while no host runs whose accepted time could be asked for.
+#[must_use]
+pub fn wall() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.ok().and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(0))
+}
+
 /// The time of an RFC 3339 text, from 1970 on.
 #[must_use]
 pub fn parse(text: &str) -> Option<Timestamp> {

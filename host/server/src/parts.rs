@@ -15,7 +15,7 @@ use bugle_ingress::{CertificateSource, Config as ListenerConfig, TokenHash};
 use bugle_sandbox::{
     Binding, Compiler, Grants as SandboxGrants, Limits, Options as SandboxOptions, Sandbox, Secret, Tighter,
 };
-use bugle_store::{OnLoss, Opened, Store};
+use bugle_store::{IncarnationId, OnLoss, Opened, Store};
 use tokio::runtime::Handle;
 
 use crate::catalog;
@@ -45,7 +45,7 @@ pub(crate) fn bus(config: &Config) -> bugle_broker::Options {
 }
 
 /// What the door is told.
-pub(crate) fn listener(config: &Config, data: &DataDir) -> anyhow::Result<ListenerConfig> {
+pub(crate) fn listener(config: &Config, data: &DataDir, incarnation: IncarnationId) -> anyhow::Result<ListenerConfig> {
     let certificate = match (&config.quic.certificate, &config.quic.key) {
         (Some(certificate), Some(key)) => {
             CertificateSource::Files { certificate: certificate.clone(), key: key.clone() }
@@ -58,6 +58,7 @@ pub(crate) fn listener(config: &Config, data: &DataDir) -> anyhow::Result<Listen
         listen: config.quic.listen,
         certificate,
         tokens: tokens.context("`quic.tokens` holds something else than SHA-256 digits")?,
+        incarnation: incarnation.0.to_vec(),
         sessions_max: usize::try_from(config.quic.sessions)?,
         ..ListenerConfig::development(data.certificate())
     })

@@ -57,6 +57,7 @@ fn recover(store: &Store, opened: &Opened) -> Admission {
         slot: Slot(0),
         seed: opened.id_seed,
         boot: BootId(1),
+        first_boot: BootId(0),
         boots: Vec::new(),
         next: opened.next,
         floor: opened.floor,

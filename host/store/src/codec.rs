@@ -15,7 +15,7 @@ mod state;
 mod writer;
 
 pub(crate) use event::{decode_event, encode_event, visit_id};
-pub(crate) use host::{EpochRow, LossRow, Number};
+pub(crate) use host::{EarlierRow, EpochRow, LossRow, Number};
 pub(crate) use ids::{decode_ids, encode_ids};
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;

@@ -1,8 +1,9 @@
-//! How much room the disk of the data directory has.
+//! How much room the disk of the data directory has, and how much a folder takes.
 //!
-//! Knows nothing of the store's own size. Invariant: what it says is free can be written by this user.
+//! Knows nothing of what the files are. Invariant: what it says is free can be written by this user.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Room on a disk.
@@ -20,6 +21,35 @@ impl Room {
     pub fn is_below(self, percent: u64) -> bool {
         self.free < self.total / 100 * percent
     }
+}
+
+/// Bytes of the regular files below a folder, and how many they are; a file that goes away meanwhile is not counted.
+pub(crate) fn files(dir: &Path) -> io::Result<Files> {
+    let mut files = Files::default();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let Ok(about) = entry.metadata() else { continue };
+            if about.is_dir() {
+                folders.push(entry.path());
+            } else if about.is_file() {
+                files.count += 1;
+                files.bytes += about.len();
+                files.shared += u64::from(about.nlink() > 1);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// What a folder holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Files {
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+    /// Files that have another name elsewhere: hard links.
+    pub(crate) shared: u64,
 }
 
 pub(crate) fn room(path: &Path) -> io::Result<Room> {

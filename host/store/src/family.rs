@@ -11,6 +11,8 @@ use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLe
 pub(crate) const MEMORY_BYTES: usize = 192 << 20;
 /// Part of it for write buffers; a flush starts before it is used up.
 const WRITE_BUFFERS_BYTES: usize = 96 << 20;
+/// The cache of a database that is only looked at.
+const LOOK_BYTES: usize = 8 << 20;
 /// Bounds both the disk held by quiet families and the time a restart needs to replay.
 const WAL_BYTES_MAX: u64 = 256 << 20;
 /// One flush of a log memtable makes one file; an epoch of 2 GiB has 64.
@@ -99,9 +101,17 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn new() -> Memory {
-        let cache = Cache::new_lru_cache(MEMORY_BYTES);
-        let buffers =
-            WriteBufferManager::new_write_buffer_manager_with_cache(WRITE_BUFFERS_BYTES, false, cache.clone());
+        Memory::of(MEMORY_BYTES, WRITE_BUFFERS_BYTES)
+    }
+
+    /// For a database that is only looked at, beside the one that is served.
+    pub(crate) fn for_a_look() -> Memory {
+        Memory::of(LOOK_BYTES, LOOK_BYTES)
+    }
+
+    fn of(cache_bytes: usize, buffers_bytes: usize) -> Memory {
+        let cache = Cache::new_lru_cache(cache_bytes);
+        let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(buffers_bytes, false, cache.clone());
         Memory { cache, buffers }
     }
 }

@@ -87,6 +87,8 @@ kinds! {
     Boot = b"bo",
     /// Boot: a loss an operator accepted.
     Loss = b"ls",
+    /// Boot: an incarnation that ended with a restore.
+    Earlier = b"ea",
 }
 
 impl Kind {
@@ -352,6 +354,10 @@ pub(crate) fn boot(boot: BootId) -> Key {
 
 pub(crate) fn loss(boot: BootId) -> Key {
     Key::of(Kind::Loss).u64(boot.0)
+}
+
+pub(crate) fn earlier(boot: BootId) -> Key {
+    Key::of(Kind::Earlier).u64(boot.0)
 }
 
 /// Reads the fields of a key back, in their order.

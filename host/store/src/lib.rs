@@ -7,6 +7,7 @@
 //! synced is there after a power cut or its absence is noticed at open (G1, G2).
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
 
+mod backup;
 mod batch;
 mod codec;
 mod disk;
@@ -22,11 +23,12 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{BackupError, Copied};
 pub use batch::Batch;
 pub use codec::Damaged;
 pub use disk::Room;
 pub use keys::Kind;
-pub use open::{IncarnationId, Loss, OnLoss, OpenError, Opened, Options, Repair};
+pub use open::{Depth, IncarnationId, Inspected, Loss, OnLoss, OpenError, Opened, Options, Renewed, Repair, inspect};
 pub use read::{DeadEntry, EventBounds, EventPage, ReadError, RecordEntry, SubscriptionRows, UnknownEntry};
 pub use scan::{Scan, ScannedRow};
 pub use store::{CommitError, Durability, Store, UpkeepError};

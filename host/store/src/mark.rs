@@ -69,10 +69,12 @@ impl MarkFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
             Err(error) => return Err(error),
         };
-        let mut bytes = Vec::new();
-        Read::by_ref(&mut file).take(2 * PLACE_BYTES as u64).read_to_end(&mut bytes)?;
-        let last = bytes.chunks(PLACE_BYTES).filter_map(decode).max_by_key(|mark| mark.count);
-        Ok(last.map_or(Found::Damaged, |last| Found::Mark(MarkFile { file, last })))
+        Ok(read_last(&mut file)?.map_or(Found::Damaged, |last| Found::Mark(MarkFile { file, last })))
+    }
+
+    /// What the file says, without a right to change it; nothing if it is damaged.
+    pub(crate) fn look(path: &Path) -> io::Result<Option<Mark>> {
+        read_last(&mut File::open(path)?)
     }
 
     pub(crate) fn last(&self) -> Mark {
@@ -91,6 +93,12 @@ impl MarkFile {
         self.last = mark;
         Ok(())
     }
+}
+
+fn read_last(file: &mut File) -> io::Result<Option<Mark>> {
+    let mut bytes = Vec::new();
+    Read::by_ref(file).take(2 * PLACE_BYTES as u64).read_to_end(&mut bytes)?;
+    Ok(bytes.chunks(PLACE_BYTES).filter_map(decode).max_by_key(|mark| mark.count))
 }
 
 fn encode(mark: Mark) -> [u8; PLACE_BYTES] {

@@ -6,7 +6,10 @@
 //! Invariant: a store that came back with less than the mark says is opened only if the operator accepted the loss, and then
 //! the loss is a row.
 
+mod identity;
+mod inspect;
 mod ladder;
+mod restore;
 mod wal;
 
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -22,8 +25,12 @@ use crate::keys::{self, Kind};
 use crate::lock::{DirLock, LockError};
 use crate::log::{Epoch, Log, family_of, number_of};
 use crate::mark::{Found, Mark, MarkFile};
-use crate::read::{first_row, last_row};
+use crate::read::last_row;
 use crate::store::{Db, Durability, Parts, Store};
+use identity::{Identity, identity, random};
+
+pub use inspect::{Depth, Inspected, inspect};
+pub use restore::Renewed;
 
 /// Version of the format; a store of a newer one is refused.
 const FORMAT: u64 = 1;
@@ -62,7 +69,7 @@ impl Default for Options {
     }
 }
 
-/// 128 bits made when the store was created; another store never has them.
+/// 128 bits made when the store was created, and anew when it was restored from a backup; another history never has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IncarnationId(pub [u8; 16]);
 
@@ -91,6 +98,11 @@ pub struct Opened {
     pub boot: BootId,
     /// The store's identity.
     pub incarnation: IncarnationId,
+    /// Those it had before it was restored from backups, each with where the log ended in the backup, oldest first: events below
+    /// were stored under it.
+    pub earlier: Vec<(IncarnationId, Offset)>,
+    /// First boot under this identity; 0 if it never had another one.
+    pub first_boot: BootId,
     /// Key of the publish-id hash.
     pub id_seed: [u8; 16],
     /// Where the log ended at this and earlier boots.
@@ -152,6 +164,12 @@ pub enum OpenError {
         dir: String,
         /// Its format.
         found: u64,
+    },
+    /// Nothing was ever stored there.
+    #[error("there is no store in `{dir}`")]
+    NoStore {
+        /// The directory.
+        dir: String,
     },
     /// RocksDB could not open or recover it.
     #[error("the store in `{dir}` could not be opened: {reason}; restore a backup if the disk is sound")]
@@ -251,6 +269,8 @@ impl Store {
         let opened = Opened {
             boot,
             incarnation: IncarnationId(identity.incarnation),
+            earlier: identity.earlier,
+            first_boot: identity.first_boot,
             id_seed: identity.id_seed,
             boots,
             next,
@@ -299,44 +319,25 @@ fn open_mark(dir: &Path, is_new: bool, on_loss: OnLoss) -> Result<(MarkFile, Opt
     Ok((mark, problem))
 }
 
-fn random() -> io::Result<[u8; 16]> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes)
-}
-
-/// What the store says about itself.
-struct Identity {
-    incarnation: [u8; 16],
-    id_seed: [u8; 16],
-    /// There were no rows yet: they have to be written.
-    is_new: bool,
-}
-
-fn identity(place: Place<'_>, db: &Db, incarnation: [u8; 16]) -> Result<Identity, OpenError> {
-    let meta = |kind: Kind| first_row(db, Family::Meta, kind).map_err(|error| place.storage(error));
-    let Some((_, format)) = meta(Kind::Format)? else {
-        let id_seed = random().map_err(place.io("make an identity"))?;
-        return Ok(Identity { incarnation, id_seed, is_new: true });
-    };
-    let Number(found) = Number::decode(&format).map_err(place.row("format"))?;
-    if found > FORMAT {
-        return Err(OpenError::FormatUnsupported { dir: named(place.0), found });
-    }
-    let bytes = |kind: Kind, row: &'static str| {
-        let value = meta(kind)?.map(|(_, value)| value).unwrap_or_default();
-        let bytes: Option<[u8; 16]> = value.get(1..).and_then(|bytes| bytes.try_into().ok());
-        bytes.ok_or_else(|| place.row(row)(Damaged("ends too early")))
-    };
-    Ok(Identity {
-        incarnation: bytes(Kind::Incarnation, "incarnation")?,
-        id_seed: bytes(Kind::IdSeed, "id seed")?,
-        is_new: false,
-    })
-}
-
 /// The epochs with a row, and families around them: an older one was about to be dropped, a newer one was created ahead.
 fn open_log(place: Place<'_>, db: &Db, epoch_bytes: u64) -> Result<(Log, Offset), OpenError> {
+    let epochs = read_epochs(place, db)?;
+    let (oldest, newest) = (epochs[0].number, epochs[epochs.len() - 1].number);
+    let mut is_next_ready = false;
+    for number in ladder::families(place, &place.0.join("db"))?.iter().filter_map(|family| number_of(family)) {
+        if number < oldest || number > newest + 1 {
+            db.drop_cf(&family_of(number)).map_err(|error| place.storage(error))?;
+        }
+        is_next_ready |= number == newest + 1;
+    }
+    let next = log_end(place, db, &epochs)?;
+    let bytes = epochs.last().map_or(0, |epoch| crate::read::family_bytes(db, &epoch.family()));
+    let log = Log::new(epochs, is_next_ready, bytes, epoch_bytes.clamp(1, EPOCH_BYTES_MAX));
+    Ok((log, next))
+}
+
+/// The log's epochs, at least one.
+fn read_epochs(place: Place<'_>, db: &Db) -> Result<Vec<Epoch>, OpenError> {
     let mut epochs = Vec::new();
     for (key, value) in crate::read::rows(db, Family::Meta, &keys::epochs()).map_err(|error| place.storage(error))? {
         let number = key.get(4..).and_then(|number| number.try_into().ok()).map(u32::from_be_bytes);
@@ -347,15 +348,12 @@ fn open_log(place: Place<'_>, db: &Db, epoch_bytes: u64) -> Result<(Log, Offset)
     if epochs.is_empty() {
         epochs.push(Epoch { number: 1, first: Offset(0) });
     }
-    let (oldest, newest) = (epochs[0].number, epochs[epochs.len() - 1].number);
-    let mut is_next_ready = false;
-    for number in ladder::families(place, &place.0.join("db"))?.iter().filter_map(|family| number_of(family)) {
-        if number < oldest || number > newest + 1 {
-            db.drop_cf(&family_of(number)).map_err(|error| place.storage(error))?;
-        }
-        is_next_ready |= number == newest + 1;
-    }
-    let mut next = epochs[epochs.len() - 1].first;
+    Ok(epochs)
+}
+
+/// The offset after the last event.
+fn log_end(place: Place<'_>, db: &Db, epochs: &[Epoch]) -> Result<Offset, OpenError> {
+    let mut next = epochs.last().map_or(Offset(0), |epoch| epoch.first);
     for epoch in epochs.iter().rev() {
         let last = last_row(db, &epoch.family(), Kind::Event).map_err(|error| place.storage(error))?;
         if let Some(offset) = last.and_then(|(key, _)| keys::event_offset(&key)) {
@@ -363,9 +361,7 @@ fn open_log(place: Place<'_>, db: &Db, epoch_bytes: u64) -> Result<(Log, Offset)
             break;
         }
     }
-    let bytes = epochs.last().map_or(0, |epoch| crate::read::family_bytes(db, &epoch.family()));
-    let log = Log::new(epochs, is_next_ready, bytes, epoch_bytes.clamp(1, EPOCH_BYTES_MAX));
-    Ok((log, next))
+    Ok(next)
 }
 
 /// Offsets that were lost are not given again: the log knows them as gaps, and goes on behind them.

@@ -158,7 +158,7 @@ impl std::fmt::Debug for Scan<'_> {
     }
 }
 
-fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
+pub(crate) fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
     let kind = Kind::of(key).ok_or(Damaged("unknown kind")).map_err(damaged(key))?;
     let row = match kind {
         Kind::Record => return record_entry(key, value).map(ScannedRow::Record),
@@ -176,7 +176,7 @@ fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
         Kind::Event | Kind::Sequence | Kind::Claim | Kind::Kv | Kind::Catalog | Kind::IdBlock | Kind::IdChunk => {
             of_slot(kind, key, value)
         }
-        Kind::Epoch | Kind::Format | Kind::Incarnation | Kind::IdSeed | Kind::Boot | Kind::Loss => {
+        Kind::Epoch | Kind::Format | Kind::Incarnation | Kind::IdSeed | Kind::Boot | Kind::Loss | Kind::Earlier => {
             Ok(ScannedRow::Own(kind))
         }
     };

@@ -69,6 +69,9 @@ pub struct Store {
     confirmed: Mutex<Confirmed>,
     next: AtomicU64,
     failed: OnceLock<String>,
+    /// Held while log epochs are made or dropped, and while the store is copied: a copy of a changing set of families could lack
+    /// one.
+    pub(crate) shape: Mutex<()>,
     dir: PathBuf,
     _lock: DirLock,
 }
@@ -95,6 +98,7 @@ impl Store {
             confirmed: Mutex::new(confirmed),
             next: AtomicU64::new(parts.next.0),
             failed: OnceLock::new(),
+            shape: Mutex::new(()),
             dir: parts.dir,
             _lock: parts.lock,
         }
@@ -173,6 +177,8 @@ impl Store {
     /// Drops every log epoch that lies wholly below `floor`; returns how many. The caller knows that nobody needs them. Takes
     /// tens of milliseconds each: not for the committer's thread.
     pub fn drop_log_below(&self, floor: Offset) -> Result<usize, UpkeepError> {
+        // Until a copy under way is done, they stay.
+        let Ok(_shape) = self.shape.try_lock() else { return Ok(0) };
         let doomed = self.log.below(floor);
         for epoch in &doomed {
             // The row goes first: a family without a row below the log's floor is dropped at the next open.
@@ -209,6 +215,11 @@ impl Store {
         self.db.cf_handle(family.name()).expect("every static family is opened with the store and never dropped")
     }
 
+    /// From here on marks are written to this file.
+    pub(crate) fn replace_mark(&self, mark: MarkFile) {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = mark;
+    }
+
     fn check(&self) -> Result<(), String> {
         self.failed.get().map_or(Ok(()), |reason| Err(reason.clone()))
     }
@@ -226,6 +237,12 @@ impl Store {
         }
     }
 
+    /// RocksDB's sequence number and the offset of the next event that are known to be on disk.
+    pub(crate) fn confirmed(&self) -> (u64, Offset) {
+        let confirmed = *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        (confirmed.sequence, confirmed.next)
+    }
+
     fn write_mark(&self) -> Result<(), String> {
         let confirmed = *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
@@ -235,6 +252,8 @@ impl Store {
 
     fn prepare_epoch(&self) -> Result<(), String> {
         let Some(number) = self.log.wanted() else { return Ok(()) };
+        // Until a copy under way is done, the epoch grows on.
+        let Ok(_shape) = self.shape.try_lock() else { return Ok(()) };
         let options = family::log(&self.memory).map_err(|error| self.fail(error.to_string()))?;
         self.db.create_cf(family_of(number), &options).map_err(|error| self.fail(error.to_string()))?;
         self.log.created(number);

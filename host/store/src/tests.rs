@@ -1,8 +1,9 @@
 //! Tests of the whole store on a real disk: every row comes back, a second host is refused, old epochs go.
 //!
-//! Power cuts and damage are in [`crash`], the pinned bytes of keys and values in [`golden`], decoding of any bytes in
+//! Backups are in [`backup`], power cuts and damage in [`crash`], the pinned bytes of keys and values in [`golden`], decoding of any bytes in
 //! [`hostile`], random writes with restarts against a map in [`model`].
 
+mod backup;
 mod crash;
 mod golden;
 mod hostile;
@@ -384,6 +385,7 @@ fn admission_recovers_from_the_store() {
         slot: Slot(0),
         seed: opened.id_seed,
         boot: opened.boot,
+        first_boot: opened.first_boot,
         boots: opened.boots.clone(),
         next: opened.next,
         floor: opened.floor,

@@ -25,6 +25,9 @@ pub struct Counters {
     pub frame_bytes: u64,
     /// Sessions begun; the first one counts.
     pub sessions: u64,
+    /// Sessions whose host had another store than the one before: restored from a backup, or made anew. Events confirmed
+    /// after the backup are missing there; publish them again with their ids, those that are stored are told as duplicates.
+    pub restores: u64,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +40,7 @@ pub(crate) struct LiveCounters {
     frames_again: AtomicU64,
     frame_bytes: AtomicU64,
     sessions: AtomicU64,
+    restores: AtomicU64,
 }
 
 impl LiveCounters {
@@ -51,11 +55,16 @@ impl LiveCounters {
             frames_again: read(&self.frames_again),
             frame_bytes: read(&self.frame_bytes),
             sessions: read(&self.sessions),
+            restores: read(&self.restores),
         }
     }
 
     pub(crate) fn session(&self) {
         self.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn restored(&self) {
+        self.restores.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn frame(&self, bytes: usize, retry: bool) {

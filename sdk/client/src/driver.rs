@@ -78,7 +78,15 @@ impl Driver {
         let credit_bytes = welcome.limits.map_or(0, |limits| limits.credit_bytes as usize);
         self.shared.counters.session();
         self.shared.requests().begin_session();
-        self.shared.queue().begin_session(welcome.epoch, credit_bytes, &welcome.streams);
+        let is_restored = self.shared.queue().begin_session(welcome, credit_bytes);
+        if is_restored {
+            self.shared.counters.restored();
+            tracing::error!(
+                address = self.target.address,
+                "the host's store has another history than before: it was restored from a backup or made anew, and events \
+                 that were confirmed since then are missing there"
+            );
+        }
         tracing::info!(
             session = welcome.session,
             epoch = welcome.epoch,

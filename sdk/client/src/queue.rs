@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bugle_wire::schema::{Receipts, StreamPosition};
+use bugle_wire::schema::{Receipts, Welcome};
 use bugle_wire::{Code, limits};
+use bytes::Bytes;
 
 use crate::batch::Batch;
 use crate::event::Event;
@@ -18,6 +19,8 @@ use crate::stream::{Outgoing, Settled, Stream, StreamError};
 pub(crate) struct Queue {
     streams: Vec<Stream>,
     epoch: Option<u64>,
+    /// Identity of the store the epoch counts in.
+    incarnation: Bytes,
     credit_bytes: usize,
     is_connected: bool,
     is_draining: bool,
@@ -44,6 +47,7 @@ impl Queue {
         Self {
             streams: (1..=stream_count).map(Stream::new).collect(),
             epoch: None,
+            incarnation: Bytes::new(),
             credit_bytes: limits::CREDIT_BYTES,
             is_connected: false,
             is_draining: false,
@@ -111,8 +115,13 @@ impl Queue {
         self.epoch.filter(|_| !self.streams.iter().any(Stream::needs_new_epoch))
     }
 
-    pub(crate) fn begin_session(&mut self, epoch: u64, credit_bytes: usize, decided: &[StreamPosition]) {
-        let is_new_epoch = self.epoch != Some(epoch);
+    /// A session begins. Returns whether the host's store has another history than before, so that what it confirmed earlier
+    /// may be missing there; what is in flight is then found by its ids only.
+    pub(crate) fn begin_session(&mut self, welcome: &Welcome, credit_bytes: usize) -> bool {
+        let (epoch, decided) = (welcome.epoch, &welcome.streams);
+        let is_restored = self.epoch.is_some() && self.incarnation != welcome.incarnation;
+        let is_new_epoch = self.epoch != Some(epoch) || is_restored;
+        self.incarnation = welcome.incarnation.clone();
         for (stream, number) in self.streams.iter_mut().zip(1..) {
             if is_new_epoch {
                 stream.forget_numbers();
@@ -124,6 +133,7 @@ impl Queue {
         self.credit_bytes = credit_bytes;
         self.is_connected = true;
         self.is_draining = false;
+        is_restored
     }
 
     /// Stops writing, because the host goes away.

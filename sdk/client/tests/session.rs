@@ -142,6 +142,28 @@ async fn a_host_that_gives_a_new_epoch_gets_new_numbers() {
 }
 
 #[tokio::test]
+async fn a_host_with_another_store_is_told_and_asked_by_ids() {
+    let host = Host::start();
+    let (client, mut peer) = host.welcome(host.client()).await;
+    let first = client.send("orders", event("a")).await;
+    let batch = peer.publish().await;
+    peer.confirm(&batch, 1).await;
+    soon(first).await;
+    let second = client.send("orders", event("b")).await;
+    peer.publish().await;
+    peer.cut();
+    let mut peer = host.accept().await;
+    // The number of the epoch is the same by chance, and so is the sequence; neither says anything of the batch.
+    peer.welcome_as(b"restored", 1, &[(1, 2)]).await;
+    let again = peer.publish().await;
+    assert_eq!((again.sequence, again.retry), (3, true), "it is not taken for the batch decided there");
+    let refused = Some(Refusal { code: Code::UNAVAILABLE.number(), ..Default::default() });
+    peer.receipt(WireReceipt { stream: 1, sequence: 3, refused, ..Default::default() }).await;
+    assert_eq!(soon(second).await, Outcome::Unknown, "whether the other store has it is not known");
+    assert_eq!((client.counters().sessions, client.counters().restores), (2, 1));
+}
+
+#[tokio::test]
 async fn without_an_answer_the_outcome_is_unknown() {
     let host = Host::start();
     let (client, mut peer) = host.welcome(host.client().publish_timeout(Duration::from_millis(100))).await;

@@ -64,6 +64,8 @@ kinds! {
     SlowDisk = "slow-disk", 2, true;
     /// The power fails.
     Crash = "crash", 6, true;
+    /// The disk is lost, and a backup of all that was synced is restored.
+    Restore = "restore", 2, true;
 }
 
 /// One action of a history.

@@ -170,12 +170,13 @@ impl World {
 }
 
 /// Admission as it comes back after a restart.
-pub(crate) fn recover(bus: &Bus, boot: BootId, boots: &[(BootId, Offset)], ids: u64) -> Admission {
+pub(crate) fn recover(bus: &Bus, boot: BootId, first_boot: BootId, boots: &[(BootId, Offset)], ids: u64) -> Admission {
     let topic = |id, name: &str| Topic { id, name: name.into() };
     let mut recovery = Recovery::new(Facts {
         slot: Slot(0),
         seed: [7; 16],
         boot,
+        first_boot,
         boots: boots.to_vec(),
         next: bus.disk.synced.end(),
         floor: Offset(0),

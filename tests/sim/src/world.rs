@@ -37,6 +37,9 @@ const ADVANCES_PER_ROUND: u32 = 8;
 /// Publish ids that are known: more than any history has, so that no retry can be too old.
 const IDS: u64 = 20_000;
 
+/// Boots go on this far behind those of a backup.
+const BOOTS_LEFT_OUT: u64 = 1 << 16;
+
 /// Keeps the dice of the second phase apart from those of the first.
 const CALM_DICE: u64 = 0x5eed;
 
@@ -51,6 +54,8 @@ pub(crate) struct World {
     pub(crate) done: usize,
     seed: u64,
     boots: Vec<(BootId, Offset)>,
+    /// Epochs of earlier boots are another store's.
+    first_boot: BootId,
     ids: u64,
     connections: u64,
     crashes: u64,
@@ -121,7 +126,7 @@ impl World {
         }
         let boots = vec![(BootId(1), Offset(0))];
         World {
-            admission: recover(&bus, BootId(1), &boots, setup.ids),
+            admission: recover(&bus, BootId(1), BootId(0), &boots, setup.ids),
             round: None,
             workers: plans.into_iter().map(|plan| Worker::new(plan, &bus)).collect(),
             bus,
@@ -129,6 +134,7 @@ impl World {
             done: 0,
             seed: setup.seed,
             boots,
+            first_boot: BootId(0),
             ids: setup.ids,
             connections: 0,
             crashes: 0,
@@ -224,6 +230,7 @@ impl World {
             Kind::FailSync => self.fail_sync()?,
             Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),
             Kind::Crash => self.crash()?,
+            Kind::Restore => self.restore()?,
         }
         self.slow_for = self.slow_for.saturating_sub(1);
         Ok(())
@@ -289,6 +296,14 @@ impl World {
         }
     }
 
+    /// A crash from which a backup comes back: as another store, whose boots are far away and which resumes no epoch of before.
+    fn restore(&mut self) -> Checked {
+        self.bus.note(|| "RESTORE".to_owned());
+        let last = self.boots.last().map_or(0, |(boot, _)| boot.0);
+        self.first_boot = BootId(last + BOOTS_LEFT_OUT);
+        self.crash()
+    }
+
     /// Everything in memory is gone; a part of what was not synced is gone with it.
     pub(crate) fn crash(&mut self) -> Checked {
         self.bus.note(|| "CRASH".to_owned());
@@ -307,13 +322,14 @@ impl World {
         let is_kept = |subscription, by, until| synced.rows(subscription).is_told(by) && until > now;
         self.bus.evidence.holds.retain(|(subscription, _), (by, until)| is_kept(*subscription, *by, *until));
         self.slow_for = 0;
-        let boot = BootId(self.boots.len() as u64 + 1);
+        let boot = self.boots.last().map_or(1, |(boot, _)| boot.0 + 1);
+        let boot = BootId(boot).max(self.first_boot);
         self.bus.ledger = Ledger::new(boot);
         self.bus.tail = self.bus.disk.synced.end();
         let latest = self.bus.disk.synced.log.last().map_or(Timestamp(0), |event| event.received);
         self.bus.clock.restart(latest);
         self.bus.now = self.bus.clock.now();
-        self.admission = recover(&self.bus, boot, &self.boots, self.ids);
+        self.admission = recover(&self.bus, boot, self.first_boot, &self.boots, self.ids);
         self.boots.push((boot, self.bus.tail));
         let workers = std::mem::take(&mut self.workers);
         self.workers = workers.into_iter().map(|worker| worker.restarted(&mut self.bus)).collect();

@@ -66,6 +66,8 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Lives {
     boot: BootId,
+    /// Epochs of earlier boots belong to another history of the store.
+    first_boot: BootId,
     epochs: u32,
     /// Where the log ended at earlier boots: bounds when their lives can have begun.
     boots: BTreeMap<BootId, Offset>,
@@ -80,9 +82,10 @@ pub(super) struct Lives {
 }
 
 impl Lives {
-    pub(super) fn new(boot: BootId, boots: &[(BootId, Offset)]) -> Lives {
+    pub(super) fn new(boot: BootId, first_boot: BootId, boots: &[(BootId, Offset)]) -> Lives {
         Lives {
             boot,
+            first_boot,
             epochs: 0,
             boots: boots.iter().copied().collect(),
             lives: HashMap::new(),
@@ -233,7 +236,8 @@ impl Lives {
     fn was_given(&self, epoch: ProducerEpoch) -> bool {
         let boot = BootId(epoch.0 >> EPOCHS_PER_BOOT_BITS);
         let count = epoch.0 & u64::from(u32::MAX);
-        count > 0 && boot.0 > 0 && (boot < self.boot || (boot == self.boot && count <= u64::from(self.epochs)))
+        let is_of_this_history = boot.0 > 0 && boot >= self.first_boot;
+        count > 0 && is_of_this_history && (boot < self.boot || (boot == self.boot && count <= u64::from(self.epochs)))
     }
 
     /// A life of an earlier boot began no earlier than that boot; of one that is not known any more, at the beginning.

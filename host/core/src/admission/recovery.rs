@@ -30,6 +30,9 @@ pub struct Facts {
     pub seed: [u8; 16],
     /// This life of the process.
     pub boot: BootId,
+    /// The first boot of this incarnation of the store. A restored store is another one: epochs given before it belong to a
+    /// history that went on elsewhere, so they are not resumed.
+    pub first_boot: BootId,
     /// Where the log ended at this and earlier boots; forgetting old ones makes more retries of their lives too old.
     pub boots: Vec<(BootId, Offset)>,
     /// Offset of the next event.
@@ -62,7 +65,7 @@ impl Recovery {
             topics: HashMap::new(),
             window: IdWindow::new(facts.window),
             sessions: HashMap::new(),
-            lives: Lives::new(facts.boot, &facts.boots),
+            lives: Lives::new(facts.boot, facts.first_boot, &facts.boots),
             group: Group::new(facts.next),
         };
         facts.topics.into_iter().for_each(|topic| admission.add_topic(topic));

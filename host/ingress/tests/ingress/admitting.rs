@@ -96,6 +96,7 @@ impl AdmittingHost {
             slot: Slot(0),
             seed: [7; 16],
             boot: BootId(1),
+            first_boot: BootId(0),
             boots: vec![(BootId(1), Offset(0))],
             next: Offset(0),
             floor: Offset(0),

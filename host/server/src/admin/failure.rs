@@ -10,7 +10,9 @@ use bugle_broker::{CreateTopicError, KvWriteError, ReadError, Stopped, Subscript
 use bugle_core::code::Code;
 
 use crate::api;
-use crate::host::{ApplyError, DeadError, DeployError, ExplainError, RemoveError, RunError, SimulateError};
+use crate::host::{
+    ApplyError, BackUpError, DeadError, DeployError, ExplainError, RemoveError, RunError, SimulateError,
+};
 
 /// A refusal.
 #[derive(Debug)]
@@ -169,6 +171,15 @@ impl From<ExplainError> for Failure {
         match error {
             ExplainError::Read(error) => error.into(),
             error => Failure::new(error.code(), error.to_string()),
+        }
+    }
+}
+
+impl From<BackUpError> for Failure {
+    fn from(error: BackUpError) -> Failure {
+        match error.code() {
+            code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
+            code => Failure::new(code, error.to_string()),
         }
     }
 }

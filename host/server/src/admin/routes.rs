@@ -9,7 +9,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
-use super::{dead, dump, explain, gate, kv, lookups, metrics, plugins, runs, status, subscriptions, tail, topics};
+use super::{
+    backups, dead, dump, explain, gate, kv, lookups, metrics, plugins, runs, status, subscriptions, tail, topics,
+};
 use crate::host::Host;
 
 /// Who may call a route. One token stands for all rights today; the distinction is what finer ones will be made of.
@@ -77,6 +79,7 @@ fn table() -> Vec<Route> {
         route("GET", "/v1/kv/{store}/{*key}", Read, get(kv::read)),
         route("PUT", "/v1/kv/{store}/{*key}", Change, put(kv::write)),
         route("DELETE", "/v1/kv/{store}/{*key}", Change, delete(kv::remove)),
+        route("POST", "/v1/backups", Change, post(backups::create)),
         route("GET", "/v1/dump", Read, get(dump::dump)),
     ]
 }

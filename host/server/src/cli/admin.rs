@@ -68,6 +68,12 @@ impl AdminClient {
         self.read(request.send_json(body))
     }
 
+    /// Sends JSON to be acted on for as long as it takes.
+    pub fn post_patiently<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+        let request = self.agent.post(self.url(path)).config().timeout_global(None).build();
+        self.read(request.header("authorization", &self.authorization).send_json(body))
+    }
+
     /// Sends JSON to be acted on for as long as it takes, and hands each line of the answer to `each`.
     pub fn post_lines<T: DeserializeOwned>(
         &self,

@@ -5,7 +5,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bugle_broker::{Definition, ReadError};
-use bugle_core::step::CatalogKind;
+use bugle_core::ids::BootId;
+use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,14 @@ impl Audit {
         };
         Definition { kind: CatalogKind::Audit, key: self.key.clone(), value: Some(catalog::encode(&row)) }
     }
+}
+
+/// The row of a restore, which happens while no host runs.
+pub(crate) fn restored_row(at: Timestamp, boot: BootId, from: &str, detail: String) -> Write {
+    let key = format!("{}-{:08x}-{:08x}", key_of(at), boot.0, 0);
+    let Definition { kind, key, value } =
+        Audit { key, at, action: "backup.restore", target: from.to_owned() }.row(detail);
+    Write::Catalog { kind, key, value }
 }
 
 /// The first key of a moment.

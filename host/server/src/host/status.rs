@@ -13,7 +13,7 @@ use crate::moment;
 /// The only slot of the embedded host.
 const SLOT: Slot = Slot(0);
 
-pub(super) fn position(offset: Offset) -> String {
+pub(crate) fn position(offset: Offset) -> String {
     Position { slot: SLOT, offset }.to_string()
 }
 

@@ -90,10 +90,11 @@ struct Catalog {
 }
 
 pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: Orders) -> anyhow::Result<Running> {
+    data.check_whole()?;
     let token = Token::load_or_create(&data.token())?;
     let (store, opened) = parts::store(config, &data.store(), orders.on_loss)?;
     report(&opened);
-    let boot = opened.boot;
+    let (boot, incarnation) = (opened.boot, opened.incarnation);
     let catalog = read_catalog(&store)?;
     let egress = Egress::new(parts::egress(config)?).context("could not prepare the ways out")?;
     let sandbox = parts::sandbox(config, data, threads.guests().clone(), threads.guest_threads(), egress)?;
@@ -116,7 +117,7 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
 
     let listener = {
         let _door = threads.door().enter();
-        Listener::bind(parts::listener(config, data)?)?
+        Listener::bind(parts::listener(config, data, incarnation)?)?
     };
     let admin = threads.host().block_on(admin::listen(config.admin.listen))?;
     let endpoints = Endpoints {
@@ -135,6 +136,7 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
         data: data.clone(),
         endpoints: endpoints.clone(),
         boot,
+        incarnation,
         definitions: catalog.definitions,
         plugins: catalog.plugins,
         loaded,

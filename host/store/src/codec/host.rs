@@ -1,4 +1,5 @@
-//! Rows the store keeps for itself: where a log epoch begins, where the log ended at a boot, losses that were accepted.
+//! Rows the store keeps for itself: where a log epoch begins, where the log ended at a boot, losses that were accepted, earlier
+//! incarnations.
 //!
 //! Knows nothing of when they are written. Invariant: as of every codec, decoding never panics.
 
@@ -60,5 +61,24 @@ impl Row for LossRow {
             confirmed_next: Offset(from.u64()?),
             recovered_next: Offset(from.u64()?),
         })
+    }
+}
+
+/// An incarnation that ended with a restore: which, and where the log ended in the backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EarlierRow {
+    pub(crate) incarnation: [u8; 16],
+    pub(crate) end: Offset,
+}
+
+impl Row for EarlierRow {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.bytes(&self.incarnation);
+        out.u64(self.end.0);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let incarnation = from.bytes()?.try_into().map_err(|_| Damaged("an incarnation has 16 bytes"))?;
+        Ok(EarlierRow { incarnation, end: Offset(from.u64()?) })
     }
 }

@@ -18,6 +18,9 @@ use crate::log::{family_of, number_of};
 use crate::read::first_row;
 use crate::store::Db;
 
+/// Files open at once for a look: the host that takes it has its own store open, too.
+const LOOK_FILES_MAX: i32 = 128;
+
 /// A database that opened.
 pub(super) struct Recovered {
     pub(super) db: Db,
@@ -52,6 +55,22 @@ fn recover_aside(dir: &Path, db_dir: &Path, memory: Memory, damage: String) -> R
 
 fn open(place: Place<'_>, db_dir: &Path, memory: &Memory, mode: DBRecoveryMode) -> Result<Db, rocksdb::Error> {
     let options = family::database(memory, mode)?;
+    Db::open_cf_descriptors(&options, db_dir, descriptors(place, db_dir, memory)?)
+}
+
+/// Opens the database without changing anything; what its write-ahead log adds is kept in memory.
+pub(super) fn open_read_only(place: Place<'_>, db_dir: &Path) -> Result<Db, rocksdb::Error> {
+    let memory = Memory::for_a_look();
+    let mut options = family::database(&memory, DBRecoveryMode::TolerateCorruptedTailRecords)?;
+    options.set_max_open_files(LOOK_FILES_MAX);
+    Db::open_cf_descriptors_read_only(&options, db_dir, descriptors(place, db_dir, &memory)?, false)
+}
+
+fn descriptors(
+    place: Place<'_>,
+    db_dir: &Path,
+    memory: &Memory,
+) -> Result<Vec<ColumnFamilyDescriptor>, rocksdb::Error> {
     let mut descriptors = Vec::new();
     for state in Family::ALL {
         descriptors.push(ColumnFamilyDescriptor::new(state.name(), family::state(memory, state)?));
@@ -65,7 +84,7 @@ fn open(place: Place<'_>, db_dir: &Path, memory: &Memory, mode: DBRecoveryMode) 
     for number in logs {
         descriptors.push(ColumnFamilyDescriptor::new(family_of(number), family::log(memory)?));
     }
-    Db::open_cf_descriptors(&options, db_dir, descriptors)
+    Ok(descriptors)
 }
 
 /// Names of the families in the database; none if there is no database.

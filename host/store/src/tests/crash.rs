@@ -11,7 +11,7 @@ use bugle_core::ids::Offset;
 use super::{ALL, append, open};
 use crate::{Loss, OnLoss, OpenError, Options, Store};
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -25,7 +25,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Files of the database with this ending, the newest (highest number) last.
-fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+pub(super) fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(dir.join("db"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

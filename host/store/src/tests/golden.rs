@@ -10,7 +10,7 @@ use bugle_core::row::{DeadRow, WaitingRow};
 
 use super::sample::every_write;
 use super::{commit, open, sample};
-use crate::codec::{LossRow, Row};
+use crate::codec::{EarlierRow, LossRow, Row};
 use crate::family::Family;
 use crate::log::family_of;
 use crate::{Durability, Kind, keys};
@@ -35,6 +35,8 @@ fn the_bytes_of_every_kind_are_as_they_were() {
     let loss =
         LossRow { confirmed_sequence: 1, recovered_sequence: 2, confirmed_next: Offset(3), recovered_next: Offset(4) };
     batch.put(Family::Meta, keys::loss(BootId(5)).as_ref(), &loss);
+    let earlier = EarlierRow { incarnation: [7; 16], end: Offset(9) };
+    batch.put(Family::Meta, keys::earlier(BootId(6)).as_ref(), &earlier);
     store.commit(batch, Durability::Synced).unwrap();
     let mut lines = Vec::new();
     for family in std::iter::once(family_of(1)).chain(Family::ALL.map(|family| family.name().to_owned())) {

@@ -7,7 +7,7 @@ use bugle_core::row::{
 use proptest::prelude::*;
 
 use super::sample;
-use crate::codec::{EpochRow, LossRow, Number, Row, decode_event, decode_ids, encode_event, encode_ids};
+use crate::codec::{EarlierRow, EpochRow, LossRow, Number, Row, decode_event, decode_ids, encode_event, encode_ids};
 use crate::keys::{self, Fields};
 
 /// Decodes as everything there is.
@@ -29,7 +29,7 @@ fn decode_all(bytes: &[u8]) {
     let _ = KvRow::decode(bytes);
     let _ = RecordRow::decode(bytes);
     let _ = IdBlockRow::decode(bytes);
-    let _ = (Number::decode(bytes), EpochRow::decode(bytes), LossRow::decode(bytes));
+    let _ = (Number::decode(bytes), EpochRow::decode(bytes), LossRow::decode(bytes), EarlierRow::decode(bytes));
     let mut fields = Fields::of(bytes);
     let _ = (keys::event_offset(bytes), fields.text(), fields.position(), fields.class(), fields.rest());
 }

@@ -124,6 +124,11 @@ impl Peer {
     }
 
     pub(crate) async fn welcome(&mut self, epoch: u64, decided: &[(u32, u64)]) {
+        self.welcome_as(b"store", epoch, decided).await;
+    }
+
+    /// As a host whose store has this identity.
+    pub(crate) async fn welcome_as(&mut self, incarnation: &'static [u8], epoch: u64, decided: &[(u32, u64)]) {
         let limits = Limits {
             frame_bytes: 1 << 20,
             event_bytes: 1 << 18,
@@ -136,7 +141,7 @@ impl Peer {
             version: 1,
             session: 1,
             epoch,
-            incarnation: Bytes::from_static(b"store"),
+            incarnation: Bytes::from_static(incarnation),
             limits: Some(limits),
             streams: streams.collect(),
         }))

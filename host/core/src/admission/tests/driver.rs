@@ -175,6 +175,14 @@ impl Driver {
         self.admission = recover(self.size, &self.boots, &self.disk);
     }
 
+    /// What is on disk becomes another store's: its boots go on far away.
+    pub(super) fn restore(&mut self) {
+        self.group.clear();
+        self.boots = Vec::from([(BootId(70_000), self.disk.next())]);
+        self.epochs.clear();
+        self.admission = recover(self.size, &self.boots, &self.disk);
+    }
+
     /// The log loses its events below this offset.
     pub(super) fn trim(&mut self, floor: u64) {
         self.disk.events = self.disk.events.split_off(&Offset(floor));
@@ -236,6 +244,7 @@ fn recover(size: WindowSize, boots: &[(BootId, Offset)], disk: &Disk) -> Admissi
         slot: Slot(0),
         seed: [7; 16],
         boot: boots[boots.len() - 1].0,
+        first_boot: boots[0].0,
         boots: boots.to_vec(),
         next: disk.next(),
         floor: disk.events.keys().next().copied().unwrap_or_default(),
