@@ -3,17 +3,19 @@
 //! A row is a result, never a command: writing it again changes nothing.
 
 mod dead;
+mod unknown;
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::event::{Class, StoredEvent};
+use crate::event::Class;
 use crate::ids::{Attempt, Offset};
 use crate::lane_hash::LaneMark;
 use crate::time::Timestamp;
 
 pub use dead::{DeadRow, DeadState, DeadTotals, Parking};
+pub use unknown::{UncertainClaim, UnknownRow, UnknownState, UnknownTotals};
 
 /// Offsets per cursor chunk: one bit each, so a chunk is 512 bytes.
 pub const CHUNK_OFFSETS: u64 = 4096;
@@ -72,19 +74,6 @@ impl WaitingRow {
     pub fn attempts(&self) -> u32 {
         self.spent.saturating_add(self.channel).saturating_add(self.plugin)
     }
-}
-
-/// A delivery that may have been sent and waits for a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownRow {
-    /// The event.
-    pub event: StoredEvent,
-    /// The guest's or the host's reference.
-    pub reference: String,
-    /// Attempts spent.
-    pub attempts: u32,
-    /// When it was parked.
-    pub at: Timestamp,
 }
 
 /// State of a dedup claim on disk. A key without a row is free.

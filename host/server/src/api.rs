@@ -6,6 +6,7 @@
 mod dead;
 mod explain;
 mod runs;
+mod unknown;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ pub use dead::{
 };
 pub use explain::{EventHead, ExplainView, ExplanationView};
 pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
+pub use unknown::{ResolveRequest, Resolved, UnknownFilter, UnknownView};
 
 /// Every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +157,15 @@ pub struct SubscriptionStatus {
     /// Undecided dead letters that were removed for being too many or too old.
     #[serde(default)]
     pub dead_removed: u64,
+    /// Deliveries that may have been sent and that nobody resolved yet.
+    #[serde(default)]
+    pub unknown_open: u64,
+    /// Unknown results kept, in any state.
+    #[serde(default)]
+    pub unknown_results: u64,
+    /// Open unknown results that were removed for being too many or too old.
+    #[serde(default)]
+    pub unknown_removed: u64,
     /// Events that expired undelivered since the host started, because the backlog was over its cap.
     #[serde(default)]
     pub expired: u64,

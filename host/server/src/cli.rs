@@ -20,6 +20,7 @@ mod status;
 mod subscription;
 mod tail;
 mod topic;
+mod unknown;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -92,6 +93,9 @@ enum Command {
     /// List, show, edit, replay, dismiss and purge dead letters
     #[command(subcommand, after_help = "Example:\n  bugle dead list orders-webhook")]
     Dead(dead::DeadCommand),
+    /// List deliveries that may have been sent, and say what became of them
+    #[command(subcommand, after_help = "Example:\n  bugle unknown list orders-sms")]
+    Unknown(unknown::UnknownCommand),
     /// List what operators did
     #[command(subcommand, after_help = "Example:\n  bugle audit list")]
     Audit(audit::AuditCommand),
@@ -205,6 +209,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tail(args) => tail::run(&context, args),
         Command::Record(command) => record::run(&context, command),
         Command::Dead(command) => dead::run(&context, command),
+        Command::Unknown(command) => unknown::run(&context, command),
         Command::Audit(command) => audit::run(&context, command),
         Command::Explain(args) => explain::run(&context, args),
         Command::Kv(command) => kv::run(&context, command),

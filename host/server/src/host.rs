@@ -15,6 +15,7 @@ mod runs;
 mod status;
 mod subscriptions;
 mod topics;
+mod unknown;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +42,7 @@ pub use policy::SimulateError;
 pub use runs::RunError;
 pub use status::resident_bytes;
 pub use subscriptions::{ApplyError, RemoveError};
+pub use unknown::UnknownError;
 
 /// What a host is made of.
 pub struct Parts {

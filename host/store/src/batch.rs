@@ -122,6 +122,12 @@ impl<'s> Batch<'s> {
             Write::Unknown { subscription, position, row } => {
                 self.put(Family::Dead, keys::kept_at(Kind::Unknown, *subscription, *position).as_ref(), row);
             }
+            Write::UnknownGone { subscription, position } => {
+                self.delete(Family::Dead, keys::kept_at(Kind::Unknown, *subscription, *position).as_ref());
+            }
+            Write::UnknownTotals { subscription, row } => {
+                self.put(Family::Dead, keys::unknown_totals(*subscription).as_ref(), row);
+            }
             Write::Claim { scope, key, row } => {
                 self.set(Family::Claim, keys::claim(scope, key).as_ref(), row.as_ref());
             }

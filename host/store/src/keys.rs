@@ -65,6 +65,8 @@ kinds! {
     DeadTotals = b"dt",
     /// Subscription, slot, offset: parked for a decision.
     Unknown = b"un",
+    /// Subscription: its unknown results in numbers.
+    UnknownTotals = b"ut",
     /// Scope, key: dedup claim.
     Claim = b"cl",
     /// Store, key: kv entry.
@@ -234,6 +236,10 @@ pub(crate) fn dead_totals(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::DeadTotals, subscription)
 }
 
+pub(crate) fn unknown_totals(subscription: SubscriptionId) -> Key {
+    of_subscription(Kind::UnknownTotals, subscription)
+}
+
 pub(crate) fn run(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::Run, subscription)
 }
@@ -247,7 +253,7 @@ pub(crate) fn let_go(subscription: SubscriptionId, serial: u64) -> Key {
 }
 
 /// Every kind whose rows belong to one subscription and end with it, and where they are.
-pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 11] = [
+pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 12] = [
     (Kind::Cursor, Family::Cursor),
     (Kind::Chunk, Family::Cursor),
     (Kind::Waiting, Family::Lane),
@@ -259,6 +265,7 @@ pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 11] = [
     (Kind::Dead, Family::Dead),
     (Kind::DeadTotals, Family::Dead),
     (Kind::Unknown, Family::Dead),
+    (Kind::UnknownTotals, Family::Dead),
 ];
 
 /// All rows of a kind that belong to a subscription.

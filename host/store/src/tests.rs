@@ -97,7 +97,7 @@ fn a_deleted_row_is_gone() {
                 | ScannedRow::Cursor { .. }
                 | ScannedRow::DeadTotals { .. }
                 | ScannedRow::LetGo { .. }
-                | ScannedRow::Unknown { .. }
+                | ScannedRow::UnknownTotals { .. }
                 | ScannedRow::Record(_)
         )
     };

@@ -76,7 +76,9 @@ impl Worker {
             | Write::Dead { subscription, .. }
             | Write::DeadGone { subscription, .. }
             | Write::DeadTotals { subscription, .. }
-            | Write::Unknown { subscription, .. } => *subscription == self.spec.id,
+            | Write::Unknown { subscription, .. }
+            | Write::UnknownGone { subscription, .. }
+            | Write::UnknownTotals { subscription, .. } => *subscription == self.spec.id,
             Write::Record { subscription, row, .. } => {
                 *subscription == self.spec.id && row.status == RecordStatus::Suppressed
             }

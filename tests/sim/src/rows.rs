@@ -2,13 +2,13 @@
 //!
 //! Knows nothing of the machine. Invariant: a row never says twice, or in two ways, what became of a delivery.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bugle_core::event::Class;
 use bugle_core::ids::Offset;
 use bugle_core::row::{
     CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals, HoldRow, LetGoRow, Parking,
-    PausedRow, RecordStatus, RunRow, WaitingRow,
+    PausedRow, RecordStatus, RunRow, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
@@ -34,7 +34,8 @@ pub(crate) struct Rows {
     pub(crate) openings: u64,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
     totals: DeadTotals,
-    pub(crate) unknown: BTreeSet<Offset>,
+    pub(crate) unknown: BTreeMap<Offset, UnknownRow>,
+    unknown_totals: UnknownTotals,
     pub(crate) acked: Bits,
     /// Dropped or handed on by a degrade rule.
     pub(crate) suppressed: Bits,
@@ -82,10 +83,12 @@ impl Rows {
                 must(rule::LETTERS_ARE_COUNTED, is_there, || format!("{position} has no letter to remove"))?;
             }
             Write::DeadTotals { row, .. } => self.totals = *row,
-            Write::Unknown { position, .. } => {
-                self.tell(position.offset, "unknown")?;
-                self.unknown.insert(position.offset);
+            Write::Unknown { position, row, .. } => self.park(position.offset, row)?,
+            Write::UnknownGone { position, .. } => {
+                let is_there = self.unknown.remove(&position.offset).is_some();
+                must(rule::UNKNOWN_ARE_COUNTED, is_there, || format!("{position} has no unknown result to remove"))?;
             }
+            Write::UnknownTotals { row, .. } => self.unknown_totals = *row,
             Write::Catalog { kind: CatalogKind::Subscription, value: Some(value), .. } => {
                 self.definition = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
             }
@@ -103,6 +106,27 @@ impl Rows {
             DeadState::Dismissed if !self.is_told(offset) && !self.is_gone(offset) => self.tell(offset, "dismissed"),
             DeadState::Open | DeadState::Manual | DeadState::Replayed | DeadState::Dismissed => Ok(()),
         }
+    }
+
+    /// An unknown result comes, or a person resolved it.
+    fn park(&mut self, offset: Offset, row: &UnknownRow) -> Checked {
+        match self.unknown.insert(offset, row.clone()) {
+            None => self.tell(offset, "unknown"),
+            Some(old) => {
+                let is_decision = old.state == UnknownState::Open && row.state != UnknownState::Open;
+                must(rule::RESOLVED_ONCE, is_decision, || {
+                    format!("{offset} went from {:?} to {:?}", old.state, row.state)
+                })
+            }
+        }
+    }
+
+    /// The numbers of the unknown results are theirs.
+    pub(crate) fn check_unknown(&self) -> Checked {
+        let mut counted = UnknownTotals { removed: self.unknown_totals.removed, ..UnknownTotals::default() };
+        self.unknown.values().for_each(|row| counted.add(row.state, row.cost()));
+        let told = self.unknown_totals;
+        must(rule::UNKNOWN_ARE_COUNTED, counted == told, || format!("{counted:?}, not {told:?}"))
     }
 
     /// Letters, their numbers and parked keys tell the same story.
@@ -184,6 +208,7 @@ impl Rows {
             let_go: self.let_go,
             channel: self.channel.clone(),
             dead: self.totals,
+            unknown: self.unknown_totals,
         }
     }
 }

@@ -14,3 +14,4 @@ mod reopen;
 mod runs;
 mod spill;
 mod support;
+mod unknowns;

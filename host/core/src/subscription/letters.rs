@@ -20,9 +20,9 @@ use crate::step::{Action, Step, Stuck, Write};
 use crate::time::{Millis, Timestamp};
 
 /// How often letters are looked through for those that are too old.
-const CHECK_EVERY: Millis = Millis::from_secs(600);
+pub(super) const CHECK_EVERY: Millis = Millis::from_secs(600);
 /// At a bound this part of it is removed at once, so that not every new letter costs a walk over the oldest ones.
-const REMOVED_PART: u64 = 16;
+pub(super) const REMOVED_PART: u64 = 16;
 
 /// What a person does about a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub struct Trimmed {
 
 /// Why letters are looked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trim {
+pub(super) enum Trim {
     Age,
     Bound,
 }
@@ -249,7 +249,7 @@ impl Machine {
     /// The delivery that a replay of the letter continues.
     fn letter_origin(&self, letter: &DeadRow) -> Origin {
         let origin = Origin::of(self.spec.id, self.spec.redelivery, &letter.event);
-        Origin { generation: letter.generation, ..origin }
+        Origin { generation: letter.generation, may_resend: false, ..origin }
     }
 
     fn restate(&mut self, now: Timestamp, mut letter: DeadRow, state: DeadState, step: &mut Step) {

@@ -8,6 +8,7 @@ mod run;
 mod seek;
 mod spill;
 mod spill_restart;
+mod unknowns;
 
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
@@ -100,6 +101,7 @@ impl Bench {
                 | Action::Paused { .. }
                 | Action::Stuck { .. }
                 | Action::TrimDead
+                | Action::TrimUnknown
                 | Action::BacklogFull { .. }
                 | Action::Expired { .. } => return,
             };
@@ -162,6 +164,7 @@ fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
         | Action::Paused { .. }
         | Action::Stuck { .. }
         | Action::TrimDead
+        | Action::TrimUnknown
         | Action::BacklogFull { .. }
         | Action::Expired { .. } => None,
     };
@@ -288,6 +291,7 @@ fn ticket_of_a_call_fetches_nothing_and_that_of_a_fetch_ends_no_call() {
         | Action::Paused { .. }
         | Action::Stuck { .. }
         | Action::TrimDead
+        | Action::TrimUnknown
         | Action::BacklogFull { .. }
         | Action::Expired { .. } => None,
     });

@@ -10,7 +10,9 @@ use bugle_broker::{CreateTopicError, KvWriteError, ReadError, Stopped, Subscript
 use bugle_core::code::Code;
 
 use crate::api;
-use crate::host::{ApplyError, DeadError, DeployError, ExplainError, RemoveError, RunError, SimulateError};
+use crate::host::{
+    ApplyError, DeadError, DeployError, ExplainError, RemoveError, RunError, SimulateError, UnknownError,
+};
 
 /// A refusal.
 #[derive(Debug)]
@@ -150,6 +152,15 @@ impl From<DeadError> for Failure {
         match error.code() {
             code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
             code => Failure::new(code, chain(&error)),
+        }
+    }
+}
+
+impl From<UnknownError> for Failure {
+    fn from(error: UnknownError) -> Failure {
+        match error.code() {
+            code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
+            code => Failure::new(code, error.to_string()),
         }
     }
 }

@@ -9,7 +9,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
-use super::{dead, dump, explain, gate, kv, lookups, metrics, plugins, runs, status, subscriptions, tail, topics};
+use super::{
+    dead, dump, explain, gate, kv, lookups, metrics, plugins, runs, status, subscriptions, tail, topics, unknown,
+};
 use crate::host::Host;
 
 /// Who may call a route. One token stands for all rights today; the distinction is what finer ones will be made of.
@@ -72,6 +74,9 @@ fn table() -> Vec<Route> {
         route("POST", "/v1/dead/replay", Change, post(dead::replay)),
         route("POST", "/v1/dead/dismiss", Change, post(dead::dismiss)),
         route("POST", "/v1/dead/purge", Change, post(dead::purge)),
+        route("GET", "/v1/unknown", Read, get(unknown::list)),
+        route("GET", "/v1/unknown/{subscription}/{position}", Read, get(unknown::show)),
+        route("POST", "/v1/unknown/resolve", Change, post(unknown::resolve)),
         route("GET", "/v1/audit", Read, get(dead::audit)),
         route("GET", "/v1/kv/{store}", Read, get(kv::scan)),
         route("GET", "/v1/kv/{store}/{*key}", Read, get(kv::read)),
