@@ -12,8 +12,8 @@ use crate::ids::{
 };
 use crate::origin::Origin;
 use crate::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow,
-    PausedRow, RecordRow, RunRow, UnknownRow, UnknownTotals, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, Forgotten, HoldRow, IdBlockRow, IdEntry, KvRow,
+    LetGoRow, PausedRow, RecordRow, RunRow, UnknownRow, UnknownTotals, WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -164,6 +164,17 @@ pub enum Write {
         position: Position,
         /// Row.
         row: RecordRow,
+    },
+    /// A state of a send record that is old enough to be removed.
+    RecordGone {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Event.
+        position: Position,
+        /// The state, as it was written.
+        row: RecordRow,
+        /// What goes with it.
+        forgotten: Forgotten,
     },
     /// A definition (topic, subscription, plugin revision, ...): opaque bytes of the server, which owns their form.
     Catalog {

@@ -5,6 +5,7 @@
 
 mod dead;
 mod explain;
+mod records;
 mod runs;
 mod unknown;
 
@@ -19,6 +20,7 @@ pub use dead::{
     AuditView, DeadChanged, DeadFilter, DeadRequest, DeadView, PlannedReplay, ReplayPlan, ReplayProgress, ReplayRequest,
 };
 pub use explain::{EventHead, ExplainView, ExplanationView};
+pub use records::{RecordFilter, RecordView};
 pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
 pub use unknown::{ResolveRequest, Resolved, UnknownFilter, UnknownView};
 
@@ -314,33 +316,6 @@ pub struct PluginView {
     pub deployed_at: String,
     /// Names of the subscriptions that use it.
     pub subscriptions: Vec<String>,
-}
-
-/// A send record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordView {
-    /// The subscription.
-    pub subscription: String,
-    /// The event.
-    pub position: String,
-    /// The event's `id`.
-    pub event_id: String,
-    /// Business key.
-    pub business_key: String,
-    /// Recipient.
-    pub recipient: String,
-    /// Status word.
-    pub status: String,
-    /// Provider.
-    pub provider: String,
-    /// The provider's reference.
-    pub provider_reference: String,
-    /// Detail.
-    pub detail: String,
-    /// Attempt that noted it.
-    pub attempt: u32,
-    /// When it was noted.
-    pub at: String,
 }
 
 /// One ended attempt.

@@ -37,6 +37,7 @@ use crate::wiring::PluginCall;
 
 pub use dead::{DeadError, ReplayJob};
 pub use explain::{ExplainError, Wanted};
+pub use lookups::RecordsError;
 pub use plugins::DeployError;
 pub use policy::SimulateError;
 pub use runs::RunError;

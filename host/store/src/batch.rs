@@ -8,13 +8,13 @@
 use std::sync::Arc;
 
 use bugle_core::ids::{Offset, SubscriptionId};
-use bugle_core::row::{IdBlockRow, IdEntry};
+use bugle_core::row::{Forgotten, IdBlockRow, IdEntry, RecordRow};
 use bugle_core::step::Write;
 use rocksdb::{BoundColumnFamily, WriteBatch};
 
 use crate::codec::{EpochRow, Number, Row, encode_event, encode_ids};
 use crate::family::Family;
-use crate::keys::{self, Kind};
+use crate::keys::{self, Key, Kind, RecordIndex};
 use crate::log::Epoch;
 use crate::store::Store;
 
@@ -134,7 +134,11 @@ impl<'s> Batch<'s> {
             Write::Kv { store, key, row } => self.set(Family::Kv, keys::kv(store, key).as_ref(), row.as_ref()),
             Write::Record { subscription, position, row } => {
                 let key = keys::record(&row.business_key, *subscription, &row.recipient, *position);
-                self.put(Family::Record, key.as_ref(), row);
+                self.record(&key, row);
+            }
+            Write::RecordGone { subscription, position, row, forgotten } => {
+                let key = keys::record(&row.business_key, *subscription, &row.recipient, *position);
+                self.record_gone(&key, row, *forgotten);
             }
             Write::Catalog { kind, key, value } => {
                 let key = keys::catalog(*kind, key);
@@ -157,6 +161,30 @@ impl<'s> Batch<'s> {
     ) {
         let family = self.family(Family::Dead);
         self.rows.delete_cf(&family, keys::kept_at(kind, subscription, position));
+    }
+
+    /// The record as it is now, the state by time, and what finds it.
+    fn record(&mut self, key: &Key, row: &RecordRow) {
+        self.put(Family::Record, key.as_ref(), row);
+        self.put(Family::Record, keys::record_state(row, key).as_ref(), row);
+        for entry in RecordIndex::ALL.into_iter().filter_map(|index| index.entry(row, key)) {
+            self.put_raw(Family::Record, entry.as_ref(), &[]);
+        }
+    }
+
+    fn record_gone(&mut self, key: &Key, row: &RecordRow, forgotten: Forgotten) {
+        self.delete(Family::Record, keys::record_state(row, key).as_ref());
+        let found_by: &[RecordIndex] = match forgotten {
+            Forgotten::Record => &RecordIndex::ALL,
+            Forgotten::Reference => &[RecordIndex::Reference],
+            Forgotten::Nothing => &[],
+        };
+        if forgotten == Forgotten::Record {
+            self.delete(Family::Record, key.as_ref());
+        }
+        for entry in found_by.iter().filter_map(|index| index.entry(row, key)) {
+            self.delete(Family::Record, entry.as_ref());
+        }
     }
 
     fn event(&mut self, event: &bugle_core::event::StoredEvent) {
@@ -217,7 +245,7 @@ impl<'s> Batch<'s> {
         self.delete_all(Family::Kv, &keys::kvs(name));
     }
 
-    fn delete_all(&mut self, family: Family, prefix: &keys::Key) {
+    fn delete_all(&mut self, family: Family, prefix: &Key) {
         if let Some(end) = prefix.end() {
             self.delete_range(family, prefix.as_ref(), &end);
         }

@@ -7,7 +7,7 @@
 
 use bugle_core::event::Class;
 use bugle_core::ids::{BootId, Offset, Position, ProducerEpoch, Slot, StreamId, SubscriptionId};
-use bugle_core::row::LET_GO_ROWS_MAX;
+use bugle_core::row::{LET_GO_ROWS_MAX, RecordRow};
 use bugle_core::step::CatalogKind;
 
 use crate::family::Family;
@@ -73,6 +73,16 @@ kinds! {
     Kv = b"kv",
     /// Business key, subscription, recipient, slot, offset: send record.
     Record = b"rc",
+    /// Time, then the fields of a record's key: a state in which something had to follow.
+    RecordOpen = b"ro",
+    /// Time, then the fields of a record's key: a state in which nothing had to.
+    RecordDone = b"rd",
+    /// Recipient, then the fields of a record's key.
+    RecordTo = b"rt",
+    /// The event's id, then the fields of a record's key.
+    RecordEvent = b"re",
+    /// The provider's reference, provider, then the fields of a record's key.
+    RecordReference = b"rr",
     /// Kind, key: a definition of the server.
     Catalog = b"ca",
     /// Block: a sealed block of the id window.
@@ -139,6 +149,12 @@ impl Key {
     /// Text to the end of the key.
     fn rest(mut self, text: &str) -> Key {
         self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// The fields of another key.
+    fn fields_of(mut self, other: &Key) -> Key {
+        self.0.extend(other.0.iter().skip(2));
         self
     }
 
@@ -318,6 +334,68 @@ pub(crate) fn record(business_key: &str, subscription: SubscriptionId, recipient
     let mut key = records_to(business_key, subscription, recipient);
     key.0.extend_from_slice(&position.slot.0.to_be_bytes());
     key.u64(position.offset.0)
+}
+
+/// What finds a record, but for its business key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordIndex {
+    /// [`Kind::RecordTo`].
+    Recipient,
+    /// [`Kind::RecordEvent`].
+    Event,
+    /// [`Kind::RecordReference`].
+    Reference,
+}
+
+impl RecordIndex {
+    pub(crate) const ALL: [RecordIndex; 3] = [RecordIndex::Recipient, RecordIndex::Event, RecordIndex::Reference];
+
+    /// Where a lookup begins.
+    pub(crate) fn prefix(self, text: &str) -> Key {
+        let kind = match self {
+            RecordIndex::Recipient => Kind::RecordTo,
+            RecordIndex::Event => Kind::RecordEvent,
+            RecordIndex::Reference => Kind::RecordReference,
+        };
+        Key::of(kind).text(text)
+    }
+
+    /// The entry of a record; none if it has nothing to be found by.
+    pub(crate) fn entry(self, row: &RecordRow, record: &Key) -> Option<Key> {
+        let (text, more) = match self {
+            RecordIndex::Recipient => (&row.recipient, None),
+            RecordIndex::Event => (&row.event_id, None),
+            RecordIndex::Reference => (&row.provider_reference, Some(&row.provider)),
+        };
+        let prefix = self.prefix(text);
+        let prefix = more.map_or(prefix.clone(), |more| prefix.text(more));
+        (!text.is_empty()).then(|| prefix.fields_of(record))
+    }
+}
+
+/// States in which something has to follow, or those in which nothing has, oldest first.
+pub(crate) fn record_states(is_open: bool) -> Key {
+    Key::of(if is_open { Kind::RecordOpen } else { Kind::RecordDone })
+}
+
+pub(crate) fn record_state(row: &RecordRow, record: &Key) -> Key {
+    record_states(row.status.is_open()).u64(row.at.0).fields_of(record)
+}
+
+/// The key of the record that an entry with so many texts in front is of.
+pub(crate) fn record_of(entry: &[u8], texts: usize) -> Option<Vec<u8>> {
+    let mut fields = Fields::of(entry);
+    for _ in 0..texts {
+        fields.text()?;
+    }
+    Some([&Kind::Record.code(), fields.0].concat())
+}
+
+/// The same of a state.
+pub(crate) fn record_of_state(entry: &[u8]) -> Option<Vec<u8>> {
+    let mut fields = Fields::of(entry);
+    fields.u64()?;
+    Some([&Kind::Record.code(), fields.0].concat())
 }
 
 /// The stable code of a catalog kind.

@@ -27,6 +27,8 @@ pub use codec::Damaged;
 pub use disk::Room;
 pub use keys::Kind;
 pub use open::{IncarnationId, Loss, OnLoss, OpenError, Opened, Options, Repair};
-pub use read::{DeadEntry, EventBounds, EventPage, ReadError, RecordEntry, SubscriptionRows, UnknownEntry};
+pub use read::{
+    DeadEntry, EventBounds, EventPage, ReadError, RecordEntry, RecordLookup, SubscriptionRows, UnknownEntry,
+};
 pub use scan::{Scan, ScannedRow};
 pub use store::{CommitError, Durability, Store, UpkeepError};

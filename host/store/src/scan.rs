@@ -181,6 +181,9 @@ fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
         Kind::Event | Kind::Sequence | Kind::Claim | Kind::Kv | Kind::Catalog | Kind::IdBlock | Kind::IdChunk => {
             of_slot(kind, key, value)
         }
+        Kind::RecordOpen | Kind::RecordDone | Kind::RecordTo | Kind::RecordEvent | Kind::RecordReference => {
+            Ok(ScannedRow::Own(kind))
+        }
         Kind::Epoch | Kind::Format | Kind::Incarnation | Kind::IdSeed | Kind::Boot | Kind::Loss => {
             Ok(ScannedRow::Own(kind))
         }

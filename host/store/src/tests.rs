@@ -7,6 +7,7 @@ mod crash;
 mod golden;
 mod hostile;
 mod model;
+mod records;
 mod sample;
 
 use std::os::unix::fs::PermissionsExt;
@@ -98,7 +99,6 @@ fn a_deleted_row_is_gone() {
                 | ScannedRow::DeadTotals { .. }
                 | ScannedRow::LetGo { .. }
                 | ScannedRow::UnknownTotals { .. }
-                | ScannedRow::Record(_)
         )
     };
     assert_eq!(rows.iter().filter(|row| left(row)).collect::<Vec<_>>(), Vec::<&ScannedRow>::new());

@@ -43,6 +43,10 @@ pub(crate) struct Rows {
     pub(crate) let_gone: Bits,
     /// What a row tells the end of.
     pub(crate) told: Bits,
+    /// What its send records say of deliveries: the latest only.
+    recorded: BTreeMap<Offset, RecordStatus>,
+    /// Ends told by the batch that is applied, with the status that a record must have after it.
+    must_record: Vec<(Offset, RecordStatus)>,
     /// Number of its latest definition.
     pub(crate) definition: Option<usize>,
 }
@@ -73,9 +77,12 @@ impl Rows {
                 self.openings += u64::from(is_open(row) && !is_open(&self.channel));
                 self.channel = row.clone();
             }
-            Write::Record { position, row, .. } if row.status == RecordStatus::Suppressed => {
-                self.tell(position.offset, "suppressed")?;
-                self.suppressed.add(position.offset);
+            Write::Record { position, row, .. } => {
+                self.recorded.insert(position.offset, row.status);
+                if row.detail.starts_with("degrade rule") {
+                    self.tell(position.offset, "suppressed", RecordStatus::Suppressed)?;
+                    self.suppressed.add(position.offset);
+                }
             }
             Write::Dead { position, row, .. } => self.bury(position.offset, row)?,
             Write::DeadGone { position, .. } => {
@@ -102,8 +109,10 @@ impl Rows {
         let before = self.dead.insert(offset, row.clone());
         let is_decision = before.is_some_and(|old| row.decided.is_some() || row.generation > old.generation);
         match row.state {
-            DeadState::Open if !is_decision => self.tell(offset, "dead"),
-            DeadState::Dismissed if !self.is_told(offset) && !self.is_gone(offset) => self.tell(offset, "dismissed"),
+            DeadState::Open if !is_decision => self.tell(offset, "dead", RecordStatus::Dead),
+            DeadState::Dismissed if !self.is_told(offset) && !self.is_gone(offset) => {
+                self.tell(offset, "dismissed", RecordStatus::Dead)
+            }
             DeadState::Open | DeadState::Manual | DeadState::Replayed | DeadState::Dismissed => Ok(()),
         }
     }
@@ -111,7 +120,7 @@ impl Rows {
     /// An unknown result comes, or a person resolved it.
     fn park(&mut self, offset: Offset, row: &UnknownRow) -> Checked {
         match self.unknown.insert(offset, row.clone()) {
-            None => self.tell(offset, "unknown"),
+            None => self.tell(offset, "unknown", RecordStatus::Unknown),
             Some(old) => {
                 let is_decision = old.state == UnknownState::Open && row.state != UnknownState::Open;
                 must(rule::RESOLVED_ONCE, is_decision, || {
@@ -147,12 +156,23 @@ impl Rows {
 
     /// The delivery was acked: its kv entry says so.
     pub(crate) fn ack(&mut self, offset: Offset) -> Checked {
-        self.tell(offset, "acked")?;
+        self.tell(offset, "acked", RecordStatus::Sent)?;
         self.acked.add(offset);
         Ok(())
     }
 
-    fn tell(&mut self, offset: Offset, what: &str) -> Checked {
+    /// After a batch: each end that it told has its record.
+    pub(crate) fn check_records(&mut self, has_records: bool) -> Checked {
+        for (offset, wanted) in std::mem::take(&mut self.must_record) {
+            let told = self.recorded.get(&offset).copied().filter(|_| has_records);
+            let is_same = told.map_or(!has_records, |told| told == wanted);
+            must(rule::RECORDED, is_same, || format!("{offset} is {} and its record says {told:?}", wanted.word()))?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, offset: Offset, what: &str, record: RecordStatus) -> Checked {
+        self.must_record.push((offset, record));
         must(rule::TOLD_ONCE, self.told.add(offset), || format!("{offset} is {what}, and was told of before"))
     }
 

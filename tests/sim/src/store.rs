@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::origin::{ORIGIN_ATTRIBUTE, Origin};
-use bugle_core::row::{ClaimRow, ClaimState, DeadState, KvRow, RecordStatus, UncertainClaim, UnknownRow, UnknownState};
+use bugle_core::row::{ClaimRow, ClaimState, DeadState, KvRow, UncertainClaim, UnknownRow, UnknownState};
 use bugle_core::step::Write;
 use bugle_core::time::Timestamp;
 
@@ -73,7 +73,10 @@ impl Store {
             let is_done = row.is_some_and(|row| matches!(row.state, ClaimState::Done { .. }));
             must(rule::RESOLVED_ONCE, is_done, || format!("{} was sent, and its claim is not done", claim.key))?;
         }
-        for (subscription, rows) in &self.rows {
+        for (subscription, rows) in &mut self.rows {
+            let has_records =
+                subscription.0.checked_sub(1).and_then(|index| definition::HAS_RECORDS.get(index as usize));
+            rows.check_records(has_records.copied().unwrap_or_default())?;
             rows.check_unknown()?;
             rows.check_letters()?;
             if let Some(offset) = rows.settled_and_waiting() {
@@ -109,7 +112,7 @@ impl Store {
                 put(&mut self.kv, store, key, row.clone());
                 Ok(())
             }
-            Write::Record { subscription, position, row } if row.status == RecordStatus::Suppressed => {
+            Write::Record { subscription, position, row } => {
                 if row.detail.contains("handed on") {
                     add(&mut self.underway, (*subscription, position.offset), 1);
                 }
@@ -128,7 +131,7 @@ impl Store {
                 self.told_of(*subscription, row);
                 self.rows_mut(*subscription).apply(write)
             }
-            Write::Record { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => Ok(()),
+            Write::RecordGone { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => Ok(()),
             Write::Append { .. } | Write::Redeliver { .. } => {
                 broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place")
             }

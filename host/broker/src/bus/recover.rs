@@ -115,7 +115,7 @@ impl Bus {
             .name("committer".to_owned())
             .spawn(move || committer.run())
             .map_err(StartError::Thread)?;
-        let upkeep = Upkeep::start(Arc::clone(&shared)).map_err(StartError::Thread)?;
+        let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept).map_err(StartError::Thread)?;
         let bus = Bus {
             inside: Arc::new(Inside {
                 shared,

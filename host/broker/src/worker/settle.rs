@@ -226,6 +226,7 @@ fn cost(write: &Write) -> usize {
         | Write::Unknown { .. }
         | Write::UnknownGone { .. }
         | Write::UnknownTotals { .. }
+        | Write::RecordGone { .. }
         | Write::Catalog { .. }
         | Write::IdChunk { .. }
         | Write::IdBlock { .. }

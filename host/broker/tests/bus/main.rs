@@ -10,6 +10,7 @@ mod hand_over;
 mod letters;
 mod patterns;
 mod private;
+mod records;
 mod reopen;
 mod runs;
 mod spill;

@@ -67,7 +67,11 @@ async fn parked(dir: &std::path::Path, script: &std::sync::Arc<Script>) -> (Bus,
     assert_eq!((row.state, row.claims.len(), row.reference.as_str()), (UnknownState::Open, 1, "sm-77?"));
     stop(bus).await;
     drop(producer);
-    let bus = start_with(dir, script, Options::default(), |spec| Subscription { id: spec.id, redelivery: spec.redelivery, ..parks() });
+    let bus = start_with(dir, script, Options::default(), |spec| Subscription {
+        id: spec.id,
+        redelivery: spec.redelivery,
+        ..parks()
+    });
     assert_eq!(bus.status("sms").await.unwrap().machine.unwrap().unknown.open, 1, "its number survives a restart");
     (bus, row, first)
 }

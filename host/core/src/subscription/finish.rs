@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use super::Machine;
 use super::charge::Tried;
 use super::leases::{Lease, Purpose};
+use super::records::Became;
 use super::start::Item;
 use super::unknowns::{ParkEnd, uncertain_claims};
 use super::waits::Wait;
@@ -17,7 +18,7 @@ use crate::event::StoredEvent;
 use crate::flow::Fault;
 use crate::ids::{Offset, Ticket};
 use crate::lane::{LaneId, LaneState};
-use crate::row::{HoldRow, UncertainClaim};
+use crate::row::{HoldRow, RecordStatus, UncertainClaim};
 use crate::seeded::{Bug, is_planted};
 use crate::spec::{OnExhausted, OnUnknown};
 use crate::step::{Action, Step, Stuck, Write};
@@ -85,6 +86,8 @@ impl Machine {
                 if is_planted(Bug::CumulativeAck) {
                     self.cursor.skip(self.cursor.floor(), lease.offset);
                 }
+                let sent = Became { status: RecordStatus::Sent, attempt: lease.attempt, detail: String::new() };
+                self.record(now, &event, sent, step);
                 let wait = self.waits.remove(lease.offset);
                 self.settle(now, lease.offset, lease.lane, wait, hold, step);
             }
@@ -98,6 +101,8 @@ impl Machine {
                 self.bury(now, event, wait, REJECTED, hold, step);
             }
             Verdict::Defer(until) => {
+                let put_off = Became { status: RecordStatus::Scheduled, attempt: lease.attempt, detail: String::new() };
+                self.record(now, &event, put_off, step);
                 let wait = self.wait_of(&lease);
                 self.wait_until(lease.offset, wait, until.max(now.after(DEFER_MIN)), step);
             }
@@ -150,7 +155,12 @@ impl Machine {
             Some(event) if is_poison => self.bury(now, event, wait, POISON, None, step),
             Some(event) if is_exhausted => self.bury(now, event, wait, ATTEMPTS_EXHAUSTED, None, step),
             None if is_exhausted => self.wait_until(lease.offset, wait, now, step),
-            Some(_) | None => {
+            event => {
+                if let Some(event) = event {
+                    let detail = wait.row.notes.last().map_or_else(String::new, |note| note.reason.clone());
+                    let failed = Became { status: RecordStatus::Attempted, attempt: lease.attempt, detail };
+                    self.record(now, &event, failed, step);
+                }
                 // Who does not pay does not wait either: the breaker says when, and it may close before its time.
                 let backoff = if !is_own_fault {
                     Millis(0)

@@ -22,6 +22,7 @@ mod leases;
 mod letters;
 mod offset_set;
 mod read;
+mod records;
 mod run;
 mod seek;
 mod spill;

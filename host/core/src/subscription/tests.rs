@@ -4,6 +4,7 @@ mod backlog;
 mod explain;
 mod letters;
 mod protect;
+mod records;
 mod run;
 mod seek;
 mod spill;

@@ -5,18 +5,22 @@
 //!
 //! Invariant: the totals are those of the rows written so far; a decision, what it tells dedup and the copy are one batch.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Machine;
 use super::leases::Lease;
 use super::letters::{CHECK_EVERY, REMOVED_PART, Trim, Trimmed};
+use super::records::Became;
 use super::waits::cut;
 use crate::event::StoredEvent;
-use crate::ids::Position;
+use crate::ids::{Attempt, Position};
 use crate::ledger::{ClaimHeld, Effect, Ledger, LedgerStep};
 use crate::origin::Origin;
-use crate::row::{ClaimRow, ClaimState, Parking, UncertainClaim, UnknownRow, UnknownState, UnknownTotals};
+use crate::row::{
+    ClaimRow, ClaimState, Parking, RecordStatus, UncertainClaim, UnknownRow, UnknownState, UnknownTotals,
+};
 use crate::spec::OnDeadFull;
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
@@ -159,6 +163,8 @@ impl Machine {
             at: now,
         };
         self.unknowns.add(row.state, row.cost());
+        let detail = format!("maybe sent: {}", row.reference);
+        self.record(now, &row.event, Became { status: RecordStatus::Unknown, attempt: lease.attempt, detail }, step);
         step.writes.push(Write::Unknown { subscription: self.spec.id, position, row });
         self.settle(now, position.offset, lease.lane, Some(wait), hold, step);
         self.bound_unknowns(now, step);
@@ -195,6 +201,13 @@ impl Machine {
             let event = row.event.event.clone();
             step.writes.push(Write::Redeliver { topic, origin, is_late: true, event });
         }
+        let (status, what) = match resolution {
+            Resolution::Sent { .. } => (RecordStatus::Sent, "a person said that it was sent"),
+            Resolution::NotSent => (RecordStatus::Suppressed, "a person said that it was not sent: a copy follows"),
+            Resolution::Retry => (RecordStatus::Suppressed, "maybe sent, and a person had a copy of it sent"),
+        };
+        let detail = if remark.is_empty() { what.into() } else { format!("{what} ({remark})") };
+        self.record(now, &row.event, Became { status, attempt: Attempt(row.attempts), detail }, step);
         let cost = row.cost();
         self.unknowns.take(row.state, cost);
         self.unknowns.add(state, cost);

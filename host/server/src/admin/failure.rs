@@ -11,7 +11,7 @@ use bugle_core::code::Code;
 
 use crate::api;
 use crate::host::{
-    ApplyError, DeadError, DeployError, ExplainError, RemoveError, RunError, SimulateError, UnknownError,
+    ApplyError, DeadError, DeployError, ExplainError, RecordsError, RemoveError, RunError, SimulateError, UnknownError,
 };
 
 /// A refusal.
@@ -161,6 +161,15 @@ impl From<UnknownError> for Failure {
         match error.code() {
             code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
             code => Failure::new(code, error.to_string()),
+        }
+    }
+}
+
+impl From<RecordsError> for Failure {
+    fn from(error: RecordsError) -> Failure {
+        match error {
+            RecordsError::Read(error) => error.into(),
+            RecordsError::Nothing => Failure::new(error.code(), error.to_string()),
         }
     }
 }

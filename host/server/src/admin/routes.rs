@@ -67,6 +67,7 @@ fn table() -> Vec<Route> {
         route("PUT", COMPONENT_PATH, Change, put(plugins::deploy).layer(component)),
         route("GET", COMPONENT_PATH, Read, get(plugins::show)),
         route("GET", "/v1/records", Read, get(lookups::records)),
+        route("GET", "/v1/records/late", Read, get(lookups::late_records)),
         route("GET", "/v1/dead", Read, get(dead::list)),
         route("GET", "/v1/dead/{subscription}/{position}", Read, get(dead::show)),
         route("PUT", "/v1/dead/{subscription}/{position}", Change, put(dead::edit)),

@@ -8,8 +8,8 @@ use bugle_core::ids::{
 use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
     AttemptNote, Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, DeadState,
-    DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow, RecordRow,
-    RecordStatus, RunRow, UncertainClaim, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
+    DeadTotals, Forgotten, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow,
+    RecordRow, RecordStatus, RunRow, UncertainClaim, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
@@ -200,6 +200,19 @@ pub(super) fn record() -> RecordRow {
     }
 }
 
+/// In a state in which something has to follow.
+pub(super) fn open_record() -> RecordRow {
+    let (none, order) = (String::new(), "order:8".to_owned());
+    RecordRow {
+        business_key: order,
+        recipient: none.clone(),
+        status: RecordStatus::Attempted,
+        provider: none.clone(),
+        provider_reference: none,
+        ..record()
+    }
+}
+
 pub(super) fn id_block() -> IdBlockRow {
     IdBlockRow { first: Offset(1), end: Offset(4), ids: 3, chunks: 1, oldest: Timestamp(10), newest: Timestamp(20) }
 }
@@ -231,6 +244,7 @@ pub(super) fn every_write() -> Vec<Write> {
         Write::Claim { scope: "scope".into(), key: "order:7".to_owned(), row: Some(claim()) },
         Write::Kv { store: "store".into(), key: "a/1".to_owned(), row: Some(kv()) },
         Write::Record { subscription, position: at(6), row: record() },
+        Write::Record { subscription, position: at(7), row: open_record() },
         Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: Some(b"definition".to_vec()) },
         Write::IdChunk { block: 4, chunk: 0, first: Offset(1), ids: ids() },
         Write::IdBlock { block: 4, row: Some(id_block()) },
@@ -251,6 +265,8 @@ pub(super) fn every_delete() -> Vec<Write> {
         Write::Hold { subscription, key: "key".to_owned(), class, row: None },
         Write::DeadGone { subscription, position: at(6) },
         Write::UnknownGone { subscription, position: at(7) },
+        Write::RecordGone { subscription, position: at(6), row: record(), forgotten: Forgotten::Record },
+        Write::RecordGone { subscription, position: at(7), row: open_record(), forgotten: Forgotten::Record },
         Write::Claim { scope: "scope".into(), key: "order:7".to_owned(), row: None },
         Write::Kv { store: "store".into(), key: "a/1".to_owned(), row: None },
         Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: None },
