@@ -110,6 +110,33 @@ impl<'s> Batch<'s> {
             Write::Channel { subscription, row } => {
                 self.set(Family::Lane, keys::channel(*subscription).as_ref(), row.as_ref());
             }
+            Write::Dead { .. }
+            | Write::DeadGone { .. }
+            | Write::DeadTotals { .. }
+            | Write::Unknown { .. }
+            | Write::UnknownGone { .. }
+            | Write::UnknownTotals { .. }
+            | Write::Record { .. }
+            | Write::RecordGone { .. } => self.for_people(write),
+            Write::Claim { scope, key, row } => {
+                self.set(Family::Claim, keys::claim(scope, key).as_ref(), row.as_ref());
+            }
+            Write::Kv { store, key, row } => self.set(Family::Kv, keys::kv(store, key).as_ref(), row.as_ref()),
+            Write::Catalog { kind, key, value } => {
+                let key = keys::catalog(*kind, key);
+                match value {
+                    Some(value) => self.put_raw(Family::Meta, key.as_ref(), value),
+                    None => self.delete(Family::Meta, key.as_ref()),
+                }
+            }
+            Write::IdChunk { block, chunk, first, ids } => self.id_chunk(*block, *chunk, *first, ids),
+            Write::IdBlock { block, row } => self.id_block(*block, row.as_ref()),
+        }
+    }
+
+    /// What is kept for people: dead letters, unknown results, send records.
+    fn for_people(&mut self, write: &Write) {
+        match write {
             Write::Dead { subscription, position, row } => {
                 self.put(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref(), row);
             }
@@ -128,10 +155,6 @@ impl<'s> Batch<'s> {
             Write::UnknownTotals { subscription, row } => {
                 self.put(Family::Dead, keys::unknown_totals(*subscription).as_ref(), row);
             }
-            Write::Claim { scope, key, row } => {
-                self.set(Family::Claim, keys::claim(scope, key).as_ref(), row.as_ref());
-            }
-            Write::Kv { store, key, row } => self.set(Family::Kv, keys::kv(store, key).as_ref(), row.as_ref()),
             Write::Record { subscription, position, row } => {
                 let key = keys::record(&row.business_key, *subscription, &row.recipient, *position);
                 self.record(&key, row);
@@ -140,15 +163,7 @@ impl<'s> Batch<'s> {
                 let key = keys::record(&row.business_key, *subscription, &row.recipient, *position);
                 self.record_gone(&key, row, *forgotten);
             }
-            Write::Catalog { kind, key, value } => {
-                let key = keys::catalog(*kind, key);
-                match value {
-                    Some(value) => self.put_raw(Family::Meta, key.as_ref(), value),
-                    None => self.delete(Family::Meta, key.as_ref()),
-                }
-            }
-            Write::IdChunk { block, chunk, first, ids } => self.id_chunk(*block, *chunk, *first, ids),
-            Write::IdBlock { block, row } => self.id_block(*block, row.as_ref()),
+            _ => self.problem = Some("a row that is not for people was taken for one that is"),
         }
     }
 
