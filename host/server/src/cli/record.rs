@@ -13,7 +13,13 @@ pub(super) enum RecordCommand {
     #[command(
         after_help = "Examples:\n  bugle record find --key order:7 --recipient user:42\n  bugle record find --event 7f3c\n  bugle record find --provider-ref sm-77"
     )]
-    Find(FindArgs),
+    Find {
+        #[command(flatten)]
+        what: FindArgs,
+        /// Subscription [default: all]
+        #[arg(long)]
+        subscription: Option<String>,
+    },
     /// List records that have waited too long for what has to follow: another attempt, a person
     #[command(after_help = "Example:\n  bugle record late --older 2h --subscription orders-sms")]
     Late {
@@ -31,7 +37,7 @@ pub(super) enum RecordCommand {
 
 /// What to look for: all that is given must hold.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true, args = ["business_key", "key", "recipient", "event", "provider_ref"])]
+#[group(required = true, multiple = true)]
 pub(super) struct FindArgs {
     /// Business key, as with --key
     business_key: Option<String>,
@@ -47,15 +53,12 @@ pub(super) struct FindArgs {
     /// The provider's reference
     #[arg(long, value_name = "REFERENCE")]
     provider_ref: Option<String>,
-    /// Subscription [default: all]
-    #[arg(long)]
-    subscription: Option<String>,
 }
 
 pub(super) fn run(context: &Context, command: RecordCommand) -> anyhow::Result<()> {
     let path = match command {
-        RecordCommand::Find(args) => {
-            let FindArgs { business_key, key, recipient, event, provider_ref, subscription } = args;
+        RecordCommand::Find { what, subscription } => {
+            let FindArgs { business_key, key, recipient, event, provider_ref } = what;
             let parameters = query(&[
                 ("key", key.or(business_key).as_deref()),
                 ("recipient", recipient.as_deref()),

@@ -6,7 +6,7 @@
 //! Invariant: what an entry finds is the record as it is now; an entry of an older state finds nothing.
 
 use bugle_core::ids::{Position, SubscriptionId};
-use bugle_core::row::{Forgotten, RecordRow, forgets};
+use bugle_core::row::{RecordRow, forgets};
 use bugle_core::step::Write;
 use bugle_core::time::{Millis, Timestamp};
 
