@@ -28,9 +28,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bugle_core::admission::WindowSize;
 use bugle_core::ids::Name;
+use bugle_core::row::RECORDS_KEPT;
 use bugle_core::spec;
 use bugle_core::step::{CatalogKind, Write};
-use bugle_core::time::Timestamp;
+use bugle_core::time::{Millis, Timestamp};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -45,6 +46,7 @@ pub use count::Count;
 pub use explain::{Ending, Explanation};
 pub use kv::{KvSwap, KvWriteError};
 pub use letters::{ChangeLettersError, Changed, ClaimFact, HoldLettersError, LETTERS_PAGE_MAX, Letters};
+pub use look::Lookup;
 pub use private::TopicRow;
 pub use recover::{Parts, StartError};
 pub use status::{SubscriptionStatus, Throughput};
@@ -61,11 +63,18 @@ pub struct Options {
     /// How far back a repeated event id is recognised. Default 10 million ids or 24 hours, whichever ends first. A large window
     /// costs about 3 bytes of memory per id.
     pub window: WindowSize,
+    /// How long send records are kept. Default 90 days. Large: more disk.
+    pub records_kept: Millis,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { ring_bytes_max: 128 << 20, seed: RandomState::new().hash_one(0), window: WindowSize::default() }
+        Options {
+            ring_bytes_max: 128 << 20,
+            seed: RandomState::new().hash_one(0),
+            window: WindowSize::default(),
+            records_kept: RECORDS_KEPT,
+        }
     }
 }
 

@@ -30,8 +30,8 @@ mod worker;
 
 pub use bus::{
     Applied, ApplySubscription, Bus, ChangeLettersError, Changed, ClaimFact, Count, CreateTopicError, Definition,
-    Ending, Explanation, HoldLettersError, KvSwap, KvWriteError, LETTERS_PAGE_MAX, Letters, Options, Parts, StartAt,
-    StartError, SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
+    Ending, Explanation, HoldLettersError, KvSwap, KvWriteError, LETTERS_PAGE_MAX, Letters, Lookup, Options, Parts,
+    StartAt, StartError, SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
 };
 pub use call::Call;
 pub use counters::{CommitCounters, Counter};

@@ -6,7 +6,7 @@
 use bugle_core::code::Code;
 use bugle_core::ids::{Name, SubscriptionId};
 use bugle_core::import::ImportError;
-use bugle_core::row::{KvRow, RecordRow};
+use bugle_core::row::{ClaimRow, KvRow, RecordRow};
 use std::sync::{Arc, PoisonError};
 
 use crate::shared::Shared;
@@ -45,6 +45,17 @@ impl Shared {
             Ok(row) => row,
             Err(error) => {
                 self.fail(&format!("could not read kv row `{key}` of `{store}`: {error}"));
+                None
+            }
+        }
+    }
+
+    /// The claim on disk, for the ledger. A row that can't be read stops the host, as with kv.
+    pub(crate) fn stored_claim(&self, scope: &str, key: &str) -> Option<ClaimRow> {
+        match self.store.claim(scope, key) {
+            Ok(row) => row,
+            Err(error) => {
+                self.fail(&format!("could not read claim `{key}` of `{scope}`: {error}"));
                 None
             }
         }

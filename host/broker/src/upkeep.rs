@@ -1,4 +1,5 @@
-//! What must be looked after about once a second, off the committer's thread: free disk, the clock, the store's mark and epochs.
+//! What must be looked after about once a second, off the committer's thread: free disk, the clock, the store's mark and epochs,
+//! send records that are too old.
 //!
 //! Some of it takes tens of milliseconds (creating a column family), which the committer must not spend.
 
@@ -7,12 +8,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bugle_core::ids::Offset;
+use bugle_core::time::Millis;
 
 use crate::disk::DiskWatch;
+use crate::queue::{Item, Writes};
 use crate::shared::Shared;
 
 /// Older loss than this is detected by the host after a crash; newer loss by the producers' receipts (guarantees G2).
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// States of send records of each kind that are removed in one look: more than the host can write for long in the same time would only
+/// make one look slow.
+const RECORDS_FORGOTTEN_MAX: usize = 1_000;
 
 /// The thread. Stops when told to, or when the store has failed.
 pub(crate) struct Upkeep {
@@ -27,7 +34,7 @@ struct Stop {
 }
 
 impl Upkeep {
-    pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<Upkeep> {
+    pub(crate) fn start(shared: Arc<Shared>, records_kept: Millis) -> std::io::Result<Upkeep> {
         let stop = Arc::new(Stop::default());
         let mut disk = DiskWatch::default();
         look(&shared, &mut disk);
@@ -36,6 +43,7 @@ impl Upkeep {
         let run = move || {
             while !told.wait() && look(&shared, &mut disk) {
                 end = Some(look_at_backlogs(&shared, end));
+                forget_records(&shared, records_kept);
             }
         };
         let thread = std::thread::Builder::new().name("upkeep".to_owned()).spawn(run)?;
@@ -77,6 +85,19 @@ fn look(shared: &Shared, disk: &mut DiskWatch) -> bool {
             shared.fail(&error.to_string());
             false
         }
+    }
+}
+
+/// Removes some of the states of send records that are too old. What is removed but not durable yet may be removed once more, which
+/// changes nothing.
+fn forget_records(shared: &Shared, kept: Millis) {
+    match shared.store.old_records(shared.clock.now(), kept, RECORDS_FORGOTTEN_MAX) {
+        Ok(writes) if writes.is_empty() => {}
+        Ok(writes) => {
+            // A committer that has stopped takes nothing more.
+            let _ = shared.queue.push(Item::Writes(Writes { writes, ..Writes::default() }));
+        }
+        Err(error) => tracing::error!(%error, "could not look for send records that are too old"),
     }
 }
 

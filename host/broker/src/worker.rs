@@ -16,6 +16,7 @@ mod payloads;
 mod read;
 mod settle;
 mod step;
+mod unknown;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -34,7 +35,7 @@ use tokio::time::Instant;
 
 use crate::call::{Call, Port};
 use crate::invoke::Invoke;
-pub(crate) use inbox::{Decide, Effects, Ended, Inbox, Message, Operator};
+pub(crate) use inbox::{Decide, Effects, Ended, Inbox, Message, Operator, Resolve};
 pub use pace::Pace;
 use pace::PaceMeter;
 use payloads::Payloads;
@@ -59,6 +60,8 @@ pub(crate) struct Worker {
     step_bytes: usize,
     /// Ends whose commit has a part in the ledger: they wait until a step may be submitted.
     held: Vec<Ended>,
+    /// What people say of unknown results: it has a part in the ledger too.
+    resolving: Vec<Resolve>,
     /// What is to be done once the gathering step is durable.
     after: After,
     /// Submitted and not durable yet, oldest first.
@@ -119,6 +122,7 @@ impl Worker {
             step: Step::default(),
             step_bytes: 0,
             held: Vec::new(),
+            resolving: Vec::new(),
             after: After::default(),
             submitted: VecDeque::new(),
             completed: 0,
@@ -207,6 +211,7 @@ impl Worker {
             }
             Action::Stuck { position, how } => self.stuck(position, how),
             Action::TrimDead => self.show_letters(),
+            Action::TrimUnknown => self.show_unknown(),
             Action::Paused { reason } => {
                 tracing::warn!(subscription = %self.port.name, %reason, "the subscription is paused; resume it when the cause is gone");
             }
@@ -255,6 +260,7 @@ impl Worker {
             idempotency_key,
             deadline: invocation.deadline,
             wants_fresh: invocation.wants_fresh,
+            may_resend: origin.may_resend,
         };
         self.port.counters.attempts.add(1);
         self.calls_out += 1;
@@ -269,8 +275,11 @@ impl Worker {
     }
 
     fn answer_drain(&mut self) {
-        let is_idle =
-            self.calls_out == 0 && self.submitted.is_empty() && self.held.is_empty() && self.step.writes.is_empty();
+        let is_idle = self.calls_out == 0
+            && self.submitted.is_empty()
+            && self.held.is_empty()
+            && self.resolving.is_empty()
+            && self.step.writes.is_empty();
         if let (true, Some(waiting)) = (is_idle, &mut self.draining) {
             for reply in waiting.drain(..) {
                 // Whoever asked may have stopped waiting.

@@ -134,6 +134,7 @@ impl Driver {
             | Action::Paused { .. }
             | Action::Stuck { .. }
             | Action::TrimDead
+            | Action::TrimUnknown
             | Action::BacklogFull { .. }
             | Action::Expired { .. } => {}
         }

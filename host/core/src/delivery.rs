@@ -23,6 +23,8 @@ pub struct Delivery {
     pub deadline: Timestamp,
     /// It must run on an instance that has run nothing else, since the plugin broke on it before.
     pub wants_fresh: bool,
+    /// A person had it delivered again although it may have been sent: it may be sent again, whatever the policy.
+    pub may_resend: bool,
 }
 
 /// What the guest asks for when it could not do the work now.

@@ -7,6 +7,7 @@
 //! It knows nothing of lanes, cursors or guests. Invariant: at most one open claim per (scope, key), and a claim leaves memory only
 //! when its row is durable.
 
+mod effect;
 mod kv;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use hashbrown::HashMap;
 
+pub use effect::{ClaimHeld, Effect};
 pub(crate) use kv::number;
 pub use kv::{KvEffect, KvRead};
 

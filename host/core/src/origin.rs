@@ -46,7 +46,12 @@ pub struct Origin {
     pub generation: KeyGeneration,
     /// The topic of the first event.
     pub topic: TopicId,
+    /// A person had it delivered again although it may have been sent.
+    pub may_resend: bool,
 }
+
+/// The last part of the text of an origin that may be sent again.
+const RESEND: &str = "resend";
 
 impl Origin {
     /// The origin of an event as delivered to a subscription whose private topic is `private`. Only copies in that topic are
@@ -54,15 +59,21 @@ impl Origin {
     #[must_use]
     pub fn of(subscription: SubscriptionId, private: Option<TopicId>, event: &StoredEvent) -> Origin {
         let told = (private == Some(event.topic)).then(|| event.event.attribute(ORIGIN_ATTRIBUTE)).flatten();
-        let own =
-            Origin { subscription, position: event.position, generation: KeyGeneration::default(), topic: event.topic };
+        let own = Origin {
+            subscription,
+            position: event.position,
+            generation: KeyGeneration::default(),
+            topic: event.topic,
+            may_resend: false,
+        };
         told.and_then(|text| text.parse().ok()).unwrap_or(own)
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}/{}", self.subscription, self.position, self.generation, self.topic)
+        write!(f, "{}/{}/{}/{}", self.subscription, self.position, self.generation, self.topic)?;
+        if self.may_resend { write!(f, "/{RESEND}") } else { Ok(()) }
     }
 }
 
@@ -78,14 +89,17 @@ impl FromStr for Origin {
         let mut parts = text.split('/');
         let mut next = || parts.next().ok_or(ParseOriginError);
         let (subscription, position, generation, topic) = (next()?, next()?, next()?, next()?);
-        if parts.next().is_some() {
-            return Err(ParseOriginError);
-        }
+        let may_resend = match parts.next() {
+            None => false,
+            Some(RESEND) if parts.next().is_none() => true,
+            Some(_) => return Err(ParseOriginError),
+        };
         Ok(Origin {
             subscription: SubscriptionId(subscription.parse().map_err(|_| ParseOriginError)?),
             position: position.parse().map_err(|_| ParseOriginError)?,
             generation: KeyGeneration(generation.parse().map_err(|_| ParseOriginError)?),
             topic: TopicId(topic.parse().map_err(|_| ParseOriginError)?),
+            may_resend,
         })
     }
 }
@@ -105,7 +119,13 @@ mod tests {
     }
 
     fn origin() -> Origin {
-        Origin { subscription: SubscriptionId(3), position: at(1234), generation: KeyGeneration(2), topic: TopicId(8) }
+        Origin {
+            subscription: SubscriptionId(3),
+            position: at(1234),
+            generation: KeyGeneration(2),
+            topic: TopicId(8),
+            may_resend: false,
+        }
     }
 
     fn stored(topic: u32, origin: &str) -> StoredEvent {
@@ -120,7 +140,19 @@ mod tests {
     fn text_goes_there_and_back_and_nothing_else_passes() {
         assert_eq!(origin().to_string(), "3/0-1234/2/8");
         assert_eq!("3/0-1234/2/8".parse(), Ok(origin()));
-        for bad in ["", "3/0-1234/2", "3/0-1234/2/8/9", "3/1234/2/8", "x/0-1/0/1", "3/0-1/-1/1", "3/0-1/0/"] {
+        let again = Origin { may_resend: true, ..origin() };
+        assert_eq!(again.to_string(), "3/0-1234/2/8/resend");
+        assert_eq!("3/0-1234/2/8/resend".parse(), Ok(again));
+        for bad in [
+            "",
+            "3/0-1234/2",
+            "3/0-1234/2/8/9",
+            "3/0-1234/2/8/resend/",
+            "3/1234/2/8",
+            "x/0-1/0/1",
+            "3/0-1/-1/1",
+            "3/0-1/0/",
+        ] {
             assert_eq!(bad.parse::<Origin>(), Err(ParseOriginError), "{bad}");
         }
     }

@@ -3,17 +3,21 @@
 //! A row is a result, never a command: writing it again changes nothing.
 
 mod dead;
+mod record;
+mod unknown;
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::event::{Class, StoredEvent};
+use crate::event::Class;
 use crate::ids::{Attempt, Offset};
 use crate::lane_hash::LaneMark;
 use crate::time::Timestamp;
 
 pub use dead::{DeadRow, DeadState, DeadTotals, Parking};
+pub use record::{Forgotten, RECORDS_KEPT, RecordRow, RecordStatus, forgets};
+pub use unknown::{UncertainClaim, UnknownRow, UnknownState, UnknownTotals};
 
 /// Offsets per cursor chunk: one bit each, so a chunk is 512 bytes.
 pub const CHUNK_OFFSETS: u64 = 4096;
@@ -74,19 +78,6 @@ impl WaitingRow {
     }
 }
 
-/// A delivery that may have been sent and waits for a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownRow {
-    /// The event.
-    pub event: StoredEvent,
-    /// The guest's or the host's reference.
-    pub reference: String,
-    /// Attempts spent.
-    pub attempts: u32,
-    /// When it was parked.
-    pub at: Timestamp,
-}
-
 /// State of a dedup claim on disk. A key without a row is free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimState {
@@ -119,101 +110,6 @@ pub struct KvRow {
     pub expires: Option<Timestamp>,
     /// Changes with every write.
     pub version: u64,
-}
-
-/// Status of a send record, in the order of its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RecordStatus {
-    /// The delivery reached the plugin.
-    Accepted,
-    /// Waits for its time.
-    Scheduled,
-    /// Claimed.
-    Claimed,
-    /// An attempt was made.
-    Attempted,
-    /// The provider took it.
-    Sent,
-    /// The provider says that it arrived.
-    Delivered,
-    /// The provider says that it came back.
-    Bounced,
-    /// Maybe sent.
-    Unknown,
-    /// Too late.
-    Expired,
-    /// Not sent on purpose.
-    Suppressed,
-    /// Given up.
-    Dead,
-    /// A person decides.
-    Manual,
-}
-
-impl RecordStatus {
-    /// Every status, in code order.
-    pub const ALL: [RecordStatus; 12] = [
-        RecordStatus::Accepted,
-        RecordStatus::Scheduled,
-        RecordStatus::Claimed,
-        RecordStatus::Attempted,
-        RecordStatus::Sent,
-        RecordStatus::Delivered,
-        RecordStatus::Bounced,
-        RecordStatus::Unknown,
-        RecordStatus::Expired,
-        RecordStatus::Suppressed,
-        RecordStatus::Dead,
-        RecordStatus::Manual,
-    ];
-
-    /// The word in JSON and WIT.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            RecordStatus::Accepted => "accepted",
-            RecordStatus::Scheduled => "scheduled",
-            RecordStatus::Claimed => "claimed",
-            RecordStatus::Attempted => "attempted",
-            RecordStatus::Sent => "sent",
-            RecordStatus::Delivered => "delivered",
-            RecordStatus::Bounced => "bounced",
-            RecordStatus::Unknown => "unknown",
-            RecordStatus::Expired => "expired",
-            RecordStatus::Suppressed => "suppressed",
-            RecordStatus::Dead => "dead",
-            RecordStatus::Manual => "manual",
-        }
-    }
-
-    /// The status of a word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<RecordStatus> {
-        RecordStatus::ALL.into_iter().find(|status| status.word() == word)
-    }
-}
-
-/// A send record: one per (subscription, business key, recipient, event).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordRow {
-    /// Business key.
-    pub business_key: String,
-    /// Recipient.
-    pub recipient: String,
-    /// Latest status.
-    pub status: RecordStatus,
-    /// Provider.
-    pub provider: String,
-    /// The provider's reference.
-    pub provider_reference: String,
-    /// Detail.
-    pub detail: String,
-    /// Attempt that noted it.
-    pub attempt: Attempt,
-    /// When it was noted.
-    pub at: Timestamp,
-    /// The event's `id` attribute.
-    pub event_id: String,
 }
 
 /// Why a subscription does not run.

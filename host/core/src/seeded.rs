@@ -83,6 +83,8 @@ bugs! {
     BreakerOnlyInMemory = "breaker-only-in-memory",
     /// What a degrade rule hands on is written in a later step than the settlement.
     HandedOnAfterSettled = "handed-on-after-settled",
+    /// The send record of a delivery is written in a later step than its settlement.
+    RecordAfterSettled = "record-after-settled",
     /// Every fault is the event's, also while the provider is gone.
     OutageSpendsAttempts = "outage-spends-attempts",
 }

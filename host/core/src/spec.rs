@@ -252,6 +252,9 @@ pub struct Subscription {
     /// Attribute that names what an event is about, for records that the host writes. Default:
     /// `businesskey`.
     pub business_key: Option<Name>,
+    /// Whether the host keeps a send record of each delivery. Default no; what a plugin notes and what a degrade rule drops is
+    /// recorded in any case.
+    pub records: bool,
     /// Rate, blame, breaker and degrade policy.
     pub protection: Protection,
     /// Bytes of events read ahead of the deliveries, beyond the host's own memory of the newest. Default 4 MiB.
@@ -285,6 +288,7 @@ impl Subscription {
             lease: Millis::from_secs(60),
             backlog: BacklogCap::default(),
             business_key: None,
+            records: false,
             protection: Protection::standard(),
             prefetch_bytes: 4 << 20,
         }

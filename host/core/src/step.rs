@@ -12,8 +12,8 @@ use crate::ids::{
 };
 use crate::origin::Origin;
 use crate::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow,
-    PausedRow, RecordRow, RunRow, UnknownRow, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, Forgotten, HoldRow, IdBlockRow, IdEntry, KvRow,
+    LetGoRow, PausedRow, RecordRow, RunRow, UnknownRow, UnknownTotals, WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -115,7 +115,7 @@ pub enum Write {
         /// Row.
         row: DeadTotals,
     },
-    /// A delivery parked for a decision.
+    /// A delivery parked for a decision, or decided about.
     Unknown {
         /// Subscription.
         subscription: SubscriptionId,
@@ -123,6 +123,20 @@ pub enum Write {
         position: Position,
         /// Row.
         row: UnknownRow,
+    },
+    /// An unknown result that is removed.
+    UnknownGone {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Event.
+        position: Position,
+    },
+    /// The unknown results of a subscription in numbers.
+    UnknownTotals {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Row.
+        row: UnknownTotals,
     },
     /// A dedup claim; `None` frees it.
     Claim {
@@ -150,6 +164,17 @@ pub enum Write {
         position: Position,
         /// Row.
         row: RecordRow,
+    },
+    /// A state of a send record that is old enough to be removed.
+    RecordGone {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Event.
+        position: Position,
+        /// The state, as it was written.
+        row: RecordRow,
+        /// What goes with it.
+        forgotten: Forgotten,
     },
     /// A definition (topic, subscription, plugin revision, ...): opaque bytes of the server, which owns their form.
     Catalog {
@@ -276,6 +301,8 @@ pub enum Action {
     },
     /// Show dead letters to the machine, oldest place first, until it says that it is enough.
     TrimDead,
+    /// The same with unknown results.
+    TrimUnknown,
     /// Say to operators that the subscription paused.
     Paused {
         /// Why.

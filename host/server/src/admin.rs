@@ -21,6 +21,7 @@ mod status;
 mod subscriptions;
 mod tail;
 mod topics;
+mod unknown;
 
 use std::io;
 use std::net::SocketAddr;

@@ -6,7 +6,9 @@
 mod backup;
 mod dead;
 mod explain;
+mod records;
 mod runs;
+mod unknown;
 
 use std::collections::BTreeMap;
 
@@ -20,7 +22,9 @@ pub use dead::{
     AuditView, DeadChanged, DeadFilter, DeadRequest, DeadView, PlannedReplay, ReplayPlan, ReplayProgress, ReplayRequest,
 };
 pub use explain::{EventHead, ExplainView, ExplanationView};
+pub use records::{RecordFilter, RecordView};
 pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
+pub use unknown::{ResolveRequest, Resolved, UnknownFilter, UnknownView};
 
 /// Every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,6 +161,15 @@ pub struct SubscriptionStatus {
     /// Undecided dead letters that were removed for being too many or too old.
     #[serde(default)]
     pub dead_removed: u64,
+    /// Deliveries that may have been sent and that nobody resolved yet.
+    #[serde(default)]
+    pub unknown_open: u64,
+    /// Unknown results kept, in any state.
+    #[serde(default)]
+    pub unknown_results: u64,
+    /// Open unknown results that were removed for being too many or too old.
+    #[serde(default)]
+    pub unknown_removed: u64,
     /// Events that expired undelivered since the host started, because the backlog was over its cap.
     #[serde(default)]
     pub expired: u64,
@@ -305,33 +318,6 @@ pub struct PluginView {
     pub deployed_at: String,
     /// Names of the subscriptions that use it.
     pub subscriptions: Vec<String>,
-}
-
-/// A send record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordView {
-    /// The subscription.
-    pub subscription: String,
-    /// The event.
-    pub position: String,
-    /// The event's `id`.
-    pub event_id: String,
-    /// Business key.
-    pub business_key: String,
-    /// Recipient.
-    pub recipient: String,
-    /// Status word.
-    pub status: String,
-    /// Provider.
-    pub provider: String,
-    /// The provider's reference.
-    pub provider_reference: String,
-    /// Detail.
-    pub detail: String,
-    /// Attempt that noted it.
-    pub attempt: u32,
-    /// When it was noted.
-    pub at: String,
 }
 
 /// One ended attempt.

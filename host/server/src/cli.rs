@@ -21,6 +21,7 @@ mod status;
 mod subscription;
 mod tail;
 mod topic;
+mod unknown;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,6 +102,9 @@ enum Command {
         after_help = "Example:\n  bugle restore /mnt/other-disk/bugle-2026-11-30 --data-dir /var/lib/bugle --paused"
     )]
     Restore(backup::RestoreArgs),
+    /// List deliveries that may have been sent, and say what became of them
+    #[command(subcommand, after_help = "Example:\n  bugle unknown list orders-sms")]
+    Unknown(unknown::UnknownCommand),
     /// List what operators did
     #[command(subcommand, after_help = "Example:\n  bugle audit list")]
     Audit(audit::AuditCommand),
@@ -216,6 +220,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Dead(command) => dead::run(&context, command),
         Command::Backup(command) => backup::run(&context, command),
         Command::Restore(args) => backup::restore(&context, &args),
+        Command::Unknown(command) => unknown::run(&context, command),
         Command::Audit(command) => audit::run(&context, command),
         Command::Explain(args) => explain::run(&context, args),
         Command::Kv(command) => kv::run(&context, command),

@@ -96,6 +96,8 @@ section! {
         epoch: Size = Size::mib(2048),
         /// Newest events kept in memory for subscriptions that keep up. Default 128MiB. Small: a short stall sends readers to disk.
         tail_ring: Size = Size::mib(128),
+        /// How long send records are kept. Default 90d, at least 1h. Large: more disk, about 500 bytes for each state of a record.
+        records: Duration = Duration::from_secs(90 * 24 * 3600),
     }
 }
 

@@ -88,6 +88,10 @@ pub struct Definition {
     /// Attribute that names what an event is about, for claims and records. Default: `businesskey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub business_key: Option<String>,
+    /// Whether the host keeps a send record of each delivery: that an attempt failed, how it ended, when, after how many tries.
+    /// Default false; worth its rows for sms, push and e-mail. What the plugin notes is kept in any case.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub records: bool,
     /// Where a new subscription starts: `latest` (default), `earliest`, a position such as `0-1234`, a time, or `2h ago`. Ignored
     /// once it exists.
     #[serde(default)]
@@ -368,6 +372,7 @@ impl Definition {
             patterns: self.patterns(),
             backlog: self.backlog.to_core(),
             business_key: self.business_key.as_deref().map(bugle_core::ids::Name::from),
+            records: self.records,
             protection: spec::Protection {
                 rate: self.rate.map(|rate| rate.to_core(self.burst)),
                 blame: self.blame.to_core(),

@@ -16,6 +16,7 @@ mod runs;
 mod status;
 mod subscriptions;
 mod topics;
+mod unknown;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,12 +41,14 @@ pub(crate) use audit::restored_row;
 pub use backups::BackUpError;
 pub use dead::{DeadError, ReplayJob};
 pub use explain::{ExplainError, Wanted};
+pub use lookups::RecordsError;
 pub use plugins::DeployError;
 pub use policy::SimulateError;
 pub use runs::RunError;
 pub(crate) use status::position;
 pub use status::resident_bytes;
 pub use subscriptions::{ApplyError, RemoveError};
+pub use unknown::UnknownError;
 
 /// What a host is made of.
 pub struct Parts {

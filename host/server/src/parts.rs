@@ -40,6 +40,7 @@ pub(crate) fn bus(config: &Config) -> bugle_broker::Options {
     bugle_broker::Options {
         ring_bytes_max: config.storage.tail_ring.len(),
         window: WindowSize { ids: config.publish.id_window_ids, time: config.publish.id_window.0 },
+        records_kept: config.storage.records.0,
         ..bugle_broker::Options::default()
     }
 }

@@ -8,13 +8,13 @@
 use std::sync::Arc;
 
 use bugle_core::ids::{Offset, SubscriptionId};
-use bugle_core::row::{IdBlockRow, IdEntry};
+use bugle_core::row::{Forgotten, IdBlockRow, IdEntry, RecordRow};
 use bugle_core::step::Write;
 use rocksdb::{BoundColumnFamily, WriteBatch};
 
 use crate::codec::{EpochRow, Number, Row, encode_event, encode_ids};
 use crate::family::Family;
-use crate::keys::{self, Kind};
+use crate::keys::{self, Key, Kind, RecordIndex};
 use crate::log::Epoch;
 use crate::store::Store;
 
@@ -110,26 +110,18 @@ impl<'s> Batch<'s> {
             Write::Channel { subscription, row } => {
                 self.set(Family::Lane, keys::channel(*subscription).as_ref(), row.as_ref());
             }
-            Write::Dead { subscription, position, row } => {
-                self.put(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref(), row);
-            }
-            Write::DeadGone { subscription, position } => {
-                self.delete(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref());
-            }
-            Write::DeadTotals { subscription, row } => {
-                self.put(Family::Dead, keys::dead_totals(*subscription).as_ref(), row);
-            }
-            Write::Unknown { subscription, position, row } => {
-                self.put(Family::Dead, keys::kept_at(Kind::Unknown, *subscription, *position).as_ref(), row);
-            }
+            Write::Dead { .. }
+            | Write::DeadGone { .. }
+            | Write::DeadTotals { .. }
+            | Write::Unknown { .. }
+            | Write::UnknownGone { .. }
+            | Write::UnknownTotals { .. }
+            | Write::Record { .. }
+            | Write::RecordGone { .. } => self.for_people(write),
             Write::Claim { scope, key, row } => {
                 self.set(Family::Claim, keys::claim(scope, key).as_ref(), row.as_ref());
             }
             Write::Kv { store, key, row } => self.set(Family::Kv, keys::kv(store, key).as_ref(), row.as_ref()),
-            Write::Record { subscription, position, row } => {
-                let key = keys::record(&row.business_key, *subscription, &row.recipient, *position);
-                self.put(Family::Record, key.as_ref(), row);
-            }
             Write::Catalog { kind, key, value } => {
                 let key = keys::catalog(*kind, key);
                 match value {
@@ -142,6 +134,39 @@ impl<'s> Batch<'s> {
         }
     }
 
+    /// What is kept for people: dead letters, unknown results, send records.
+    fn for_people(&mut self, write: &Write) {
+        match write {
+            Write::Dead { subscription, position, row } => {
+                self.put(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref(), row);
+            }
+            Write::DeadGone { subscription, position } => {
+                self.delete(Family::Dead, keys::kept_at(Kind::Dead, *subscription, *position).as_ref());
+            }
+            Write::DeadTotals { subscription, row } => {
+                self.put(Family::Dead, keys::dead_totals(*subscription).as_ref(), row);
+            }
+            Write::Unknown { subscription, position, row } => {
+                self.put(Family::Dead, keys::kept_at(Kind::Unknown, *subscription, *position).as_ref(), row);
+            }
+            Write::UnknownGone { subscription, position } => {
+                self.delete(Family::Dead, keys::kept_at(Kind::Unknown, *subscription, *position).as_ref());
+            }
+            Write::UnknownTotals { subscription, row } => {
+                self.put(Family::Dead, keys::unknown_totals(*subscription).as_ref(), row);
+            }
+            Write::Record { subscription, position, row } => {
+                let key = keys::record(&row.business_key, *subscription, &row.recipient, *position);
+                self.record(&key, row);
+            }
+            Write::RecordGone { subscription, position, row, forgotten } => {
+                let key = keys::record(&row.business_key, *subscription, &row.recipient, *position);
+                self.record_gone(&key, row, *forgotten);
+            }
+            _ => self.problem = Some("a row that is not for people was taken for one that is"),
+        }
+    }
+
     /// Deletes a dead letter or a parked delivery, for a replay or a decision.
     pub fn remove_kept(
         &mut self,
@@ -151,6 +176,30 @@ impl<'s> Batch<'s> {
     ) {
         let family = self.family(Family::Dead);
         self.rows.delete_cf(&family, keys::kept_at(kind, subscription, position));
+    }
+
+    /// The record as it is now, the state by time, and what finds it.
+    fn record(&mut self, key: &Key, row: &RecordRow) {
+        self.put(Family::Record, key.as_ref(), row);
+        self.put(Family::Record, keys::record_state(row, key).as_ref(), row);
+        for entry in RecordIndex::ALL.into_iter().filter_map(|index| index.entry(row, key)) {
+            self.put_raw(Family::Record, entry.as_ref(), &[]);
+        }
+    }
+
+    fn record_gone(&mut self, key: &Key, row: &RecordRow, forgotten: Forgotten) {
+        self.delete(Family::Record, keys::record_state(row, key).as_ref());
+        let found_by: &[RecordIndex] = match forgotten {
+            Forgotten::Record => &RecordIndex::ALL,
+            Forgotten::Reference => &[RecordIndex::Reference],
+            Forgotten::Nothing => &[],
+        };
+        if forgotten == Forgotten::Record {
+            self.delete(Family::Record, key.as_ref());
+        }
+        for entry in found_by.iter().filter_map(|index| index.entry(row, key)) {
+            self.delete(Family::Record, entry.as_ref());
+        }
     }
 
     fn event(&mut self, event: &bugle_core::event::StoredEvent) {
@@ -211,7 +260,7 @@ impl<'s> Batch<'s> {
         self.delete_all(Family::Kv, &keys::kvs(name));
     }
 
-    fn delete_all(&mut self, family: Family, prefix: &keys::Key) {
+    fn delete_all(&mut self, family: Family, prefix: &Key) {
         if let Some(end) = prefix.end() {
             self.delete_range(family, prefix.as_ref(), &end);
         }

@@ -12,6 +12,7 @@ mod host;
 mod ids;
 mod reader;
 mod state;
+mod unknown;
 mod writer;
 
 pub(crate) use event::{decode_event, encode_event, visit_id};

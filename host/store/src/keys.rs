@@ -7,7 +7,7 @@
 
 use bugle_core::event::Class;
 use bugle_core::ids::{BootId, Offset, Position, ProducerEpoch, Slot, StreamId, SubscriptionId};
-use bugle_core::row::LET_GO_ROWS_MAX;
+use bugle_core::row::{LET_GO_ROWS_MAX, RecordRow};
 use bugle_core::step::CatalogKind;
 
 use crate::family::Family;
@@ -65,12 +65,24 @@ kinds! {
     DeadTotals = b"dt",
     /// Subscription, slot, offset: parked for a decision.
     Unknown = b"un",
+    /// Subscription: its unknown results in numbers.
+    UnknownTotals = b"ut",
     /// Scope, key: dedup claim.
     Claim = b"cl",
     /// Store, key: kv entry.
     Kv = b"kv",
     /// Business key, subscription, recipient, slot, offset: send record.
     Record = b"rc",
+    /// Time, then the fields of a record's key: a state in which something had to follow.
+    RecordOpen = b"ro",
+    /// Time, then the fields of a record's key: a state in which nothing had to.
+    RecordDone = b"rd",
+    /// Recipient, then the fields of a record's key.
+    RecordTo = b"rt",
+    /// The event's id, then the fields of a record's key.
+    RecordEvent = b"re",
+    /// The provider's reference, provider, then the fields of a record's key.
+    RecordReference = b"rr",
     /// Kind, key: a definition of the server.
     Catalog = b"ca",
     /// Block: a sealed block of the id window.
@@ -139,6 +151,12 @@ impl Key {
     /// Text to the end of the key.
     fn rest(mut self, text: &str) -> Key {
         self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// The fields of another key.
+    fn fields_of(mut self, other: &Key) -> Key {
+        self.0.extend(other.0.iter().skip(2));
         self
     }
 
@@ -236,6 +254,10 @@ pub(crate) fn dead_totals(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::DeadTotals, subscription)
 }
 
+pub(crate) fn unknown_totals(subscription: SubscriptionId) -> Key {
+    of_subscription(Kind::UnknownTotals, subscription)
+}
+
 pub(crate) fn run(subscription: SubscriptionId) -> Key {
     of_subscription(Kind::Run, subscription)
 }
@@ -249,7 +271,7 @@ pub(crate) fn let_go(subscription: SubscriptionId, serial: u64) -> Key {
 }
 
 /// Every kind whose rows belong to one subscription and end with it, and where they are.
-pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 11] = [
+pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 12] = [
     (Kind::Cursor, Family::Cursor),
     (Kind::Chunk, Family::Cursor),
     (Kind::Waiting, Family::Lane),
@@ -261,6 +283,7 @@ pub(crate) const ENDS_WITH_SUBSCRIPTION: [(Kind, Family); 11] = [
     (Kind::Dead, Family::Dead),
     (Kind::DeadTotals, Family::Dead),
     (Kind::Unknown, Family::Dead),
+    (Kind::UnknownTotals, Family::Dead),
 ];
 
 /// All rows of a kind that belong to a subscription.
@@ -313,6 +336,68 @@ pub(crate) fn record(business_key: &str, subscription: SubscriptionId, recipient
     let mut key = records_to(business_key, subscription, recipient);
     key.0.extend_from_slice(&position.slot.0.to_be_bytes());
     key.u64(position.offset.0)
+}
+
+/// What finds a record, but for its business key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordIndex {
+    /// [`Kind::RecordTo`].
+    Recipient,
+    /// [`Kind::RecordEvent`].
+    Event,
+    /// [`Kind::RecordReference`].
+    Reference,
+}
+
+impl RecordIndex {
+    pub(crate) const ALL: [RecordIndex; 3] = [RecordIndex::Recipient, RecordIndex::Event, RecordIndex::Reference];
+
+    /// Where a lookup begins.
+    pub(crate) fn prefix(self, text: &str) -> Key {
+        let kind = match self {
+            RecordIndex::Recipient => Kind::RecordTo,
+            RecordIndex::Event => Kind::RecordEvent,
+            RecordIndex::Reference => Kind::RecordReference,
+        };
+        Key::of(kind).text(text)
+    }
+
+    /// The entry of a record; none if it has nothing to be found by.
+    pub(crate) fn entry(self, row: &RecordRow, record: &Key) -> Option<Key> {
+        let (text, more) = match self {
+            RecordIndex::Recipient => (&row.recipient, None),
+            RecordIndex::Event => (&row.event_id, None),
+            RecordIndex::Reference => (&row.provider_reference, Some(&row.provider)),
+        };
+        let prefix = self.prefix(text);
+        let prefix = more.map_or(prefix.clone(), |more| prefix.text(more));
+        (!text.is_empty()).then(|| prefix.fields_of(record))
+    }
+}
+
+/// States in which something has to follow, or those in which nothing has, oldest first.
+pub(crate) fn record_states(is_open: bool) -> Key {
+    Key::of(if is_open { Kind::RecordOpen } else { Kind::RecordDone })
+}
+
+pub(crate) fn record_state(row: &RecordRow, record: &Key) -> Key {
+    record_states(row.status.is_open()).u64(row.at.0).fields_of(record)
+}
+
+/// The key of the record that an entry with so many texts in front is of.
+pub(crate) fn record_of(entry: &[u8], texts: usize) -> Option<Vec<u8>> {
+    let mut fields = Fields::of(entry);
+    for _ in 0..texts {
+        fields.text()?;
+    }
+    Some([&Kind::Record.code(), fields.0].concat())
+}
+
+/// The same of a state.
+pub(crate) fn record_of_state(entry: &[u8]) -> Option<Vec<u8>> {
+    let mut fields = Fields::of(entry);
+    fields.u64()?;
+    Some([&Kind::Record.code(), fields.0].concat())
 }
 
 /// The stable code of a catalog kind.

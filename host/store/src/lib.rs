@@ -29,6 +29,8 @@ pub use codec::Damaged;
 pub use disk::Room;
 pub use keys::Kind;
 pub use open::{Depth, IncarnationId, Inspected, Loss, OnLoss, OpenError, Opened, Options, Renewed, Repair, inspect};
-pub use read::{DeadEntry, EventBounds, EventPage, ReadError, RecordEntry, SubscriptionRows, UnknownEntry};
+pub use read::{
+    DeadEntry, EventBounds, EventPage, ReadError, RecordEntry, RecordLookup, SubscriptionRows, UnknownEntry,
+};
 pub use scan::{Scan, ScannedRow};
 pub use store::{CommitError, Durability, Store, UpkeepError};

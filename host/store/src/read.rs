@@ -8,6 +8,7 @@
 mod events;
 mod ids;
 mod kept;
+mod records;
 mod state;
 
 use std::sync::Arc;
@@ -21,8 +22,9 @@ use crate::keys::{Key, Kind};
 use crate::store::{Db, Store};
 
 pub use events::{EventBounds, EventPage};
-pub(crate) use kept::record_entry;
-pub use kept::{DeadEntry, RecordEntry, UnknownEntry};
+pub use kept::{DeadEntry, UnknownEntry};
+pub(crate) use records::record_entry;
+pub use records::{RecordEntry, RecordLookup};
 pub use state::SubscriptionRows;
 pub(crate) use state::unversioned;
 

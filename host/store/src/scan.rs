@@ -8,7 +8,7 @@ use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::row::{
     ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow,
-    PausedRow, RunRow, UnknownRow, WaitingRow,
+    PausedRow, RunRow, UnknownRow, UnknownTotals, WaitingRow,
 };
 use rocksdb::{IteratorMode, ReadOptions};
 
@@ -80,6 +80,10 @@ pub enum ScannedRow {
         subscription: SubscriptionId,
         position: Position,
         row: UnknownRow,
+    },
+    UnknownTotals {
+        subscription: SubscriptionId,
+        row: UnknownTotals,
     },
     Claim {
         scope: String,
@@ -172,9 +176,13 @@ pub(crate) fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
         | Kind::Channel
         | Kind::Dead
         | Kind::DeadTotals
-        | Kind::Unknown => of_subscription(kind, key, value),
+        | Kind::Unknown
+        | Kind::UnknownTotals => of_subscription(kind, key, value),
         Kind::Event | Kind::Sequence | Kind::Claim | Kind::Kv | Kind::Catalog | Kind::IdBlock | Kind::IdChunk => {
             of_slot(kind, key, value)
+        }
+        Kind::RecordOpen | Kind::RecordDone | Kind::RecordTo | Kind::RecordEvent | Kind::RecordReference => {
+            Ok(ScannedRow::Own(kind))
         }
         Kind::Epoch | Kind::Format | Kind::Incarnation | Kind::IdSeed | Kind::Boot | Kind::Loss | Kind::Earlier => {
             Ok(ScannedRow::Own(kind))
@@ -196,6 +204,9 @@ fn of_subscription(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, D
     }
     if kind == Kind::DeadTotals {
         return Ok(ScannedRow::DeadTotals { subscription, row: DeadTotals::decode(value)? });
+    }
+    if kind == Kind::UnknownTotals {
+        return Ok(ScannedRow::UnknownTotals { subscription, row: UnknownTotals::decode(value)? });
     }
     if kind == Kind::Run {
         return Ok(ScannedRow::Run { subscription, row: RunRow::decode(value)? });

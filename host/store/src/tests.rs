@@ -8,6 +8,7 @@ mod crash;
 mod golden;
 mod hostile;
 mod model;
+mod records;
 mod sample;
 
 use std::os::unix::fs::PermissionsExt;
@@ -98,8 +99,7 @@ fn a_deleted_row_is_gone() {
                 | ScannedRow::Cursor { .. }
                 | ScannedRow::DeadTotals { .. }
                 | ScannedRow::LetGo { .. }
-                | ScannedRow::Unknown { .. }
-                | ScannedRow::Record(_)
+                | ScannedRow::UnknownTotals { .. }
         )
     };
     assert_eq!(rows.iter().filter(|row| left(row)).collect::<Vec<_>>(), Vec::<&ScannedRow>::new());

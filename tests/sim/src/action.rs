@@ -56,6 +56,8 @@ kinds! {
     Redeploy = "redeploy", 6, true;
     /// A person decides about a dead letter, or the host removes some.
     Letters = "letters", 14, true;
+    /// A person resolves an unknown result, or the host removes some.
+    Unknowns = "unknowns", 10, true;
     /// A part of the log cannot be read.
     FailRead = "fail-read", 3, true;
     /// A sync fails.

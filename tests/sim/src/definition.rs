@@ -15,6 +15,9 @@ use bugle_random::Random;
 /// Names of the subscriptions, by index.
 const NAMES: [&str; 3] = ["count", "send", "follow"];
 
+/// Which of them have send records. It stays so, or the records would not say how each delivery ended.
+pub(crate) const HAS_RECORDS: [bool; 3] = [false, true, true];
+
 /// The one that gets what a send publishes.
 const FOLLOW: SubscriptionId = SubscriptionId(3);
 
@@ -24,8 +27,11 @@ pub(crate) const CONCURRENCY_MAX: u64 = 6;
 /// A new subscription.
 pub(crate) fn draw(random: &mut Random, index: usize, topic: TopicId) -> Subscription {
     let id = SubscriptionId(index as u32 + 1);
-    let spec =
-        Subscription { redelivery: Some(private(index)), ..Subscription::new(id, NAMES[index], "script", vec![topic]) };
+    let spec = Subscription {
+        redelivery: Some(private(index)),
+        records: HAS_RECORDS[index],
+        ..Subscription::new(id, NAMES[index], "script", vec![topic])
+    };
     policy(random, spec)
 }
 

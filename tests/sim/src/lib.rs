@@ -28,6 +28,7 @@ mod rule;
 mod run;
 mod settle;
 mod store;
+mod unknowns;
 mod wishes;
 mod worker;
 mod world;

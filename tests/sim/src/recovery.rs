@@ -3,7 +3,6 @@
 //! Used after a seal, when the rows are complete. Knows nothing of what the rows mean. Invariant: it changes nothing.
 
 use bugle_core::ids::{Offset, Slot};
-use bugle_core::row::RecordStatus;
 use bugle_core::spec::Subscription;
 use bugle_core::step::{Action, Step, Write};
 use bugle_core::subscription::{Bounds, Image, Input, Machine, Recovered};
@@ -76,10 +75,11 @@ impl Worker {
             | Write::Dead { subscription, .. }
             | Write::DeadGone { subscription, .. }
             | Write::DeadTotals { subscription, .. }
-            | Write::Unknown { subscription, .. } => *subscription == self.spec.id,
-            Write::Record { subscription, row, .. } => {
-                *subscription == self.spec.id && row.status == RecordStatus::Suppressed
-            }
+            | Write::Unknown { subscription, .. }
+            | Write::UnknownGone { subscription, .. }
+            | Write::UnknownTotals { subscription, .. }
+            | Write::Record { subscription, .. }
+            | Write::RecordGone { subscription, .. } => *subscription == self.spec.id,
             Write::Event(_)
             | Write::Append { .. }
             | Write::Redeliver { .. }

@@ -2,13 +2,13 @@
 //!
 //! Knows nothing of the machine. Invariant: a row never says twice, or in two ways, what became of a delivery.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bugle_core::event::Class;
 use bugle_core::ids::Offset;
 use bugle_core::row::{
     CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals, HoldRow, LetGoRow, Parking,
-    PausedRow, RecordStatus, RunRow, WaitingRow,
+    PausedRow, RecordStatus, RunRow, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
@@ -34,7 +34,8 @@ pub(crate) struct Rows {
     pub(crate) openings: u64,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
     totals: DeadTotals,
-    pub(crate) unknown: BTreeSet<Offset>,
+    pub(crate) unknown: BTreeMap<Offset, UnknownRow>,
+    unknown_totals: UnknownTotals,
     pub(crate) acked: Bits,
     /// Dropped or handed on by a degrade rule.
     pub(crate) suppressed: Bits,
@@ -42,6 +43,10 @@ pub(crate) struct Rows {
     pub(crate) let_gone: Bits,
     /// What a row tells the end of.
     pub(crate) told: Bits,
+    /// What its send records say of deliveries: the latest only.
+    recorded: BTreeMap<Offset, RecordStatus>,
+    /// Ends told by the batch that is applied, with the status that a record must have after it.
+    must_record: Vec<(Offset, RecordStatus)>,
     /// Number of its latest definition.
     pub(crate) definition: Option<usize>,
 }
@@ -72,9 +77,12 @@ impl Rows {
                 self.openings += u64::from(is_open(row) && !is_open(&self.channel));
                 self.channel = row.clone();
             }
-            Write::Record { position, row, .. } if row.status == RecordStatus::Suppressed => {
-                self.tell(position.offset, "suppressed")?;
-                self.suppressed.add(position.offset);
+            Write::Record { position, row, .. } => {
+                self.recorded.insert(position.offset, row.status);
+                if row.detail.starts_with("degrade rule") {
+                    self.tell(position.offset, "suppressed", RecordStatus::Suppressed)?;
+                    self.suppressed.add(position.offset);
+                }
             }
             Write::Dead { position, row, .. } => self.bury(position.offset, row)?,
             Write::DeadGone { position, .. } => {
@@ -82,10 +90,12 @@ impl Rows {
                 must(rule::LETTERS_ARE_COUNTED, is_there, || format!("{position} has no letter to remove"))?;
             }
             Write::DeadTotals { row, .. } => self.totals = *row,
-            Write::Unknown { position, .. } => {
-                self.tell(position.offset, "unknown")?;
-                self.unknown.insert(position.offset);
+            Write::Unknown { position, row, .. } => self.park(position.offset, row)?,
+            Write::UnknownGone { position, .. } => {
+                let is_there = self.unknown.remove(&position.offset).is_some();
+                must(rule::UNKNOWN_ARE_COUNTED, is_there, || format!("{position} has no unknown result to remove"))?;
             }
+            Write::UnknownTotals { row, .. } => self.unknown_totals = *row,
             Write::Catalog { kind: CatalogKind::Subscription, value: Some(value), .. } => {
                 self.definition = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
             }
@@ -99,10 +109,33 @@ impl Rows {
         let before = self.dead.insert(offset, row.clone());
         let is_decision = before.is_some_and(|old| row.decided.is_some() || row.generation > old.generation);
         match row.state {
-            DeadState::Open if !is_decision => self.tell(offset, "dead"),
-            DeadState::Dismissed if !self.is_told(offset) && !self.is_gone(offset) => self.tell(offset, "dismissed"),
+            DeadState::Open if !is_decision => self.tell(offset, "dead", RecordStatus::Dead),
+            DeadState::Dismissed if !self.is_told(offset) && !self.is_gone(offset) => {
+                self.tell(offset, "dismissed", RecordStatus::Dead)
+            }
             DeadState::Open | DeadState::Manual | DeadState::Replayed | DeadState::Dismissed => Ok(()),
         }
+    }
+
+    /// An unknown result comes, or a person resolved it.
+    fn park(&mut self, offset: Offset, row: &UnknownRow) -> Checked {
+        match self.unknown.insert(offset, row.clone()) {
+            None => self.tell(offset, "unknown", RecordStatus::Unknown),
+            Some(old) => {
+                let is_decision = old.state == UnknownState::Open && row.state != UnknownState::Open;
+                must(rule::RESOLVED_ONCE, is_decision, || {
+                    format!("{offset} went from {:?} to {:?}", old.state, row.state)
+                })
+            }
+        }
+    }
+
+    /// The numbers of the unknown results are theirs.
+    pub(crate) fn check_unknown(&self) -> Checked {
+        let mut counted = UnknownTotals { removed: self.unknown_totals.removed, ..UnknownTotals::default() };
+        self.unknown.values().for_each(|row| counted.add(row.state, row.cost()));
+        let told = self.unknown_totals;
+        must(rule::UNKNOWN_ARE_COUNTED, counted == told, || format!("{counted:?}, not {told:?}"))
     }
 
     /// Letters, their numbers and parked keys tell the same story.
@@ -123,12 +156,23 @@ impl Rows {
 
     /// The delivery was acked: its kv entry says so.
     pub(crate) fn ack(&mut self, offset: Offset) -> Checked {
-        self.tell(offset, "acked")?;
+        self.tell(offset, "acked", RecordStatus::Sent)?;
         self.acked.add(offset);
         Ok(())
     }
 
-    fn tell(&mut self, offset: Offset, what: &str) -> Checked {
+    /// After a batch: each end that it told has its record.
+    pub(crate) fn check_records(&mut self, has_records: bool) -> Checked {
+        for (offset, wanted) in std::mem::take(&mut self.must_record) {
+            let told = self.recorded.get(&offset).copied().filter(|_| has_records);
+            let is_same = told.map_or(!has_records, |told| told == wanted);
+            must(rule::RECORDED, is_same, || format!("{offset} is {} and its record says {told:?}", wanted.word()))?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, offset: Offset, what: &str, record: RecordStatus) -> Checked {
+        self.must_record.push((offset, record));
         must(rule::TOLD_ONCE, self.told.add(offset), || format!("{offset} is {what}, and was told of before"))
     }
 
@@ -184,6 +228,7 @@ impl Rows {
             let_go: self.let_go,
             channel: self.channel.clone(),
             dead: self.totals,
+            unknown: self.unknown_totals,
         }
     }
 }

@@ -22,6 +22,7 @@ rules! {
     TOLD_ONCE = "G1: what became of a delivery is told once";
     LETTERS_ARE_COUNTED = "G1: the numbers of the dead letters are those of the letters, and a key is parked exactly if a letter says so";
     DECIDED_ONCE = "G1: a dead letter is decided once";
+    UNKNOWN_ARE_COUNTED = "G1: the numbers of the unknown results are those of their rows";
     FLOOR_ONLY_RISES = "G1: the floor of a cursor never falls";
     WANTED_ONLY = "G1: only events that the subscription covers and its filter wants are delivered";
     RECOVERS_AS_IT_LIVED = "G1: a machine recovered from all rows is the machine that wrote them";
@@ -34,6 +35,8 @@ rules! {
     REPEAT_HAS_A_CAUSE = "G4: an effect happens again only after a fault that left it in doubt";
     DONE_IS_DONE = "G4: what a claim says is done is not sent again";
     MAYBE_SENT_IS_TOLD = "G4: a claim under which something may have left is never given as a new one";
+    RECORDED = "G4: what became of a delivery and its send record are in one batch and say the same";
+    RESOLVED_ONCE = "G4: an unknown result is resolved once, and what a person said of it is what its claims and its copy say in one batch";
     PUBLISHED_IN_ORDER = "G5: events of a key are stored in the order in which they were published";
     SETTLED_BEFORE_NEXT = "G5: the next event of a key starts after the one before is durably settled";
     ONE_PER_LANE = "G5: one delivery of a key at a time";

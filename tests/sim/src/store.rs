@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::origin::{ORIGIN_ATTRIBUTE, Origin};
-use bugle_core::row::{ClaimRow, ClaimState, DeadState, KvRow, RecordStatus};
+use bugle_core::row::{ClaimRow, ClaimState, DeadState, KvRow, UncertainClaim, UnknownRow, UnknownState};
 use bugle_core::step::Write;
 use bugle_core::time::Timestamp;
 
@@ -40,6 +40,8 @@ pub(crate) struct Store {
     unbalanced: BTreeMap<Offset, i64>,
     /// Records of deliveries that were handed on and letters that were replayed, less the copies that came of it: empty between two batches, too.
     underway: BTreeMap<(SubscriptionId, Offset), i64>,
+    /// Claims of results of which the batch says that they were sent: empty between two batches, too.
+    told_sent: Vec<UncertainClaim>,
     /// Claims that became done.
     pub(crate) confirms: u64,
 }
@@ -66,7 +68,16 @@ impl Store {
             let what = format!("{offset} of {subscription}: records less copies are {balance} after a batch");
             return broken(rule::HANDED_ON_WITH_ITS_RECORD, what);
         }
-        for (subscription, rows) in &self.rows {
+        for claim in std::mem::take(&mut self.told_sent) {
+            let row = self.claim(&claim.scope, &claim.key);
+            let is_done = row.is_some_and(|row| matches!(row.state, ClaimState::Done { .. }));
+            must(rule::RESOLVED_ONCE, is_done, || format!("{} was sent, and its claim is not done", claim.key))?;
+        }
+        for (subscription, rows) in &mut self.rows {
+            let has_records =
+                subscription.0.checked_sub(1).and_then(|index| definition::HAS_RECORDS.get(index as usize));
+            rows.check_records(has_records.copied().unwrap_or_default())?;
+            rows.check_unknown()?;
             rows.check_letters()?;
             if let Some(offset) = rows.settled_and_waiting() {
                 return broken(rule::TOLD_ONCE, format!("{subscription}: {offset} is settled and waits"));
@@ -85,7 +96,8 @@ impl Store {
             }
             Write::Claim { scope, key, row } => {
                 if let Some(ClaimRow { state: ClaimState::Done { receipt }, .. }) = row {
-                    self.confirms += 1;
+                    // Guests confirm with a receipt; a person who says that it was sent gives none.
+                    self.confirms += u64::from(receipt.is_some());
                     self.balance(receipt.as_deref(), 1);
                 }
                 put(&mut self.claims, scope, key, row.clone());
@@ -100,7 +112,7 @@ impl Store {
                 put(&mut self.kv, store, key, row.clone());
                 Ok(())
             }
-            Write::Record { subscription, position, row } if row.status == RecordStatus::Suppressed => {
+            Write::Record { subscription, position, row } => {
                 if row.detail.contains("handed on") {
                     add(&mut self.underway, (*subscription, position.offset), 1);
                 }
@@ -115,7 +127,11 @@ impl Store {
                 }
                 self.rows_mut(*subscription).apply(write)
             }
-            Write::Record { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => Ok(()),
+            Write::Unknown { subscription, row, .. } => {
+                self.told_of(*subscription, row);
+                self.rows_mut(*subscription).apply(write)
+            }
+            Write::RecordGone { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => Ok(()),
             Write::Append { .. } | Write::Redeliver { .. } => {
                 broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place")
             }
@@ -135,7 +151,8 @@ impl Store {
             | Write::Channel { subscription, .. }
             | Write::DeadGone { subscription, .. }
             | Write::DeadTotals { subscription, .. }
-            | Write::Unknown { subscription, .. } => self.rows_mut(*subscription).apply(write),
+            | Write::UnknownGone { subscription, .. }
+            | Write::UnknownTotals { subscription, .. } => self.rows_mut(*subscription).apply(write),
         }
     }
 
@@ -169,6 +186,20 @@ impl Store {
         let offset = offset.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).map(Offset);
         if let Some(offset) = offset {
             add(&mut self.unbalanced, offset, by);
+        }
+    }
+
+    /// A copy must come in the batch of a row that says that there is one; a row that says that it was sent must come with claims
+    /// that are done, which is looked at when the batch was applied.
+    fn told_of(&mut self, subscription: SubscriptionId, row: &UnknownRow) {
+        match row.state {
+            UnknownState::Open => {}
+            UnknownState::Sent => self.told_sent.extend(row.claims.iter().cloned()),
+            UnknownState::NotSent | UnknownState::Retried => {
+                let private = definition::private(subscription.0 as usize - 1);
+                let origin = Origin::of(subscription, Some(private), &row.event);
+                add(&mut self.underway, (origin.subscription, origin.position.offset), 1);
+            }
         }
     }
 

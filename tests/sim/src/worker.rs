@@ -8,10 +8,11 @@ use std::sync::Arc;
 use bugle_core::delivery::CallEnd;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, Slot, Ticket};
+use bugle_core::row::UnknownRow;
 use bugle_core::seeded::{Bug, is_planted};
 use bugle_core::spec::{Ordering, Subscription};
 use bugle_core::step::{Action, CatalogKind, Invocation, Load, Step, Write};
-use bugle_core::subscription::{Bounds, Input, Machine};
+use bugle_core::subscription::{Bounds, Input, Machine, Resolution};
 
 use crate::bus::{Bus, Done};
 use crate::call::{Call, Script};
@@ -52,6 +53,10 @@ pub(crate) struct Worker {
     loads: Vec<Load>,
     /// Dead letters are to be shown to the machine, from after this one on.
     pub(super) trim: Option<Option<Offset>>,
+    /// The same with unknown results.
+    pub(super) trim_unknown: Option<Option<Offset>>,
+    /// What a person says of an unknown result waits for the submit, as it has a part in the ledger.
+    pub(super) resolving: Vec<(UnknownRow, Resolution)>,
     /// Events that were asked for, one by one.
     fetches: Vec<(Ticket, StoredEvent)>,
     outstanding: u64,
@@ -87,6 +92,8 @@ impl Worker {
             read: None,
             loads: Vec::new(),
             trim: None,
+            trim_unknown: None,
+            resolving: Vec::new(),
             fetches: Vec::new(),
             outstanding: 0,
             wishes,
@@ -116,6 +123,7 @@ impl Worker {
     pub(crate) fn is_at_rest(&self, end: Offset) -> bool {
         let is_idle = self.calls.is_empty()
             && self.held.is_empty()
+            && self.resolving.is_empty()
             && self.fetches.is_empty()
             && self.loads.is_empty()
             && self.outstanding == 0;
@@ -137,6 +145,7 @@ impl Worker {
                 Action::Load(load) => self.loads.push(load),
                 Action::Stuck { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {}
                 Action::TrimDead => self.trim = Some(None),
+                Action::TrimUnknown => self.trim_unknown = Some(None),
                 // The call may go on; its ticket is dead.
                 Action::Cancel { ticket } => self.lapsed(bus, ticket),
                 Action::Paused { reason } => bus.note(|| format!("{} paused: {reason}", self.spec.name)),
@@ -300,6 +309,7 @@ impl Worker {
         for held in std::mem::take(&mut self.held) {
             last = self.settle(bus, held)?.max(last);
         }
+        last = self.resolve_all(bus)?.max(last);
         self.machine.seal(&mut self.step);
         if std::mem::take(&mut self.must_compare) {
             self.check_recovery(bus)?;

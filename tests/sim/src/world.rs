@@ -226,6 +226,10 @@ impl World {
                 worker.answer_trim(bus)?;
                 worker.decide_one(bus)?;
             }
+            Kind::Unknowns => {
+                worker.answer_unknown_trim(bus)?;
+                worker.resolve_one(bus)?;
+            }
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,
             Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),
@@ -377,6 +381,7 @@ impl World {
             for worker in &mut self.workers {
                 worker.decide_parked(&mut self.bus)?;
                 worker.answer_trim(&mut self.bus)?;
+                worker.answer_unknown_trim(&mut self.bus)?;
                 if worker.machine.status().paused.is_some() {
                     worker.handle(&mut self.bus, Input::Resume)?;
                 }

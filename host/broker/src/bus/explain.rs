@@ -124,11 +124,12 @@ impl Bus {
     async fn ending(&self, subscription: SubscriptionId, position: Position) -> Result<Option<Ending>, ReadError> {
         let store = Arc::clone(&self.inside.shared.store);
         let find = move || {
-            if let Some(row) = store.dead_at(subscription, position)? {
-                return Ok(Some(Ending::Dead(Box::new(row))));
-            }
+            // One that was tried again in its place may be in doubt since, and keeps its letter.
             if let Some(row) = store.unknown_at(subscription, position)? {
                 return Ok(Some(Ending::Unknown(Box::new(row))));
+            }
+            if let Some(row) = store.dead_at(subscription, position)? {
+                return Ok(Some(Ending::Dead(Box::new(row))));
             }
             let is_in = |row: &LetGoRow| row.from <= position.offset && position.offset < row.to;
             let row = store.let_go(subscription)?.into_iter().rev().find(is_in);

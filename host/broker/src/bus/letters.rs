@@ -1,23 +1,23 @@
-//! Dead letters as operators handle them: read, decide, and ask what dedup knows.
+//! Dead letters and unknown results as operators handle them: read, decide, and ask what dedup knows.
 //!
-//! Invariant: whoever holds [`Letters`] is the only one who decides about dead letters of that subscription; a letter is decided
-//! about as it is on disk at that moment.
+//! Invariant: whoever holds [`Letters`] is the only one who decides about dead letters and unknown results of that subscription;
+//! one is decided about as it is on disk at that moment.
 
 use std::sync::Arc;
 
 use bugle_core::ids::{Name, Position};
 use bugle_core::origin::Origin;
-use bugle_core::row::{ClaimState, DeadRow};
+use bugle_core::row::{ClaimState, DeadRow, UnknownRow};
 use bugle_core::step::Write;
-use bugle_core::subscription::{DecideError, Decision};
-use bugle_store::DeadEntry;
+use bugle_core::subscription::{DecideError, Decision, Resolution, ResolveError, Resolved};
+use bugle_store::{DeadEntry, UnknownEntry};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use super::{Bus, Definition};
 use crate::call::Port;
 use crate::queue::Stopped;
 use crate::reads::ReadError;
-use crate::worker::{Decide, Message};
+use crate::worker::{Decide, Message, Resolve};
 
 /// Letters of one page: they carry their events.
 pub const LETTERS_PAGE_MAX: usize = 64;
@@ -29,7 +29,7 @@ pub enum HoldLettersError {
     #[error("there is no subscription `{0}`")]
     NotFound(Name),
     /// The caller: somebody else is at it.
-    #[error("somebody else is working on the dead letters of `{0}`; try again when that has ended")]
+    #[error("somebody else is working on the dead letters or unknown results of `{0}`; try again when that has ended")]
     Busy(Name),
 }
 
@@ -44,7 +44,7 @@ pub enum ClaimFact {
     Uncertain,
 }
 
-/// The dead letters of one subscription in the hands of one operator.
+/// The dead letters and unknown results of one subscription in the hands of one operator.
 pub struct Letters {
     port: Arc<Port>,
     _alone: OwnedMutexGuard<()>,
@@ -63,6 +63,13 @@ impl Bus {
     pub async fn letter(&self, subscription: &str, position: Position) -> Result<Option<DeadRow>, ReadError> {
         let Some(port) = self.inside.port(subscription) else { return Ok(None) };
         port.letter(position).await
+    }
+
+    /// One unknown result.
+    pub async fn unknown_at(&self, subscription: &str, position: Position) -> Result<Option<UnknownRow>, ReadError> {
+        let Some(port) = self.inside.port(subscription) else { return Ok(None) };
+        let (store, id) = (Arc::clone(&port.shared.store), port.subscription);
+        Ok(port.shared.blocking.run(move || store.unknown_at(id, position)).await?)
     }
 
     /// The idempotency key of a delivery that continues this one.
@@ -181,5 +188,49 @@ impl Letters {
         let answers = answers.await.map_err(|_| Stopped)?;
         durable.await.map_err(|_| Stopped)?;
         Ok(answers)
+    }
+
+    /// Unknown results after a place, in the order of their places.
+    pub async fn unknown_page(&self, after: Option<Position>) -> Result<Vec<UnknownEntry>, ReadError> {
+        let (store, id) = (Arc::clone(&self.port.shared.store), self.port.subscription);
+        let read = move || store.unknown(id, after, LETTERS_PAGE_MAX);
+        Ok(self.port.shared.blocking.run(read).await?)
+    }
+
+    /// The delivery that a copy of an unknown result continues.
+    #[must_use]
+    pub fn unknown_origin(&self, row: &UnknownRow) -> Origin {
+        Origin { generation: row.generation, ..self.port.origin(&row.event) }
+    }
+
+    /// Reads unknown results again and tells the same of all of them in one batch, in the order given, together with the rows that
+    /// `also` makes of their number. Durable when it returns; one answer for each, `None` for one that is gone or that `is_meant`
+    /// leaves out.
+    pub async fn resolve(
+        &mut self,
+        positions: Vec<Position>,
+        resolution: Resolution,
+        remark: &str,
+        mut is_meant: impl FnMut(&UnknownRow) -> bool,
+        also: impl FnOnce(usize) -> Vec<Definition>,
+    ) -> Result<Vec<Option<Result<Resolved, ResolveError>>>, ChangeLettersError> {
+        let _unchanged = self.port.letters.lock().await;
+        let (store, id) = (Arc::clone(&self.port.shared.store), self.port.subscription);
+        let read = move || positions.into_iter().map(|position| store.unknown_at(id, position)).collect();
+        let rows: Result<Vec<Option<UnknownRow>>, bugle_store::ReadError> = self.port.shared.blocking.run(read).await;
+        let rows: Vec<_> = rows.map_err(ReadError::from)?.into_iter().map(|row| row.filter(&mut is_meant)).collect();
+        let is_there: Vec<bool> = rows.iter().map(Option::is_some).collect();
+        let rows: Vec<UnknownRow> = rows.into_iter().flatten().collect();
+        if rows.is_empty() {
+            return Ok(is_there.into_iter().map(|_| None).collect());
+        }
+        let also = also(rows.len()).into_iter().map(Definition::into_write).collect();
+        let (resolved, answers) = oneshot::channel();
+        let (done, durable) = oneshot::channel();
+        let remark = remark.to_owned();
+        self.port.inbox.push(Message::Resolve(Box::new(Resolve { rows, resolution, remark, also, resolved, done })));
+        let mut answers = answers.await.map_err(|_| Stopped)?.into_iter();
+        durable.await.map_err(|_| Stopped)?;
+        Ok(is_there.into_iter().map(|is_there| if is_there { answers.next() } else { None }).collect())
     }
 }

@@ -8,13 +8,38 @@ use std::sync::Arc;
 use bugle_core::ids::{Position, SubscriptionId};
 use bugle_core::row::RecordRow;
 use bugle_core::step::CatalogKind;
-use bugle_store::{DeadEntry, RecordEntry, ScannedRow, UnknownEntry};
+use bugle_core::time::Timestamp;
+use bugle_store::{DeadEntry, RecordEntry, RecordLookup, ScannedRow, UnknownEntry};
 
 use super::Bus;
 use crate::reads::ReadError;
 
 /// Rows of one page.
 const PAGE_ROWS_MAX: usize = 1000;
+
+/// What send records are looked for by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// What they are about.
+    BusinessKey(String),
+    /// Whom they went to.
+    Recipient(String),
+    /// The event's `id`.
+    Event(String),
+    /// The provider's reference.
+    Reference(String),
+}
+
+impl Lookup {
+    fn of_store(&self) -> RecordLookup<'_> {
+        match self {
+            Lookup::BusinessKey(key) => RecordLookup::BusinessKey(key),
+            Lookup::Recipient(recipient) => RecordLookup::Recipient(recipient),
+            Lookup::Event(id) => RecordLookup::Event(id),
+            Lookup::Reference(reference) => RecordLookup::Reference(reference),
+        }
+    }
+}
 
 impl Bus {
     /// Dead letters of a subscription after a position, oldest first; none if there is no such subscription.
@@ -60,10 +85,17 @@ impl Bus {
         }
     }
 
-    /// Send records of a business key over all subscriptions.
-    pub async fn records(&self, business_key: String, limit: usize) -> Result<Vec<RecordEntry>, ReadError> {
+    /// Send records that something finds, over all subscriptions.
+    pub async fn find_records(&self, lookup: Lookup, limit: usize) -> Result<Vec<RecordEntry>, ReadError> {
         let store = Arc::clone(&self.inside.shared.store);
-        let read = move || store.records(&business_key, limit.min(PAGE_ROWS_MAX));
+        let read = move || store.find_records(lookup.of_store(), limit.min(PAGE_ROWS_MAX));
+        Ok(self.inside.shared.blocking.run(read).await?)
+    }
+
+    /// Send records in a state in which something has to follow, and in which they have been since before a time; oldest first.
+    pub async fn late_records(&self, before: Timestamp, limit: usize) -> Result<Vec<RecordEntry>, ReadError> {
+        let store = Arc::clone(&self.inside.shared.store);
+        let read = move || store.late_records(before, limit.min(PAGE_ROWS_MAX));
         Ok(self.inside.shared.blocking.run(read).await?)
     }
 

@@ -11,7 +11,7 @@ use bugle_core::admission::{Admission, Facts, Recovery, WindowSize};
 use bugle_core::event::Class;
 use bugle_core::ids::{Name, Offset, Position, Slot, SubscriptionId};
 use bugle_core::ledger::Ledger;
-use bugle_core::row::DeadTotals;
+use bugle_core::row::{DeadTotals, UnknownTotals};
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::subscription::{Machine, Recovered};
 use bugle_core::time::Timestamp;
@@ -118,7 +118,7 @@ impl Bus {
             .name("committer".to_owned())
             .spawn(move || committer.run())
             .map_err(StartError::Thread)?;
-        let upkeep = Upkeep::start(Arc::clone(&shared)).map_err(StartError::Thread)?;
+        let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept).map_err(StartError::Thread)?;
         let bus = Bus {
             inside: Arc::new(Inside {
                 shared,
@@ -173,6 +173,10 @@ impl Inside {
                 Some(totals) => totals,
                 None => self.count_letters(spec.id)?,
             },
+            unknown: match rows.unknown {
+                Some(totals) => totals,
+                None => self.count_unknown(spec.id)?,
+            },
             run: rows.run,
             let_go: rows.let_go.last().copied(),
         })
@@ -184,6 +188,20 @@ impl Inside {
         let mut after = None;
         loop {
             let page = self.shared.store.dead(subscription, after, LETTERS_PAGE)?;
+            let Some(last) = page.last() else { return Ok(totals) };
+            after = Some(last.position);
+            for entry in &page {
+                totals.add(entry.row.state, entry.row.cost());
+            }
+        }
+    }
+
+    /// The totals of unknown results that a host wrote that did not keep them.
+    fn count_unknown(&self, subscription: SubscriptionId) -> Result<UnknownTotals, ReadError> {
+        let mut totals = UnknownTotals::default();
+        let mut after = None;
+        loop {
+            let page = self.shared.store.unknown(subscription, after, LETTERS_PAGE)?;
             let Some(last) = page.last() else { return Ok(totals) };
             after = Some(last.position);
             for entry in &page {

@@ -12,10 +12,13 @@ use bugle_core::attempt::{ClaimEnd, Transaction};
 use bugle_core::delivery::Verdict;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{ClaimId, Offset, Revision, Ticket, TopicId};
-use bugle_core::row::{DeadRow, WaitingRow};
+use bugle_core::row::{DeadRow, UnknownRow, WaitingRow};
 use bugle_core::spec;
 use bugle_core::step::{LoadNumber, Write};
-use bugle_core::subscription::{Answer, DeadFacts, DecideError, Decision, Question, Status, Trimmed};
+use bugle_core::subscription::{
+    Answer, DeadFacts, DecideError, Decision, Question, Resolution, ResolveError, Resolved, Status, Trimmed,
+    UnknownFacts,
+};
 use bugle_core::time::Millis;
 use tokio::sync::{Notify, oneshot};
 
@@ -102,6 +105,15 @@ pub(crate) enum Message {
         trimmed: oneshot::Sender<Trimmed>,
         done: oneshot::Sender<()>,
     },
+    /// What a person says of unknown results, as they are on disk.
+    Resolve(Box<Resolve>),
+    /// A page of unknown results, as with `Trim`.
+    TrimUnknown {
+        page: Vec<UnknownFacts>,
+        is_last: bool,
+        trimmed: oneshot::Sender<Trimmed>,
+        done: oneshot::Sender<()>,
+    },
     /// With rows of the same batch, such as the audit row.
     Operator(Operator, Vec<Write>, oneshot::Sender<()>),
     Status(oneshot::Sender<(Status, Pace)>),
@@ -120,6 +132,20 @@ pub(crate) struct Decide {
     pub(crate) also: Vec<Write>,
     /// One answer for each, before they are durable.
     pub(crate) decided: oneshot::Sender<Vec<Result<(), DecideError>>>,
+    /// They are durable.
+    pub(crate) done: oneshot::Sender<()>,
+}
+
+/// See [`Message::Resolve`].
+pub(crate) struct Resolve {
+    pub(crate) rows: Vec<UnknownRow>,
+    pub(crate) resolution: Resolution,
+    /// What the person says of it.
+    pub(crate) remark: String,
+    /// Rows of the same batch, if at least one row changes.
+    pub(crate) also: Vec<Write>,
+    /// One answer for each, before they are durable.
+    pub(crate) resolved: oneshot::Sender<Vec<Result<Resolved, ResolveError>>>,
     /// They are durable.
     pub(crate) done: oneshot::Sender<()>,
 }

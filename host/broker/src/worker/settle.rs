@@ -34,8 +34,13 @@ impl Worker {
                 Message::Loaded(all) => self.loaded(all),
                 Message::ReadFailed(reason) => self.read_failed(&reason),
                 Message::Decide(decide) => self.decide(*decide),
+                Message::Resolve(resolve) => self.resolving.push(*resolve),
                 Message::Trim { page, is_last, trimmed, done } => {
                     let _ = trimmed.send(self.trim(&page, is_last));
+                    self.after.replies.push(done);
+                }
+                Message::TrimUnknown { page, is_last, trimmed, done } => {
+                    let _ = trimmed.send(self.trim_unknown(&page, is_last));
                     self.after.replies.push(done);
                 }
                 Message::Operator(operator, mut also, reply) => {
@@ -219,6 +224,9 @@ fn cost(write: &Write) -> usize {
         | Write::DeadGone { .. }
         | Write::DeadTotals { .. }
         | Write::Unknown { .. }
+        | Write::UnknownGone { .. }
+        | Write::UnknownTotals { .. }
+        | Write::RecordGone { .. }
         | Write::Catalog { .. }
         | Write::IdChunk { .. }
         | Write::IdBlock { .. }

@@ -18,7 +18,7 @@ impl Worker {
             return;
         }
         let shared = Arc::clone(&self.port.shared);
-        if self.held.is_empty() {
+        if self.held.is_empty() && self.resolving.is_empty() {
             self.machine.seal(&mut self.step);
             let writes = self.gathered(None);
             self.enqueue(writes);
@@ -27,6 +27,9 @@ impl Worker {
             let mut last = None;
             for ended in std::mem::take(&mut self.held) {
                 last = self.settle(ended, Some(&mut ledger)).max(last);
+            }
+            for resolve in std::mem::take(&mut self.resolving) {
+                last = self.resolve(resolve, &mut ledger).max(last);
             }
             self.machine.seal(&mut self.step);
             let writes = self.gathered(last);

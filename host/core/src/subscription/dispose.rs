@@ -3,17 +3,17 @@
 //! Invariant: whatever is done with the event is in the same batch as the settlement of its delivery.
 
 use alloc::format;
-use alloc::string::String;
 
 use super::Machine;
 use super::finish::ATTEMPTS_EXHAUSTED;
 use super::leases::{Disposal, Lease, Purpose};
+use super::records::Became;
 use super::start::{Item, Unwanted};
 use crate::event::StoredEvent;
 use crate::flow::{Decision, Outcome};
 use crate::ids::Ticket;
 use crate::origin::Origin;
-use crate::row::{RecordRow, RecordStatus};
+use crate::row::RecordStatus;
 use crate::seeded::{Bug, is_planted};
 use crate::spec::DegradeAction;
 use crate::step::{Step, Write};
@@ -94,28 +94,12 @@ impl Machine {
         };
         let rule = decision.rule.map_or(0, |rule| rule + 1);
         let detail = format!("degrade rule {rule}: {did} (class {})", lease.class.word());
-        let row = self.suppressed(now, lease, event, detail);
+        // Written whether the subscription has records or not: nothing else tells of it.
+        let row =
+            self.record_row(now, event, Became { status: RecordStatus::Suppressed, attempt: lease.attempt, detail });
         step.writes.push(Write::Record { subscription: self.spec.id, position: event.position, row });
         self.flow.count(decision);
         let wait = self.waits.remove(lease.offset);
         self.settle(now, lease.offset, lease.lane, wait, None, step);
-    }
-
-    fn suppressed(&self, now: Timestamp, lease: &Lease, event: &StoredEvent, detail: String) -> RecordRow {
-        let event = &event.event;
-        let named = self.spec.business_key.as_deref().and_then(|name| event.attribute(name));
-        let business_key = named.or_else(|| event.attribute("businesskey"));
-        RecordRow {
-            // As the sandbox tells a guest what an event is about.
-            business_key: business_key.map_or_else(|| format!("{} {}", event.source(), event.id()), String::from),
-            recipient: String::new(),
-            status: RecordStatus::Suppressed,
-            provider: String::new(),
-            provider_reference: String::new(),
-            detail,
-            attempt: lease.attempt,
-            at: now,
-            event_id: event.id().into(),
-        }
     }
 }

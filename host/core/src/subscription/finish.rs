@@ -9,14 +9,16 @@ use alloc::vec::Vec;
 use super::Machine;
 use super::charge::Tried;
 use super::leases::{Lease, Purpose};
+use super::records::Became;
 use super::start::Item;
-use super::waits::{Wait, cut};
+use super::unknowns::{ParkEnd, uncertain_claims};
+use super::waits::Wait;
 use crate::delivery::Verdict;
 use crate::event::StoredEvent;
 use crate::flow::Fault;
 use crate::ids::{Offset, Ticket};
 use crate::lane::{LaneId, LaneState};
-use crate::row::{HoldRow, UnknownRow};
+use crate::row::{HoldRow, RecordStatus, UncertainClaim};
 use crate::seeded::{Bug, is_planted};
 use crate::spec::{OnExhausted, OnUnknown};
 use crate::step::{Action, Step, Stuck, Write};
@@ -38,13 +40,15 @@ const HOLD_MAX: Millis = Millis::from_secs(7 * 24 * 3600);
 /// Whatever the plugin broke by.
 const BROKE: Fault = Fault { is_break: true, retry_after: None };
 /// Something left, and no complete answer came back.
-const NO_ANSWER: Fault = Fault { is_break: false, retry_after: None };
+pub(super) const NO_ANSWER: Fault = Fault { is_break: false, retry_after: None };
 
 /// The end of a call whose ticket was live.
 pub(super) struct End {
     lease: Lease,
     event: StoredEvent,
     hold: Option<Millis>,
+    /// What a person has to be asked about if the delivery is parked.
+    claims: Vec<UncertainClaim>,
 }
 
 impl Machine {
@@ -68,19 +72,22 @@ impl Machine {
             }
             return None;
         };
+        let claims = uncertain_claims(&writes);
         step.writes.append(&mut writes);
-        Some(End { lease, event, hold })
+        Some(End { lease, event, hold, claims })
     }
 
     /// Does what the verdict says.
     pub(super) fn end(&mut self, now: Timestamp, end: End, verdict: Verdict, step: &mut Step) {
-        let End { lease, event, hold } = end;
+        let End { lease, event, hold, claims } = end;
         self.note_outcome(now, &lease, &verdict);
         match verdict {
             Verdict::Ack => {
                 if is_planted(Bug::CumulativeAck) {
                     self.cursor.skip(self.cursor.floor(), lease.offset);
                 }
+                let sent = Became { status: RecordStatus::Sent, attempt: lease.attempt, detail: String::new() };
+                self.record(now, &event, sent, step);
                 let wait = self.waits.remove(lease.offset);
                 self.settle(now, lease.offset, lease.lane, wait, hold, step);
             }
@@ -94,6 +101,8 @@ impl Machine {
                 self.bury(now, event, wait, REJECTED, hold, step);
             }
             Verdict::Defer(until) => {
+                let put_off = Became { status: RecordStatus::Scheduled, attempt: lease.attempt, detail: String::new() };
+                self.record(now, &event, put_off, step);
                 let wait = self.wait_of(&lease);
                 self.wait_until(lease.offset, wait, until.max(now.after(DEFER_MIN)), step);
             }
@@ -103,31 +112,14 @@ impl Machine {
                 match self.spec.on_unknown {
                     OnUnknown::Resend if has_next => self.fail(now, &lease, Some(event), NO_ANSWER, reference, step),
                     // Resent to the last attempt and still in doubt: that is for a person too, not a plain dead letter.
-                    OnUnknown::Resend | OnUnknown::Park => self.park(now, &lease, event, reference, hold, step),
+                    OnUnknown::Resend | OnUnknown::Park => {
+                        self.park(now, &lease, event, ParkEnd { reference, hold, claims }, step);
+                    }
                 }
             }
             Verdict::Conflict => self.run_again(&lease),
             Verdict::NotStarted(_) => self.refuse(now, &lease),
         }
-    }
-
-    /// Parks a delivery that may have been sent; its lane goes on.
-    fn park(
-        &mut self,
-        now: Timestamp,
-        lease: &Lease,
-        event: StoredEvent,
-        reference: String,
-        hold: Option<Millis>,
-        step: &mut Step,
-    ) {
-        let wait = self.charged(now, lease, NO_ANSWER, reference.clone(), step).wait;
-        step.writes.push(Write::Unknown {
-            subscription: self.spec.id,
-            position: event.position,
-            row: UnknownRow { event, reference: cut(reference), attempts: lease.attempt.0, at: now },
-        });
-        self.settle(now, lease.offset, lease.lane, Some(wait), hold, step);
     }
 
     /// A lease ran out. An attempt failed by that, whatever its call still does; an event that did not come is asked for again.
@@ -163,7 +155,12 @@ impl Machine {
             Some(event) if is_poison => self.bury(now, event, wait, POISON, None, step),
             Some(event) if is_exhausted => self.bury(now, event, wait, ATTEMPTS_EXHAUSTED, None, step),
             None if is_exhausted => self.wait_until(lease.offset, wait, now, step),
-            Some(_) | None => {
+            event => {
+                if let Some(event) = event {
+                    let detail = wait.row.notes.last().map_or_else(String::new, |note| note.reason.clone());
+                    let failed = Became { status: RecordStatus::Attempted, attempt: lease.attempt, detail };
+                    self.record(now, &event, failed, step);
+                }
                 // Who does not pay does not wait either: the breaker says when, and it may close before its time.
                 let backoff = if !is_own_fault {
                     Millis(0)

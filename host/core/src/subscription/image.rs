@@ -11,7 +11,7 @@ use super::Machine;
 use crate::event::Class;
 use crate::ids::Offset;
 use crate::lane::LaneState;
-use crate::row::{ChannelRow, DeadTotals, LetGoRow, PausedRow, RunRow, WaitingRow};
+use crate::row::{ChannelRow, DeadTotals, LetGoRow, PausedRow, RunRow, UnknownTotals, WaitingRow};
 use crate::time::Timestamp;
 
 /// See the module.
@@ -27,6 +27,8 @@ pub struct Image {
     pub holds: BTreeMap<(String, Class), Timestamp>,
     /// Its dead letters in numbers.
     pub dead: DeadTotals,
+    /// Its unknown results in numbers.
+    pub unknown: UnknownTotals,
     /// Why it does not run.
     pub paused: Option<PausedRow>,
     /// Whether it drains or is boosted.
@@ -62,6 +64,7 @@ impl Machine {
             waiting,
             holds: holds.collect(),
             dead: self.letters.totals,
+            unknown: self.unknowns.totals,
             paused: self.paused.clone(),
             run: self.run,
             let_go: self.let_go,

@@ -5,24 +5,26 @@
 //!
 //! Invariant: the totals are those of the rows written so far; a letter whose delivery waits in its place is never removed.
 
+use alloc::format;
 use alloc::string::String;
 
 use super::Machine;
+use super::records::Became;
 use super::waits::Wait;
 use crate::event::{Event, StoredEvent};
-use crate::ids::{KeyGeneration, Offset, Position};
+use crate::ids::{Attempt, KeyGeneration, Offset, Position};
 use crate::lane_hash::LaneMark;
 use crate::origin::Origin;
-use crate::row::{DeadRow, DeadState, DeadTotals, Parking, WaitingRow};
+use crate::row::{DeadRow, DeadState, DeadTotals, Parking, RecordStatus, WaitingRow};
 use crate::seeded::{Bug, is_planted};
 use crate::spec::{OnDeadFull, OnExhausted, Ordering};
 use crate::step::{Action, Step, Stuck, Write};
 use crate::time::{Millis, Timestamp};
 
 /// How often letters are looked through for those that are too old.
-const CHECK_EVERY: Millis = Millis::from_secs(600);
+pub(super) const CHECK_EVERY: Millis = Millis::from_secs(600);
 /// At a bound this part of it is removed at once, so that not every new letter costs a walk over the oldest ones.
-const REMOVED_PART: u64 = 16;
+pub(super) const REMOVED_PART: u64 = 16;
 
 /// What a person does about a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +92,7 @@ pub struct Trimmed {
 
 /// Why letters are looked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trim {
+pub(super) enum Trim {
     Age,
     Bound,
 }
@@ -165,6 +167,9 @@ impl Machine {
         }
         self.letters.add(row.state, row.cost());
         self.letters.buried += 1;
+        let status = if parks { RecordStatus::Manual } else { RecordStatus::Dead };
+        let detail = format!("{cause}: {}", row.reason);
+        self.record(now, &row.event, Became { status, attempt: Attempt(wait.row.attempts()), detail }, step);
         let dead = Write::Dead { subscription: self.spec.id, position, row };
         if is_planted(Bug::DeadLetterAfterAck) {
             self.held_back[0].push(dead);
@@ -221,7 +226,11 @@ impl Machine {
                 self.restate(now, letter, DeadState::Replayed, step);
             }
             Decision::Dismiss => {
-                self.give_up_parked(&letter, step);
+                if self.give_up_parked(&letter, step) {
+                    let attempt = Attempt(letter.attempts.saturating_add(letter.channel).saturating_add(letter.plugin));
+                    let detail = "a person gave it up".into();
+                    self.record(now, &letter.event, Became { status: RecordStatus::Dead, attempt, detail }, step);
+                }
                 self.restate(now, letter, DeadState::Dismissed, step);
             }
             Decision::Edit(event) => {
@@ -249,7 +258,7 @@ impl Machine {
     /// The delivery that a replay of the letter continues.
     fn letter_origin(&self, letter: &DeadRow) -> Origin {
         let origin = Origin::of(self.spec.id, self.spec.redelivery, &letter.event);
-        Origin { generation: letter.generation, ..origin }
+        Origin { generation: letter.generation, may_resend: false, ..origin }
     }
 
     fn restate(&mut self, now: Timestamp, mut letter: DeadRow, state: DeadState, step: &mut Step) {
@@ -300,18 +309,18 @@ impl Machine {
         true
     }
 
-    /// Settles a parked delivery without another attempt, so that its key goes on.
-    fn give_up_parked(&mut self, letter: &DeadRow, step: &mut Step) {
+    /// Settles a parked delivery without another attempt, so that its key goes on; whether there was one.
+    fn give_up_parked(&mut self, letter: &DeadRow, step: &mut Step) -> bool {
         let (offset, event) = (letter.event.position.offset, &letter.event.event);
         if self.parking(offset) != Parking::Parked {
-            return;
+            return false;
         }
         self.cursor.settle(offset);
         self.staying.remove(&offset);
         step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
         let is_head = self.spilled.forget_parked(offset);
         let key = if self.spec.ordering == Ordering::ByKey { event.key() } else { None };
-        let Some(key) = key else { return };
+        let Some(key) = key else { return true };
         let (hash, class) = (self.lanes.hash_of(key, event.class()), event.class());
         if is_head {
             let id = self.open_again(offset, hash, key, class);
@@ -322,6 +331,7 @@ impl Machine {
             self.lanes.get_mut(id).settled_in = self.seals + 1;
             self.lanes.end(id);
         }
+        true
     }
 
     /// After a letter was added: are there too many?

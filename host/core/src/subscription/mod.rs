@@ -22,12 +22,14 @@ mod leases;
 mod letters;
 mod offset_set;
 mod read;
+mod records;
 mod run;
 mod seek;
 mod spill;
 mod spilled;
 mod start;
 mod status;
+mod unknowns;
 mod waits;
 
 use alloc::collections::{BTreeSet, VecDeque};
@@ -42,7 +44,9 @@ use crate::flow::Flow;
 use crate::ids::{Offset, Position, Revision, Slot, Ticket, TopicId};
 use crate::lane::{LaneId, LaneState, Lanes};
 use crate::matcher::Matcher;
-use crate::row::{ChannelRow, CursorChunk, CursorRow, DeadTotals, HoldRow, LetGoRow, PausedRow, RunRow, WaitingRow};
+use crate::row::{
+    ChannelRow, CursorChunk, CursorRow, DeadTotals, HoldRow, LetGoRow, PausedRow, RunRow, UnknownTotals, WaitingRow,
+};
 use crate::seeded::{Bug, is_planted};
 use crate::spec::{BacklogCap, Subscription};
 use crate::step::{Action, LoadNumber, Step, Write};
@@ -59,6 +63,8 @@ pub use run::{BOOST_MAX, DRAINED};
 use spilled::Spilled;
 use start::{Ready, Unwanted};
 pub use status::Status;
+use unknowns::Unknowns;
+pub use unknowns::{Resolution, ResolveError, Resolved, UnknownFacts};
 use waits::Waits;
 
 /// Sealed steps that may be on their way to the disk at once. The machine counts on it: a lane whose latest settlement is this
@@ -82,6 +88,8 @@ pub struct Recovered {
     pub channel: Option<ChannelRow>,
     /// Its dead letters in numbers.
     pub dead: DeadTotals,
+    /// Its unknown results in numbers.
+    pub unknown: UnknownTotals,
     /// Whether it drains or is boosted.
     pub run: Option<RunRow>,
     /// The latest row of what it let go.
@@ -100,6 +108,7 @@ impl Recovered {
             paused: None,
             channel: None,
             dead: DeadTotals::default(),
+            unknown: UnknownTotals::default(),
             run: None,
             let_go: None,
         }
@@ -216,6 +225,7 @@ pub struct Machine {
     /// The time of the latest input.
     now: Timestamp,
     letters: Letters,
+    unknowns: Unknowns,
     paused: Option<PausedRow>,
     run: RunRow,
     /// Calls whose leases were cancelled and that may still run, with the time their leases would have run out.
@@ -260,6 +270,7 @@ impl Machine {
             flow: Flow::recover(&spec.protection, Jitter::new(seed, spec.id), rows.channel),
             now: Timestamp(0),
             letters: Letters::new(rows.dead),
+            unknowns: Unknowns::new(rows.unknown),
             paused: rows.paused,
             run: rows.run.unwrap_or_default(),
             cancelled: Vec::new(),
@@ -315,6 +326,7 @@ impl Machine {
         }
         self.wake(now, step);
         self.look_after_letters(now, step);
+        self.look_after_unknowns(now, step);
         self.start(now, step);
         self.end_run(now, step);
         self.load_due(now, step);
@@ -330,6 +342,7 @@ impl Machine {
         self.cursor.seal(self.spec.id, &mut step.writes);
         self.flow.ages.forget_below(self.cursor.floor());
         self.seal_letters(step);
+        self.seal_unknowns(step);
         let [gathering, before] = &mut self.held_back;
         step.writes.append(before);
         before.append(gathering);
@@ -345,7 +358,8 @@ impl Machine {
         let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_special(), self.next_load()];
         // While it is paused nothing may start, and what the channel does then is found out at the resume.
         let flow = if self.paused.is_none() { self.flow.next_wakeup(Some(self.now)) } else { None };
-        alarms.into_iter().chain([flow, self.letters.next_check(), self.next_cancelled()]).flatten().min()
+        let kept = [self.letters.next_check(), self.unknowns.next_check()];
+        alarms.into_iter().chain(kept).chain([flow, self.next_cancelled()]).flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.

@@ -3,7 +3,7 @@
 use super::Machine;
 use crate::flow::{FlowCounts, FlowStatus};
 use crate::ids::Offset;
-use crate::row::{DeadTotals, LetGoRow, PausedRow, RunRow};
+use crate::row::{DeadTotals, LetGoRow, PausedRow, RunRow, UnknownTotals};
 use crate::spec::OnExhausted;
 use crate::time::Timestamp;
 
@@ -28,6 +28,8 @@ pub struct Status {
     pub blocked: usize,
     /// Dead letters in numbers.
     pub dead: DeadTotals,
+    /// Unknown results in numbers.
+    pub unknown: UnknownTotals,
     /// Keys that have something unsettled or are held closed.
     pub lanes: usize,
     /// Offsets queued in lanes.
@@ -68,6 +70,7 @@ impl Machine {
             next_attempt: [self.waits.next_retry(), self.spilled.next_retry()].into_iter().flatten().min(),
             blocked: self.blocked(),
             dead: self.letters.totals,
+            unknown: self.unknowns.totals,
             lanes: self.lanes.busy() + self.spilled.lanes(),
             queued: self.lanes.queued(),
             overflowed: self.lanes.overflowed().len() + self.spilled.followed(),

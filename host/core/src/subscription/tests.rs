@@ -4,10 +4,12 @@ mod backlog;
 mod explain;
 mod letters;
 mod protect;
+mod records;
 mod run;
 mod seek;
 mod spill;
 mod spill_restart;
+mod unknowns;
 
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
@@ -100,6 +102,7 @@ impl Bench {
                 | Action::Paused { .. }
                 | Action::Stuck { .. }
                 | Action::TrimDead
+                | Action::TrimUnknown
                 | Action::BacklogFull { .. }
                 | Action::Expired { .. } => return,
             };
@@ -162,6 +165,7 @@ fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
         | Action::Paused { .. }
         | Action::Stuck { .. }
         | Action::TrimDead
+        | Action::TrimUnknown
         | Action::BacklogFull { .. }
         | Action::Expired { .. } => None,
     };
@@ -288,6 +292,7 @@ fn ticket_of_a_call_fetches_nothing_and_that_of_a_fetch_ends_no_call() {
         | Action::Paused { .. }
         | Action::Stuck { .. }
         | Action::TrimDead
+        | Action::TrimUnknown
         | Action::BacklogFull { .. }
         | Action::Expired { .. } => None,
     });

@@ -8,7 +8,7 @@ use bugle_core::event::Class;
 use bugle_core::ids::Offset;
 use bugle_core::row::{
     CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, LetGoRow, LetGoWhy, Parking,
-    PausedRow, RunRow, WaitingRow,
+    PausedRow, RunRow, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::subscription::Recovered;
@@ -29,7 +29,10 @@ pub(crate) struct Disk {
     /// Letters that were there once.
     removed: BTreeSet<Offset>,
     totals: DeadTotals,
-    pub(crate) unknown: BTreeSet<Offset>,
+    pub(crate) unknown: BTreeMap<Offset, UnknownRow>,
+    /// Events that are or were parked as unknown results.
+    parked: BTreeSet<Offset>,
+    unknown_totals: UnknownTotals,
     channel: Option<ChannelRow>,
     /// Events that a degrade rule settled, and those of them that were handed on.
     suppressed: BTreeSet<Offset>,
@@ -98,10 +101,13 @@ impl Disk {
                 self.removed.insert(position.offset);
             }
             Write::DeadTotals { row, .. } => self.totals = *row,
-            Write::Unknown { position, .. } => {
-                self.outcome_is_new(position.offset)?;
-                self.unknown.insert(position.offset);
+            Write::Unknown { position, row, .. } => self.park(position.offset, row)?,
+            Write::UnknownGone { position, .. } => {
+                self.unknown
+                    .remove(&position.offset)
+                    .ok_or(format!("removed the unknown result of {position}, which has none"))?;
             }
+            Write::UnknownTotals { row, .. } => self.unknown_totals = *row,
             Write::Catalog { kind: CatalogKind::Counter, key, .. } => {
                 let offset = key.trim_start_matches("acked-").parse().map_err(|_| format!("odd row {key}"))?;
                 self.outcome_is_new(Offset(offset))?;
@@ -109,6 +115,16 @@ impl Disk {
             }
             other => return Err(format!("a row of a call with a dead ticket was written: {other:?}")),
         }
+        Ok(())
+    }
+
+    fn park(&mut self, offset: Offset, row: &UnknownRow) -> Result<(), String> {
+        match self.unknown.insert(offset, row.clone()) {
+            None if row.state == UnknownState::Open => self.outcome_is_new(offset)?,
+            Some(old) if old.state == UnknownState::Open && row.decided.is_some() => {}
+            old => return Err(format!("the unknown result of {offset} went from {old:?} to {row:?}")),
+        }
+        self.parked.insert(offset);
         Ok(())
     }
 
@@ -122,7 +138,7 @@ impl Disk {
         self.acked.contains(&offset)
             || is_given_up
             || self.removed.contains(&offset)
-            || self.unknown.contains(&offset)
+            || self.parked.contains(&offset)
             || self.suppressed.contains(&offset)
     }
 
@@ -142,11 +158,17 @@ impl Disk {
         for row in self.dead.values() {
             counted.add(row.state, row.cost());
         }
-        if counted == self.totals {
-            Ok(())
-        } else {
-            Err(format!("the letters are {counted:?} and their numbers say {:?}", self.totals))
+        if counted != self.totals {
+            return Err(format!("the letters are {counted:?} and their numbers say {:?}", self.totals));
         }
+        let mut counted = UnknownTotals { removed: self.unknown_totals.removed, ..UnknownTotals::default() };
+        for row in self.unknown.values() {
+            counted.add(row.state, row.cost());
+        }
+        if counted != self.unknown_totals {
+            return Err(format!("unknown are {counted:?} and their numbers say {:?}", self.unknown_totals));
+        }
+        Ok(())
     }
 
     /// Whether a row tells that the event was let go of.
@@ -177,6 +199,7 @@ impl Disk {
             paused: self.paused.clone(),
             channel: self.channel.clone(),
             dead: self.totals,
+            unknown: self.unknown_totals,
             run: self.run,
             let_go: self.let_go.last().copied(),
         }

@@ -1,13 +1,16 @@
-//! What a person does with dead letters in the random histories: decide about one, let the machine trim them.
+//! What a person does with dead letters and unknown results in the random histories: decide about one, let the machine trim them.
 //!
-//! A letter is decided about as it is on disk, and only if no write of it is under way: the driver holds the letters meanwhile.
+//! A row is decided about as it is on disk, and only if no write of it is under way: the driver holds them meanwhile.
 
 use bugle_core::event::StoredEvent;
-use bugle_core::ids::{Offset, TopicId};
+use bugle_core::ids::{BootId, Offset, TopicId};
+use bugle_core::ledger::Ledger;
 use bugle_core::origin::Origin;
-use bugle_core::row::{DeadRow, DeadState};
+use bugle_core::row::{DeadRow, DeadState, UnknownRow, UnknownState};
 use bugle_core::step::Write;
-use bugle_core::subscription::{DeadFacts, DecideError, Decision, Input};
+use bugle_core::subscription::{
+    DeadFacts, DecideError, Decision, Input, Resolution, ResolveError, Resolved, UnknownFacts,
+};
 
 use crate::event::event;
 use crate::world::{Call, World};
@@ -80,7 +83,55 @@ impl World {
         }
     }
 
-    pub(crate) fn answer_trim(&mut self) -> Result<(), String> {
+    /// Unknown results that are on disk as they were last written.
+    fn quiet_unknowns(&self) -> Vec<UnknownRow> {
+        let is_quiet = |(offset, row): &(&Offset, &UnknownRow)| self.written.unknown.get(offset) == Some(*row);
+        self.disk.unknown.iter().filter(is_quiet).map(|(_, row)| row.clone()).collect()
+    }
+
+    pub(crate) fn resolve_one(&mut self) -> Result<(), String> {
+        let rows = self.quiet_unknowns();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let row = self.random.pick(&rows).clone();
+        let resolution = match self.random.below(3) {
+            0 => Resolution::Sent { receipt: None },
+            1 => Resolution::NotSent,
+            _ => Resolution::Retry,
+        };
+        let (offset, state) = (row.event.position.offset, row.state);
+        self.journal.push(format!("resolve {offset}, {}: {resolution:?}", state.word()));
+        let mut ledger = Ledger::new(BootId(1));
+        let told = (row, &resolution, "looked it up");
+        let resolved = self.machine.resolve(self.now, &mut ledger, told, |_, _| None, &mut self.step);
+        self.take_writes()?;
+        match resolved {
+            Ok(Resolved::Now(None)) if state == UnknownState::Open => Ok(()),
+            Ok(Resolved::Before) if state == resolution.state() => Ok(()),
+            Err(ResolveError::Decided(told)) if state == told && state != UnknownState::Open => Ok(()),
+            other => Err(format!("the unknown result of {offset}, {}: {other:?}", state.word())),
+        }
+    }
+
+    fn answer_unknown_trim(&mut self) -> Result<(), String> {
+        let Some(after) = self.trim_unknown else { return Ok(()) };
+        let rows = self.quiet_unknowns();
+        let wanted = rows.iter().filter(|row| after.is_none_or(|after| row.event.position.offset > after));
+        let page: Vec<UnknownFacts> = wanted.map(UnknownFacts::of).take(PAGE).collect();
+        let is_last = page.len() < PAGE;
+        let trimmed = self.machine.trim_unknown(self.now, &page, is_last, &mut self.step);
+        self.take_writes()?;
+        self.trim_unknown = if trimmed.is_done { None } else { page.last().map(|facts| Some(facts.position.offset)) };
+        self.handle(Input::Tick)
+    }
+
+    pub(crate) fn answer_trims(&mut self) -> Result<(), String> {
+        self.answer_trim()?;
+        self.answer_unknown_trim()
+    }
+
+    fn answer_trim(&mut self) -> Result<(), String> {
         let Some(after) = self.trim else { return Ok(()) };
         let letters = self.quiet_letters();
         let wanted = letters.iter().filter(|row| after.is_none_or(|after| row.event.position.offset > after));
@@ -106,11 +157,16 @@ impl World {
         }
         let (id, private) = (self.spec.id, self.spec.redelivery);
         let explains = |other: &Write| {
-            matches!(other, Write::Dead { row, .. } if row.state == DeadState::Replayed
-                && Origin { generation: row.generation, ..Origin::of(id, private, &row.event) } == *origin)
+            let (event, generation, may_resend) = match other {
+                Write::Dead { row, .. } if row.state == DeadState::Replayed => (&row.event, row.generation, false),
+                Write::Unknown { row, .. } if row.state == UnknownState::NotSent => (&row.event, row.generation, false),
+                Write::Unknown { row, .. } if row.state == UnknownState::Retried => (&row.event, row.generation, true),
+                _ => return false,
+            };
+            Origin { generation, may_resend, ..Origin::of(id, private, event) } == *origin
         };
         if *topic != TopicId(3) || !is_late || !batch.iter().any(explains) {
-            return Err(format!("a copy of {origin} without a letter that explains it"));
+            return Err(format!("a copy of {origin} without a row that explains it"));
         }
         let offset = Offset(self.log.len() as u64);
         self.journal.push(format!("  the copy of {origin} is {offset}"));

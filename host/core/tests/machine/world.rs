@@ -62,6 +62,8 @@ pub(crate) struct World {
     fetches: Vec<Call>,
     /// The machine wants to see dead letters, after this one.
     pub(crate) trim: Option<Option<Offset>>,
+    /// The same with unknown results.
+    pub(crate) trim_unknown: Option<Option<Offset>>,
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<String>,
     pub(crate) is_paused: bool,
@@ -94,6 +96,7 @@ impl World {
             loads: Loads::default(),
             fetches: Vec::new(),
             trim: None,
+            trim_unknown: None,
             now: Timestamp(1_000),
             journal: Vec::new(),
             is_paused: false,
@@ -126,8 +129,9 @@ impl World {
             93..94 if self.random.chance(15) => self.probe()?,
             93..94 => self.reconfigure()?,
             94..95 => self.extend(),
-            95..97 => self.decide_one()?,
-            97..98 => self.answer_trim()?,
+            95..97 if self.random.chance(70) => self.decide_one()?,
+            95..97 => self.resolve_one()?,
+            97..98 => self.answer_trims()?,
             98..100 => self.finish_stale()?,
             100..101 => self.drain_or_boost()?,
             101..102 => self.seek()?,
@@ -361,6 +365,7 @@ impl World {
                 }
             }
             Action::TrimDead => self.trim = Some(None),
+            Action::TrimUnknown => self.trim_unknown = Some(None),
             Action::Paused { .. } | Action::Stuck { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {}
         }
         Ok(())
@@ -416,6 +421,7 @@ impl World {
         }
         self.fetches.clear();
         self.trim = None;
+        self.trim_unknown = None;
         self.written = self.disk.clone();
         let rows = self.disk.rows();
         self.machine = Machine::recover_bounded(self.spec.clone(), Slot(0), self.seed, rows, self.bounds);

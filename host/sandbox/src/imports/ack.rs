@@ -55,13 +55,15 @@ impl<C: HostCalls> ack::Host for State<C> {
     }
 
     async fn attribute(&mut self, t: types::Ticket, name: String) -> Result<Option<String>, types::Error> {
-        self.live(t)?;
+        let may_resend = self.live(t)?.delivery().may_resend;
         Ok(match name.as_str() {
             "subscription" => Some(self.rights.subscription.to_string()),
             "plugin" => Some(self.rights.plugin.clone()),
             "revision" => Some(self.rights.revision.clone()),
             // Replays that edit an event are not served yet, so every delivery is of the first generation.
             "generation" => Some("0".to_owned()),
+            // A person's word goes before the policy.
+            "uncertain" if may_resend => Some("resend".to_owned()),
             "uncertain" => self.rights.uncertain.clone(),
             _ => None,
         })

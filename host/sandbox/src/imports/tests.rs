@@ -116,6 +116,7 @@ fn rig(key: Option<&str>) -> Rig {
             idempotency_key: "key".to_owned(),
             deadline: Timestamp(1_060_000),
             wants_fresh: false,
+            may_resend: false,
         },
         asked: Arc::clone(&asked),
     });

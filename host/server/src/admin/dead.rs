@@ -52,7 +52,7 @@ pub(super) async fn list(
     Ok(Json(host.dead(subscription.as_deref(), &filter, limit).await?))
 }
 
-fn place(position: &str) -> Result<Position, Failure> {
+pub(super) fn place(position: &str) -> Result<Position, Failure> {
     position.parse().map_err(|error: bugle_core::ids::ParsePositionError| Failure::invalid(error.to_string()))
 }
 

@@ -11,7 +11,8 @@ use bugle_core::code::Code;
 
 use crate::api;
 use crate::host::{
-    ApplyError, BackUpError, DeadError, DeployError, ExplainError, RemoveError, RunError, SimulateError,
+    ApplyError, BackUpError, DeadError, DeployError, ExplainError, RecordsError, RemoveError, RunError, SimulateError,
+    UnknownError,
 };
 
 /// A refusal.
@@ -152,6 +153,24 @@ impl From<DeadError> for Failure {
         match error.code() {
             code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
             code => Failure::new(code, chain(&error)),
+        }
+    }
+}
+
+impl From<UnknownError> for Failure {
+    fn from(error: UnknownError) -> Failure {
+        match error.code() {
+            code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
+            code => Failure::new(code, error.to_string()),
+        }
+    }
+}
+
+impl From<RecordsError> for Failure {
+    fn from(error: RecordsError) -> Failure {
+        match error {
+            RecordsError::Read(error) => error.into(),
+            RecordsError::Nothing => Failure::new(error.code(), error.to_string()),
         }
     }
 }

@@ -11,14 +11,18 @@ use serde::Deserialize;
 
 use super::failure::Answer;
 use super::topics::unknown;
-use crate::api::{IdView, RecordView};
+use crate::api::{IdView, RecordFilter, RecordView};
 use crate::host::Host;
+use crate::quantity::Duration;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Records {
-    business_key: String,
+    #[serde(alias = "business_key")]
+    key: Option<String>,
     recipient: Option<String>,
+    event: Option<String>,
+    provider_ref: Option<String>,
     subscription: Option<String>,
 }
 
@@ -26,12 +30,34 @@ pub(super) async fn records(
     State(host): State<Arc<Host>>,
     query: Result<Query<Records>, QueryRejection>,
 ) -> Answer<Vec<RecordView>> {
-    let Query(wanted) = query?;
-    let mut found = host.records(wanted.business_key, wanted.recipient).await?;
-    if let Some(subscription) = wanted.subscription {
-        found.retain(|record| record.subscription == subscription);
-    }
-    Ok(Json(found))
+    let Query(Records { key, recipient, event, provider_ref, subscription }) = query?;
+    Ok(Json(host.records(&RecordFilter { key, recipient, event, provider_ref, subscription }).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Late {
+    #[serde(default = "hour")]
+    older: Duration,
+    subscription: Option<String>,
+    #[serde(default = "page")]
+    limit: usize,
+}
+
+fn hour() -> Duration {
+    Duration::from_secs(3600)
+}
+
+fn page() -> usize {
+    100
+}
+
+pub(super) async fn late_records(
+    State(host): State<Arc<Host>>,
+    query: Result<Query<Late>, QueryRejection>,
+) -> Answer<Vec<RecordView>> {
+    let Query(Late { older, subscription, limit }) = query?;
+    Ok(Json(host.late_records(older.0, subscription.as_deref(), limit.max(1)).await?))
 }
 
 #[derive(Deserialize)]

@@ -188,6 +188,12 @@ async fn gauges(page: &mut Page, host: &Host) {
         dead(status).letters
     });
     page.each("gauge", "bugle_dead_letter_bytes", "Their bytes.", label, &all, |status| dead(status).bytes);
+    let unknown =
+        |status: &SubscriptionStatus| status.machine.as_ref().map(|machine| machine.unknown).unwrap_or_default();
+    let help = "Deliveries that may have been sent and that nobody resolved.";
+    page.each("gauge", "bugle_unknown_open", help, label, &all, |status| unknown(status).open);
+    let help = "Unknown results removed unresolved.";
+    page.each("counter", "bugle_unknown_removed_total", help, label, &all, |status| unknown(status).removed);
     page.each("gauge", "bugle_dead_open", "Dead letters that nobody decided about.", label, &all, |status| {
         dead(status).open
     });

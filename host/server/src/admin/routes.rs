@@ -11,6 +11,7 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::{
     backups, dead, dump, explain, gate, kv, lookups, metrics, plugins, runs, status, subscriptions, tail, topics,
+    unknown,
 };
 use crate::host::Host;
 
@@ -67,6 +68,7 @@ fn table() -> Vec<Route> {
         route("PUT", COMPONENT_PATH, Change, put(plugins::deploy).layer(component)),
         route("GET", COMPONENT_PATH, Read, get(plugins::show)),
         route("GET", "/v1/records", Read, get(lookups::records)),
+        route("GET", "/v1/records/late", Read, get(lookups::late_records)),
         route("GET", "/v1/dead", Read, get(dead::list)),
         route("GET", "/v1/dead/{subscription}/{position}", Read, get(dead::show)),
         route("PUT", "/v1/dead/{subscription}/{position}", Change, put(dead::edit)),
@@ -74,6 +76,9 @@ fn table() -> Vec<Route> {
         route("POST", "/v1/dead/replay", Change, post(dead::replay)),
         route("POST", "/v1/dead/dismiss", Change, post(dead::dismiss)),
         route("POST", "/v1/dead/purge", Change, post(dead::purge)),
+        route("GET", "/v1/unknown", Read, get(unknown::list)),
+        route("GET", "/v1/unknown/{subscription}/{position}", Read, get(unknown::show)),
+        route("POST", "/v1/unknown/resolve", Change, post(unknown::resolve)),
         route("GET", "/v1/audit", Read, get(dead::audit)),
         route("GET", "/v1/kv/{store}", Read, get(kv::scan)),
         route("GET", "/v1/kv/{store}/{*key}", Read, get(kv::read)),

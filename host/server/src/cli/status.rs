@@ -69,7 +69,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What of its dead letters wants a person.
+/// What of its dead letters and unknown results wants a person.
 fn warnings(name: &str, numbers: &SubscriptionStatus) -> Vec<String> {
     let counted = [
         (numbers.dead_open, "dead letters are open", format!("bugle dead list {name} --state open")),
@@ -79,6 +79,12 @@ fn warnings(name: &str, numbers: &SubscriptionStatus) -> Vec<String> {
             numbers.dead_removed,
             "dead letters were removed undecided, since they were too many or too old",
             format!("bugle dead list {name}"),
+        ),
+        (numbers.unknown_open, "deliveries may have been sent", format!("bugle unknown list {name} --state open")),
+        (
+            numbers.unknown_removed,
+            "unknown results were removed unresolved, since they were too many or too old",
+            format!("bugle unknown list {name}"),
         ),
     ];
     let told = counted.into_iter().filter(|(count, _, _)| *count > 0);

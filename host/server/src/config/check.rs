@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::Config;
-use crate::quantity::Size;
+use crate::quantity::{Duration, Size};
 
 /// One value that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,9 @@ const EPOCH_MAX: Size = Size::mib(4096);
 
 /// The ring must hold a few commits of the largest batches, or it is empty again before anybody reads it.
 const TAIL_RING_MIN: Size = Size::mib(4);
+
+/// Records are for people.
+const RECORDS_MIN: Duration = Duration::from_secs(3600);
 
 /// More guest threads than this are surely a typing mistake.
 const GUEST_THREADS_MAX: u32 = 1024;
@@ -66,6 +69,9 @@ impl Config {
             "an empty id window would take every repeated publish for a new event; use at least 1 id and 1s".to_owned()
         });
         check.at_least(self.storage.tail_ring, TAIL_RING_MIN, "storage.tail_ring");
+        check.that(self.storage.records >= RECORDS_MIN, "storage.records", || {
+            format!("{} is too short for anybody to look at a record; use at least {RECORDS_MIN}", self.storage.records)
+        });
         check.at_least(self.storage.epoch, EPOCH_MIN, "storage.epoch");
         check.that(self.storage.epoch <= EPOCH_MAX, "storage.epoch", || {
             format!("{} is too large; use at most {EPOCH_MAX}", self.storage.epoch)

@@ -5,7 +5,7 @@
 //!
 //! Invariant: what changes many letters was confirmed by somebody who knew how many.
 
-mod filter;
+pub(super) mod filter;
 mod replay;
 
 use bugle_broker::{ChangeLettersError, Changed, HoldLettersError, Letters, ReadError};
@@ -209,13 +209,13 @@ impl Host {
         Wanted::parse(filter, self.bus().now()).map_err(DeadError::Invalid)
     }
 
-    fn spec(&self, subscription: &str) -> Option<Subscription> {
+    pub(super) fn spec(&self, subscription: &str) -> Option<Subscription> {
         self.bus().subscriptions().into_iter().find(|spec| *spec.name == *subscription)
     }
 
     fn dead_view(&self, spec: &Subscription, row: DeadRow) -> DeadView {
         let origin = Origin::of(spec.id, spec.redelivery, &row.event);
-        let origin = Origin { generation: row.generation, ..origin };
+        let origin = Origin { generation: row.generation, may_resend: false, ..origin };
         let event = &row.event.event;
         DeadView {
             subscription: spec.name.to_string(),
@@ -269,7 +269,7 @@ fn one_change(subscription: &str, position: Position, changed: &[Changed]) -> Re
     }
 }
 
-fn attempt(note: AttemptNote) -> AttemptView {
+pub(super) fn attempt(note: AttemptNote) -> AttemptView {
     AttemptView { attempt: note.attempt.0, at: moment::text(note.at), reason: note.reason }
 }
 

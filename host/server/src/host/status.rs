@@ -81,6 +81,9 @@ impl Host {
             numbers.dead_letters = machine.dead.letters;
             numbers.dead_bytes = machine.dead.bytes;
             numbers.dead_removed = machine.dead.removed;
+            numbers.unknown_open = machine.unknown.open;
+            numbers.unknown_results = machine.unknown.rows;
+            numbers.unknown_removed = machine.unknown.removed;
         }
         numbers
     }

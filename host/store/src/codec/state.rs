@@ -7,7 +7,7 @@ use bugle_core::ids::{Attempt, KeyGeneration, Offset, Position, Slot};
 use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
     AttemptNote, Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, HoldRow, IdBlockRow, KvRow,
-    LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow, RecordRow, RecordStatus, RunRow, UnknownRow, WaitingRow,
+    LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow, RecordRow, RecordStatus, RunRow, WaitingRow,
 };
 
 use super::{Damaged, Reader, Row, Writer, decode_event, encode_event};
@@ -219,19 +219,6 @@ impl Row for LetGoRow {
             events: from.u64()?,
             total: from.u64()?,
         })
-    }
-}
-
-impl Row for UnknownRow {
-    fn write(&self, out: &mut Writer<'_>) {
-        write_event(&self.event, out);
-        out.text(&self.reference);
-        out.u32(self.attempts);
-        out.time(self.at);
-    }
-
-    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        Ok(UnknownRow { event: read_event(from)?, reference: from.text()?, attempts: from.u32()?, at: from.time()? })
     }
 }
 

@@ -1,29 +1,15 @@
-//! What people look for: send records by business key, dead letters, parked deliveries.
-//!
-//! Records are keyed by business key first, so "did user 42 get it for order 7" is one short scan over all subscriptions.
-//! Knows nothing of what a status means.
+//! What people look for: dead letters, parked deliveries.
 //!
 //! Invariant: a page ends where the next one begins: pages by `after` leave nothing out.
 
 use bugle_core::ids::{Position, SubscriptionId};
-use bugle_core::row::{DeadRow, RecordRow, UnknownRow};
+use bugle_core::row::{DeadRow, UnknownRow};
 
 use super::{ReadError, damaged};
 use crate::codec::{Damaged, Row};
 use crate::family::Family;
-use crate::keys::{self, Fields, Key, Kind};
+use crate::keys::{self, Fields, Kind};
 use crate::store::Store;
-
-/// A send record and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordEntry {
-    /// Whose delivery it was.
-    pub subscription: SubscriptionId,
-    /// Which event's.
-    pub position: Position,
-    /// The record.
-    pub row: RecordRow,
-}
 
 /// A dead letter and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,36 +30,6 @@ pub struct UnknownEntry {
 }
 
 impl Store {
-    /// Records of a business key over all subscriptions, at most `limit`.
-    pub fn records(&self, business_key: &str, limit: usize) -> Result<Vec<RecordEntry>, ReadError> {
-        self.record_page(&keys::records(business_key), limit)
-    }
-
-    /// Records of a business key in one subscription, perhaps of one recipient only, at most `limit`.
-    pub fn records_of(
-        &self,
-        subscription: SubscriptionId,
-        business_key: &str,
-        recipient: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<RecordEntry>, ReadError> {
-        let prefix = match recipient {
-            Some(recipient) => keys::records_to(business_key, subscription, recipient),
-            None => keys::records_of(business_key, subscription),
-        };
-        self.record_page(&prefix, limit)
-    }
-
-    fn record_page(&self, prefix: &Key, limit: usize) -> Result<Vec<RecordEntry>, ReadError> {
-        self.rows_from(Family::Record, prefix, None)
-            .take(limit)
-            .map(|pair| {
-                let (key, value) = pair?;
-                record_entry(&key, &value)
-            })
-            .collect()
-    }
-
     /// At most `limit` dead letters of a subscription after the place `after`.
     pub fn dead(
         &self,
@@ -133,16 +89,4 @@ impl Store {
             })
             .collect()
     }
-}
-
-pub(crate) fn record_entry(key: &[u8], value: &[u8]) -> Result<RecordEntry, ReadError> {
-    let mut fields = Fields::of(key);
-    let place = (|| {
-        fields.text()?;
-        let subscription = fields.subscription()?;
-        fields.text()?;
-        Some((subscription, fields.position()?))
-    })();
-    let (subscription, position) = place.ok_or(Damaged("its key is not a record's")).map_err(damaged(key))?;
-    Ok(RecordEntry { subscription, position, row: RecordRow::decode(value).map_err(damaged(key))? })
 }

@@ -7,7 +7,8 @@
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, SubscriptionId};
 use bugle_core::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadTotals, HoldRow, KvRow, LetGoRow, PausedRow, RunRow, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadTotals, HoldRow, KvRow, LetGoRow, PausedRow, RunRow,
+    UnknownTotals, WaitingRow,
 };
 use bugle_core::step::CatalogKind;
 
@@ -32,6 +33,8 @@ pub struct SubscriptionRows {
     pub channel: Option<ChannelRow>,
     /// Its dead letters in numbers; absent if an older host wrote the last of them.
     pub dead: Option<DeadTotals>,
+    /// Its unknown results in numbers; absent if an older host wrote the last of them.
+    pub unknown: Option<UnknownTotals>,
     /// How an operator has it run.
     pub run: Option<RunRow>,
     /// What it let go of, oldest first.
@@ -50,6 +53,7 @@ impl Store {
             paused: self.row(Family::Lane, &keys::paused(subscription))?,
             channel: self.row(Family::Lane, &keys::channel(subscription))?,
             dead: self.row(Family::Dead, &keys::dead_totals(subscription))?,
+            unknown: self.row(Family::Dead, &keys::unknown_totals(subscription))?,
             run: self.row(Family::Lane, &keys::run(subscription))?,
             let_go: self.let_go(subscription)?,
             ..SubscriptionRows::default()

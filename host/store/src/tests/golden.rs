@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use bugle_core::ids::{BootId, Offset};
-use bugle_core::row::{DeadRow, WaitingRow};
+use bugle_core::row::{DeadRow, UnknownRow, WaitingRow};
 
 use super::sample::every_write;
 use super::{commit, open, sample};
@@ -67,6 +67,7 @@ fn old_value(kind: Kind) -> Vec<u8> {
 fn rows_of_older_hosts_are_read() {
     assert_eq!(WaitingRow::decode(&old_value(Kind::Waiting)), Ok(sample::old_waiting()));
     assert_eq!(DeadRow::decode(&old_value(Kind::Dead)), Ok(sample::old_dead()));
+    assert_eq!(UnknownRow::decode(&old_value(Kind::Unknown)), Ok(sample::old_unknown()));
     for version in [0, 3, u8::MAX] {
         let mut later = old_value(Kind::Dead);
         later[0] = version;

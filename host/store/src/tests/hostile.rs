@@ -2,7 +2,7 @@
 
 use bugle_core::row::{
     ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, KvRow, LetGoRow, PausedRow,
-    RecordRow, RunRow, UnknownRow, WaitingRow,
+    RecordRow, RunRow, UnknownRow, UnknownTotals, WaitingRow,
 };
 use proptest::prelude::*;
 
@@ -25,6 +25,7 @@ fn decode_all(bytes: &[u8]) {
     let _ = DeadRow::decode(bytes);
     let _ = DeadTotals::decode(bytes);
     let _ = UnknownRow::decode(bytes);
+    let _ = UnknownTotals::decode(bytes);
     let _ = ClaimRow::decode(bytes);
     let _ = KvRow::decode(bytes);
     let _ = RecordRow::decode(bytes);
@@ -56,6 +57,7 @@ fn every_value() -> Vec<Vec<u8>> {
         encoded(&sample::dead()),
         encoded(&sample::dead_totals()),
         encoded(&sample::unknown()),
+        encoded(&sample::unknown_totals()),
         encoded(&sample::claim()),
         encoded(&sample::kv()),
         encoded(&sample::record()),

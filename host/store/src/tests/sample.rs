@@ -8,8 +8,8 @@ use bugle_core::ids::{
 use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
     AttemptNote, Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, DeadState,
-    DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow, RecordRow,
-    RecordStatus, RunRow, UnknownRow, WaitingRow,
+    DeadTotals, Forgotten, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow,
+    RecordRow, RecordStatus, RunRow, UncertainClaim, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
@@ -145,7 +145,37 @@ pub(super) fn old_dead() -> DeadRow {
 }
 
 pub(super) fn unknown() -> UnknownRow {
-    UnknownRow { event: event(7), reference: "smtp-1".to_owned(), attempts: 1, at: Timestamp(8) }
+    UnknownRow {
+        state: UnknownState::Retried,
+        decided: Some(Timestamp(9)),
+        remark: "asked".to_owned(),
+        generation: KeyGeneration(2),
+        revision: Some(Revision([7; 32])),
+        claims: vec![UncertainClaim { scope: "scope".into(), key: "order:7".to_owned(), expires: Timestamp(55) }],
+        notes: notes(),
+        ..old_unknown()
+    }
+}
+
+pub(super) fn unknown_totals() -> UnknownTotals {
+    UnknownTotals { rows: 1, bytes: 2, open: 3, removed: 4 }
+}
+
+/// As an older host wrote it.
+pub(super) fn old_unknown() -> UnknownRow {
+    UnknownRow {
+        event: event(7),
+        state: UnknownState::Open,
+        decided: None,
+        remark: String::new(),
+        generation: KeyGeneration(0),
+        revision: None,
+        claims: Vec::new(),
+        reference: "smtp-1".to_owned(),
+        attempts: 1,
+        notes: Vec::new(),
+        at: Timestamp(8),
+    }
 }
 
 pub(super) fn claim() -> ClaimRow {
@@ -167,6 +197,19 @@ pub(super) fn record() -> RecordRow {
         attempt: Attempt(2),
         at: Timestamp(9),
         event_id: "id-6".to_owned(),
+    }
+}
+
+/// In a state in which something has to follow.
+pub(super) fn open_record() -> RecordRow {
+    let (none, order) = (String::new(), "order:8".to_owned());
+    RecordRow {
+        business_key: order,
+        recipient: none.clone(),
+        status: RecordStatus::Attempted,
+        provider: none.clone(),
+        provider_reference: none,
+        ..record()
     }
 }
 
@@ -197,9 +240,11 @@ pub(super) fn every_write() -> Vec<Write> {
         Write::Dead { subscription, position: at(6), row: dead() },
         Write::DeadTotals { subscription, row: dead_totals() },
         Write::Unknown { subscription, position: at(7), row: unknown() },
+        Write::UnknownTotals { subscription, row: unknown_totals() },
         Write::Claim { scope: "scope".into(), key: "order:7".to_owned(), row: Some(claim()) },
         Write::Kv { store: "store".into(), key: "a/1".to_owned(), row: Some(kv()) },
         Write::Record { subscription, position: at(6), row: record() },
+        Write::Record { subscription, position: at(7), row: open_record() },
         Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: Some(b"definition".to_vec()) },
         Write::IdChunk { block: 4, chunk: 0, first: Offset(1), ids: ids() },
         Write::IdBlock { block: 4, row: Some(id_block()) },
@@ -219,6 +264,9 @@ pub(super) fn every_delete() -> Vec<Write> {
         Write::Waiting { subscription, offset: Offset(11), row: None },
         Write::Hold { subscription, key: "key".to_owned(), class, row: None },
         Write::DeadGone { subscription, position: at(6) },
+        Write::UnknownGone { subscription, position: at(7) },
+        Write::RecordGone { subscription, position: at(6), row: record(), forgotten: Forgotten::Record },
+        Write::RecordGone { subscription, position: at(7), row: open_record(), forgotten: Forgotten::Record },
         Write::Claim { scope: "scope".into(), key: "order:7".to_owned(), row: None },
         Write::Kv { store: "store".into(), key: "a/1".to_owned(), row: None },
         Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: None },

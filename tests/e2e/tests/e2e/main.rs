@@ -21,4 +21,5 @@ mod restart;
 mod retry;
 mod runs;
 mod scene;
+mod unknowns;
 mod waiting;

@@ -1,10 +1,11 @@
-//! Which dead letters are meant: the words of a person, and the test of a letter.
+//! Which dead letters or unknown results are meant: the words of a person, and the test of one.
 //!
 //! Knows nothing of who asks. Invariant: a filter that was parsed asks for what its text says, at the moment of the parse.
 
 use std::fmt;
 
-use bugle_core::ids::Position;
+use bugle_core::event::StoredEvent;
+use bugle_core::ids::{Position, Revision};
 use bugle_core::row::{DeadRow, DeadState};
 use bugle_core::time::Timestamp;
 
@@ -13,8 +14,8 @@ use crate::{catalog, moment};
 
 /// A parsed [`DeadFilter`].
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wanted {
-    pub(super) position: Option<Position>,
+pub(in crate::host) struct Wanted {
+    pub(in crate::host) position: Option<Position>,
     kind: Option<String>,
     key: Option<String>,
     cause: Option<String>,
@@ -26,9 +27,17 @@ pub(super) struct Wanted {
     is_undecided: bool,
 }
 
+/// What a filter looks at in a row of either kind.
+pub(in crate::host) struct Seen<'a> {
+    pub(in crate::host) event: &'a StoredEvent,
+    pub(in crate::host) cause: &'a str,
+    pub(in crate::host) revision: Option<&'a Revision>,
+    pub(in crate::host) at: Timestamp,
+}
+
 impl Wanted {
     /// Says what is wrong with a filter that cannot be.
-    pub(super) fn parse(filter: &DeadFilter, now: Timestamp) -> Result<Wanted, String> {
+    pub(in crate::host) fn parse(filter: &DeadFilter, now: Timestamp) -> Result<Wanted, String> {
         let DeadFilter { position, kind, key, cause, since, until, revision, state } = filter;
         let time = |text: &Option<String>| text.as_deref().map(|text| moment::since(text, now)).transpose();
         let position = position.as_deref().map(str::parse::<Position>).transpose();
@@ -65,13 +74,21 @@ impl Wanted {
     }
 
     pub(super) fn matches(&self, row: &DeadRow) -> bool {
+        let seen = Seen { event: &row.event, cause: &row.cause, revision: row.revision.as_ref(), at: row.at };
+        self.selects(&seen)
+            && self.state.is_none_or(|wanted| row.state == wanted)
+            && (!self.is_undecided || row.state.is_undecided())
+    }
+
+    /// All but the state.
+    pub(in crate::host) fn selects(&self, row: &Seen<'_>) -> bool {
         let event = &row.event.event;
         let has_kind = |wanted: &String| match wanted.strip_suffix('*') {
             Some(beginning) => event.kind().starts_with(beginning),
             None => event.kind() == wanted,
         };
         let has_revision = |wanted: &String| {
-            row.revision.as_ref().is_some_and(|revision| catalog::digits(revision).starts_with(wanted.as_str()))
+            row.revision.is_some_and(|revision| catalog::digits(revision).starts_with(wanted.as_str()))
         };
         self.position.is_none_or(|wanted| row.event.position == wanted)
             && self.kind.as_ref().is_none_or(has_kind)
@@ -80,8 +97,6 @@ impl Wanted {
             && self.since.is_none_or(|since| row.at >= since)
             && self.until.is_none_or(|until| row.at < until)
             && self.revision.as_ref().is_none_or(has_revision)
-            && self.state.is_none_or(|wanted| row.state == wanted)
-            && (!self.is_undecided || row.state.is_undecided())
     }
 }
 

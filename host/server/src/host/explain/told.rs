@@ -5,7 +5,7 @@
 use bugle_broker::Ending;
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, Position};
-use bugle_core::row::{AttemptNote, DeadRow, DeadState, LetGoRow, LetGoWhy};
+use bugle_core::row::{AttemptNote, DeadRow, DeadState, LetGoRow, LetGoWhy, UnknownRow, UnknownState};
 use bugle_core::subscription::{Bound, Explained, Gate, LaneExplained, Standing};
 use bugle_core::time::Timestamp;
 
@@ -261,13 +261,7 @@ impl Told {
     fn ending(&self, ending: &Ending) -> ExplanationView {
         match ending {
             Ending::Dead(row) => self.dead(row),
-            Ending::Unknown(row) => ExplanationView {
-                why: vec![format!("it may have been sent, and nobody knows (reference: {})", row.reference)],
-                next: "nothing by itself: a person decides".to_owned(),
-                since: Some(moment::text(row.at)),
-                attempt: Some(row.attempts),
-                ..state("unknown")
-            },
+            Ending::Unknown(row) => self.unknown(row),
             Ending::LetGo(row) => self.let_go(row),
         }
     }
@@ -286,6 +280,31 @@ impl Told {
             since: Some(moment::text(row.at)),
             attempt: Some(row.attempts),
             ..state(word)
+        }
+    }
+
+    fn unknown(&self, row: &UnknownRow) -> ExplanationView {
+        let decided = row.decided.map(|at| format!(" at {}", moment::text(at))).unwrap_or_default();
+        let next = match row.state {
+            UnknownState::Open => format!(
+                "nothing by itself: a person decides; `bugle unknown show {} {}` says what is known",
+                self.subscription, row.event.position
+            ),
+            UnknownState::Sent => format!("nothing: a person said{decided} that it was sent"),
+            UnknownState::NotSent => {
+                format!("nothing here: a person said{decided} that it was not sent, so a copy was delivered")
+            }
+            UnknownState::Retried => format!("nothing here: a person had a copy of it sent{decided}"),
+        };
+        let (reference, attempts) = (&row.reference, row.attempts);
+        ExplanationView {
+            why: vec![format!(
+                "it may have been sent in {attempts} attempts, and nobody knew (reference: {reference})"
+            )],
+            next,
+            since: Some(moment::text(row.at)),
+            attempt: Some(attempts),
+            ..state("unknown")
         }
     }
 

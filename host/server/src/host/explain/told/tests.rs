@@ -3,7 +3,7 @@
 use bugle_core::event::{Event, Index, StoredEvent};
 use bugle_core::ids::{Attempt, KeyGeneration, TopicId};
 use bugle_core::lane_hash::LaneMark;
-use bugle_core::row::{DeadRow, DeadState, LetGoRow, LetGoWhy, PausedRow, UnknownRow};
+use bugle_core::row::{DeadRow, DeadState, LetGoRow, LetGoWhy, PausedRow, UnknownRow, UnknownState};
 use bytes::Bytes;
 
 use super::*;
@@ -153,10 +153,34 @@ fn what_ended_badly_is_told_by_its_row() {
         assert!(decided.state == word && decided.next.ends_with("2023-11-14T22:13:20Z"), "{decided:?}");
     }
     assert!(dead.why[0].contains("(rejected): no such number") && dead.next.contains("bugle dead list mail"));
-    let row = UnknownRow { event: stored(), reference: "250?".to_owned(), attempts: 2, at: NOW };
-    let unknown = told().event(at(20), &head(), &explained(Standing::Settled), Some(&Ending::Unknown(Box::new(row))));
+}
+
+#[test]
+fn an_unknown_result_says_who_decides_or_what_was_decided() {
+    let row = |state, decided| UnknownRow {
+        event: stored(),
+        state,
+        decided,
+        remark: String::new(),
+        generation: KeyGeneration(0),
+        revision: None,
+        claims: Vec::new(),
+        reference: "250?".to_owned(),
+        attempts: 2,
+        notes: Vec::new(),
+        at: NOW,
+    };
+    let ending =
+        |row| told().event(at(20), &head(), &explained(Standing::Settled), Some(&Ending::Unknown(Box::new(row))));
+    let unknown = ending(row(UnknownState::Open, None));
     assert_eq!(unknown.state, "unknown");
-    assert!(unknown.why[0].contains("250?") && unknown.next.contains("a person decides"), "{unknown:?}");
+    assert!(unknown.why[0].contains("250?") && unknown.next.contains("bugle unknown show mail"), "{unknown:?}");
+    for (state, word) in
+        [(UnknownState::Sent, "was sent"), (UnknownState::NotSent, "was not sent"), (UnknownState::Retried, "a copy")]
+    {
+        let told = ending(row(state, Some(NOW))).next;
+        assert!(told.contains(word) && told.contains("2023-11-14T22:13:20Z"), "{told}");
+    }
 }
 
 #[test]
