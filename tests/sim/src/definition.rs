@@ -16,7 +16,7 @@ use bugle_random::Random;
 const NAMES: [&str; 3] = ["count", "send", "follow"];
 
 /// Which of them have send records. It stays so, or the records would not say how each delivery ended.
-pub(crate) const HAS_RECORDS: [bool; 3] = [false, true, true];
+const HAS_RECORDS: [bool; 3] = [false, true, true];
 
 /// The one that gets what a send publishes.
 const FOLLOW: SubscriptionId = SubscriptionId(3);

@@ -4,9 +4,8 @@
 //! Invariant: batches survive in the order in which they were written.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use bugle_core::ids::SubscriptionId;
+use bugle_core::spec::Subscription;
 use bugle_core::step::Write;
 use bugle_random::Random;
 
@@ -24,9 +23,9 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    pub(crate) fn name(&mut self, subscription: SubscriptionId, name: &Arc<str>) {
-        self.written.name(subscription, name);
-        self.synced.name(subscription, name);
+    pub(crate) fn name(&mut self, spec: &Subscription) {
+        self.written.name(spec);
+        self.synced.name(spec);
     }
 
     /// Writes a batch.

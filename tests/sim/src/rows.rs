@@ -43,6 +43,8 @@ pub(crate) struct Rows {
     pub(crate) let_gone: Bits,
     /// What a row tells the end of.
     pub(crate) told: Bits,
+    /// Whether it has send records; that never changes.
+    pub(crate) has_records: bool,
     /// What its send records say of deliveries: the latest only.
     recorded: BTreeMap<Offset, RecordStatus>,
     /// Ends told by the batch that is applied, with the status that a record must have after it.
@@ -162,7 +164,8 @@ impl Rows {
     }
 
     /// After a batch: each end that it told has its record.
-    pub(crate) fn check_records(&mut self, has_records: bool) -> Checked {
+    pub(crate) fn check_records(&mut self) -> Checked {
+        let has_records = self.has_records;
         for (offset, wanted) in std::mem::take(&mut self.must_record) {
             let told = self.recorded.get(&offset).copied().filter(|_| has_records);
             let is_same = told.map_or(!has_records, |told| told == wanted);

@@ -10,6 +10,7 @@ use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::origin::{ORIGIN_ATTRIBUTE, Origin};
 use bugle_core::row::{ClaimRow, ClaimState, DeadState, KvRow, UncertainClaim, UnknownRow, UnknownState};
+use bugle_core::spec::Subscription;
 use bugle_core::step::Write;
 use bugle_core::time::Timestamp;
 
@@ -48,9 +49,9 @@ pub(crate) struct Store {
 
 impl Store {
     /// A subscription exists.
-    pub(crate) fn name(&mut self, subscription: SubscriptionId, name: &Arc<str>) {
-        self.names.insert(Arc::clone(name), subscription);
-        self.rows.entry(subscription).or_default();
+    pub(crate) fn name(&mut self, spec: &Subscription) {
+        self.names.insert(Arc::clone(&spec.name), spec.id);
+        self.rows.entry(spec.id).or_default().has_records = spec.records;
     }
 
     /// Applies a batch.
@@ -74,9 +75,7 @@ impl Store {
             must(rule::RESOLVED_ONCE, is_done, || format!("{} was sent, and its claim is not done", claim.key))?;
         }
         for (subscription, rows) in &mut self.rows {
-            let has_records =
-                subscription.0.checked_sub(1).and_then(|index| definition::HAS_RECORDS.get(index as usize));
-            rows.check_records(has_records.copied().unwrap_or_default())?;
+            rows.check_records()?;
             rows.check_unknown()?;
             rows.check_letters()?;
             if let Some(offset) = rows.settled_and_waiting() {

@@ -112,7 +112,7 @@ impl World {
         bus.is_calm = !setup.has_faults;
         let mut plans = Vec::new();
         for (index, (spec, script, bounds, steps_outstanding_max)) in setup.subscriptions.into_iter().enumerate() {
-            bus.disk.name(spec.id, &spec.name);
+            bus.disk.name(&spec);
             bus.definitions.push(spec);
             plans.push(Plan {
                 index,

@@ -1,4 +1,4 @@
-//! What an operator does to a subscription at random moments: drain, boost, seek forward; and the log's length for its cap.
+//! What an operator does to a subscription at random moments: drain, boost, seek forward, pause, resume; and the log's length for its cap.
 
 use bugle_core::ids::Offset;
 use bugle_core::subscription::{Input, LogExtent};
@@ -30,5 +30,19 @@ impl World {
         let log = LogExtent { end: Offset(end), bytes_from, bytes_from_slack: bytes_from };
         self.journal.push(format!("{log:?}"));
         self.handle(Input::Log(log))
+    }
+
+    pub(crate) fn pause_or_resume(&mut self) -> Result<(), String> {
+        self.journal.push(format!("pause or resume (paused: {})", self.is_paused));
+        if self.is_paused {
+            self.handle(Input::Resume)
+        } else {
+            self.handle(Input::Pause { by: "operator".to_owned(), reason: "lunch".to_owned() })
+        }
+    }
+
+    pub(crate) fn probe(&mut self) -> Result<(), String> {
+        self.journal.push("the cause may be gone".to_owned());
+        self.handle(Input::Probe)
     }
 }

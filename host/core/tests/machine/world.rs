@@ -274,15 +274,6 @@ impl World {
         self.handle(Input::Tick)
     }
 
-    fn pause_or_resume(&mut self) -> Result<(), String> {
-        self.journal.push(format!("pause or resume (paused: {})", self.is_paused));
-        if self.is_paused {
-            self.handle(Input::Resume)
-        } else {
-            self.handle(Input::Pause { by: "operator".to_owned(), reason: "lunch".to_owned() })
-        }
-    }
-
     fn reconfigure(&mut self) -> Result<(), String> {
         let Subscription { concurrency, retry, lease, protection, .. } = spec(&mut self.random);
         let on_exhausted = match (self.spec.on_exhausted, self.random.chance(50)) {
@@ -296,11 +287,6 @@ impl World {
         self.spec = Subscription { concurrency, retry, lease, on_exhausted, protection, ..self.spec.clone() };
         let spec = self.spec.clone();
         self.handle(Input::Reconfigure(spec))
-    }
-
-    fn probe(&mut self) -> Result<(), String> {
-        self.journal.push("the cause may be gone".to_owned());
-        self.handle(Input::Probe)
     }
 
     pub(crate) fn handle(&mut self, input: Input<'_>) -> Result<(), String> {

@@ -110,7 +110,7 @@ fn send_records_agree_with_the_receivers_log_over_a_kill() {
     scene.settled("hook");
     let mut answered: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for call in calls.calls() {
-        answered.entry(call.id.clone()).or_default().push(serde_json::to_value(&call.answer).unwrap().to_string());
+        answered.entry(call.id.clone()).or_default().push(serde_json::to_value(call.answer).unwrap().to_string());
     }
     for n in 0..60 {
         let id = format!("e-{n}");

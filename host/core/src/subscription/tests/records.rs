@@ -24,6 +24,7 @@ fn end_next(bench: &mut Bench, verdict: Verdict) -> Vec<Write> {
     calls.extend(bench.commit().1);
     bench.tick(60);
     calls.extend(bench.started());
+    calls.extend(bench.commit().1);
     let call = calls.into_iter().next().expect("one is started");
     bench.end(&call, verdict);
     bench.machine.seal(&mut bench.step);
