@@ -6,6 +6,7 @@ use alloc::string::String;
 
 use crate::event::StoredEvent;
 use crate::ids::{Attempt, Ticket};
+use crate::step::Batch;
 use crate::time::{Millis, Timestamp};
 
 /// One delivery as handed to a plugin for one attempt.
@@ -23,6 +24,18 @@ pub struct Delivery {
     pub deadline: Timestamp,
     /// It must run on an instance that has run nothing else, since the plugin broke on it before.
     pub wants_fresh: bool,
+    /// The call it may share with others, if the plugin takes several deliveries per call.
+    pub batch: Option<Batch>,
+}
+
+/// When a verdict given by import takes effect. The world of the plugin that runs says which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Settles {
+    /// When the call returns; a trap before that is a failed attempt.
+    #[default]
+    AtReturn,
+    /// At once: a call for several deliveries completes them one by one.
+    AtCall,
 }
 
 /// What the guest asks for when it could not do the work now.

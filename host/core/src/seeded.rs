@@ -85,6 +85,8 @@ bugs! {
     HandedOnAfterSettled = "handed-on-after-settled",
     /// Every fault is the event's, also while the provider is gone.
     OutageSpendsAttempts = "outage-spends-attempts",
+    /// A call that several deliveries share breaks, and each of them pays for it.
+    BatchPaysForOne = "batch-pays-for-one",
 }
 
 impl Bug {

@@ -114,6 +114,7 @@ pub(crate) fn calls(count: usize, event: &Event, gate: &Arc<Gate>) -> Vec<Call> 
                 idempotency_key: format!("key-{n}"),
                 deadline: Timestamp(60_000),
                 wants_fresh: false,
+                batch: None,
             };
             Call { delivery, gate: Arc::clone(gate) }
         })

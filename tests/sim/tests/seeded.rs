@@ -119,5 +119,6 @@ bugs! {
     next_before_durable_is_found: NextBeforeDurable breaks "G5";
     breaker_only_in_memory_is_found: BreakerOnlyInMemory breaks "G1";
     handed_on_after_settled_is_found: HandedOnAfterSettled breaks "G1";
+    batch_pays_for_one_is_found: BatchPaysForOne breaks "G6", "G8";
     effects_of_failure_kept_is_found: EffectsOfFailureKept breaks "G1", "G4", "G6";
 }

@@ -147,6 +147,7 @@ pub(crate) fn call(
         idempotency_key: format!("idem-{ticket}"),
         deadline: Timestamp(now().0 + u64::try_from(deadline.as_millis()).unwrap()),
         wants_fresh: false,
+        batch: None,
     };
     (Scripted { delivery, seen: Arc::clone(&seen), answer: Arc::new(answer), end }, ended, seen)
 }
