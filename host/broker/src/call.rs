@@ -55,7 +55,8 @@ impl Port {
 /// See the module.
 pub struct Call {
     port: Arc<Port>,
-    delivery: Delivery,
+    /// `None` once the call has ended.
+    delivery: Option<Delivery>,
     /// The worker was told how it ended.
     is_ended: bool,
     /// The plugin revision that it runs on, once that is known.
@@ -70,13 +71,13 @@ pub struct Call {
 impl Call {
     pub(crate) fn new(port: Arc<Port>, delivery: Delivery) -> Call {
         let (revision, settles) = (None, Settles::default());
-        Call { port, delivery, is_ended: false, revision, settles, attempt: None, is_claiming: false }
+        Call { port, delivery: Some(delivery), is_ended: false, revision, settles, attempt: None, is_claiming: false }
     }
 
     /// What to hand to the plugin.
     #[must_use]
     pub fn delivery(&self) -> &Delivery {
-        &self.delivery
+        self.delivery.as_ref().expect("the delivery is taken only by the end of the call, after which there is no call")
     }
 
     /// Name of the topic the event was published to, also for a copy; empty for one that is gone.
@@ -159,7 +160,10 @@ impl Call {
 
     fn begun(&mut self) -> &mut Attempt {
         let Call { port, delivery, settles, attempt, .. } = self;
-        attempt.get_or_insert_with(|| Box::new(Attempt::begin(facts(port, delivery, *settles))))
+        attempt.get_or_insert_with(|| {
+            let delivery = delivery.as_ref().expect("imports come before the end of the call");
+            Box::new(Attempt::begin(facts(port, delivery, *settles)))
+        })
     }
 
     fn ticket(&self) -> Ticket {
@@ -312,7 +316,7 @@ impl Call {
         let attempt = match (self.attempt.take(), &end) {
             (None, CallEnd::Returned(Ok(()))) => return Some(self.plain_ack()),
             (Some(attempt), _) => attempt,
-            (None, _) => Box::new(Attempt::begin(facts(&self.port, &self.delivery, self.settles))),
+            (None, _) => Box::new(Attempt::begin(facts(&self.port, self.delivery(), self.settles))),
         };
         let ended = attempt.finish(self.port.shared.clock.now(), end);
         Some(self.ended(ended, None))
@@ -321,18 +325,17 @@ impl Call {
     /// The end of a call that used no import and has nothing to commit but its ack.
     fn plain_ack(&mut self) -> Message {
         self.is_ended = true;
-        Message::Ended(Ended {
-            ticket: self.delivery.ticket,
-            event: self.delivery.event.clone(),
-            verdict: Verdict::Ack,
-            hold: None,
-            pause: None,
-            effects: None,
-        })
+        let (verdict, hold, pause, effects) = (Verdict::Ack, None, None, None);
+        Message::Ended(Ended { ticket: self.ticket(), verdict, hold, pause, effects, event: self.take_event() })
+    }
+
+    fn take_event(&mut self) -> StoredEvent {
+        self.delivery.take().expect("a call ends once").event
     }
 
     fn ended(&mut self, ended: attempt::Ended, reply: Option<oneshot::Sender<Settlement>>) -> Message {
         self.is_ended = true;
+        let ticket = self.ticket();
         let (transaction, confirms, releases) = (ended.transaction, ended.confirms, ended.releases);
         let (kv, writes, records, verdict) = match self.plain_rows(transaction) {
             Ok((kv, writes, records)) => (kv, writes, records, ended.verdict),
@@ -346,15 +349,18 @@ impl Call {
         };
         let revision = self.revision.filter(|_| verdict != Verdict::Ack);
         let has_stray_claim = self.is_claiming;
+        let is_last = reply.is_none();
         let effects = Effects { kv, writes, records, confirms, releases, revision, has_stray_claim, reply };
         let is_empty = !effects.need_ledger()
             && effects.writes.is_empty()
             && effects.records.is_empty()
             && effects.revision.is_none()
             && effects.reply.is_none();
+        // The call goes on after a verdict that takes effect before its end.
+        let event = if is_last { self.take_event() } else { self.delivery().event.clone() };
         Message::Ended(Ended {
-            ticket: self.delivery.ticket,
-            event: self.delivery.event.clone(),
+            ticket,
+            event,
             verdict,
             hold: ended.hold,
             pause: ended.pause,

@@ -103,28 +103,64 @@ mod tests {
 
     #[test]
     fn what_was_settled_at_the_call_stands_when_the_call_then_crashes() {
-        fn send(batch: &[Delivery<Push>]) -> Vec<Outcome> {
-            for delivery in batch {
-                let sent = delivery.cx.kv().add("sent", 1, None).and_then(|()| delivery.cx.ack());
-                assert_eq!(sent, Ok(()));
-                assert_eq!(delivery.cx.ack(), Ok(()), "the same answer again");
-                assert!(delivery.cx.kv().add("late", 1, None).is_err(), "it has its verdict");
-                drop(delivery.cx.get("https://push.example/next").send());
+        fn each(batch: &[Delivery<Push>]) -> Vec<Outcome> {
+            for Delivery { cx, .. } in batch {
+                assert_eq!(cx.kv().add("sent", 1, None), Ok(()));
+                drop(cx.get("https://push.example/next").send());
+                assert_eq!((cx.ack(), cx.ack()), (Ok(()), Ok(())), "the same answer again");
+                assert!(cx.kv().add("late", 1, None).is_err(), "it has its verdict");
+                assert!(cx.settle(reject("no")).is_err());
             }
-            batch.iter().map(|_| Ok(())).collect()
+            batch.iter().map(|_| retry(None, "counts no more")).collect()
         }
         let host = Host::new();
-        host.reply(Reply::status(200)).reply(Reply::crash());
-        let events = vec![to("1", "a"), to("2", "b"), to("3", "c")];
-        // The second delivery is settled before the request after it crashes the call; the third was not reached.
-        fn stale(verdict: &Verdict) -> bool {
-            *verdict == Verdict::Acked
-        }
-        host.reply(Reply::status(200));
-        let verdicts = host.deliver_batch(send, events);
-        assert_eq!(verdicts.iter().map(stale).collect::<Vec<_>>(), [true, true, false]);
+        host.reply(Reply::status(200)).reply(Reply::status(200)).reply(Reply::crash());
+        let verdicts = host.deliver_batch(each, vec![to("1", "a"), to("2", "b"), to("3", "c")]);
+        assert_eq!(verdicts, [Verdict::Acked, Verdict::Acked, Verdict::Crashed]);
         assert_eq!(host.kv("sent").as_deref(), Some("2"));
-        assert_eq!(host.deliver_batch(push, vec![to("3", "c")]), [Verdict::Acked]);
+        host.reply(Reply::status(200));
+        assert_eq!(host.deliver_batch(each, vec![to("3", "c")]), [Verdict::Acked], "it runs again alone");
+        assert_eq!((host.kv("sent").as_deref(), host.kv("late")), (Some("3"), None));
+    }
+
+    /// The example of the plugin guide.
+    fn bulk(batch: &[Delivery<Push>]) -> Vec<Outcome> {
+        let message = |one: &Delivery<Push>| json!({ "to": one.event.to, "id": one.cx.idempotency_key() });
+        let messages: Vec<Value> = batch.iter().map(message).collect();
+        match send(&batch[0].cx, &messages) {
+            Ok(tickets) => tickets.iter().map(verdict).collect(),
+            Err(failure) => batch.iter().map(|_| Err(failure.clone())).collect(),
+        }
+    }
+
+    fn send(cx: &Cx, messages: &[Value]) -> Result<Vec<Value>, Failure> {
+        let reply = cx.post("https://push.example/push/send").json(&messages).send()?;
+        match reply.status() {
+            200 => Ok(reply.json::<Vec<Value>>()?),
+            429 | 500.. => retry(reply.retry_after(), "provider busy"),
+            status => reject(format!("provider said {status}")),
+        }
+    }
+
+    fn verdict(ticket: &Value) -> Outcome {
+        match ticket["status"].as_str() {
+            Some("ok") => Ok(()),
+            Some("gone") => reject("the device is not registered any more"),
+            _ => retry(None, "not taken"),
+        }
+    }
+
+    #[test]
+    fn one_request_for_many_settles_each_by_what_the_provider_says_of_it() {
+        let host = Host::new();
+        host.reply(Reply::status(200).json(&json!([{ "status": "ok" }, { "status": "gone" }, {}])));
+        let verdicts = host.deliver_batch(bulk, vec![to("1", "a"), to("2", "b"), to("3", "c")]);
+        let settled: Vec<Outcome> = verdicts.into_iter().map(Verdict::settled).collect();
+        assert_eq!(settled, [Ok(()), reject("the device is not registered any more"), retry(None, "not taken")]);
+        assert_eq!(host.requests().len(), 1);
+        host.reply(Reply::status(503));
+        let verdicts = host.deliver_batch(bulk, vec![to("4", "a"), to("5", "b")]);
+        assert!(verdicts.into_iter().all(|verdict| verdict.settled() == retry(None, "provider busy")));
     }
 
     #[test]

@@ -70,5 +70,11 @@ fn note(delivery: &Delivery<Value>, shared_by: usize) -> Outcome {
     let text = format!("attempt {} of {shared_by}", cx.attempt());
     cx.kv().put(&format!("done/{}", event.id()), text.as_bytes(), None)?;
     cx.kv().add(&format!("times/{}", event.id()), 1, None)?;
+    if let Some(key) = event.key() {
+        let name = format!("order/{key}");
+        let before = cx.kv().get(&name)?.map(|entry| entry.value).unwrap_or_default();
+        let line = format!("{} {}", String::from_utf8_lossy(&before), event.id());
+        cx.kv().put(&name, line.trim_start().as_bytes(), None)?;
+    }
     Ok(())
 }
