@@ -10,8 +10,10 @@ use std::{env, fs};
 const TARGET: &str = "wasm32-wasip2";
 
 /// What of each workspace ends up where: folder, members, libraries.
-const WORKSPACES: [(&str, &[&str]); 2] =
-    [("plugins", &["email", "inbox", "webhook"]), ("tests/zoo", &["noop", "probe", "start-trap", "unknown-import"])];
+const WORKSPACES: [(&str, &[&str]); 2] = [
+    ("plugins", &["email", "inbox", "webhook"]),
+    ("tests/zoo", &["batch", "noop", "noop-batch", "probe", "start-trap", "unknown-import"]),
+];
 
 fn main() {
     // Asked for at run time: clones that share a target directory may share this program too.

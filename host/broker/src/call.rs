@@ -3,14 +3,14 @@
 //! It drives [`bugle_core::attempt`]: looks up what that asks for, commits what it wants durable, and sends the end to the
 //! subscription's worker. It decides nothing itself. A call that uses no import costs one message.
 //!
-//! Use: [`Call::delivery`], any number of [`Call::import`], then [`Call::finish`] once. Dropped without it, the attempt counts
-//! as never started and the delivery is run again at no cost.
+//! Use: [`Call::delivery`], any number of [`Call::import`], then [`Call::finish`] once, or [`Call::finish_all`] for those that
+//! shared a call of the plugin. Dropped without it, the attempt counts as never started and the delivery is run again at no cost.
 
 use std::sync::{Arc, Mutex};
 
-use bugle_core::attempt::{Attempt, CallFacts, Fact, Look, Next, Transaction};
+use bugle_core::attempt::{self, Attempt, CallFacts, Fact, Look, Next, Settlement, Transaction};
 use bugle_core::code::Code;
-use bugle_core::delivery::{CallEnd, Delivery, Verdict};
+use bugle_core::delivery::{CallEnd, Delivery, Settles, Verdict};
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{ClaimId, Name, Position, Revision, SubscriptionId, Ticket, TopicId};
 use bugle_core::import::{Import, ImportError, ImportResult, Strength};
@@ -55,10 +55,13 @@ impl Port {
 /// See the module.
 pub struct Call {
     port: Arc<Port>,
-    /// `None` once the end was sent.
+    /// `None` once the call has ended.
     delivery: Option<Delivery>,
+    /// The worker was told how it ended.
+    is_ended: bool,
     /// The plugin revision that it runs on, once that is known.
     revision: Option<Revision>,
+    settles: Settles,
     /// Begun by the first import.
     attempt: Option<Box<Attempt>>,
     /// Set while a claim is being opened, so that a call stopped there leaves none behind.
@@ -67,13 +70,14 @@ pub struct Call {
 
 impl Call {
     pub(crate) fn new(port: Arc<Port>, delivery: Delivery) -> Call {
-        Call { port, delivery: Some(delivery), revision: None, attempt: None, is_claiming: false }
+        let (revision, settles) = (None, Settles::default());
+        Call { port, delivery: Some(delivery), is_ended: false, revision, settles, attempt: None, is_claiming: false }
     }
 
     /// What to hand to the plugin.
     #[must_use]
     pub fn delivery(&self) -> &Delivery {
-        self.delivery.as_ref().expect("the delivery is taken only by `finish` and `drop`, after which there is no call")
+        self.delivery.as_ref().expect("the delivery is taken only by the end of the call, after which there is no call")
     }
 
     /// Name of the topic the event was published to, also for a copy; empty for one that is gone.
@@ -90,9 +94,17 @@ impl Call {
         self.port.shared.clock.now()
     }
 
-    /// Which plugin revision it runs on, for the history of a delivery that is given up.
-    pub fn runs_on(&mut self, revision: Revision) {
+    /// Which plugin revision it runs on, for the history of a delivery that is given up; and when verdicts by import take effect
+    /// there.
+    pub fn runs_on(&mut self, revision: Revision, settles: Settles) {
         self.revision = Some(revision);
+        self.settles = settles;
+    }
+
+    /// Whether its verdict took effect already.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.is_ended
     }
 
     /// One host import of the plugin. A future dropped half-way means that the plugin was stopped: finish the call then.
@@ -116,6 +128,7 @@ impl Call {
                     });
                     pushed.map_or_else(failed, |()| Fact::Released)
                 }
+                Next::Settle(ended) => self.settle(*ended).await,
                 Next::Extend(by) => self.extend(by).await,
                 Next::Waiting => self.waiting().await,
             };
@@ -127,14 +140,29 @@ impl Call {
 
     /// The call has ended. One message to the worker; never blocks.
     pub fn finish(mut self, end: CallEnd) {
-        self.send_end(end);
+        if let Some(message) = self.end(end) {
+            self.port.inbox.push(message);
+        }
+    }
+
+    /// Calls that shared a call of the plugin have ended. One wake-up of the worker, which then finds all of their places free.
+    pub fn finish_all(calls: impl IntoIterator<Item = (Call, CallEnd)>) {
+        let mut inbox = None;
+        let mut messages = Vec::new();
+        for (mut call, end) in calls {
+            messages.extend(call.end(end));
+            inbox.get_or_insert_with(|| Arc::clone(&call.port.inbox));
+        }
+        if let Some(inbox) = inbox {
+            inbox.push_all(messages);
+        }
     }
 
     fn begun(&mut self) -> &mut Attempt {
-        let Call { port, delivery, attempt, .. } = self;
+        let Call { port, delivery, settles, attempt, .. } = self;
         attempt.get_or_insert_with(|| {
             let delivery = delivery.as_ref().expect("imports come before the end of the call");
-            Box::new(Attempt::begin(facts(port, delivery)))
+            Box::new(Attempt::begin(facts(port, delivery, *settles)))
         })
     }
 
@@ -269,65 +297,92 @@ impl Call {
         Ok((transaction, follow_ups, records))
     }
 
-    fn send_end(&mut self, end: CallEnd) {
-        let attempt = match (self.attempt.take(), &end) {
-            (None, CallEnd::Returned(Ok(()))) => None,
-            (Some(attempt), _) => Some(attempt),
-            (None, _) => Some(Box::new(Attempt::begin(facts(&self.port, self.delivery())))),
-        };
-        let ended = attempt.map(|attempt| attempt.finish(self.port.shared.clock.now(), end));
-        let (verdict, hold, pause, effects) = match ended {
-            None => (Verdict::Ack, None, None, None),
-            Some(ended) => {
-                let (transaction, confirms, releases) = (ended.transaction, ended.confirms, ended.releases);
-                let (kv, writes, records, verdict) = match self.plain_rows(transaction) {
-                    Ok((kv, writes, records)) => (kv, writes, records, ended.verdict),
-                    // Every follow-up was encoded once when it was given, so only a bug of the encoder leads here.
-                    Err(error) => (
-                        Transaction::default(),
-                        Vec::new(),
-                        Vec::new(),
-                        Verdict::Broke(format!("a follow-up event could not be encoded: {error}")),
-                    ),
-                };
-                let revision = self.revision.filter(|_| verdict != Verdict::Ack);
-                let has_stray_claim = self.is_claiming;
-                let effects = Effects { kv, writes, records, confirms, releases, revision, has_stray_claim };
-                let is_empty = !effects.need_ledger()
-                    && effects.writes.is_empty()
-                    && effects.records.is_empty()
-                    && effects.revision.is_none();
-                let effects = (!is_empty).then(|| Box::new(effects));
-                (verdict, ended.hold, ended.pause, effects)
-            }
-        };
-        if let Some(delivery) = self.delivery.take() {
-            self.port.inbox.push(Message::Ended(Ended {
-                ticket: delivery.ticket,
-                event: delivery.event,
-                verdict,
-                hold,
-                pause,
-                effects,
-            }));
+    /// The verdict takes effect now. If the call is stopped while it waits here, that stands.
+    async fn settle(&mut self, ended: attempt::Ended) -> Fact {
+        let (reply, settlement) = oneshot::channel();
+        let message = self.ended(ended, Some(reply));
+        self.port.inbox.push(message);
+        match settlement.await {
+            Ok(settlement) => Fact::Settled(settlement),
+            Err(_) => failed(Stopped),
         }
+    }
+
+    /// What the worker is to be told of the end; nothing if it was told.
+    fn end(&mut self, end: CallEnd) -> Option<Message> {
+        if self.is_ended {
+            return None;
+        }
+        let attempt = match (self.attempt.take(), &end) {
+            (None, CallEnd::Returned(Ok(()))) => return Some(self.plain_ack()),
+            (Some(attempt), _) => attempt,
+            (None, _) => Box::new(Attempt::begin(facts(&self.port, self.delivery(), self.settles))),
+        };
+        let ended = attempt.finish(self.port.shared.clock.now(), end);
+        Some(self.ended(ended, None))
+    }
+
+    /// The end of a call that used no import and has nothing to commit but its ack.
+    fn plain_ack(&mut self) -> Message {
+        self.is_ended = true;
+        let (verdict, hold, pause, effects) = (Verdict::Ack, None, None, None);
+        Message::Ended(Ended { ticket: self.ticket(), verdict, hold, pause, effects, event: self.take_event() })
+    }
+
+    fn take_event(&mut self) -> StoredEvent {
+        self.delivery.take().expect("a call ends once").event
+    }
+
+    fn ended(&mut self, ended: attempt::Ended, reply: Option<oneshot::Sender<Settlement>>) -> Message {
+        self.is_ended = true;
+        let ticket = self.ticket();
+        let (transaction, confirms, releases) = (ended.transaction, ended.confirms, ended.releases);
+        let (kv, writes, records, verdict) = match self.plain_rows(transaction) {
+            Ok((kv, writes, records)) => (kv, writes, records, ended.verdict),
+            // Every follow-up was encoded once when it was given, so only a bug of the encoder leads here.
+            Err(error) => (
+                Transaction::default(),
+                Vec::new(),
+                Vec::new(),
+                Verdict::Broke(format!("a follow-up event could not be encoded: {error}")),
+            ),
+        };
+        let revision = self.revision.filter(|_| verdict != Verdict::Ack);
+        let has_stray_claim = self.is_claiming;
+        let is_last = reply.is_none();
+        let effects = Effects { kv, writes, records, confirms, releases, revision, has_stray_claim, reply };
+        let is_empty = !effects.need_ledger()
+            && effects.writes.is_empty()
+            && effects.records.is_empty()
+            && effects.revision.is_none()
+            && effects.reply.is_none();
+        // The call goes on after a verdict that takes effect before its end.
+        let event = if is_last { self.take_event() } else { self.delivery().event.clone() };
+        Message::Ended(Ended {
+            ticket,
+            event,
+            verdict,
+            hold: ended.hold,
+            pause: ended.pause,
+            effects: (!is_empty).then(|| Box::new(effects)),
+        })
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if self.delivery.is_none() {
-            return;
-        }
-        self.send_end(if self.attempt.is_none() {
+        let end = if self.attempt.is_none() {
             CallEnd::NotStarted("the call was dropped before the plugin ran".to_owned())
         } else {
             CallEnd::Trapped("the call was dropped while the plugin ran".to_owned())
-        });
+        };
+        if let Some(message) = self.end(end) {
+            self.port.inbox.push(message);
+        }
     }
 }
 
-fn facts(port: &Port, delivery: &Delivery) -> CallFacts {
+fn facts(port: &Port, delivery: &Delivery, settles: Settles) -> CallFacts {
     let event = &delivery.event.event;
     CallFacts {
         ticket: delivery.ticket,
@@ -339,6 +394,7 @@ fn facts(port: &Port, delivery: &Delivery) -> CallFacts {
         claim_scope: port.name.clone(),
         kv_store: port.name.clone(),
         hops: event.attribute(HOPS_ATTRIBUTE).and_then(|hops| hops.parse().ok()).unwrap_or(0),
+        settles,
     }
 }
 

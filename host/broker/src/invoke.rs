@@ -14,7 +14,7 @@ use crate::call::Call;
 /// Runs plugins. Implemented by the server over the sandbox.
 pub trait Invoke: Send + Sync + 'static {
     /// Takes calls of one subscription, in the order in which they became ready, and sees that each is finished, or dropped if
-    /// it can't be run now. Called on the broker's thread: it must not block, and it may finish calls before it returns.
+    /// it can't be run now. Those that follow each other with the same `batch` may share a call of the plugin. Called on the broker's thread: it must not block, and it may finish calls before it returns.
     fn invoke(&self, subscription: &Name, plugin: &Name, calls: Vec<Call>);
 }
 

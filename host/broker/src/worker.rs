@@ -22,6 +22,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bugle_core::attempt::Settlement;
 use bugle_core::delivery::Delivery;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Ticket};
@@ -100,12 +101,14 @@ struct After {
     actions: Vec<Action>,
     /// Receipt times of the events acked in it.
     acked: Vec<Timestamp>,
+    /// Guests that wait to hear what became of their verdicts.
+    settled: Vec<(oneshot::Sender<Settlement>, Settlement)>,
     replies: Vec<oneshot::Sender<()>>,
 }
 
 impl After {
     fn is_empty(&self) -> bool {
-        self.actions.is_empty() && self.acked.is_empty() && self.replies.is_empty()
+        self.actions.is_empty() && self.acked.is_empty() && self.settled.is_empty() && self.replies.is_empty()
     }
 }
 
@@ -261,6 +264,7 @@ impl Worker {
             deadline: invocation.deadline,
             wants_fresh: invocation.wants_fresh,
             may_resend: origin.may_resend,
+            batch: invocation.batch,
         };
         self.port.counters.attempts.add(1);
         self.calls_out += 1;
@@ -268,6 +272,7 @@ impl Worker {
     }
 
     fn hand_over(&mut self) {
+        self.machine.handed_over();
         if !self.calls.is_empty() {
             let calls = std::mem::take(&mut self.calls);
             self.invoke.invoke(&self.port.name, &self.plugin, calls);

@@ -13,6 +13,7 @@ mod limits;
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -22,7 +23,7 @@ pub use finish::{ClaimEnd, Ended};
 pub use limits::{CLAIMS_MAX, KEY_BYTES_MAX, TRANSACTION_BYTES_MAX};
 
 use crate::code::Code;
-use crate::delivery::Verdict;
+use crate::delivery::{Settles, Verdict};
 use crate::ids::{Attempt as Try, ClaimId, Name, Position, SubscriptionId, Ticket, TopicId};
 use crate::import::{ClaimOutcome, Import, ImportError, ImportResult, Reply, Sent, Strength};
 use crate::ledger::ClaimFate;
@@ -52,6 +53,8 @@ pub struct CallFacts {
     pub kv_store: Name,
     /// How many follow-ups led to this event; the next may have one more.
     pub hops: u32,
+    /// When a verdict given by import takes effect.
+    pub settles: Settles,
 }
 
 /// What the driver has to do next.
@@ -81,6 +84,9 @@ pub enum Next {
     },
     /// `Ledger::release`, then [`Fact::Released`]; need not be durable before the answer.
     Release(ClaimEnd),
+    /// The verdict takes effect now: send this end of the attempt to the subscription's worker, and when it is durable hand in
+    /// [`Fact::Settled`]. There is nothing left to finish then.
+    Settle(Box<Ended>),
     /// Ask the subscription's worker for more lease, then [`Fact::Extended`].
     Extend(Millis),
     /// Ask the subscription's worker how many wait behind this ticket, then [`Fact::Waiting`].
@@ -124,6 +130,8 @@ pub enum Fact {
     Confirmed,
     /// The claim was released.
     Released,
+    /// What became of a verdict that takes effect at the call; it is durable.
+    Settled(Settlement),
     /// Lease granted; `None` if the ticket is not live any more.
     Extended(Option<Millis>),
     /// How many wait; `None` if the ticket is not live any more.
@@ -138,6 +146,19 @@ pub enum Fact {
     Topics(Vec<Option<TopicId>>),
     /// The ledger or the store could not do it.
     Failed(ImportError),
+}
+
+/// What became of a verdict that takes effect at the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// It stands.
+    Kept,
+    /// Others had changed what the delivery read: it runs again, at no cost.
+    Conflict,
+    /// Its lease had ended before: it had no effect.
+    Lapsed,
+    /// It could not be committed as it was given: a failed attempt.
+    Failed,
 }
 
 /// A claim this call has open.
@@ -168,6 +189,7 @@ enum Pending {
     Claim { key: String },
     Confirm { claim: ClaimId },
     Release,
+    Settle,
     Extend,
     Waiting,
     KvGet { key: String },
@@ -185,6 +207,8 @@ pub struct Attempt {
     claims: Vec<OpenClaim>,
     confirmed: Vec<ClaimId>,
     settled: Option<Verdict>,
+    /// The verdict took effect at the call, with this answer; it stays the same.
+    answer: Option<ImportResult>,
     /// Outgoing calls under way.
     egress_open: u32,
     hold: Option<Millis>,
@@ -202,6 +226,7 @@ impl Attempt {
             claims: Vec::new(),
             confirmed: Vec::new(),
             settled: None,
+            answer: None,
             egress_open: 0,
             hold: None,
             pause: None,
@@ -263,6 +288,7 @@ impl Attempt {
             (Pending::Claim { key }, Fact::Claimed(outcome)) => self.claimed(key, outcome),
             (Pending::Confirm { claim }, Fact::Confirmed) => self.confirmed(claim),
             (Pending::Release, Fact::Released) => done(),
+            (Pending::Settle, Fact::Settled(settlement)) => self.took_effect(settlement),
             (Pending::Extend, Fact::Extended(granted)) => {
                 Next::Reply(granted.map(Reply::Granted).ok_or_else(limits::lapsed))
             }
@@ -302,8 +328,36 @@ impl Attempt {
 
     /// The first verdict stands; the same function again gets the same answer.
     fn settle(&mut self, verdict: Verdict) -> Next {
-        self.settled.get_or_insert(verdict);
-        done()
+        if let Some(answer) = &self.answer {
+            return Next::Reply(answer.clone());
+        }
+        let is_first = self.settled.is_none();
+        let verdict = self.settled.get_or_insert(verdict).clone();
+        match self.facts.settles {
+            Settles::AtCall if is_first => {
+                // Until it is known better: the call may be stopped while this is on its way to the disk.
+                self.answer = Some(Err(limits::lapsed()));
+                let ended = self.end(verdict);
+                self.ask(Pending::Settle, Next::Settle(Box::new(ended)))
+            }
+            Settles::AtCall | Settles::AtReturn => done(),
+        }
+    }
+
+    fn took_effect(&mut self, settlement: Settlement) -> Next {
+        let answer = match settlement {
+            Settlement::Kept => Ok(Reply::Done),
+            Settlement::Lapsed => Err(limits::lapsed()),
+            Settlement::Conflict => Err(limits::error(
+                Code::Conflict,
+                "another delivery changed what this one read; it runs again by itself, go on with the next one",
+            )),
+            Settlement::Failed => {
+                Err(limits::error(Code::Invalid, "what this delivery buffered cannot be stored; it is tried again"))
+            }
+        };
+        self.answer = Some(answer.clone());
+        Next::Reply(answer)
     }
 
     fn hold(&mut self, time: Millis) -> Next {

@@ -6,6 +6,7 @@ use alloc::string::String;
 
 use crate::event::StoredEvent;
 use crate::ids::{Attempt, Ticket};
+use crate::step::Batch;
 use crate::time::{Millis, Timestamp};
 
 /// One delivery as handed to a plugin for one attempt.
@@ -25,6 +26,18 @@ pub struct Delivery {
     pub wants_fresh: bool,
     /// A person had it delivered again although it may have been sent: it may be sent again, whatever the policy.
     pub may_resend: bool,
+    /// The call it may share with others, if the plugin takes several deliveries per call.
+    pub batch: Option<Batch>,
+}
+
+/// When a verdict given by import takes effect. The world of the plugin that runs says which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Settles {
+    /// When the call returns; a trap before that is a failed attempt.
+    #[default]
+    AtReturn,
+    /// At once: a call for several deliveries completes them one by one.
+    AtCall,
 }
 
 /// What the guest asks for when it could not do the work now.

@@ -87,6 +87,8 @@ bugs! {
     RecordAfterSettled = "record-after-settled",
     /// Every fault is the event's, also while the provider is gone.
     OutageSpendsAttempts = "outage-spends-attempts",
+    /// A call that several deliveries share breaks, and each of them pays for it.
+    BatchPaysForOne = "batch-pays-for-one",
 }
 
 impl Bug {

@@ -132,6 +132,9 @@ impl Default for RetryPolicy {
     }
 }
 
+/// Deliveries of one call of a batch plugin, whatever the subscription says: the bound of the plugin contract.
+pub const BATCH_DELIVERIES_MAX: u32 = 64;
+
 /// What happens to a delivery that used up its attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnExhausted {
@@ -237,6 +240,9 @@ pub struct Subscription {
     pub ordering: Ordering,
     /// Deliveries in flight at once. Default 32.
     pub concurrency: u32,
+    /// Deliveries handed to the plugin in one call at most, 1 to [`BATCH_DELIVERIES_MAX`]. Default 1, and 1 for every plugin that
+    /// takes one per call.
+    pub batch_max: u32,
     /// Retry policy.
     pub retry: RetryPolicy,
     /// What happens to a delivery that may have been sent. Default resend.
@@ -281,6 +287,7 @@ impl Subscription {
             plugin: plugin.into(),
             ordering: Ordering::ByKey,
             concurrency: 32,
+            batch_max: 1,
             retry: RetryPolicy::default(),
             on_unknown: OnUnknown::default(),
             on_exhausted: OnExhausted::default(),

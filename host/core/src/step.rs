@@ -346,9 +346,21 @@ pub struct Invocation {
     pub lease: Millis,
     /// The plugin broke in the attempt before: run this one on an instance that has run nothing else.
     pub wants_fresh: bool,
+    /// The call of the plugin that it may share with others.
+    pub batch: Option<Batch>,
     /// Set for a delivery that a person had tried again in its place: its event is that of its dead letter, and its idempotency
     /// key has this generation.
     pub letter: Option<KeyGeneration>,
+}
+
+/// A place in a call that several deliveries share. A driver hands those with the same `first` that it has at the same time to the
+/// plugin together; it need not wait for the others, and may make several calls of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Ticket of the first of them.
+    pub first: Ticket,
+    /// How many came before this one.
+    pub place: u32,
 }
 
 /// Number of a load, for its answer.

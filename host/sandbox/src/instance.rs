@@ -14,11 +14,13 @@ use tokio::time::Instant;
 use wasmtime::{Store, Trap};
 
 use crate::bindings::Channel;
+use crate::bindings::batch::BatchChannel;
+use crate::bindings::bugle::plugin::types::Failure;
 use crate::calls::HostCalls;
 use crate::deadline::Passed;
 use crate::hand_over;
 use crate::options::{Bounds, TICK};
-use crate::revision::Active;
+use crate::revision::{Active, Linked};
 use crate::state::State;
 
 /// Bytes a guest may pass to the host in one call: the largest list any import takes is 1 MiB, `send-all` apart.
@@ -28,10 +30,22 @@ const HANDLES_MAX: usize = 1024;
 /// Longest reason.
 const REASON_CHARS_MAX: usize = 2000;
 
+/// What a guest exports.
+enum Guest {
+    Channel(Channel),
+    Batch(BatchChannel),
+}
+
+/// What a guest returned.
+enum Returned {
+    One(Result<(), Failure>),
+    Many(Vec<Result<(), Failure>>),
+}
+
 /// A started guest.
 pub(crate) struct Instance<C: HostCalls> {
     store: Store<State<C>>,
-    channel: Channel,
+    guest: Guest,
     active: Arc<Active<C>>,
     calls_left: u32,
     pub(crate) idle_since: Instant,
@@ -49,15 +63,22 @@ impl<C: HostCalls> Instance<C> {
     /// Makes a store and runs the guest's start code, under the CPU budget.
     pub(crate) async fn start(active: Arc<Active<C>>, slots: OwnedSemaphorePermit) -> Result<Instance<C>, CallEnd> {
         let bounds = active.bounds;
-        let mut store = Store::new(active.pre.engine(), State::new(Arc::clone(&active.rights), &bounds));
+        let engine = match &active.linked {
+            Linked::Channel(pre) => pre.engine(),
+            Linked::Batch(pre) => pre.engine(),
+        };
+        let mut store = Store::new(engine, State::new(Arc::clone(&active.rights), &bounds));
         store.limiter(|state| &mut state.memory);
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().tick()));
         store.set_epoch_deadline(1);
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
         store.set_max_component_handles(HANDLES_MAX);
-        let started = active.pre.instantiate_async(&mut store).await;
-        let channel = started.map_err(|error| ending(&error, store.data_mut(), &bounds))?;
-        Ok(Instance { store, channel, calls_left: bounds.reuse, active, idle_since: Instant::now(), _slots: slots })
+        let started = match &active.linked {
+            Linked::Channel(pre) => pre.instantiate_async(&mut store).await.map(Guest::Channel),
+            Linked::Batch(pre) => pre.instantiate_async(&mut store).await.map(Guest::Batch),
+        };
+        let guest = started.map_err(|error| ending(&error, store.data_mut(), &bounds))?;
+        Ok(Instance { store, guest, calls_left: bounds.reuse, active, idle_since: Instant::now(), _slots: slots })
     }
 
     /// Whether it is of this revision and binding.
@@ -65,31 +86,49 @@ impl<C: HostCalls> Instance<C> {
         Arc::ptr_eq(&self.active, active)
     }
 
-    /// Hands one delivery to the guest and finishes the call. `on_wait` is called when the guest waits for the first time.
-    pub(crate) async fn call(&mut self, call: C, on_wait: impl FnMut()) -> Life {
-        let delivery = hand_over::delivery(&call, &self.active.rights);
-        let left = Duration::from_millis(call.delivery().deadline.since(call.now()).0);
+    /// Hands deliveries to the guest in one call and finishes them; a guest that takes one per call gets the only one. `on_wait` is
+    /// called when the guest waits for the first time.
+    pub(crate) async fn call(&mut self, calls: &mut Vec<C>, on_wait: impl FnMut()) -> Life {
+        let deliveries: Vec<_> = calls.iter().map(|call| hand_over::delivery(call, &self.active.rights)).collect();
+        let count = calls.len();
+        let left = time_left(calls);
         let state = self.store.data_mut();
-        state.begin(call);
+        state.begin(calls);
         let deadline = state.deadline.clone();
         deadline.set(Instant::now() + left.min(self.active.bounds.wall));
         self.store.set_epoch_deadline(1);
-        let work = self.channel.bugle_plugin_handler().call_handle(&mut self.store, &delivery);
+        let work = async {
+            match (&self.guest, deliveries.as_slice()) {
+                (Guest::Channel(guest), [delivery]) => {
+                    guest.bugle_plugin_handler().call_handle(&mut self.store, delivery).await.map(Returned::One)
+                }
+                (Guest::Channel(_), _) => Err(wasmtime::Error::msg("this plugin takes one delivery per call")),
+                (Guest::Batch(guest), deliveries) => {
+                    let handler = guest.bugle_plugin_batch_handler();
+                    handler.call_handle_batch(&mut self.store, deliveries).await.map(Returned::Many)
+                }
+            }
+        };
         let outcome = AssertUnwindSafe(deadline.bound(work, on_wait)).catch_unwind().await;
         let state = self.store.data_mut();
         let (end, life) = match outcome {
-            Ok(Ok(Ok(returned))) => (hand_over::returned(returned), Life::Reusable),
-            Ok(Ok(Err(error))) => (ending(&error, state, &self.active.bounds), Life::Over),
-            Ok(Err(Passed)) => (CallEnd::TimedOut(timed_out(state)), Life::Over),
+            Ok(Ok(Ok(returned))) => ends(returned, count, state),
+            Ok(Ok(Err(error))) => (Ends::All(ending(&error, state, &self.active.bounds)), Life::Over),
+            Ok(Err(Passed)) => (Ends::All(CallEnd::TimedOut(timed_out(state))), Life::Over),
             Err(_) => {
-                (CallEnd::Trapped("the host's own code failed in this call; please report it".to_owned()), Life::Over)
+                let text = "the host's own code failed in this call; please report it".to_owned();
+                (Ends::All(CallEnd::Trapped(text)), Life::Over)
             }
         };
         state.report_output();
-        if let Some(call) = state.end().await {
-            call.finish(end);
+        state.end_outgoing().await;
+        match end {
+            // Nearly every call: no list is made of it.
+            Ends::All(end) if count == 1 => state.end().for_each(|call| call.finish(end.clone())),
+            Ends::All(end) => C::finish_all(state.end().map(|call| (call, end.clone()))),
+            Ends::Each(results) => C::finish_all(state.end().zip(results.into_iter().map(hand_over::returned))),
         }
-        self.calls_left = self.calls_left.saturating_sub(1);
+        self.calls_left = self.calls_left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         let is_worn = self.calls_left == 0 || self.store.data().memory.is_half_full();
         self.idle_since = Instant::now();
         if is_worn { Life::Over } else { life }
@@ -102,7 +141,12 @@ impl<C: HostCalls> Instance<C> {
         let deadline = state.deadline.clone();
         deadline.set(Instant::now() + wall);
         self.store.set_epoch_deadline(1);
-        let work = self.channel.bugle_plugin_lifecycle().call_check(&mut self.store);
+        let work = async {
+            match &self.guest {
+                Guest::Channel(guest) => guest.bugle_plugin_lifecycle().call_check(&mut self.store).await,
+                Guest::Batch(guest) => guest.bugle_plugin_lifecycle().call_check(&mut self.store).await,
+            }
+        };
         let outcome = deadline.bound(work, || ()).await;
         let state = self.store.data_mut();
         match outcome {
@@ -111,6 +155,32 @@ impl<C: HostCalls> Instance<C> {
             Err(Passed) => Err(CallEnd::TimedOut(timed_out(state))),
         }
     }
+}
+
+/// How the deliveries of one call ended.
+enum Ends {
+    /// All of them alike.
+    All(CallEnd),
+    /// Each by its own result.
+    Each(Vec<Result<(), Failure>>),
+}
+
+/// What a guest returned for so many deliveries. A list of another length tells nothing of anybody.
+fn ends<C>(returned: Returned, count: usize, state: &mut State<C>) -> (Ends, Life) {
+    match returned {
+        Returned::One(result) => (Ends::All(hand_over::returned(result)), Life::Reusable),
+        Returned::Many(results) if results.len() == count => (Ends::Each(results), Life::Reusable),
+        Returned::Many(results) => {
+            let text = format!("returned {} results for {count} deliveries", results.len());
+            (Ends::All(CallEnd::Trapped(reason(text, state))), Life::Over)
+        }
+    }
+}
+
+/// Until the first of them must have ended.
+pub(crate) fn time_left<C: HostCalls>(calls: &[C]) -> Duration {
+    let left = calls.iter().map(|call| call.delivery().deadline.since(call.now()).0).min();
+    Duration::from_millis(left.unwrap_or_default())
 }
 
 fn timed_out<C>(state: &mut State<C>) -> String {

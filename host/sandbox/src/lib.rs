@@ -49,4 +49,4 @@ pub use rights::BindError;
 pub use sandbox::{Sandbox, Status};
 pub use secret::Secret;
 pub use topic_pattern::TopicPattern;
-pub use verify::VerifyError;
+pub use verify::{VerifyError, World};

@@ -6,6 +6,7 @@
 //! Invariant: while calls are queued, a runner is busy or the subscription has all the runners it may have.
 
 use bugle_core::delivery::CallEnd;
+use bugle_core::spec::BATCH_DELIVERIES_MAX;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::instance::Instance;
 use crate::revision::Active;
 use crate::runner;
 use crate::slots::Slots;
+use crate::verify::World;
 
 /// Idle instances kept for the next burst.
 const IDLE_MAX: usize = 64;
@@ -24,6 +26,9 @@ const IDLE_MAX: usize = 64;
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Calls queued per busy runner before another one starts: waking a thread costs more than a few fast calls.
 const CALLS_PER_RUNNER: usize = 8;
+/// Bytes of events in one call for several deliveries: the rest goes into the next one, so that an instance needs no more memory
+/// than for the largest event and a little.
+const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Calls queued beyond the concurrency; more is a fault of the caller.
 const QUEUE_SLACK: usize = 1024;
 
@@ -49,6 +54,21 @@ struct PoolState<C: HostCalls> {
 impl<C: HostCalls> PoolState<C> {
     fn busy(&self) -> usize {
         self.runners - self.waiting
+    }
+
+    /// Adds the deliveries behind the first one that share its call.
+    fn take_companions(&mut self, calls: &mut Vec<C>) {
+        let batch_of = |call: &C| call.delivery().batch.map(|batch| batch.first);
+        let bytes_of = |call: &C| call.delivery().event.event.bytes().len();
+        let Some(first) = calls.first() else { return };
+        let (Some(batch), mut bytes) = (batch_of(first), bytes_of(first)) else { return };
+        while let Some(next) = self.calls.front().filter(|next| batch_of(next) == Some(batch)) {
+            bytes += bytes_of(next);
+            if calls.len() >= BATCH_DELIVERIES_MAX as usize || bytes > BATCH_BYTES_MAX {
+                return;
+            }
+            calls.extend(self.calls.pop_front());
+        }
     }
 }
 
@@ -129,9 +149,9 @@ impl<C: HostCalls> Pool<C> {
         }
     }
 
-    /// The next call and what it runs on, and an idle instance if the runner has none that fits. `None`: the runner is to end;
-    /// its instance was taken back.
-    pub(crate) fn next(&self, own: &mut Option<Instance<C>>) -> Option<(C, Arc<Active<C>>)> {
+    /// What the next call runs on, with its deliveries in `calls`, and an idle instance if the runner has none that fits. `None`:
+    /// the runner is to end; its instance was taken back.
+    pub(crate) fn next(&self, own: &mut Option<Instance<C>>, calls: &mut Vec<C>) -> Option<Arc<Active<C>>> {
         let mut state = self.lock();
         let stale = own.take_if(|instance| !instance.is_of(&state.active));
         let has_enough = state.busy() > self.threads;
@@ -150,9 +170,13 @@ impl<C: HostCalls> Pool<C> {
             *own = state.idle.pop();
         }
         let active = Arc::clone(&state.active);
+        calls.push(call);
+        if active.world == World::BatchChannel {
+            state.take_companions(calls);
+        }
         drop(state);
         drop((stale, used));
-        Some((call, active))
+        Some(active)
     }
 
     /// Keeps an instance for the next runner, or gives it back to be dropped outside the lock.

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 
 use crate::bindings::ChannelPre;
+use crate::bindings::batch::BatchChannelPre;
 use crate::calls::HostCalls;
 use crate::manifest::Manifest;
 use crate::options::Bounds;
 use crate::rights::Rights;
 use crate::state::State;
+use crate::verify::World;
 
 /// A verified, compiled plugin. Cheap to clone.
 #[derive(Clone)]
@@ -20,6 +22,7 @@ pub struct Plugin(pub(crate) Arc<Loaded>);
 pub(crate) struct Loaded {
     pub(crate) revision: Revision,
     pub(crate) manifest: Manifest,
+    pub(crate) world: World,
     pub(crate) component: Component,
     /// Slots that one instance takes.
     pub(crate) slots: u32,
@@ -30,6 +33,12 @@ impl Plugin {
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.0.revision
+    }
+
+    /// How it takes its deliveries.
+    #[must_use]
+    pub fn world(&self) -> World {
+        self.0.world
     }
 
     /// What it says of itself.
@@ -57,8 +66,15 @@ impl<C: HostCalls> std::fmt::Debug for Bound<C> {
     }
 }
 
+/// A component that is linked, by what it exports.
+pub(crate) enum Linked<C: HostCalls> {
+    Channel(ChannelPre<State<C>>),
+    Batch(BatchChannelPre<State<C>>),
+}
+
 pub(crate) struct Active<C: HostCalls> {
-    pub(crate) pre: ChannelPre<State<C>>,
+    pub(crate) linked: Linked<C>,
+    pub(crate) world: World,
     pub(crate) rights: Arc<Rights>,
     pub(crate) bounds: Bounds,
     pub(crate) concurrency: usize,

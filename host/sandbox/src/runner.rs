@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::calls::HostCalls;
-use crate::instance::{Instance, Life};
+use crate::instance::{Instance, Life, time_left};
 use crate::pool::Pool;
 use crate::revision::Active;
 
@@ -18,21 +18,21 @@ const TURN: Duration = Duration::from_millis(1);
 pub(crate) async fn run<C: HostCalls>(pool: Arc<Pool<C>>) {
     let mut instance: Option<Instance<C>> = None;
     let mut turn_began = Instant::now();
-    while let Some((mut call, active)) = pool.next(&mut instance) {
-        call.runs_on(active.revision);
+    let mut calls = Vec::new();
+    while let Some(active) = pool.next(&mut instance, &mut calls) {
+        calls.iter_mut().for_each(|call| call.runs_on(active.revision, active.world.settles()));
         if instance.is_none() {
-            let left = Duration::from_millis(call.delivery().deadline.since(call.now()).0);
-            match start(&pool, active, left).await {
+            match start(&pool, active, time_left(&calls)).await {
                 Ok(started) => instance = Some(started),
                 Err(end) => {
-                    call.finish(end);
+                    C::finish_all(calls.drain(..).map(|call| (call, end.clone())));
                     continue;
                 }
             }
         }
         let Some(ready) = &mut instance else { continue };
         let mut has_waited = false;
-        let life = Box::pin(ready.call(call, || {
+        let life = Box::pin(ready.call(&mut calls, || {
             has_waited = true;
             pool.went_waiting();
         }))

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use wasmtime::Engine;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
@@ -19,6 +19,7 @@ use wasmtime_wasi::p2::bindings as wasi;
 use wasmtime_wasi::random::WasiRandom;
 
 use crate::binding::Binding;
+use crate::bindings::batch::BatchChannelPre;
 use crate::bindings::{Channel, ChannelPre};
 use crate::cache::{self, Cache};
 use crate::calls::HostCalls;
@@ -28,11 +29,11 @@ use crate::instance::Instance;
 use crate::manifest::Manifest;
 use crate::options::{Bounds, Options};
 use crate::pool::{Pool, PoolStatus};
-use crate::revision::{Active, Bound, Loaded, Plugin};
+use crate::revision::{Active, Bound, Linked, Loaded, Plugin};
 use crate::rights::{BindError, Rights};
 use crate::slots::Slots;
 use crate::state::State;
-use crate::verify;
+use crate::verify::{self, World};
 
 /// Wall time of `lifecycle.check`; its CPU time is that of an attempt.
 const CHECK_WALL: Duration = Duration::from_secs(10);
@@ -109,7 +110,8 @@ impl<C: HostCalls> Sandbox<C> {
             problem: format!("{error:#}"),
         };
         Ok(Bound(Arc::new(Active {
-            pre: self.0.pre(loaded).map_err(refuse)?,
+            linked: self.0.linked(&loaded.component, loaded.world).map_err(refuse)?,
+            world: loaded.world,
             rights: Arc::new(rights),
             bounds: Bounds::new(&self.0.options.limits, &loaded.manifest.limits, &binding.limits),
             concurrency: usize::try_from(binding.concurrency.max(1)).unwrap_or(usize::MAX),
@@ -196,7 +198,7 @@ impl<C: HostCalls> Inner<C> {
     }
 
     fn load(&self, bytes: &[u8], manifest: Option<&str>) -> Result<Plugin, LoadPluginError> {
-        let manifest = verify::verify(bytes, manifest, self.options.limits.component_bytes)?;
+        let (manifest, world) = verify::verify(bytes, manifest, self.options.limits.component_bytes)?;
         let revision = Revision(Sha256::digest(bytes).into());
         let component = match self.cache.load(&self.engine, revision) {
             Some(component) => component,
@@ -207,18 +209,13 @@ impl<C: HostCalls> Inner<C> {
             }
         };
         let slots = self.slots_of(&component, &manifest)?;
-        let loaded = Loaded { revision, manifest, component, slots };
         // Types of imports and exports are compared here, so that a wrong one is found at deploy.
-        self.pre(&loaded).map_err(|error| LoadPluginError::Link(format!("{error:#}")))?;
-        Ok(Plugin(Arc::new(loaded)))
+        self.linked(&component, world).map_err(|error| LoadPluginError::Link(format!("{error:#}")))?;
+        Ok(Plugin(Arc::new(Loaded { revision, manifest, world, component, slots })))
     }
 
     /// Slots of one instance; refuses components that could never be started.
-    fn slots_of(
-        &self,
-        component: &wasmtime::component::Component,
-        manifest: &Manifest,
-    ) -> Result<u32, LoadPluginError> {
+    fn slots_of(&self, component: &Component, manifest: &Manifest) -> Result<u32, LoadPluginError> {
         let needs = component
             .resources_required()
             .ok_or_else(|| LoadPluginError::Needs("it takes core modules as imports".to_owned()))?;
@@ -235,8 +232,12 @@ impl<C: HostCalls> Inner<C> {
         Ok(needs.num_memories.max(1))
     }
 
-    fn pre(&self, loaded: &Loaded) -> wasmtime::Result<ChannelPre<State<C>>> {
-        ChannelPre::new(self.linker.instantiate_pre(&loaded.component)?)
+    fn linked(&self, component: &Component, world: World) -> wasmtime::Result<Linked<C>> {
+        let pre = self.linker.instantiate_pre(component)?;
+        Ok(match world {
+            World::Channel => Linked::Channel(ChannelPre::new(pre)?),
+            World::BatchChannel => Linked::Batch(BatchChannelPre::new(pre)?),
+        })
     }
 }
 

@@ -1,12 +1,13 @@
-//! What a store holds beside the guest: the call under way, rights, WASI, and the budgets that bound it.
+//! What a store holds beside the guest: the deliveries of the call under way, rights, WASI, and the budgets that bound it.
 //!
 //! Imports reach the broker only through here, so that a ticket is checked in one place.
 //!
-//! Invariant: a call is present from [`State::begin`] to [`State::end`] and at no other time; between calls no ticket is live.
+//! Invariant: deliveries are present from [`State::begin`] to [`State::end`] and at no other time; between calls no ticket is live.
 
 use bugle_core::code::Code;
 use bugle_core::import::{Import, Reply, Sent};
 use bugle_egress::Evidence;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,12 +30,17 @@ const RESOURCES_MAX: usize = 256;
 /// Random bytes per request.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;
 
+/// Claims of a call for several deliveries whose delivery is known: far more than may be open at once.
+const CLAIMS_KNOWN_MAX: usize = 4096;
 /// Between the end of a slow outgoing call and the end of its attempt: enough for any verdict, too little to miss.
 const LAST_WORDS: Duration = Duration::from_millis(20);
 
 /// The data of one store.
 pub(crate) struct State<C> {
-    call: Option<C>,
+    /// One, or several that share the call.
+    calls: Vec<C>,
+    /// Claims that a call for several deliveries opened, each with its ticket.
+    claims: VecDeque<(u64, u64)>,
     pub(crate) rights: Arc<Rights>,
     pub(crate) memory: MemoryLimit,
     pub(crate) output: Output,
@@ -42,8 +48,8 @@ pub(crate) struct State<C> {
     pub(crate) deadline: Deadline,
     cpu_ticks_left: u64,
     cpu_ticks: u64,
-    /// Outgoing calls under way, so that a call that is cut off still says what left.
-    pub(crate) outgoing: Vec<Evidence>,
+    /// Outgoing calls under way with their tickets, so that a call that is cut off still says what left.
+    pub(crate) outgoing: Vec<(u64, Evidence)>,
     wasi: WasiCtx,
     resources: ResourceTable,
 }
@@ -61,7 +67,8 @@ impl<C> State<C> {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(RESOURCES_MAX);
         State {
-            call: None,
+            calls: Vec::new(),
+            claims: VecDeque::new(),
             rights,
             memory: MemoryLimit::new(bounds.memory_bytes),
             output,
@@ -106,33 +113,40 @@ impl<C> State<C> {
 }
 
 impl<C: HostCalls> State<C> {
-    /// A call starts.
-    pub(crate) fn begin(&mut self, call: C) {
+    /// A call starts, for these deliveries.
+    pub(crate) fn begin(&mut self, calls: &mut Vec<C>) {
         self.refill();
         self.outgoing.clear();
-        self.call = Some(call);
+        self.claims.clear();
+        self.calls.append(calls);
     }
 
-    /// The call under way, if there is one.
+    /// The delivery of the call under way, if it is a single one.
     pub(crate) fn current(&self) -> Option<&C> {
-        self.call.as_ref()
+        match self.calls.as_slice() {
+            [call] => Some(call),
+            _ => None,
+        }
     }
 
     /// The call is over; outgoing calls that were cut off are reported by what they left behind.
-    pub(crate) async fn end(&mut self) -> Option<C> {
-        let mut call = self.call.take()?;
-        for evidence in self.outgoing.drain(..) {
+    pub(crate) async fn end_outgoing(&mut self) {
+        for (ticket, evidence) in std::mem::take(&mut self.outgoing) {
             // Nobody is left to be told the answer; the core keeps the evidence.
-            drop(call.import(Import::EgressEnd(evidence.cut_off())).await);
+            drop(self.ask(ticket, Import::EgressEnd(evidence.cut_off())).await);
         }
-        Some(call)
     }
 
-    /// The call that this ticket belongs to.
+    /// The deliveries of the call, to be finished.
+    pub(crate) fn end(&mut self) -> std::vec::Drain<'_, C> {
+        self.calls.drain(..)
+    }
+
+    /// The delivery that this ticket belongs to.
     pub(crate) fn live(&mut self, ticket: u64) -> Result<&mut C, Error> {
-        self.call
-            .as_mut()
-            .filter(|call| call.delivery().ticket.0 == ticket)
+        self.calls
+            .iter_mut()
+            .find(|call| call.delivery().ticket.0 == ticket)
             .ok_or_else(|| error(Code::Stale, "this ticket is not live in this call; use the one of the delivery"))
     }
 
@@ -141,12 +155,36 @@ impl<C: HostCalls> State<C> {
         self.live(ticket)?.import(import).await.map_err(from_core)
     }
 
-    /// An import that belongs to the call as a whole.
-    pub(crate) async fn ask_call(&mut self, import: Import) -> Result<Reply, Error> {
-        let Some(call) = &mut self.call else {
+    /// An import that belongs to no delivery in particular: to the first one that has no verdict.
+    pub(crate) async fn ask_any(&mut self, import: Import) -> Result<Reply, Error> {
+        let open = self.calls.iter().position(|call| !call.is_settled()).unwrap_or(0);
+        self.ask_nth(open, import).await
+    }
+
+    /// An import that belongs to the delivery that opened this claim.
+    pub(crate) async fn ask_claimant(&mut self, claim: u64, import: Import) -> Result<Reply, Error> {
+        let ticket = self.claims.iter().rev().find(|(id, _)| *id == claim).map(|(_, ticket)| *ticket);
+        let is_its = |call: &C| ticket == Some(call.delivery().ticket.0);
+        // The core refuses a claim that was not opened by this delivery.
+        let nth = self.calls.iter().position(is_its).unwrap_or(0);
+        self.ask_nth(nth, import).await
+    }
+
+    async fn ask_nth(&mut self, nth: usize, import: Import) -> Result<Reply, Error> {
+        let Some(call) = self.calls.get_mut(nth) else {
             return Err(error(Code::Stale, "there is no delivery here; this function works in a handler only"));
         };
         call.import(import).await.map_err(from_core)
+    }
+
+    /// A delivery opened a claim.
+    pub(crate) fn claimed(&mut self, ticket: u64, claim: u64) {
+        if self.calls.len() > 1 {
+            self.claims.push_back((claim, ticket));
+        }
+        if self.claims.len() > CLAIMS_KNOWN_MAX {
+            self.claims.pop_front();
+        }
     }
 
     /// Time until the attempt is cut off.
@@ -163,16 +201,32 @@ impl<C: HostCalls> State<C> {
     pub(crate) async fn egress_start(&mut self, ticket: u64) -> Result<Evidence, Error> {
         self.ask(ticket, Import::EgressStart).await?;
         let evidence = Evidence::new();
-        self.outgoing.push(evidence.clone());
+        self.outgoing.push((ticket, evidence.clone()));
+        for other in self.other_claimants(ticket) {
+            if self.ask(other, Import::EgressStart).await.is_ok() {
+                self.outgoing.push((other, evidence.clone()));
+            }
+        }
         Ok(evidence)
+    }
+
+    /// Deliveries of the call that have opened claims too: the host cannot tell whose effect a request is, so its evidence is about
+    /// each of them.
+    fn other_claimants(&self, ticket: u64) -> Vec<u64> {
+        let mut others: Vec<u64> = self.claims.iter().map(|(_, claimant)| *claimant).collect();
+        others.sort_unstable();
+        others.dedup();
+        others.retain(|other| *other != ticket);
+        others
     }
 
     /// All outgoing calls have ended.
     pub(crate) async fn egress_end(&mut self) {
-        let ends: Vec<Sent> = self.outgoing.iter().map(Evidence::sent).collect();
-        for sent in ends {
+        let ends: Vec<(u64, Sent)> =
+            self.outgoing.iter().map(|(ticket, evidence)| (*ticket, evidence.sent())).collect();
+        for (ticket, sent) in ends {
             // A refusal changes nothing for the guest: it has its answer from the other side.
-            drop(self.ask_call(Import::EgressEnd(sent)).await);
+            drop(self.ask(ticket, Import::EgressEnd(sent)).await);
             self.outgoing.remove(0);
         }
     }

@@ -4,14 +4,16 @@
 //!
 //! Invariant: bytes that are no component, or that are compiled code, get no further.
 
+use bugle_core::delivery::Settles;
 use wasmparser::{Encoding, Parser, Payload};
 
 use crate::manifest::{Manifest, ManifestError};
 
 /// Name of the custom section that holds the manifest.
 const MANIFEST_SECTION: &str = "bugle:plugin";
-/// What a channel exports.
+/// What a channel exports, and what a batch channel does.
 const HANDLER: &str = "bugle:plugin/handler@0.1.0";
+const BATCH_HANDLER: &str = "bugle:plugin/batch-handler@0.1.0";
 const LIFECYCLE: &str = "bugle:plugin/lifecycle@0.1.0";
 
 /// Interfaces of ours that a component may import.
@@ -70,6 +72,11 @@ pub enum VerifyError {
         /// The interface.
         missing: &'static str,
     },
+    /// Both handlers.
+    #[error(
+        "the component exports both `handler` and `batch-handler`; build it for world `channel` or `batch-channel`"
+    )]
+    TwoHandlers,
     /// Something this host does not have.
     #[error("the component imports `{import}`, which this host does not offer")]
     UnknownImport {
@@ -89,8 +96,36 @@ pub enum VerifyError {
     Manifest(#[from] ManifestError),
 }
 
+/// How a plugin takes its deliveries: the world it is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// One delivery per call.
+    Channel,
+    /// Several deliveries per call.
+    BatchChannel,
+}
+
+impl World {
+    /// Its name in `wit/`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            World::Channel => "channel",
+            World::BatchChannel => "batch-channel",
+        }
+    }
+
+    /// When verdicts by import take effect.
+    pub(crate) fn settles(self) -> Settles {
+        match self {
+            World::Channel => Settles::AtReturn,
+            World::BatchChannel => Settles::AtCall,
+        }
+    }
+}
+
 /// Reads and checks.
-pub(crate) fn verify(bytes: &[u8], beside: Option<&str>, bytes_max: usize) -> Result<Manifest, VerifyError> {
+pub(crate) fn verify(bytes: &[u8], beside: Option<&str>, bytes_max: usize) -> Result<(Manifest, World), VerifyError> {
     if bytes.len() > bytes_max {
         return Err(VerifyError::TooLarge { bytes: bytes.len(), bytes_max });
     }
@@ -101,10 +136,15 @@ pub(crate) fn verify(bytes: &[u8], beside: Option<&str>, bytes_max: usize) -> Re
     if let Some(import) = seen.imports.iter().find(|import| !is_known(import)) {
         return Err(VerifyError::UnknownImport { import: crate::output::printable(import) });
     }
-    for missing in [HANDLER, LIFECYCLE] {
-        if !seen.exports.iter().any(|export| export == missing) {
-            return Err(VerifyError::MissingExport { missing });
-        }
+    let exports = |wanted: &str| seen.exports.iter().any(|export| export == wanted);
+    let world = match (exports(HANDLER), exports(BATCH_HANDLER)) {
+        (true, false) => World::Channel,
+        (false, true) => World::BatchChannel,
+        (true, true) => return Err(VerifyError::TwoHandlers),
+        (false, false) => return Err(VerifyError::MissingExport { missing: HANDLER }),
+    };
+    if !exports(LIFECYCLE) {
+        return Err(VerifyError::MissingExport { missing: LIFECYCLE });
     }
     let text = match (seen.manifest, beside) {
         (Some(inside), Some(beside)) if inside != beside => return Err(VerifyError::TwoManifests),
@@ -112,7 +152,7 @@ pub(crate) fn verify(bytes: &[u8], beside: Option<&str>, bytes_max: usize) -> Re
         (None, Some(text)) => text.to_owned(),
         (None, None) => return Err(VerifyError::NoManifest),
     };
-    Ok(Manifest::parse(&text)?)
+    Ok((Manifest::parse(&text)?, world))
 }
 
 /// Whether the linker has it. Versions inside a track are compatible; the linker looks closer.

@@ -310,6 +310,9 @@ pub struct PluginView {
     pub revision: String,
     /// Version from its manifest.
     pub version: String,
+    /// `channel` or `batch-channel`; none for one that could not be loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub world: Option<String>,
     /// Description from its manifest.
     pub description: String,
     /// Size of the component.

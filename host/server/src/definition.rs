@@ -51,6 +51,10 @@ pub struct Definition {
     /// Deliveries in flight at once. Default 32. Large: more memory and more pressure on the receiver.
     #[serde(default = "default_concurrency")]
     pub concurrency: u32,
+    /// Deliveries per call of the plugin at most, 1 to 64; only for a plugin of world `batch-channel`. Default 16. Nothing waits for
+    /// a call to be full. Large: fewer calls, and more deliveries run again one by one when a call breaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_max: Option<u32>,
     /// How long an attempt may hold a delivery. Default 60s. Small: slow receivers get the same event again.
     #[serde(default = "default_lease")]
     pub lease: Duration,
@@ -263,6 +267,9 @@ impl Definition {
         if !(1..=CONCURRENCY_MAX).contains(&self.concurrency) {
             let problem = format!("must be from 1 to {CONCURRENCY_MAX}");
             return Err(refuse("concurrency", problem));
+        }
+        if self.batch_max.is_some_and(|batch_max| !(1..=spec::BATCH_DELIVERIES_MAX).contains(&batch_max)) {
+            return Err(refuse("batch_max", format!("must be from 1 to {}", spec::BATCH_DELIVERIES_MAX)));
         }
         if self.retry.attempts_max == 0 {
             let problem = "is 0, so nothing would ever be sent; use 1 for no retry".to_owned();

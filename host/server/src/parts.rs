@@ -13,7 +13,7 @@ use bugle_core::ids::Name;
 use bugle_egress::{Egress, Options as EgressOptions, Relay, RelayPassword, RelayTls};
 use bugle_ingress::{CertificateSource, Config as ListenerConfig, TokenHash};
 use bugle_sandbox::{
-    Binding, Compiler, Grants as SandboxGrants, Limits, Options as SandboxOptions, Sandbox, Secret, Tighter,
+    Binding, Compiler, Grants as SandboxGrants, Limits, Options as SandboxOptions, Sandbox, Secret, Tighter, World,
 };
 use bugle_store::{IncarnationId, OnLoss, Opened, Store};
 use tokio::runtime::Handle;
@@ -104,6 +104,18 @@ fn relay(config: &Config) -> anyhow::Result<Option<Relay>> {
         senders: mail.senders.clone(),
         domain: mail.domain.clone(),
     }))
+}
+
+/// Deliveries per call of a plugin that takes several, if the definition does not say.
+const BATCH_MAX: u32 = 16;
+
+/// Deliveries per call of the plugin at most, for a definition that was tried with it.
+#[must_use]
+pub(crate) fn batch_max(definition: &Definition, world: World) -> u32 {
+    match world {
+        World::Channel => 1,
+        World::BatchChannel => definition.batch_max.unwrap_or(BATCH_MAX),
+    }
 }
 
 /// Starts the sandbox; called where guests can be spawned.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bugle_broker::{Bus, Call, Invoke, ResultSink};
-use bugle_core::delivery::{CallEnd, Delivery};
+use bugle_core::delivery::{CallEnd, Delivery, Settles};
 use bugle_core::ids::{Name, Revision, SessionId};
 use bugle_core::import::{Import, ImportResult};
 use bugle_core::publish::{Abandon, BatchResult, IdState, OpenSession, Opened, PublishBatch};
@@ -83,8 +83,12 @@ impl HostCalls for PluginCall {
         self.call.now()
     }
 
-    fn runs_on(&mut self, revision: Revision) {
-        self.call.runs_on(revision);
+    fn runs_on(&mut self, revision: Revision, settles: Settles) {
+        self.call.runs_on(revision, settles);
+    }
+
+    fn is_settled(&self) -> bool {
+        self.call.is_settled()
     }
 
     async fn import(&mut self, import: Import) -> ImportResult {
@@ -96,6 +100,17 @@ impl HostCalls for PluginCall {
     fn finish(self, end: CallEnd) {
         self.tally.end(&self.plugin, &end);
         self.call.finish(end);
+    }
+
+    fn finish_all(ended: impl Iterator<Item = (Self, CallEnd)>) {
+        // One call of the plugin, however many shared it.
+        let mut is_counted = false;
+        Call::finish_all(ended.map(|(this, end)| {
+            if !std::mem::replace(&mut is_counted, true) {
+                this.tally.end(&this.plugin, &end);
+            }
+            (this.call, end)
+        }));
     }
 }
 

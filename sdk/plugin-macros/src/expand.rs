@@ -1,13 +1,35 @@
-//! The expansion of `#[channel]`, on plain token streams so that it can be tested.
+//! The expansion of `#[channel]` and `#[batch_channel]`, on plain token streams so that it can be tested.
 //!
-//! It makes nothing on targets other than `wasm32`: there the function stays what it is, and tests call it.
+//! It makes nothing on targets other than `wasm32`: there the function stays what it is, and tests call it. Invariant: the shape of
+//! the function is checked before anything is made of it.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use std::path::{Path, PathBuf};
 use syn::{Error, FnArg, Ident, ItemFn, Result, ReturnType, Token, Type};
 
-const SHAPE: &str = "a channel is `fn name(cx: &Cx, event: Event<T>) -> Outcome`";
+/// The world that the plugin is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum World {
+    Channel,
+    BatchChannel,
+}
+
+impl World {
+    fn attribute(self) -> &'static str {
+        match self {
+            World::Channel => "channel",
+            World::BatchChannel => "batch_channel",
+        }
+    }
+
+    fn shape(self) -> &'static str {
+        match self {
+            World::Channel => "a channel is `fn name(cx: &Cx, event: Event<T>) -> Outcome`",
+            World::BatchChannel => "a batch channel is `fn name(batch: &[Delivery<T>]) -> Vec<Outcome>`",
+        }
+    }
+}
 
 /// Path of the plugin's manifest, or what to do about its absence.
 pub(crate) fn find_manifest() -> std::result::Result<String, String> {
@@ -26,17 +48,23 @@ pub(crate) fn manifest_in(directory: &Path) -> std::result::Result<String, Strin
 }
 
 pub(crate) fn channel(
+    world: World,
     arguments: TokenStream,
     item: TokenStream,
     manifest: std::result::Result<String, String>,
 ) -> Result<TokenStream> {
-    let check = parse_check(arguments)?;
-    let function: ItemFn = syn::parse2(item)
-        .map_err(|error| Error::new(error.span(), format!("`#[channel]` stands on a function: {SHAPE}")))?;
-    check_shape(&function)?;
+    let check = parse_check(world, arguments)?;
+    let function: ItemFn = syn::parse2(item).map_err(|error| {
+        Error::new(error.span(), format!("`#[{}]` stands on a function: {}", world.attribute(), world.shape()))
+    })?;
+    check_shape(world, &function)?;
     let manifest = manifest.map_err(|text| Error::new(Span::call_site(), text))?;
     let name = &function.sig.ident;
     let check = check.map_or_else(|| quote!(::bugle_plugin::no_check), |check| quote!(#check));
+    let handler = match world {
+        World::Channel => one(name),
+        World::BatchChannel => several(name),
+    };
     Ok(quote! {
         #function
 
@@ -44,13 +72,7 @@ pub(crate) fn channel(
         const _: () = {
             struct Exported;
 
-            impl ::bugle_plugin::raw::exports::bugle::plugin::handler::Guest for Exported {
-                fn handle(
-                    delivery: ::bugle_plugin::raw::bugle::plugin::types::Delivery,
-                ) -> ::core::result::Result<(), ::bugle_plugin::raw::bugle::plugin::types::Failure> {
-                    ::bugle_plugin::handle(delivery, #name)
-                }
-            }
+            #handler
 
             impl ::bugle_plugin::raw::exports::bugle::plugin::lifecycle::Guest for Exported {
                 fn check() -> ::core::result::Result<(), ::std::string::String> {
@@ -58,7 +80,7 @@ pub(crate) fn channel(
                 }
             }
 
-            ::bugle_plugin::raw::export_channel!(Exported with_types_in ::bugle_plugin::raw);
+            ::bugle_plugin::raw::export_lifecycle!(Exported with_types_in ::bugle_plugin::raw);
 
             #[unsafe(link_section = "bugle:plugin")]
             static MANIFEST: [u8; include_bytes!(#manifest).len()] = *include_bytes!(#manifest);
@@ -72,8 +94,40 @@ pub(crate) fn channel(
     })
 }
 
+/// The export of world `channel`.
+fn one(name: &Ident) -> TokenStream {
+    quote! {
+        ::bugle_plugin::raw::channel::export_handler!(Exported with_types_in ::bugle_plugin::raw::channel);
+
+        impl ::bugle_plugin::raw::channel::exports::bugle::plugin::handler::Guest for Exported {
+            fn handle(
+                delivery: ::bugle_plugin::raw::bugle::plugin::types::Delivery,
+            ) -> ::core::result::Result<(), ::bugle_plugin::raw::bugle::plugin::types::Failure> {
+                ::bugle_plugin::handle(delivery, #name)
+            }
+        }
+    }
+}
+
+/// The export of world `batch-channel`.
+fn several(name: &Ident) -> TokenStream {
+    quote! {
+        ::bugle_plugin::raw::batch::export_batch_handler!(Exported with_types_in ::bugle_plugin::raw::batch);
+
+        impl ::bugle_plugin::raw::batch::exports::bugle::plugin::batch_handler::Guest for Exported {
+            fn handle_batch(
+                deliveries: ::std::vec::Vec<::bugle_plugin::raw::bugle::plugin::types::Delivery>,
+            ) -> ::std::vec::Vec<
+                ::core::result::Result<(), ::bugle_plugin::raw::bugle::plugin::types::Failure>,
+            > {
+                ::bugle_plugin::handle_batch(deliveries, #name)
+            }
+        }
+    }
+}
+
 /// `check = path`, or nothing.
-fn parse_check(arguments: TokenStream) -> Result<Option<syn::Path>> {
+fn parse_check(world: World, arguments: TokenStream) -> Result<Option<syn::Path>> {
     if arguments.is_empty() {
         return Ok(None);
     }
@@ -85,40 +139,64 @@ fn parse_check(arguments: TokenStream) -> Result<Option<syn::Path>> {
         input.parse::<Token![=]>()?;
         input.parse::<syn::Path>()
     };
-    syn::parse::Parser::parse2(parse, arguments)
-        .map(Some)
-        .map_err(|error| Error::new(error.span(), "the only argument is `#[channel(check = function)]`"))
+    let only = format!("the only argument is `#[{}(check = function)]`", world.attribute());
+    syn::parse::Parser::parse2(parse, arguments).map(Some).map_err(|error| Error::new(error.span(), only))
 }
 
-fn check_shape(function: &ItemFn) -> Result<()> {
+fn check_shape(world: World, function: &ItemFn) -> Result<()> {
     let signature = &function.sig;
-    let wrong = |span: Span, what: &str| Err(Error::new(span, format!("{what}; {SHAPE}")));
     let name = signature.ident.span();
+    let wrong = |what: &str| Err(Error::new(name, format!("{what}; {}", world.shape())));
     if signature.asyncness.is_some() {
-        return wrong(name, "a channel is not `async`: the host runs many calls at once by itself");
+        return wrong("a channel is not `async`: the host runs many calls at once by itself");
     }
     if !signature.generics.params.is_empty() {
-        return wrong(name, "a channel has no generic parameters");
+        return wrong("a channel has no generic parameters");
     }
     if signature.unsafety.is_some() || signature.constness.is_some() || signature.abi.is_some() {
-        return wrong(name, "a channel is a plain function");
+        return wrong("a channel is a plain function");
     }
-    let mut inputs = signature.inputs.iter();
+    if let Err(what) = match world {
+        World::Channel => check_one(function),
+        World::BatchChannel => check_several(function),
+    } {
+        return wrong(what);
+    }
+    match &signature.output {
+        ReturnType::Default => wrong("a channel returns its verdict"),
+        ReturnType::Type(..) => Ok(()),
+    }
+}
+
+fn check_one(function: &ItemFn) -> std::result::Result<(), &'static str> {
+    let mut inputs = function.sig.inputs.iter();
     match (inputs.next(), inputs.next(), inputs.next()) {
         (Some(FnArg::Typed(cx)), Some(FnArg::Typed(event)), None) => {
             if !is_reference_to_cx(&cx.ty) {
-                return wrong(name, "the first argument is not `&Cx`");
+                return Err("the first argument is not `&Cx`");
             }
             if !is_named(&event.ty, "Event") {
-                return wrong(name, "the second argument is not `Event<T>`");
+                return Err("the second argument is not `Event<T>`");
             }
+            Ok(())
         }
-        _ => return wrong(name, "a channel has exactly two arguments"),
+        _ => Err("a channel has exactly two arguments"),
     }
-    match &signature.output {
-        ReturnType::Default => wrong(name, "a channel returns its verdict"),
-        ReturnType::Type(..) => Ok(()),
+}
+
+fn check_several(function: &ItemFn) -> std::result::Result<(), &'static str> {
+    let mut inputs = function.sig.inputs.iter();
+    match (inputs.next(), inputs.next()) {
+        (Some(FnArg::Typed(batch)), None) if is_slice_of_deliveries(&batch.ty) => Ok(()),
+        (Some(FnArg::Typed(_)), None) => Err("the argument is not `&[Delivery<T>]`"),
+        _ => Err("a batch channel has exactly one argument"),
     }
+}
+
+fn is_slice_of_deliveries(ty: &Type) -> bool {
+    let Type::Reference(reference) = ty else { return false };
+    let is_slice = matches!(&*reference.elem, Type::Slice(slice) if is_named(&slice.elem, "Delivery"));
+    reference.mutability.is_none() && is_slice
 }
 
 fn is_reference_to_cx(ty: &Type) -> bool {
@@ -134,13 +212,14 @@ mod tests {
     use super::*;
 
     fn error(arguments: TokenStream, item: TokenStream) -> String {
-        channel(arguments, item, Ok("plugin.toml".into())).unwrap_err().to_string()
+        channel(World::Channel, arguments, item, Ok("plugin.toml".into())).unwrap_err().to_string()
     }
 
     #[test]
     fn a_good_channel_keeps_its_function_and_embeds_the_manifest() {
         let item = quote! { fn sms(cx: &Cx, event: bugle_plugin::Event<Sms>) -> Outcome { Ok(()) } };
-        let text = channel(quote!(check = crate::ok), item.clone(), Ok("/x/plugin.toml".into())).unwrap().to_string();
+        let text = channel(World::Channel, quote!(check = crate::ok), item.clone(), Ok("/x/plugin.toml".into()));
+        let text = text.unwrap().to_string();
         assert!(text.starts_with(&item.to_string()), "{text}");
         assert!(text.contains("link_section = \"bugle:plugin\"") && text.contains("/x/plugin.toml"), "{text}");
         assert!(text.contains("check (crate :: ok)"), "{text}");
@@ -162,7 +241,29 @@ mod tests {
         ];
         for (item, expected) in cases {
             let text = error(TokenStream::new(), item.clone());
-            assert!(text.contains(expected) && text.contains(SHAPE), "{item}: {text}");
+            assert!(text.contains(expected) && text.contains(World::Channel.shape()), "{item}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_batch_channel_exports_the_batch_handler_and_nothing_else_does() {
+        let item = quote! { fn push(batch: &[Delivery<Push>]) -> Vec<Outcome> { vec![] } };
+        let made = channel(World::BatchChannel, TokenStream::new(), item.clone(), Ok("/x/plugin.toml".into()));
+        let text = made.unwrap().to_string();
+        assert!(text.starts_with(&item.to_string()), "{text}");
+        assert!(text.contains("batch_handler :: Guest") && text.contains("export_batch_handler"), "{text}");
+        assert!(!text.contains(":: handler ::"), "{text}");
+        let cases = [
+            (quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} }, "exactly one argument"),
+            (quote! { fn f(batch: Vec<Delivery<T>>) -> Vec<Outcome> {} }, "argument is not `&[Delivery<T>]`"),
+            (quote! { fn f(batch: &mut [Delivery<T>]) -> Vec<Outcome> {} }, "argument is not `&[Delivery<T>]`"),
+            (quote! { fn f(batch: &[Delivery<T>]) {} }, "returns its verdict"),
+            (quote! { struct Push; }, "`#[batch_channel]` stands on a function"),
+        ];
+        for (item, expected) in cases {
+            let made = channel(World::BatchChannel, TokenStream::new(), item.clone(), Ok("plugin.toml".into()));
+            let text = made.unwrap_err().to_string();
+            assert!(text.contains(expected) && text.contains(World::BatchChannel.shape()), "{item}: {text}");
         }
     }
 
@@ -180,7 +281,7 @@ mod tests {
         let nowhere = manifest_in(Path::new("/nowhere"));
         assert!(nowhere.clone().unwrap_err().contains("no `plugin.toml` beside Cargo.toml"));
         let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
-        let text = channel(TokenStream::new(), item, nowhere).unwrap_err().to_string();
+        let text = channel(World::Channel, TokenStream::new(), item, nowhere).unwrap_err().to_string();
         assert!(text.contains("contract = \"0.1\""));
     }
 }

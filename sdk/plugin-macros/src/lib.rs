@@ -1,12 +1,13 @@
-//! `#[channel]`: turns one function into a Bugle plugin.
+//! `#[channel]` and `#[batch_channel]`: turn one function into a Bugle plugin.
 //!
-//! It only reads tokens and checks shapes; what happens at run time is in `bugle_plugin::handle`. Invariant: a
+//! They only read tokens and check shapes; what happens at run time is in `bugle_plugin::handle` and `handle_batch`. Invariant: a
 //! function used wrongly gets one error that says what to write instead.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
 mod expand;
 
+use expand::World;
 use proc_macro::TokenStream;
 
 /// Make this function the channel of the plugin: `#[channel] fn sms(cx: &Cx, event: Event<Sms>) -> Outcome`.
@@ -16,5 +17,19 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn channel(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let manifest = expand::find_manifest();
-    expand::channel(arguments.into(), item.into(), manifest).unwrap_or_else(syn::Error::into_compile_error).into()
+    expand::channel(World::Channel, arguments.into(), item.into(), manifest)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Make this function the channel of the plugin for several deliveries per call:
+/// `#[batch_channel] fn push(batch: &[Delivery<Push>]) -> Vec<Outcome>`.
+///
+/// It returns one verdict per delivery, in their order. `check` and `plugin.toml` as with [`macro@channel`].
+#[proc_macro_attribute]
+pub fn batch_channel(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let manifest = expand::find_manifest();
+    expand::channel(World::BatchChannel, arguments.into(), item.into(), manifest)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }

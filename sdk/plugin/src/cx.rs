@@ -72,6 +72,37 @@ impl Cx {
         Duration::from_millis(self.deadline.saturating_sub(host::now()))
     }
 
+    /// Give the verdict now. In a batch it takes effect at once: this delivery is done with everything it did, whatever becomes of
+    /// the rest of the call. In a call for one delivery it takes effect when the function returns, and what that returns counts
+    /// no more.
+    ///
+    /// # Errors
+    /// `settled` if it has another verdict, `stale` if its time had run out, `conflict` if another delivery changed what this one
+    /// read (it runs again by itself), `invalid` for `unknown`, which can only be returned.
+    pub fn settle(&self, outcome: Outcome) -> Result<(), HostError> {
+        let t = self.ticket;
+        match outcome {
+            Ok(()) => host::ack::ack(t)?,
+            Err(Failure::Retry { after, reason, fault }) => {
+                host::ack::nack(t, &wit::types::Retry { after: after.map(millis), reason, fault: fault.into() })?;
+            }
+            Err(Failure::Reject(reason)) => host::ack::reject(t, &reason)?,
+            Err(Failure::Defer(time)) => host::ack::defer(t, host::now().saturating_add(millis(time)))?,
+            Err(Failure::Unknown(_)) => {
+                return Err(HostError::invalid("`unknown` can only be returned by the function"));
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Cx::settle`] as done.
+    ///
+    /// # Errors
+    /// As [`Cx::settle`].
+    pub fn ack(&self) -> Result<(), HostError> {
+        self.settle(Ok(()))
+    }
+
     /// Ask for more time; returns what is now left.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ pub enum Code {
     Settled,
     /// The deadline has passed.
     Expired,
+    /// Another delivery changed what this one had read; it runs again by itself.
+    Conflict,
     /// Surely nothing was handed over.
     NotSent,
     /// Something left and no complete answer came.
@@ -56,6 +58,7 @@ impl Code {
             Self::Stale => "stale",
             Self::Settled => "settled",
             Self::Expired => "expired",
+            Self::Conflict => "conflict",
             Self::NotSent => "not-sent",
             Self::MaybeSent => "maybe-sent",
             Self::Refused => "refused",
@@ -70,7 +73,7 @@ impl Code {
 
 impl From<String> for Code {
     fn from(code: String) -> Self {
-        const KNOWN: [Code; 14] = [
+        const KNOWN: [Code; 15] = [
             Code::Denied,
             Code::Invalid,
             Code::TooLarge,
@@ -78,6 +81,7 @@ impl From<String> for Code {
             Code::Stale,
             Code::Settled,
             Code::Expired,
+            Code::Conflict,
             Code::NotSent,
             Code::MaybeSent,
             Code::Refused,
@@ -134,7 +138,7 @@ impl From<HostError> for Failure {
                 crate::warn!("{error}");
                 Self::Unknown(String::new())
             }
-            Code::Quota | Code::Stale | Code::Settled | Code::Expired => again(Fault::Event),
+            Code::Quota | Code::Stale | Code::Settled | Code::Expired | Code::Conflict => again(Fault::Event),
             Code::Denied | Code::NotSent | Code::NotFound | Code::Unsupported | Code::Unavailable | Code::Other(_) => {
                 again(Fault::Channel)
             }

@@ -26,6 +26,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
+mod batch;
 mod config;
 mod cx;
 mod date;
@@ -47,7 +48,8 @@ mod structured;
 pub mod template;
 mod verdict;
 
-pub use bugle_plugin_macros::channel;
+pub use batch::{Delivery, handle_batch};
+pub use bugle_plugin_macros::{batch_channel, channel};
 pub use config::Config;
 pub use cx::{Cx, Mac, sign};
 pub use entry::{check, handle, no_check};
@@ -66,8 +68,8 @@ pub use verdict::{Failure, Fault, Outcome, defer, reject, retry, unknown};
 pub mod prelude {
     pub use crate::template::Template;
     pub use crate::{
-        Config, Cx, Event, Failure, Fault, Found, HostError, Mac, Outcome, channel, debug, defer, error, info, reject,
-        retry, trace, unknown, warn,
+        Config, Cx, Delivery, Event, Failure, Fault, Found, HostError, Mac, Outcome, batch_channel, channel, debug,
+        defer, error, info, reject, retry, trace, unknown, warn,
     };
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::{Value, json};

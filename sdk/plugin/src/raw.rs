@@ -1,7 +1,8 @@
 //! The contract as generated from `wit/`: for a plugin that needs what the SDK does not wrap.
 //!
 //! Works on `wasm32` only; elsewhere a call panics (the wrapped API goes to the mock instead).
-//! It holds no code of ours, so nothing here can differ from the published WIT.
+//! It holds no code of ours, so nothing here can differ from the published WIT. Each export has its own macro, since the worlds share
+//! `lifecycle` and a component exports it once.
 
 #![allow(
     missing_docs,
@@ -13,11 +14,77 @@
 )]
 
 wit_bindgen::generate!({
+    inline: "
+        package bugle:sdk;
+        world lifecycle-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/lifecycle@0.1.0; }
+    ",
     path: "../../wit",
-    world: "channel",
+    world: "bugle:sdk/lifecycle-alone",
     pub_export_macro: true,
-    export_macro_name: "export_channel",
+    export_macro_name: "export_lifecycle",
     default_bindings_module: "bugle_plugin::raw",
     additional_derives: [PartialEq],
     generate_all,
 });
+
+/// What a plugin of world `channel` exports beside `lifecycle`.
+pub mod channel {
+    wit_bindgen::generate!({
+        inline: "
+            package bugle:sdk;
+            world handler-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/handler@0.1.0; }
+        ",
+        path: "../../wit",
+        world: "bugle:sdk/handler-alone",
+        pub_export_macro: true,
+        export_macro_name: "export_handler",
+        default_bindings_module: "bugle_plugin::raw::channel",
+        additional_derives: [PartialEq],
+        with: {
+            "bugle:plugin/types@0.1.0": crate::raw::bugle::plugin::types,
+            "bugle:plugin/ack@0.1.0": crate::raw::bugle::plugin::ack,
+            "bugle:plugin/dedup@0.1.0": crate::raw::bugle::plugin::dedup,
+            "bugle:plugin/ordering@0.1.0": crate::raw::bugle::plugin::ordering,
+            "bugle:plugin/records@0.1.0": crate::raw::bugle::plugin::records,
+            "bugle:plugin/kv@0.1.0": crate::raw::bugle::plugin::kv,
+            "bugle:plugin/publish@0.1.0": crate::raw::bugle::plugin::publish,
+            "bugle:plugin/timers@0.1.0": crate::raw::bugle::plugin::timers,
+            "bugle:plugin/http@0.1.0": crate::raw::bugle::plugin::http,
+            "bugle:plugin/mail@0.1.0": crate::raw::bugle::plugin::mail,
+            "bugle:plugin/secrets@0.1.0": crate::raw::bugle::plugin::secrets,
+            "bugle:plugin/config@0.1.0": crate::raw::bugle::plugin::config,
+            "bugle:plugin/log@0.1.0": crate::raw::bugle::plugin::log,
+        },
+    });
+}
+
+/// What a plugin of world `batch-channel` exports beside `lifecycle`.
+pub mod batch {
+    wit_bindgen::generate!({
+        inline: "
+            package bugle:sdk;
+            world batch-handler-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/batch-handler@0.1.0; }
+        ",
+        path: "../../wit",
+        world: "bugle:sdk/batch-handler-alone",
+        pub_export_macro: true,
+        export_macro_name: "export_batch_handler",
+        default_bindings_module: "bugle_plugin::raw::batch",
+        additional_derives: [PartialEq],
+        with: {
+            "bugle:plugin/types@0.1.0": crate::raw::bugle::plugin::types,
+            "bugle:plugin/ack@0.1.0": crate::raw::bugle::plugin::ack,
+            "bugle:plugin/dedup@0.1.0": crate::raw::bugle::plugin::dedup,
+            "bugle:plugin/ordering@0.1.0": crate::raw::bugle::plugin::ordering,
+            "bugle:plugin/records@0.1.0": crate::raw::bugle::plugin::records,
+            "bugle:plugin/kv@0.1.0": crate::raw::bugle::plugin::kv,
+            "bugle:plugin/publish@0.1.0": crate::raw::bugle::plugin::publish,
+            "bugle:plugin/timers@0.1.0": crate::raw::bugle::plugin::timers,
+            "bugle:plugin/http@0.1.0": crate::raw::bugle::plugin::http,
+            "bugle:plugin/mail@0.1.0": crate::raw::bugle::plugin::mail,
+            "bugle:plugin/secrets@0.1.0": crate::raw::bugle::plugin::secrets,
+            "bugle:plugin/config@0.1.0": crate::raw::bugle::plugin::config,
+            "bugle:plugin/log@0.1.0": crate::raw::bugle::plugin::log,
+        },
+    });
+}

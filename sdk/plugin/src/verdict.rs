@@ -37,17 +37,30 @@ pub enum Fault {
     Channel,
 }
 
+impl From<Fault> for wit::types::Fault {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Event => Self::Event,
+            Fault::Channel => Self::Channel,
+        }
+    }
+}
+
+impl From<wit::types::Fault> for Fault {
+    fn from(fault: wit::types::Fault) -> Self {
+        match fault {
+            wit::types::Fault::Event => Self::Event,
+            wit::types::Fault::Channel => Self::Channel,
+        }
+    }
+}
+
 impl From<Failure> for wit::types::Failure {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Retry { after, reason, fault } => Self::Retry(wit::types::Retry {
-                after: after.map(millis),
-                reason,
-                fault: match fault {
-                    Fault::Event => wit::types::Fault::Event,
-                    Fault::Channel => wit::types::Fault::Channel,
-                },
-            }),
+            Failure::Retry { after, reason, fault } => {
+                Self::Retry(wit::types::Retry { after: after.map(millis), reason, fault: fault.into() })
+            }
             Failure::Reject(reason) => Self::Reject(reason),
             Failure::Defer(time) => Self::Defer(millis(time)),
             Failure::Unknown(reference) => Self::Unknown(reference),

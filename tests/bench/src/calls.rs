@@ -11,12 +11,16 @@ use bugle_core::delivery::{CallEnd, Delivery};
 use bugle_core::event::{Event, Index, Span, StoredEvent};
 use bugle_core::ids::{Attempt, Name, Offset, Position, Slot, Ticket, TopicId};
 use bugle_core::import::{Import, ImportResult, Reply};
+use bugle_core::step::Batch;
 use bugle_core::time::Timestamp;
 use bugle_egress::{Egress, Options as EgressOptions};
 use bugle_sandbox::{Binding, Compiler, Grants, HostCalls, Limits, Options, Plugin, Sandbox, Tighter};
 
 /// Deliveries handed over at once, as a worker would.
 pub(crate) const BATCH: usize = 500;
+
+/// Deliveries that may share a call of a batch channel, as the default of a subscription says.
+pub(crate) const SHARED_BY: usize = 16;
 
 /// Counts down calls under way.
 #[derive(Default)]
@@ -115,6 +119,7 @@ pub(crate) fn calls(count: usize, event: &Event, gate: &Arc<Gate>) -> Vec<Call> 
                 deadline: Timestamp(60_000),
                 wants_fresh: false,
                 may_resend: false,
+                batch: Some(Batch { first: Ticket((n - n % SHARED_BY) as u64 + 1), place: (n % SHARED_BY) as u32 }),
             };
             Call { delivery, gate: Arc::clone(gate) }
         })

@@ -1,7 +1,8 @@
 //! B10, single calls: what a delivery costs through the sandbox, beside the same hand-over to a native handler.
 //!
 //! Both get batches from one thread and finish them on others, so the difference is the sandbox: its queue, the hand-over to a
-//! fiber, the guest and the way back. Native, that is a channel and a function. Calls of the guest are one at a time or 64 at once.
+//! fiber, the guest and the way back. Native, that is a channel and a function. Calls of the guest are one at a time or 64 at once; the
+//! last two lines are the same empty guest with one delivery per call and with 16.
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -12,7 +13,7 @@ use bugle_core::delivery::CallEnd;
 use bugle_core::event::Event;
 use bugle_sandbox::HostCalls as _;
 
-use crate::calls::{BATCH, Call, Gate, activate, calls, event, sandbox};
+use crate::calls::{BATCH, Call, Gate, SHARED_BY, activate, calls, event, sandbox};
 use crate::host::{own_cpu, per_event};
 use crate::report::Measured;
 
@@ -34,6 +35,15 @@ pub(crate) fn run(count: usize) -> Result<Vec<Measured>> {
         let hand_over = |batch| sandbox.run(name, batch);
         measure(&event, WARM_UP, hand_over)?;
         let settings = format!("Rust guest, {concurrency} at once, warm");
+        results.push(measured(settings, count, measure(&event, count, hand_over)?));
+    }
+    let guests = [("noop", bugle_guests::noop(), 1), ("noop-batch", bugle_guests::noop_batch(), SHARED_BY)];
+    for (name, component, shared_by) in guests {
+        let plugin = runtime.block_on(sandbox.load(std::fs::read(component)?, None))?;
+        activate(&sandbox, &plugin, name, 64, None)?;
+        let hand_over = |batch| sandbox.run(name, batch);
+        measure(&event, WARM_UP, hand_over)?;
+        let settings = format!("guest that acks unread, {shared_by} per call, warm");
         results.push(measured(settings, count, measure(&event, count, hand_over)?));
     }
     Ok(results)

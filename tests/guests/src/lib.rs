@@ -31,8 +31,12 @@ guests! {
     inbox = "inbox.wasm";
     /// Does what the event's type says; see tests/zoo/README.md.
     probe = "probe.wasm";
+    /// Takes several deliveries per call; see tests/zoo/README.md.
+    batch = "batch.wasm";
     /// Acks every event without a look at it: the floor of what a call costs.
     noop = "noop.wasm";
+    /// The same for a batch channel.
+    noop_batch = "noop_batch.wasm";
     /// A right channel whose module traps while it is instantiated.
     start_trap = "start_trap.wasm";
     /// A right channel that also imports `evil:thing/door@1.0.0`.

@@ -53,20 +53,23 @@ fn every_guest_is_there() {
 fn each_plugin_carries_its_manifest_and_exports_the_contract() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let plugins = [
-        (webhook(), "plugins/webhook"),
-        (email(), "plugins/email"),
-        (inbox(), "plugins/inbox"),
-        (noop(), "tests/zoo/noop"),
-        (probe(), "tests/zoo/probe"),
-        (start_trap(), "tests/zoo/start-trap"),
-        (unknown_import(), "tests/zoo/unknown-import"),
+        (webhook(), "plugins/webhook", "handler"),
+        (email(), "plugins/email", "handler"),
+        (inbox(), "plugins/inbox", "handler"),
+        (batch(), "tests/zoo/batch", "batch-handler"),
+        (noop(), "tests/zoo/noop", "handler"),
+        (noop_batch(), "tests/zoo/noop-batch", "batch-handler"),
+        (probe(), "tests/zoo/probe", "handler"),
+        (start_trap(), "tests/zoo/start-trap", "handler"),
+        (unknown_import(), "tests/zoo/unknown-import", "handler"),
     ];
-    for (wasm, source) in plugins {
+    for (wasm, source, handler) in plugins {
         let found = read(&wasm).unwrap();
         let manifest = std::fs::read_to_string(root.join(source).join("plugin.toml")).unwrap();
         assert_eq!(found.manifest.as_deref(), Some(manifest.as_str()), "{source}");
         let exports: Vec<_> = found.exports.iter().map(String::as_str).collect();
-        assert_eq!(exports, ["bugle:plugin/handler@0.1.0", "bugle:plugin/lifecycle@0.1.0"], "{source}");
+        let handler = format!("bugle:plugin/{handler}@0.1.0");
+        assert_eq!(exports, [handler.as_str(), "bugle:plugin/lifecycle@0.1.0"], "{source}");
     }
 }
 
@@ -77,7 +80,7 @@ fn plugins_import_nothing_but_the_contract_and_plain_wasi() {
             .iter()
             .any(|known| name.starts_with(known))
     };
-    for wasm in [webhook(), email(), inbox(), noop(), probe(), start_trap()] {
+    for wasm in [webhook(), email(), inbox(), noop(), batch(), probe(), start_trap()] {
         let unknown: Vec<_> = read(&wasm).unwrap().imports.into_iter().filter(|name| !known(name)).collect();
         assert!(unknown.is_empty(), "{}: {unknown:?}", wasm.display());
     }

@@ -1,10 +1,10 @@
-//! One call of a scripted plugin, driven like the host drives a guest's: each import through the core's attempt and ledger.
+//! One delivery with a scripted plugin, driven like the host drives a guest's: each import through the core's attempt and ledger.
 //!
 //! A call is advanced stage by stage, so that anything can happen between two of them; `import.rs` carries out what the attempt asks
 //! for. Invariant: while an import waits for the disk the call stands still.
 
-use bugle_core::attempt::{Attempt, CallFacts, Fact};
-use bugle_core::delivery::{CallEnd, Failure, Fault, Retry};
+use bugle_core::attempt::{Attempt, CallFacts, Ended, Fact};
+use bugle_core::delivery::{CallEnd, Failure, Fault, Retry, Settles};
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{ClaimId, Name, SubscriptionId, TopicId};
 use bugle_core::import::{ClaimOutcome, Import, ImportResult, NewEvent, Reply, Sent, Strength};
@@ -63,6 +63,8 @@ enum Stage {
     Return,
     /// It gave its verdict by import.
     Said,
+    /// Its verdict takes effect at the call.
+    Settling,
 }
 
 /// See the module.
@@ -79,6 +81,10 @@ pub(crate) struct Call {
     /// The answer to an import that waits for the disk.
     pub(super) pending: Option<Fact>,
     pub(super) reply: Option<ImportResult>,
+    /// Its verdict takes effect at the call: to be handed to the worker.
+    pub(super) settling: Option<Box<Ended>>,
+    /// What the plugin returns for it, once it returns for all that share the call.
+    pub(super) result: Option<CallEnd>,
 }
 
 /// The business key of an event.
@@ -104,6 +110,7 @@ impl Call {
             claim_scope: spec.name.clone(),
             kv_store: spec.name.clone(),
             hops: 0,
+            settles: if spec.batch_max > 1 { Settles::AtCall } else { Settles::AtReturn },
         };
         Call {
             attempt: Attempt::begin(facts),
@@ -116,6 +123,8 @@ impl Call {
             claim: None,
             pending: None,
             reply: None,
+            settling: None,
+            result: None,
         }
     }
 
@@ -169,6 +178,7 @@ impl Call {
             Stage::Count => self.count(bus, machine)?,
             Stage::Return => return self.end(bus, machine),
             Stage::Said => return Ok(Some(said(bus))),
+            Stage::Settling => return Ok(Some(CallEnd::Returned(Ok(())))),
         }
         Ok(None)
     }
@@ -204,7 +214,6 @@ impl Call {
         let key = format!("{ACKED}{}", place.1);
         self.expect(bus, machine, Import::KvPut { key, value: Vec::new(), ttl: None })?;
         bus.evidence.notified.push((bus.now, place));
-        bus.evidence.returned.insert(place);
         Ok(CallEnd::Returned(Ok(())))
     }
 
@@ -318,9 +327,7 @@ impl Call {
     /// How a call that did all its work ends: with a verdict as its value, or first by import.
     fn end(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<Option<CallEnd>> {
         if bus.fault(20) {
-            self.expect(bus, machine, Import::Ack)?;
-            self.stage = Stage::Said;
-            return Ok(None);
+            return self.say(bus, machine);
         }
         let end = match bus.random.below(25) {
             _ if bus.is_calm => CallEnd::Returned(Ok(())),
@@ -331,10 +338,27 @@ impl Call {
             23 => CallEnd::TimedOut("wall limit".to_owned()),
             _ => CallEnd::Trapped("out of bounds".to_owned()),
         };
-        if end == CallEnd::Returned(Ok(())) {
-            bus.evidence.returned.insert(self.place());
-        }
         Ok(Some(end))
+    }
+
+    /// Gives its verdict by import.
+    fn say(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<Option<CallEnd>> {
+        let verdict = if self.attempt.facts().settles == Settles::AtCall && bus.random.chance(20) {
+            Import::Nack(Retry { after: None, reason: "busy".to_owned(), fault: Fault::Channel })
+        } else {
+            Import::Ack
+        };
+        self.stage = match self.import(bus, machine, verdict) {
+            Some(Ok(_)) => Stage::Said,
+            None => Stage::Settling,
+            other => return broken(rule::DRIVER_IS_SOUND, format!("a verdict was answered {other:?}")),
+        };
+        Ok(None)
+    }
+
+    /// Whether its verdict took effect at the call.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.stage == Stage::Settling
     }
 
     fn expect(&mut self, bus: &mut Bus, machine: &mut Machine, import: Import) -> Checked {
@@ -351,21 +375,23 @@ impl Call {
         }
     }
 
-    /// How the call ended is taken note of.
-    pub(crate) fn ended(&self, bus: &mut Bus, end: &CallEnd) {
+    /// How the call ended is taken note of. `is_shared`: others were in it, so nobody pays if it broke.
+    pub(crate) fn ended(&self, bus: &mut Bus, end: &CallEnd, is_shared: bool) {
         self.excuse(bus);
         match end {
             CallEnd::NotStarted(_) => return,
-            CallEnd::Returned(_) if self.stage == Stage::Said => {
+            CallEnd::Returned(result) if result.is_ok() || self.stage == Stage::Said => {
                 bus.evidence.returned.insert(self.place());
             }
-            CallEnd::Returned(_) | CallEnd::Trapped(_) | CallEnd::TimedOut(_) | CallEnd::LimitExceeded(_) => {}
+            CallEnd::Returned(_) => {}
+            CallEnd::Trapped(_) | CallEnd::TimedOut(_) | CallEnd::LimitExceeded(_) if is_shared => return,
+            CallEnd::Trapped(_) | CallEnd::TimedOut(_) | CallEnd::LimitExceeded(_) => {}
         }
         *bus.evidence.ran.entry(self.place()).or_default() += 1;
     }
 }
 
-fn retry(after: Option<Millis>) -> CallEnd {
+pub(crate) fn retry(after: Option<Millis>) -> CallEnd {
     let retry = Retry { after, reason: "busy".to_owned(), fault: Fault::Channel };
     CallEnd::Returned(Err(Failure::Retry(retry)))
 }

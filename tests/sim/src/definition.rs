@@ -52,6 +52,7 @@ fn policy(random: &mut Random, spec: Subscription) -> Subscription {
     Subscription {
         ordering: if random.chance(80) { Ordering::ByKey } else { Ordering::None },
         concurrency: random.within(1, CONCURRENCY_MAX) as u32,
+        batch_max: *random.pick(&[1, 1, 2, 64]),
         retry: RetryPolicy {
             attempts_max: random.within(2, 6) as u32,
             first_backoff: Millis(random.within(1, 20)),

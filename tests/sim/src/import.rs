@@ -2,7 +2,7 @@
 //!
 //! Holds no decision. Invariant: the ledger's steps enter the queue in the ledger's order.
 
-use bugle_core::attempt::{Fact, FollowUp, Look, Next, Transaction};
+use bugle_core::attempt::{Fact, FollowUp, Look, Next, Settlement, Transaction};
 use bugle_core::ids::ClaimId;
 use bugle_core::import::{Import, ImportResult, Strength};
 use bugle_core::ledger::ClaimAsk;
@@ -42,6 +42,12 @@ impl Call {
                         bus.push(vec![write], Some(step), Done::Nobody);
                     }
                     Fact::Released
+                }
+                Next::Settle(ended) => {
+                    self.settling = Some(ended);
+                    // Until the worker knows better.
+                    self.pending = Some(Fact::Settled(Settlement::Lapsed));
+                    return None;
                 }
                 Next::Extend(by) => Fact::Extended(machine.extend(bus.now, self.invocation.ticket, by)),
                 Next::Waiting => Fact::Waiting(machine.waiting_behind(self.invocation.ticket)),

@@ -6,6 +6,7 @@
 //! Invariant: what it checks, it checks against evidence from outside the machines.
 
 mod action;
+mod batch;
 mod bits;
 mod bus;
 mod call;

@@ -43,6 +43,8 @@ rules! {
     HELD_LANE_RESTS = "G5: nothing starts in a lane that is held closed";
     SETTLED_STAYS_SETTLED = "G6: a settled delivery is not handed out again";
     ACK_AT_THE_RETURN = "G6: only a call that returned acks";
+    SHARES_FAIRLY = "G6: a call holds no more deliveries than it may, and one of a key";
+    ALONE_AFTER_A_BREAK = "G6: what a broken call left unsettled runs alone on a fresh instance";
     WITHIN_CONCURRENCY = "G6: no more deliveries in flight than the subscription allows";
     NOT_BEFORE_DUE = "G8: an attempt does not start before it is due";
     CLOCK_IS_BELIEVABLE = "G8: the clock never goes back, and follows a large step only when it was stable";

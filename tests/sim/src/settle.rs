@@ -2,7 +2,7 @@
 //!
 //! Holds no decision. Invariant: rows that a dead ticket leaves behind are only those that tell the fate of its claims.
 
-use bugle_core::attempt::Ended;
+use bugle_core::attempt::{Ended, Settlement};
 use bugle_core::delivery::Verdict;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::Ticket;
@@ -24,12 +24,16 @@ pub(super) struct Held {
     pub(super) ended: Ended,
     /// It was stopped while a claim was being opened for it.
     pub(super) is_stray: bool,
+    /// Others were in the call.
+    pub(super) is_shared: bool,
+    /// The guest waits to hear what becomes of its verdict.
+    pub(super) is_answered: bool,
 }
 
 impl Worker {
     /// Hands the end of a call to ledger and machine.
     pub(super) fn settle(&mut self, bus: &mut Bus, held: Held) -> Checked<Option<LedgerStep>> {
-        let Held { ticket, event, mut ended, is_stray } = held;
+        let Held { ticket, event, mut ended, is_stray, is_shared, is_answered } = held;
         let is_live = self.machine.is_live(ticket);
         let mut rows = Vec::new();
         let mut last = None;
@@ -76,8 +80,18 @@ impl Worker {
         }
         if !is_live {
             // Its lease ran out while it waited here: an attempt, even if the plugin never ran.
-            *bus.evidence.ran.entry((self.spec.id, event.position.offset)).or_default() += 1;
+            *bus.evidence.ran.entry((self.spec.id, event.position.offset)).or_default() += u32::from(!is_shared);
             self.step.writes.append(&mut rows);
+        } else if is_shared && matches!(ended.verdict, Verdict::Broke(_)) {
+            self.batches.broken.insert(event.position.offset);
+        }
+        if is_answered {
+            let settlement = match ended.verdict {
+                _ if !is_live => Settlement::Lapsed,
+                Verdict::Conflict => Settlement::Conflict,
+                _ => Settlement::Kept,
+            };
+            self.batches.settled.push((ticket, settlement));
         }
         let (verdict, hold, pause) = (ended.verdict, ended.hold, ended.pause);
         self.handle(bus, Input::Finished { ticket, event, verdict, writes: rows, hold, pause })?;

@@ -14,6 +14,7 @@ use bugle_core::spec::{Ordering, Subscription};
 use bugle_core::step::{Action, CatalogKind, Invocation, Load, Step, Write};
 use bugle_core::subscription::{Bounds, Input, Machine, Resolution};
 
+use crate::batch::Batches;
 use crate::bus::{Bus, Done};
 use crate::call::{Call, Script};
 use crate::evidence::Evidence;
@@ -48,6 +49,7 @@ pub(crate) struct Worker {
     pub(crate) step: Step,
     pub(crate) calls: Vec<Call>,
     pub(super) held: Vec<Held>,
+    pub(super) batches: Batches,
     pub(crate) read: Option<(Offset, u32)>,
     /// Waiting deliveries that are on disk only and were asked for.
     loads: Vec<Load>,
@@ -89,6 +91,7 @@ impl Worker {
             step: Step::default(),
             calls: Vec::new(),
             held: Vec::new(),
+            batches: Batches::default(),
             read: None,
             loads: Vec::new(),
             trim: None,
@@ -175,11 +178,16 @@ impl Worker {
         if !self.machine.is_live(invocation.ticket) {
             // Its lease ran out while its step was on the way to the disk: an attempt without a call.
             *bus.evidence.ran.entry((self.spec.id, event.position.offset)).or_default() += 1;
+            self.batches.broken.remove(&event.position.offset);
             return self.handle(bus, Input::NeverRan { ticket: invocation.ticket });
         }
         self.check_start(bus, &invocation, &event)?;
+        self.check_batch(bus, &invocation)?;
         bus.evidence.attempts += 1;
-        bus.note(|| format!("{} starts {} attempt {}", self.spec.name, invocation.position, invocation.attempt));
+        bus.note(|| {
+            let Invocation { ticket, position, attempt, batch, .. } = &invocation;
+            format!("{} starts {position} attempt {attempt} as {ticket}, batch {batch:?}", self.spec.name)
+        });
         self.calls.push(Call::new(self.plan.index, &self.spec, self.plan.script, invocation, event));
         Ok(())
     }
@@ -187,10 +195,11 @@ impl Worker {
     /// The attempt is spent, though its call runs or waits for the submit.
     fn lapsed(&mut self, bus: &mut Bus, ticket: Ticket) {
         if let Some(call) = self.calls.iter().find(|call| call.invocation.ticket == ticket) {
-            *bus.evidence.ran.entry(call.place()).or_default() += 1;
+            *bus.evidence.ran.entry(call.place()).or_default() += u32::from(!self.is_shared(&call.invocation));
             call.excuse(bus);
         } else if let Some(held) = self.held.iter().find(|held| held.ticket == ticket) {
-            *bus.evidence.ran.entry((self.spec.id, held.event.position.offset)).or_default() += 1;
+            let is_paid = u32::from(!held.is_shared);
+            *bus.evidence.ran.entry((self.spec.id, held.event.position.offset)).or_default() += is_paid;
         }
         bus.note(|| format!("{}: the lease of {ticket} lapsed", self.spec.name));
     }
@@ -240,39 +249,21 @@ impl Worker {
         self.handle(bus, Input::Pause { by: "host".to_owned(), reason })
     }
 
-    /// Advances one call by one stage.
-    pub(crate) fn advance(&mut self, bus: &mut Bus) -> Checked {
-        if self.calls.is_empty() {
-            return Ok(());
-        }
-        let index = bus.random.below(self.calls.len() as u64) as usize;
-        if let Some(end) = self.calls[index].advance(bus, &mut self.machine)? {
-            let call = self.calls.swap_remove(index);
-            self.finish(bus, call, end);
-        }
-        Ok(())
-    }
-
     pub(super) fn finish(&mut self, bus: &mut Bus, call: Call, end: CallEnd) {
         bus.note(|| {
             format!("{} ends {} attempt {}: {end:?}", self.spec.name, call.event.position, call.invocation.attempt)
         });
-        call.ended(bus, &end);
+        let is_shared = self.is_shared(&call.invocation);
+        call.ended(bus, &end, is_shared);
         let (ticket, event, is_stray) = (call.invocation.ticket, call.event.clone(), call.is_claiming());
         let ended = call.into_attempt().finish(bus.now, end);
-        self.held.push(Held { ticket, event, ended, is_stray });
+        self.held.push(Held { ticket, event, ended, is_stray, is_shared, is_answered: false });
     }
 
     /// A new revision of the plugin: some of the calls that are out end on the old one, others are cut off.
     pub(crate) fn redeploy(&mut self, bus: &mut Bus) -> Checked {
         bus.note(|| format!("{} gets a new revision with {} calls out", self.spec.name, self.calls.len()));
-        for call in std::mem::take(&mut self.calls) {
-            match bus.random.chance(50) {
-                true => self.calls.push(call),
-                false if call.has_begun() => self.finish(bus, call, CallEnd::Trapped("replaced".to_owned())),
-                false => self.finish(bus, call, CallEnd::NotStarted("replaced".to_owned())),
-            }
-        }
+        self.cut_off_some(bus);
         let plugin = format!("script-{}", bus.random.below(100)).as_str().into();
         self.reconfigure(bus, Subscription { plugin, ..self.spec.clone() })
     }
@@ -280,6 +271,7 @@ impl Worker {
     /// A new definition, written with the step that it takes effect in.
     pub(crate) fn reconfigure(&mut self, bus: &mut Bus, spec: Subscription) -> Checked {
         self.wishes.changed(&self.spec, &spec, &bus.disk.written.log);
+        self.batches.largest = self.batches.largest.max(self.spec.batch_max);
         self.spec = spec.clone();
         self.places = self.places.max(self.allowed());
         bus.definitions.push(spec.clone());
@@ -315,12 +307,14 @@ impl Worker {
             self.check_recovery(bus)?;
         }
         if self.step.writes.is_empty() && self.step.actions.is_empty() {
+            self.answer_settled(bus);
             return Ok(());
         }
         let writes = std::mem::take(&mut self.step.writes);
         let actions = std::mem::take(&mut self.step.actions);
         self.outstanding += 1;
         bus.push(writes, last, Done::Worker(self.plan.index, actions));
+        self.answer_settled(bus);
         Ok(())
     }
 

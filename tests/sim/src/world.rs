@@ -254,6 +254,8 @@ impl World {
     }
 
     pub(crate) fn tick(&mut self) -> Checked {
+        // A worker hands over what started before it looks at the clock again.
+        self.workers.iter_mut().for_each(|worker| worker.machine.handed_over());
         self.workers.iter_mut().try_for_each(|worker| worker.handle(&mut self.bus, Input::Tick))
     }
 

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bugle_core::attempt::{ClaimEnd, Transaction};
+use bugle_core::attempt::{ClaimEnd, Settlement, Transaction};
 use bugle_core::delivery::Verdict;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{ClaimId, Offset, Revision, Ticket, TopicId};
@@ -54,6 +54,8 @@ pub(crate) struct Effects {
     pub(crate) revision: Option<Revision>,
     /// The call was stopped while it opened a claim: give back whatever the ledger still holds for the ticket.
     pub(crate) has_stray_claim: bool,
+    /// The guest waits to hear what became of its verdict, once that is durable.
+    pub(crate) reply: Option<oneshot::Sender<Settlement>>,
 }
 
 impl Effects {
@@ -205,14 +207,19 @@ impl Inbox {
 
     /// Adds a message and wakes the worker.
     pub(crate) fn push(&self, message: Message) {
+        self.push_all(std::iter::once(message));
+    }
+
+    /// Adds messages, so that the worker takes them together, and wakes it.
+    pub(crate) fn push_all(&self, added: impl IntoIterator<Item = Message>) {
         let mut messages = self.lock();
         if self.is_closed.load(Ordering::Relaxed) {
             drop(messages);
-            drop(message);
+            drop(added);
             return;
         }
-        messages.push(message);
-        let is_first = messages.len() == 1;
+        let is_first = messages.is_empty();
+        messages.extend(added);
         drop(messages);
         // The others ride on the wake-up of the first: the worker takes all of them.
         if is_first {

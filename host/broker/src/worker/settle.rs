@@ -3,6 +3,7 @@
 //! Invariant: effects of a call whose lease has lapsed are dropped, all but the fate of its claims, which nobody else can
 //! settle.
 
+use bugle_core::attempt::Settlement;
 use bugle_core::delivery::Verdict;
 use bugle_core::ledger::{ClaimFate, Ledger, LedgerStep};
 use bugle_core::step::Write;
@@ -105,8 +106,10 @@ impl Worker {
         let is_live = self.machine.is_live(ended.ticket);
         let mut rows = Vec::new();
         let mut step = None;
+        let mut reply = None;
         if let Some(effects) = ended.effects.take() {
             let mut effects = *effects;
+            reply = effects.reply.take();
             if is_live {
                 if let Some(revision) = effects.revision {
                     self.machine.ran_on(ended.ticket, revision);
@@ -126,6 +129,20 @@ impl Worker {
         } else {
             // What is left are the fates of its claims; the machine drops the rest of a stale end.
             self.step.writes.append(&mut rows);
+        }
+        if let Some(reply) = reply {
+            let settlement = match &ended.verdict {
+                _ if !is_live => Settlement::Lapsed,
+                Verdict::Conflict => Settlement::Conflict,
+                Verdict::Broke(_) => Settlement::Failed,
+                Verdict::Ack
+                | Verdict::Nack(_)
+                | Verdict::Reject(_)
+                | Verdict::Defer(_)
+                | Verdict::Unknown(_)
+                | Verdict::NotStarted(_) => Settlement::Kept,
+            };
+            self.after.settled.push((reply, settlement));
         }
         self.handle(Input::Finished {
             ticket: ended.ticket,

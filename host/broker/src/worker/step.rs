@@ -120,6 +120,10 @@ impl Worker {
         for action in after.actions {
             self.perform(action);
         }
+        for (reply, settlement) in after.settled {
+            // A call that was stopped meanwhile needs no answer.
+            let _ = reply.send(settlement);
+        }
         for reply in after.replies {
             // An operator that stopped waiting needs no answer.
             let _ = reply.send(());
@@ -131,6 +135,7 @@ impl After {
     fn join(&mut self, mut later: After) {
         self.actions.append(&mut later.actions);
         self.acked.append(&mut later.acked);
+        self.settled.append(&mut later.settled);
         self.replies.append(&mut later.replies);
     }
 }

@@ -1,7 +1,7 @@
 //! Dead letters through the bus: replayed once and under the same key, parked keys, edits, bounds, restarts.
 
 use bugle_broker::{Bus, Changed, ClaimFact, HoldLettersError, Options, StartAt};
-use bugle_core::delivery::{CallEnd, Failure};
+use bugle_core::delivery::{CallEnd, Failure, Settles};
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{KeyGeneration, Offset, Position, Revision, Slot, TopicId};
 use bugle_core::import::{ClaimOutcome, Import, Reply, Strength};
@@ -160,7 +160,7 @@ async fn letter_knows_the_revision_and_one_operator_works_at_a_time() {
     let mut producer = Producer::open(&bus, 1).await;
     producer.store("orders", vec![event("e0", None, "x")]).await;
     let mut call = script.take().await;
-    call.runs_on(Revision([5; 32]));
+    call.runs_on(Revision([5; 32]), Settles::AtReturn);
     call.finish(rejected());
     let letter = letters(&bus, |rows| rows.len() == 1).await.remove(0);
     assert_eq!(letter.revision, Some(Revision([5; 32])));

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 mod backlog;
+mod batch;
 mod deliver;
 mod effects;
 mod explain;

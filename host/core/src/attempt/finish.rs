@@ -4,6 +4,7 @@
 
 use alloc::format;
 use alloc::vec::Vec;
+use core::mem;
 
 use super::{Attempt, Evidence, Transaction, limits};
 use crate::delivery::{CallEnd, Failure, Verdict};
@@ -39,24 +40,30 @@ pub struct Ended {
 }
 
 impl Attempt {
-    /// The call has ended. An outgoing call that was never reported back counts as maybe sent.
+    /// The call has ended. Not for an attempt whose verdict took effect at the call.
     #[must_use]
     pub fn finish(mut self, now: Timestamp, end: CallEnd) -> Ended {
+        let verdict = self.verdict(now, end);
+        self.end(verdict)
+    }
+
+    /// Takes what is to be committed with the verdict. An outgoing call that was never reported back counts as maybe sent.
+    pub(super) fn end(&mut self, verdict: Verdict) -> Ended {
         for _ in 0..self.egress_open {
             self.egress_end(crate::import::Sent::Maybe);
         }
-        let verdict = self.verdict(now, end);
         let is_acked = verdict == Verdict::Ack || is_planted(Bug::EffectsOfFailureKept);
         let mut confirms = Vec::new();
         let mut releases = Vec::new();
-        for open in self.claims.iter().rev() {
+        for open in mem::take(&mut self.claims).iter().rev() {
             match fate(open.evidence, &verdict) {
                 None => confirms.push(open.id),
                 Some(fate) => releases.push(ClaimEnd { claim: open.id, fate }),
             }
         }
-        let transaction = if is_acked { self.effects.everything() } else { self.effects.records_only() };
-        Ended { verdict, transaction, confirms, releases, hold: self.hold, pause: self.pause }
+        let effects = mem::take(&mut self.effects);
+        let transaction = if is_acked { effects.everything() } else { effects.records_only() };
+        Ended { verdict, transaction, confirms, releases, hold: self.hold.take(), pause: self.pause.take() }
     }
 
     /// A settlement by import counts only when the call then returns: a trap before that is a failed attempt.

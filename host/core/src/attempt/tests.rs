@@ -1,13 +1,15 @@
 //! One call against a ledger and a map as its store: what is committed, when, and what becomes of claims.
 
+mod at_call;
+
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use std::collections::BTreeMap;
 
-use super::{Attempt, CallFacts, Ended, Fact, Look, Next, Transaction};
+use super::{Attempt, CallFacts, Ended, Fact, Look, Next, Settlement, Transaction};
 use crate::code::Code;
-use crate::delivery::{CallEnd, Failure, Fault, Retry, Verdict};
+use crate::delivery::{CallEnd, Failure, Fault, Retry, Settles, Verdict};
 use crate::event::Class;
 use crate::ids::{Attempt as Try, BootId, ClaimId, Name, Position, SubscriptionId, Ticket, TopicId};
 use crate::import::{ClaimOutcome, Import, ImportResult, NewEvent, Note, Reply, Sent, Strength};
@@ -26,9 +28,16 @@ struct Driver {
     /// Batches made durable during the call, in order.
     batches: Vec<Vec<Write>>,
     committed: Vec<Transaction>,
+    /// Ends that took effect at the call, and what the next one is answered.
+    ended: Vec<Ended>,
+    settlement: Settlement,
 }
 
 fn call() -> Driver {
+    call_that_settles(Settles::AtReturn)
+}
+
+fn call_that_settles(settles: Settles) -> Driver {
     let facts = CallFacts {
         ticket: Ticket(5),
         attempt: Try(1),
@@ -39,6 +48,7 @@ fn call() -> Driver {
         claim_scope: Name::from("sms"),
         kv_store: Name::from("sms"),
         hops: 0,
+        settles,
     };
     Driver {
         attempt: Attempt::begin(facts),
@@ -46,6 +56,8 @@ fn call() -> Driver {
         kv: BTreeMap::new(),
         batches: vec![],
         committed: vec![],
+        ended: vec![],
+        settlement: Settlement::Kept,
     }
 }
 
@@ -72,6 +84,10 @@ impl Driver {
                     let write = self.ledger.release(NOW, end.claim, end.fate).unwrap();
                     self.batches.extend(write.map(|(write, _)| vec![write]));
                     Fact::Released
+                }
+                Next::Settle(ended) => {
+                    self.ended.push(*ended);
+                    Fact::Settled(self.settlement)
                 }
                 Next::Extend(by) => Fact::Extended(Some(by)),
                 Next::Waiting => Fact::Waiting(None),

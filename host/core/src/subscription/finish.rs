@@ -95,6 +95,7 @@ impl Machine {
                 let fault = Fault { is_break: false, retry_after: retry.after.map(|after| after.min(AFTER_MAX)) };
                 self.fail(now, &lease, Some(event), fault, retry.reason, step);
             }
+            Verdict::Broke(_) if lease.is_shared && !is_planted(Bug::BatchPaysForOne) => self.run_alone(now, &lease),
             Verdict::Broke(reason) => self.fail(now, &lease, Some(event), BROKE, reason, step),
             Verdict::Reject(reason) => {
                 let wait = self.tried(now, &lease, reason);
@@ -117,8 +118,14 @@ impl Machine {
                     }
                 }
             }
-            Verdict::Conflict => self.run_again(&lease),
-            Verdict::NotStarted(_) => self.refuse(now, &lease),
+            Verdict::Conflict => {
+                self.stay_alone(&lease);
+                self.run_again(&lease);
+            }
+            Verdict::NotStarted(_) => {
+                self.stay_alone(&lease);
+                self.refuse(now, &lease);
+            }
         }
     }
 
@@ -126,6 +133,7 @@ impl Machine {
     pub(super) fn lapse(&mut self, now: Timestamp, lease: &Lease, step: &mut Step) {
         step.actions.push(Action::Cancel { ticket: lease.ticket });
         match lease.purpose {
+            Purpose::Call(_) if lease.is_shared => self.run_alone(now, lease),
             Purpose::Call(_) => self.fail(now, lease, None, BROKE, "lease lapsed".into(), step),
             Purpose::Fetch(disposal) => self.fetch_again(lease, disposal),
         }
@@ -224,6 +232,7 @@ impl Machine {
     ) {
         self.cursor.settle(offset);
         self.staying.remove(&offset);
+        self.take_alone(offset);
         if wait.is_some_and(|wait| wait.is_stored) {
             step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
         }

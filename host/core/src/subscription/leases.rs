@@ -60,6 +60,10 @@ pub(crate) struct Lease {
     pub(crate) lane: Option<LaneId>,
     pub(crate) class: Class,
     pub(crate) attempt: Attempt,
+    /// Others may be in the same call of the plugin.
+    pub(crate) is_shared: bool,
+    /// It is with the plugin alone, since a call that it shared broke.
+    pub(crate) is_alone: bool,
     /// The plugin revision that has it, once that is known.
     pub(crate) revision: Option<Revision>,
     pub(crate) since: Timestamp,
@@ -90,6 +94,7 @@ pub(crate) struct Grant {
     pub(crate) lane: Option<LaneId>,
     pub(crate) class: Class,
     pub(crate) attempt: Attempt,
+    pub(crate) is_alone: bool,
 }
 
 /// See the module.
@@ -158,6 +163,8 @@ impl Leases {
             lane: grant.lane,
             class: grant.class,
             attempt: grant.attempt,
+            is_shared: false,
+            is_alone: grant.is_alone,
             revision: None,
             since: now,
             until,
@@ -173,6 +180,16 @@ impl Leases {
     /// The lease of a live ticket.
     pub(crate) fn get(&self, ticket: Ticket) -> Option<&Lease> {
         self.slots.get(self.index(ticket))?.as_ref().filter(|lease| lease.ticket == ticket)
+    }
+
+    /// Others are in its call too.
+    pub(crate) fn share(&mut self, ticket: Ticket) {
+        let index = self.index(ticket);
+        if let Some(Some(lease)) = self.slots.get_mut(index)
+            && lease.ticket == ticket
+        {
+            lease.is_shared = true;
+        }
     }
 
     /// See [`super::Machine::ran_on`].

@@ -9,6 +9,7 @@
 //! rows written so far gives the same unsettled deliveries with the same attempts spent.
 
 mod backlog;
+mod batch;
 mod behind;
 mod bounds;
 mod charge;
@@ -52,6 +53,7 @@ use crate::spec::{BacklogCap, Subscription};
 use crate::step::{Action, LoadNumber, Step, Write};
 use crate::time::{Millis, Timestamp};
 pub use backlog::LogExtent;
+use batch::Batches;
 pub use bounds::Bounds;
 pub use explain::{Answer, Bound, Explained, Gate, LaneExplained, Question, Standing};
 pub use image::Image;
@@ -214,6 +216,7 @@ pub struct Machine {
     lanes: Lanes,
     ready: Ready,
     leases: Leases,
+    batches: Batches,
     waits: Waits,
     spilled: Spilled,
     reads: Reads,
@@ -262,6 +265,7 @@ impl Machine {
             lanes: Lanes::new(seed, bounds.lane_queue_max.max(1)).with_hash_bits(bounds.lane_hash_bits),
             ready: Ready::default(),
             leases: Leases::new(seed, spec.id, slot),
+            batches: Batches::default(),
             waits: Waits::default(),
             spilled: Spilled::new(seed),
             reads: Reads::new(position),
@@ -343,6 +347,7 @@ impl Machine {
         self.flow.ages.forget_below(self.cursor.floor());
         self.seal_letters(step);
         self.seal_unknowns(step);
+        self.close_batch_of_step();
         let [gathering, before] = &mut self.held_back;
         step.writes.append(before);
         before.append(gathering);

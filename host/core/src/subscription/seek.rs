@@ -12,6 +12,7 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::batch::Batches;
 use super::leases::Lease;
 use super::start::Ready;
 use super::waits::Waits;
@@ -119,6 +120,7 @@ impl Machine {
         self.ready.retain(|offset| offset >= to || kept.contains(&offset));
         self.unwanted.retain(|unwanted| unwanted.item.offset >= to || kept.contains(&unwanted.item.offset));
         self.staying = self.staying.split_off(&to);
+        self.batches.forget_below(to);
         self.reads.move_to(to);
         for id in self.lanes.let_go_below(to, &kept, self.reads.position(), self.seals + 1) {
             self.proceed(id);
@@ -169,6 +171,7 @@ impl Machine {
         self.ready = Ready::default();
         self.unwanted.clear();
         self.staying.clear();
+        self.batches = Batches::default();
         self.cursor.start_over(to);
         self.waits = Waits::default();
         self.spilled.clear();

@@ -6,6 +6,7 @@
 
 use alloc::collections::VecDeque;
 
+use super::batch::HandOver;
 use super::leases::{Disposal, Grant, LEASES_MAX, Purpose};
 use super::{Machine, STEPS_OUTSTANDING_MAX};
 use crate::event::Class;
@@ -298,7 +299,7 @@ impl Machine {
         let Item { offset, lane } = item;
         let wait = self.waits.get(offset);
         let attempt = Attempt(wait.map_or(0, |wait| wait.row.attempts()).saturating_add(1));
-        let wants_fresh = wait.is_some_and(|wait| wait.row.broke > 0);
+        let has_broken = wait.is_some_and(|wait| wait.row.broke > 0);
         let is_moved = self.moved_in.is_some_and(|seal| seal + STEPS_OUTSTANDING_MAX > self.seals);
         let mut must_wait = self.must_commit || is_moved || wait.is_some_and(|wait| wait.is_stored);
         if let Some(id) = lane {
@@ -312,15 +313,19 @@ impl Machine {
         }
         let lease = self.spec.lease;
         let purpose = Purpose::Call(start);
-        let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
+        let is_alone = self.take_alone(offset);
+        let wants_fresh = has_broken || is_alone;
+        let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt, is_alone });
+        let hand_over = if must_wait { HandOver::AfterStep } else { HandOver::Now };
+        let can_share = start == Start::Call && !wants_fresh;
+        let batch = if can_share { self.join_batch(ticket, hand_over) } else { None };
         let position = self.position(offset);
         let deadline = now.after(lease);
         let letter = self.letter_of(offset);
-        let action = Action::Invoke(Invocation { ticket, position, attempt, deadline, lease, wants_fresh, letter });
-        if must_wait {
-            step.actions.push(action);
-        } else {
-            step.immediate.push(action);
+        let invocation = Invocation { ticket, position, attempt, deadline, lease, wants_fresh, batch, letter };
+        match hand_over {
+            HandOver::AfterStep => step.actions.push(Action::Invoke(invocation)),
+            HandOver::Now => step.immediate.push(Action::Invoke(invocation)),
         }
     }
 
@@ -333,7 +338,7 @@ impl Machine {
             self.lanes.get_mut(id).state = LaneState::InFlight;
         }
         let (purpose, lease) = (Purpose::Fetch(disposal), self.spec.lease);
-        let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt });
+        let ticket = self.leases.grant(now, lease, Grant { purpose, offset, lane, class, attempt, is_alone: false });
         let position = self.position(offset);
         let deadline = now.after(lease);
         let letter = self.letter_of(offset);
@@ -344,6 +349,7 @@ impl Machine {
             deadline,
             lease,
             wants_fresh: false,
+            batch: None,
             letter,
         }));
     }

@@ -1,6 +1,7 @@
 //! The machine, one rule at a time; `tests/machine` has the random histories.
 
 mod backlog;
+mod batch;
 mod explain;
 mod letters;
 mod protect;

@@ -19,7 +19,7 @@ impl World {
         (0..self.log.len() as u64).map(Offset)
     }
 
-    fn is_same_lane(&self, one: Offset, other: Offset) -> bool {
+    pub(crate) fn is_same_lane(&self, one: Offset, other: Offset) -> bool {
         let (one, other) = (&self.log[one.0 as usize].event, &self.log[other.0 as usize].event);
         self.spec.ordering == Ordering::ByKey
             && one.key().is_some()

@@ -2,6 +2,7 @@
 //!
 //! `BUGLE_MACHINE_SEEDS` sets how many seeds are run, `BUGLE_MACHINE_START` the first. A failure prints the seed and its journal.
 
+mod batches;
 mod check;
 mod disk;
 mod event;
@@ -11,6 +12,7 @@ mod protect;
 mod runs;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
+mod spec;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,6 +63,8 @@ fn keep_every_rule() {
         ("left behind", sum(|reached| reached.left_behind)),
         ("poisoned", sum(|reached| reached.poisoned)),
         ("given back", sum(|reached| reached.given_back)),
+        ("shared", sum(|reached| reached.shared)),
+        ("shared and broken", sum(|reached| reached.shared_broken)),
     ];
     println!("{sums:?}");
     for (what, count) in sums {

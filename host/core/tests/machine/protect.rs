@@ -20,6 +20,8 @@ pub(crate) struct Reached {
     pub(crate) left_behind: u64,
     pub(crate) poisoned: u64,
     pub(crate) given_back: u64,
+    pub(crate) shared: u64,
+    pub(crate) shared_broken: u64,
 }
 
 /// A protection that may have everything or nothing.

@@ -10,7 +10,13 @@ const SEEDS: u64 = 200;
 #[test]
 fn every_planted_bug_is_found_and_without_one_nothing_is() {
     crate::keep_every_rule();
-    let bugs = [Bug::CumulativeAck, Bug::RetryToTheTail, Bug::DeadLetterAfterAck, Bug::StaleLeaseAccepted];
+    let bugs = [
+        Bug::CumulativeAck,
+        Bug::RetryToTheTail,
+        Bug::DeadLetterAfterAck,
+        Bug::StaleLeaseAccepted,
+        Bug::BatchPaysForOne,
+    ];
     for bug in bugs {
         plant(Some(bug));
         let found = (1..=SEEDS).find_map(|seed| crate::run(seed).err());

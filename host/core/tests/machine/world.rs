@@ -7,20 +7,19 @@ use std::collections::VecDeque;
 
 use bugle_core::delivery::{Fault, Retry, Verdict};
 use bugle_core::event::{Class, StoredEvent};
-use bugle_core::ids::{Attempt, KeyGeneration, Offset, Slot, SubscriptionId, Ticket, TopicId};
-use bugle_core::spec::{
-    BacklogCap, BacklogPolicy, DeadBounds, Filter, OnDeadFull, OnExhausted, OnUnknown, Ordering, RetryPolicy,
-    Subscription,
-};
-use bugle_core::step::{Action, Invocation, Step, Write};
+use bugle_core::ids::{Attempt, KeyGeneration, Offset, Slot, Ticket, TopicId};
+use bugle_core::spec::{OnDeadFull, OnExhausted, Ordering, Subscription};
+use bugle_core::step::{Action, Batch, Invocation, Step, Write};
 use bugle_core::subscription::{Bounds, DRAINED, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 use bugle_random::Random;
 
+use crate::batches::Batches;
 use crate::disk::{Disk, brief, effect, stale_effect};
 use crate::event::event;
 use crate::loads::{Loads, bounds};
-use crate::protect::{Reached, protection};
+use crate::protect::Reached;
+use crate::spec::spec;
 
 /// A step that was submitted and is not durable yet.
 #[derive(Debug, Default)]
@@ -38,6 +37,7 @@ pub(crate) struct Call {
     pub(crate) letter: Option<KeyGeneration>,
     /// When the lease ends, unless it is extended.
     pub(crate) deadline: Timestamp,
+    pub(crate) batch: Option<Batch>,
 }
 
 /// See the module.
@@ -57,6 +57,7 @@ pub(crate) struct World {
     seen: usize,
     submitted: VecDeque<Sealed>,
     pub(crate) calls: Vec<Call>,
+    pub(crate) batches: Batches,
     read: Option<(Offset, u32)>,
     pub(crate) loads: Loads,
     fetches: Vec<Call>,
@@ -92,6 +93,7 @@ impl World {
             seen: 0,
             submitted: VecDeque::new(),
             calls: Vec::new(),
+            batches: Batches::default(),
             read: None,
             loads: Loads::default(),
             fetches: Vec::new(),
@@ -217,10 +219,12 @@ impl World {
         };
         let hold = self.random.chance(8).then_some(Millis(25));
         let pause = self.random.chance(1).then(|| "gone".to_owned());
-        self.finish(call, verdict, hold, pause)
+        let is_break = matches!(verdict, Verdict::Broke(_));
+        self.finish(call, verdict, hold, pause)?;
+        if is_break && self.random.chance(80) { self.break_others(call) } else { Ok(()) }
     }
 
-    fn finish(
+    pub(crate) fn finish(
         &mut self,
         call: Call,
         verdict: Verdict,
@@ -235,6 +239,7 @@ impl World {
             (true, _) => Vec::new(),
         };
         let event = self.event_of(call);
+        self.note_end(call, is_live, &verdict);
         self.handle(Input::Finished { ticket: call.ticket, event, verdict, writes, hold, pause })
     }
 
@@ -330,19 +335,21 @@ impl World {
             Action::Invoke(invocation) => {
                 // Its lease ran out, or was cancelled, before its step was durable: a driver looks at the ticket.
                 if !self.machine.is_live(invocation.ticket) {
+                    self.forget_broken(invocation.position.offset);
                     return self.handle(Input::NeverRan { ticket: invocation.ticket });
                 }
                 self.starts += 1;
                 let offset = invocation.position.offset;
-                let Invocation { ticket, attempt, letter, deadline, .. } = invocation;
-                let call = Call { ticket, offset, attempt, letter, deadline };
+                let Invocation { ticket, attempt, letter, deadline, batch, .. } = invocation;
+                let call = Call { ticket, offset, attempt, letter, deadline, batch };
                 self.check_start(call)?;
+                self.check_batch(&invocation)?;
                 self.calls.push(call);
             }
             Action::Load(load) => self.ask_load(load)?,
             Action::Fetch(Invocation { ticket, attempt, position, letter, deadline, .. }) => {
                 self.reached.fetches += 1;
-                self.fetches.push(Call { ticket, offset: position.offset, attempt, letter, deadline });
+                self.fetches.push(Call { ticket, offset: position.offset, attempt, letter, deadline, batch: None });
             }
             // The call goes on: its end must be without effect.
             Action::Cancel { ticket } => {
@@ -396,6 +403,7 @@ impl World {
         self.step = Step::default();
         self.seen = 0;
         self.calls.clear();
+        self.batches = Batches::default();
         self.read = None;
         self.loads = Loads::default();
         if self.random.chance(20) {
@@ -452,40 +460,5 @@ impl World {
             }
         }
         Err(format!("did not settle: {:?}", self.machine.status()))
-    }
-}
-
-fn spec(random: &mut Random) -> Subscription {
-    Subscription {
-        filter: Filter::Exact { attribute: "type".to_owned(), value: "wanted".to_owned() },
-        ordering: if random.chance(85) { Ordering::ByKey } else { Ordering::None },
-        concurrency: random.within(1, 6) as u32,
-        retry: RetryPolicy {
-            attempts_max: random.within(1, 4) as u32,
-            first_backoff: Millis(random.within(0, 20)),
-            backoff_max: Millis(50),
-        },
-        on_unknown: if random.chance(50) { OnUnknown::Resend } else { OnUnknown::Park },
-        on_exhausted: *random.pick(&[
-            OnExhausted::Skip,
-            OnExhausted::ParkKey,
-            OnExhausted::ParkKey,
-            OnExhausted::Block,
-        ]),
-        dead: DeadBounds {
-            letters_max: random.within(2, 40),
-            bytes_max: 1 << 20,
-            age_max: Millis(random.within(100, 1_000_000)),
-            on_full: if random.chance(80) { OnDeadFull::RemoveOldest } else { OnDeadFull::Pause },
-        },
-        redelivery: Some(TopicId(3)),
-        lease: Millis(random.within(20, 200)),
-        backlog: BacklogCap {
-            events_max: if random.chance(30) { random.within(5, 60) } else { 1_000_000 },
-            policy: if random.chance(80) { BacklogPolicy::ExpireOldest } else { BacklogPolicy::RefusePublish },
-            ..BacklogCap::default()
-        },
-        protection: protection(random),
-        ..Subscription::new(SubscriptionId(1), "mail", "mail", vec![TopicId(1)])
     }
 }

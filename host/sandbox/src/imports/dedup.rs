@@ -26,6 +26,7 @@ impl<C: HostCalls> dedup::Host for State<C> {
         let keep = keep.map_or(strength.keep_default(), Millis);
         match self.ask(t, Import::Claim { key, strength, keep }).await? {
             Reply::Claim(ClaimOutcome::Claimed { claim, uncertain }) => {
+                self.claimed(t, claim.0);
                 Ok(dedup::Outcome::Claimed(dedup::OpenClaim { id: claim.0, uncertain }))
             }
             Reply::Claim(ClaimOutcome::Done(receipt)) => Ok(dedup::Outcome::Done(receipt)),
@@ -35,10 +36,10 @@ impl<C: HostCalls> dedup::Host for State<C> {
     }
 
     async fn confirm(&mut self, id: u64, receipt: Option<Vec<u8>>) -> Result<(), types::Error> {
-        self.ask_call(Import::Confirm { claim: ClaimId(id), receipt }).await.and_then(done)
+        self.ask_claimant(id, Import::Confirm { claim: ClaimId(id), receipt }).await.and_then(done)
     }
 
     async fn release(&mut self, id: u64) -> Result<(), types::Error> {
-        self.ask_call(Import::Release { claim: ClaimId(id) }).await.and_then(done)
+        self.ask_claimant(id, Import::Release { claim: ClaimId(id) }).await.and_then(done)
     }
 }

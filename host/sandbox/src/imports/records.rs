@@ -42,7 +42,7 @@ impl<C: HostCalls> records::Host for State<C> {
         business_key: String,
         recipient: Option<String>,
     ) -> Result<Vec<records::SendRecord>, types::Error> {
-        match self.ask_call(Import::FindRecords { business_key, recipient }).await? {
+        match self.ask_any(Import::FindRecords { business_key, recipient }).await? {
             Reply::Records(rows) => Ok(rows.into_iter().take(FOUND_MAX).map(record).collect()),
             other => Err(unexpected(&other)),
         }

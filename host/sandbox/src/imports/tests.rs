@@ -103,7 +103,7 @@ fn rig(key: Option<&str>) -> Rig {
     let index = Index { key: key.map(|_| span), ..Index::default() };
     let event = Event::new(text.to_owned().into(), index).unwrap();
     let asked = Arc::default();
-    state.begin(Agreeable {
+    state.begin(&mut vec![Agreeable {
         delivery: Delivery {
             ticket: Ticket(LIVE),
             event: StoredEvent {
@@ -117,9 +117,10 @@ fn rig(key: Option<&str>) -> Rig {
             deadline: Timestamp(1_060_000),
             wants_fresh: false,
             may_resend: false,
+            batch: None,
         },
         asked: Arc::clone(&asked),
-    });
+    }]);
     state.deadline.set(tokio::time::Instant::now() + Duration::from_secs(60));
     Rig { state, asked }
 }
@@ -231,7 +232,8 @@ fn a_ticket_that_is_not_live_is_stale_everywhere() {
 fn between_calls_nothing_is_live() {
     run(async {
         let Rig { mut state, .. } = rig(None);
-        drop(state.end().await);
+        state.end_outgoing().await;
+        drop(state.end());
         assert_eq!(code(ack::Host::ack(&mut state, LIVE).await), "stale");
         assert_eq!(code(dedup::Host::confirm(&mut state, 1, None).await), "stale");
         assert_eq!(code(dedup::Host::release(&mut state, 1).await), "stale");

@@ -6,6 +6,7 @@ use bugle_core::delivery::{CallEnd, Delivery};
 use bugle_core::event::{Event, Index, Span, StoredEvent};
 use bugle_core::ids::{Attempt, ClaimId, Name, Offset, Position, Slot, Ticket, TopicId};
 use bugle_core::import::{ClaimOutcome, Import, ImportResult, Reply};
+use bugle_core::step::Batch;
 use bugle_core::time::Timestamp;
 use bugle_egress::{Egress, Options as EgressOptions};
 use bugle_sandbox::{Binding, Bound, Compiler, Grants, HostCalls, Limits, Options, Plugin, Sandbox, Tighter};
@@ -35,6 +36,16 @@ impl Scripted {
     pub(crate) fn wanting_fresh(mut self) -> Scripted {
         self.delivery.wants_fresh = true;
         self
+    }
+
+    /// The call as one that shares its call of the plugin with others.
+    pub(crate) fn in_batch(mut self, batch: Batch) -> Scripted {
+        self.delivery.batch = Some(batch);
+        self
+    }
+
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.delivery.ticket
     }
 }
 
@@ -148,6 +159,7 @@ pub(crate) fn call(
         deadline: Timestamp(now().0 + u64::try_from(deadline.as_millis()).unwrap()),
         wants_fresh: false,
         may_resend: false,
+        batch: None,
     };
     (Scripted { delivery, seen: Arc::clone(&seen), answer: Arc::new(answer), end }, ended, seen)
 }

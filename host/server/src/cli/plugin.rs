@@ -76,6 +76,7 @@ fn show(context: &Context, plugin: &PluginView) -> anyhow::Result<()> {
     print::pairs(&[
         ("plugin", plugin.name.clone()),
         ("version", plugin.version.clone()),
+        ("world", plugin.world.clone().unwrap_or_else(|| "unknown: it could not be loaded".to_owned())),
         ("description", plugin.description.clone()),
         ("revision", plugin.revision.clone()),
         ("bytes", plugin.bytes.to_string()),

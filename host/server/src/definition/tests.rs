@@ -104,6 +104,8 @@ fn a_full_definition_survives_json() {
 fn mistakes_are_told_with_a_way_out() {
     check("concurrency", "concurency", &["s.toml:7:1", "did you mean `concurrency`?"]);
     check("concurrency = 8", "concurrency = 0", &["`concurrency`", "from 1"]);
+    check("concurrency = 8", "batch_max = 0", &["`batch_max`", "from 1 to 64"]);
+    check("concurrency = 8", "batch_max = 65", &["`batch_max`", "from 1 to 64"]);
     check("[\"orders\"]", "[]", &["`topics` is empty"]);
     check("[\"orders\"]", "[\"Orders\"]", &["not a topic name"]);
     check("attempts_max = 5", "attempts_max = 0", &["use 1 for no retry"]);

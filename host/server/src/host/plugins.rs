@@ -5,11 +5,12 @@
 //!
 //! Invariant: a refused deploy changes nothing; an accepted one is durable before it serves.
 
-use bugle_broker::{Definition as Row, Stopped};
+use bugle_broker::{ApplySubscription, Definition as Row, StartAt, Stopped};
 use bugle_core::code::Code;
+use bugle_core::spec::Subscription;
 use bugle_core::step::CatalogKind;
 use bugle_core::time::Timestamp;
-use bugle_sandbox::{BindError, Bound, CheckError, CompileError, LoadPluginError, Plugin};
+use bugle_sandbox::{BindError, Bound, CheckError, CompileError, LoadPluginError, Plugin, World};
 use bytes::Bytes;
 
 use super::{Host, locked};
@@ -48,6 +49,16 @@ pub enum DeployError {
         /// What is not understood.
         problem: String,
     },
+    /// The operator: a setting of calls that this plugin does not make.
+    #[error(
+        "subscription `{subscription}`: `batch_max` is only for plugins of world `batch-channel`; plugin `{plugin}` is of world `channel` and takes one delivery per call, so remove the line"
+    )]
+    NotBatch {
+        /// The subscription.
+        subscription: String,
+        /// The plugin.
+        plugin: String,
+    },
     /// The operator: settings or grants that the manifest does not fit.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -85,7 +96,10 @@ impl DeployError {
             DeployError::Check { source: CheckError::NoSlot | CheckError::Panicked, .. } | DeployError::Stopped(_) => {
                 Code::Unavailable
             }
-            DeployError::Grants { .. } | DeployError::Bind(_) | DeployError::Check { .. } => Code::Invalid,
+            DeployError::Grants { .. }
+            | DeployError::NotBatch { .. }
+            | DeployError::Bind(_)
+            | DeployError::Check { .. } => Code::Invalid,
         }
     }
 }
@@ -120,9 +134,28 @@ impl Host {
             // A breaker that blamed the old revision need not wait its time out. One that is gone meanwhile needs no probe.
             let _ = self.bus().probe(&definition.name).await;
         }
-        locked(&self.loaded).insert(name.to_owned(), plugin);
+        let world = plugin.world();
+        let before = locked(&self.loaded).insert(name.to_owned(), plugin).map(|before| before.world());
         locked(&self.plugins).insert(name.to_owned(), row.clone());
+        if before != Some(world) {
+            self.resize_calls(&users).await;
+        }
         Ok(self.plugin_view(name, &row))
+    }
+
+    /// The plugin of these subscriptions takes another number of deliveries per call than before. Until they know, a call holds one
+    /// delivery where several could be, and the other way round: nothing is lost by it.
+    async fn resize_calls(&self, users: &[Definition]) {
+        for definition in users {
+            let stored = locked(&self.definitions).get(&definition.name).cloned();
+            let (Some(stored), Ok(spec)) = (stored, self.spec_of(definition)) else { continue };
+            let row = |_: &Subscription| catalog::encode(&stored);
+            let apply = ApplySubscription { spec, start: StartAt::Latest, row, also: Vec::new() };
+            if let Err(error) = self.bus().apply_subscription(apply).await {
+                let subscription = &definition.name;
+                tracing::warn!(%subscription, %error, "the subscription will know its plugin's new world after a restart only");
+            }
+        }
     }
 
     /// Binds and tries a plugin with the real settings.
@@ -132,6 +165,10 @@ impl Host {
         plugin: &Plugin,
         definition: &Definition,
     ) -> Result<Bound<PluginCall>, DeployError> {
+        if definition.batch_max.is_some() && plugin.world() == World::Channel {
+            let subscription = definition.name.clone();
+            return Err(DeployError::NotBatch { subscription, plugin: name.to_owned() });
+        }
         let binding = parts::binding(definition)
             .map_err(|problem| DeployError::Grants { subscription: definition.name.clone(), problem })?;
         let bound = self.parts.sandbox.bind(plugin, &binding)?;
@@ -212,6 +249,7 @@ impl Host {
             name: name.to_owned(),
             revision: row.revision.clone(),
             version: row.version.clone(),
+            world: locked(&self.loaded).get(name).map(|plugin| plugin.world().word().to_owned()),
             description: row.description.clone(),
             bytes: row.bytes,
             deployed_at: moment::text(Timestamp(row.deployed_at)),

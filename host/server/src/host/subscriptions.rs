@@ -16,6 +16,7 @@ use super::{Host, locked};
 use crate::api::{PauseView, Plan, SubscriptionView};
 use crate::catalog::{self, SubscriptionRow};
 use crate::definition::{Definition, DefinitionError, Start};
+use crate::parts;
 
 /// Why a definition was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +114,9 @@ impl Host {
     /// What the core would run for a definition that was checked, but for its number.
     pub(super) fn spec_of(&self, definition: &Definition) -> Result<Subscription, ApplyError> {
         let mut spec = definition.to_core(SubscriptionId(0), self.topic_ids(definition)?);
+        if let Some(plugin) = locked(&self.loaded).get(&definition.plugin) {
+            spec.batch_max = parts::batch_max(definition, plugin.world());
+        }
         let private = |target: &str| self.bus().topic(&private_topic(target));
         spec.protection.degrade = definition
             .degrade_rules(private)

@@ -95,11 +95,17 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
     let (store, opened) = parts::store(config, &data.store(), orders.on_loss)?;
     report(&opened);
     let (boot, incarnation) = (opened.boot, opened.incarnation);
-    let catalog = read_catalog(&store)?;
+    let mut catalog = read_catalog(&store)?;
     let egress = Egress::new(parts::egress(config)?).context("could not prepare the ways out")?;
     let sandbox = parts::sandbox(config, data, threads.guests().clone(), threads.guest_threads(), egress)?;
     let loading = load(&store, &sandbox, &catalog);
     let Loaded { plugins: loaded, faults } = threads.host().block_on(loading)?;
+    for spec in &mut catalog.subscriptions {
+        let definition = catalog.definitions.get(&*spec.name).map(|row| &row.definition);
+        if let Some((definition, plugin)) = definition.zip(loaded.get(&*spec.plugin)) {
+            spec.batch_max = parts::batch_max(definition, plugin.world());
+        }
+    }
     let tally = Arc::new(Tally::default());
     let bus = Bus::start(BusParts {
         store,

@@ -12,7 +12,30 @@ pub(crate) fn now() -> u64 {
 
 pub(crate) mod ack {
     use super::current;
-    use crate::host::wit::types::Error;
+    use crate::Failure;
+    use crate::host::wit::types::{Error, Retry};
+    use std::time::Duration;
+
+    pub(crate) fn ack(ticket: u64) -> Result<(), Error> {
+        current(|state| state.settle(ticket, Ok(())))
+    }
+
+    pub(crate) fn nack(ticket: u64, why: &Retry) -> Result<(), Error> {
+        let after = why.after.map(Duration::from_millis);
+        let failure = Failure::Retry { after, reason: why.reason.clone(), fault: why.fault.into() };
+        current(|state| state.settle(ticket, Err(failure)))
+    }
+
+    pub(crate) fn reject(ticket: u64, reason: &str) -> Result<(), Error> {
+        current(|state| state.settle(ticket, Err(Failure::Reject(reason.to_owned()))))
+    }
+
+    pub(crate) fn defer(ticket: u64, until: u64) -> Result<(), Error> {
+        current(|state| {
+            let by = Duration::from_millis(until.saturating_sub(state.now));
+            state.settle(ticket, Err(Failure::Defer(by)))
+        })
+    }
 
     pub(crate) fn extend(ticket: u64, by: u64) -> Result<u64, Error> {
         current(|state| {
@@ -135,11 +158,11 @@ pub(crate) mod records {
 
     pub(crate) fn find(business_key: &str, recipient: Option<&str>) -> Result<Vec<SendRecord>, Error> {
         current(|state| {
-            let running = state.live.as_ref().map(|live| &live.delivery.event.id);
+            let running: Vec<&String> = state.live.iter().map(|live| &live.delivery.event.id).collect();
             let matches = state.notes.iter().rev().filter(|(event, note)| {
                 note.business_key.as_deref() == Some(business_key)
                     && recipient.is_none_or(|wanted| note.recipient == wanted)
-                    && Some(event) != running
+                    && !running.contains(&event)
             });
             let row = |(event, note): &(String, SendNote)| SendRecord {
                 business_key: business_key.to_owned(),
@@ -183,7 +206,7 @@ pub(crate) mod kv {
         current(|state| {
             state.granted("kv", GRANT)?;
             state.working(ticket)?;
-            Ok(state.seen().get(key).map(entry))
+            Ok(state.seen(ticket).get(key).map(entry))
         })
     }
 
@@ -224,7 +247,7 @@ pub(crate) mod kv {
             if !(1..=256).contains(&limit) {
                 return Err(error("invalid", "a scan's limit is 1 to 256"));
             }
-            let seen = state.seen();
+            let seen = state.seen(ticket);
             let matches = seen
                 .iter()
                 .filter(|(key, _)| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after));
@@ -275,7 +298,7 @@ pub(crate) mod http {
             match &reply.0 {
                 Answer::Error(error) if error.code != "maybe-sent" => {}
                 Answer::Error(_) | Answer::Crash => {
-                    state.mark_maybe_sent();
+                    state.mark_maybe_sent(ticket);
                     state.requests.push(request);
                 }
                 Answer::Complete(_) => state.requests.push(request),
@@ -313,7 +336,7 @@ pub(crate) mod mail {
             match &reply.0 {
                 Answer::Error(error) if error.code != "maybe-sent" => {}
                 Answer::Error(_) | Answer::Crash => {
-                    state.mark_maybe_sent();
+                    state.mark_maybe_sent(ticket);
                     state.mails.push(message.clone());
                 }
                 Answer::Complete(_) => state.mails.push(message.clone()),

@@ -20,7 +20,7 @@ pub use event::{EventBuilder, event};
 pub use reply::{MailReply, Reply};
 
 use crate::host::wit;
-use crate::{Cx, Event, Failure, Outcome};
+use crate::{Cx, Delivery, Event, Failure, Outcome, batch};
 use serde::de::DeserializeOwned;
 use state::State;
 use std::cell::RefCell;
@@ -135,6 +135,35 @@ impl Host {
                 resume_unwind(panic)
             }
         }
+    }
+
+    /// Deliver events in one call of a batch channel. Verdicts given with [`Cx::settle`] take effect at once and stand when the call
+    /// then crashes; the host runs the others again one by one.
+    pub fn deliver_batch<T, F>(&self, channel: F, events: Vec<EventBuilder>) -> Vec<Verdict>
+    where
+        T: DeserializeOwned + 'static,
+        F: FnOnce(&[Delivery<T>]) -> Vec<Outcome>,
+    {
+        let deliveries: Vec<_> = {
+            let mut state = self.state.borrow_mut();
+            state.settles_at_call = true;
+            events.into_iter().map(|event| state.start(event.into_delivery())).collect()
+        };
+        let returned = self.within(|| catch_unwind(AssertUnwindSafe(|| batch::run(deliveries, channel))));
+        let mut state = self.state.borrow_mut();
+        let verdicts = match returned {
+            Ok(outcomes) => outcomes.into_iter().map(|outcome| state.finish(outcome)).collect(),
+            Err(panic) if panic.is::<reply::Crash>() => {
+                let many = state.live.len();
+                (0..many).map(|_| state.crash()).collect()
+            }
+            Err(panic) => {
+                drop(state);
+                resume_unwind(panic)
+            }
+        };
+        state.settles_at_call = false;
+        verdicts
     }
 
     /// Run code that needs a host but no delivery, such as a config check.

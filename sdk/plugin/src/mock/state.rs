@@ -1,4 +1,4 @@
-//! The mock's state: what is committed, and the transaction of the delivery that runs.
+//! The mock's state: what is committed, and the transactions of the deliveries that run.
 //!
 //! It mirrors the contract's rules for buffers and claims: confirm commits what was buffered since the claim
 //! opened, release discards it, an ack commits the rest, anything else discards it.
@@ -30,7 +30,10 @@ pub(super) struct State {
     pub(super) logs: Vec<String>,
     pub(super) paused: Option<String>,
     pub(super) claims: BTreeMap<String, Slot>,
-    pub(super) live: Option<Live>,
+    /// The deliveries of the call that runs, in their order.
+    pub(super) live: Vec<Live>,
+    /// The call is one of a batch channel: verdicts take effect at once.
+    pub(super) settles_at_call: bool,
     kv: BTreeMap<String, Stored>,
     attempts: BTreeMap<String, u32>,
     counter: u64,
@@ -45,6 +48,19 @@ pub(super) struct Live {
     pub(super) writes: Vec<Write>,
     pub(super) events: Vec<NewEvent>,
     pub(super) pause: Option<String>,
+}
+
+impl Live {
+    /// A delivery whose verdict took effect: nothing of it is left to commit.
+    fn settled(delivery: Delivery, verdict: Outcome) -> Live {
+        let (open, writes, events) = (Vec::new(), Vec::new(), Vec::new());
+        Live { delivery, verdict: Some(verdict), open, writes, events, pause: None }
+    }
+}
+
+/// What kind of verdict, for `settled`.
+fn discriminant(verdict: &Outcome) -> Option<std::mem::Discriminant<Failure>> {
+    verdict.as_ref().err().map(std::mem::discriminant)
 }
 
 /// A claim this delivery holds, and where its nested transaction starts.
@@ -98,7 +114,8 @@ impl Default for State {
             logs: Vec::new(),
             paused: None,
             claims: BTreeMap::new(),
-            live: None,
+            live: Vec::new(),
+            settles_at_call: false,
             kv: BTreeMap::new(),
             attempts: BTreeMap::new(),
             counter: 0,
@@ -118,7 +135,7 @@ impl State {
         delivery.attempt = *attempt;
         delivery.ticket = self.next();
         delivery.deadline += self.now - START;
-        self.live = Some(Live {
+        self.live.push(Live {
             delivery: delivery.clone(),
             verdict: None,
             open: Vec::new(),
@@ -145,7 +162,7 @@ impl State {
 
     /// The running delivery, if the ticket is its own.
     pub(super) fn known(&mut self, ticket: u64) -> Result<&mut Live, Error> {
-        let live = self.live.as_mut().filter(|live| live.delivery.ticket == ticket);
+        let live = self.live.iter_mut().find(|live| live.delivery.ticket == ticket);
         live.ok_or_else(|| error("stale", format!("ticket {ticket} is not live in this call")))
     }
 
@@ -157,16 +174,36 @@ impl State {
     }
 
     /// Something left the machine without a complete answer.
-    pub(super) fn mark_maybe_sent(&mut self) {
-        for open in self.live.iter_mut().flat_map(|live| &mut live.open) {
+    pub(super) fn mark_maybe_sent(&mut self, ticket: u64) {
+        for open in self.known(ticket).into_iter().flat_map(|live| &mut live.open) {
             open.maybe_sent = true;
         }
     }
 
-    /// End the attempt with what the handler returned.
+    /// A verdict by import: the first one stands, and the same one again is no mistake.
+    pub(super) fn settle(&mut self, ticket: u64, verdict: Outcome) -> Result<(), Error> {
+        let at_call = self.settles_at_call;
+        let live = self.known(ticket)?;
+        match &live.verdict {
+            Some(first) if discriminant(first) == discriminant(&verdict) => return Ok(()),
+            Some(_) => return Err(error("settled", "this delivery has its verdict")),
+            None => live.verdict = Some(verdict.clone()),
+        }
+        if at_call {
+            let effects = std::mem::replace(live, Live::settled(live.delivery.clone(), verdict.clone()));
+            drop(self.take_effect(effects, verdict));
+        }
+        Ok(())
+    }
+
+    /// End the first attempt of the call with what the handler returned for it.
     pub(super) fn finish(&mut self, returned: Outcome) -> Verdict {
-        let mut live = self.live.take().expect("an attempt that ends has been started");
+        let mut live = self.live.remove(0);
         let verdict = live.verdict.take().unwrap_or(returned);
+        self.take_effect(live, verdict)
+    }
+
+    fn take_effect(&mut self, mut live: Live, verdict: Outcome) -> Verdict {
         let unknown = matches!(verdict, Err(Failure::Unknown(_)));
         self.close_claims(&live, unknown);
         self.paused = live.pause.take().or(self.paused.take());
@@ -179,11 +216,16 @@ impl State {
         }
     }
 
-    /// End the attempt as a crash: whatever was open may have been sent.
+    /// End the first attempt of the call as a crash: whatever was open may have been sent. A verdict that took effect stands.
     pub(super) fn crash(&mut self) -> Verdict {
-        let live = self.live.take().expect("an attempt that crashes has been started");
-        self.close_claims(&live, false);
-        Verdict::Crashed
+        let live = self.live.remove(0);
+        match live.verdict {
+            Some(verdict) if self.settles_at_call => verdict.map_or_else(Verdict::Failed, |()| Verdict::Acked),
+            Some(_) | None => {
+                self.close_claims(&live, false);
+                Verdict::Crashed
+            }
+        }
     }
 
     fn close_claims(&mut self, live: &Live, unknown: bool) {
@@ -205,7 +247,8 @@ impl State {
     /// Take an open claim out of the delivery, with what was buffered since it opened.
     pub(super) fn close_claim(&mut self, id: u64) -> Result<(Open, Vec<Write>, Vec<NewEvent>), Error> {
         let unknown = || error("stale", format!("claim {id} is not open in this call"));
-        let live = self.live.as_mut().ok_or_else(unknown)?;
+        let is_open = |live: &&mut Live| live.open.iter().any(|open| open.id == id);
+        let live = self.live.iter_mut().find(is_open).ok_or_else(unknown)?;
         let place = live.open.iter().position(|open| open.id == id).ok_or_else(unknown)?;
         let open = live.open.remove(place);
         let writes = live.writes.split_off(open.writes_from.min(live.writes.len()));
@@ -226,10 +269,11 @@ impl State {
         self.kv.iter().filter(|(_, stored)| stored.expires > self.now)
     }
 
-    /// The store as the running delivery sees it: its own writes on top, as version 0.
-    pub(super) fn seen(&self) -> BTreeMap<String, Stored> {
+    /// The store as the delivery sees it: its own writes on top, as version 0.
+    pub(super) fn seen(&self, ticket: u64) -> BTreeMap<String, Stored> {
         let mut seen: BTreeMap<_, _> = self.committed().map(|(key, stored)| (key.clone(), stored.clone())).collect();
-        for write in self.live.iter().flat_map(|live| live.writes.iter().cloned()) {
+        let own = self.live.iter().filter(|live| live.delivery.ticket == ticket);
+        for write in own.flat_map(|live| live.writes.iter().cloned()) {
             apply(&mut seen, write, self.now, 0);
         }
         seen
