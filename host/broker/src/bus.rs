@@ -15,6 +15,7 @@ mod private;
 mod producers;
 mod recover;
 mod runs;
+mod schedule;
 mod shutdown;
 mod status;
 mod subscriptions;
@@ -38,6 +39,7 @@ use crate::call::Port;
 use crate::counters::CommitCounters;
 use crate::invoke::Invoke;
 use crate::queue::{Committed, Done, Item, Stopped, Writes};
+use crate::releaser::Releaser;
 use crate::shared::Shared;
 use crate::upkeep::Upkeep;
 
@@ -47,6 +49,7 @@ pub use kv::{KvSwap, KvWriteError};
 pub use letters::{ChangeLettersError, Changed, ClaimFact, HoldLettersError, LETTERS_PAGE_MAX, Letters};
 pub use private::TopicRow;
 pub use recover::{Parts, StartError};
+pub use schedule::ScheduledPage;
 pub use status::{SubscriptionStatus, Throughput};
 pub use subscriptions::{Applied, ApplySubscription, StartAt, SubscriptionError};
 pub use topics::CreateTopicError;
@@ -86,6 +89,8 @@ struct Inside {
     definitions: tokio::sync::Mutex<()>,
     /// Names of deleted subscriptions whose last calls may still run.
     deleted: Mutex<BTreeSet<Name>>,
+    /// Has scheduled events released, until the shutdown.
+    releaser: Mutex<Option<Releaser>>,
     /// The committer and the upkeep, until the shutdown.
     threads: Mutex<Option<(std::thread::JoinHandle<()>, Upkeep)>>,
 }

@@ -7,6 +7,7 @@
 //! anything any more, and the process must end (guarantees G1, G11).
 
 mod look_up;
+mod release;
 mod round;
 
 use std::collections::VecDeque;
@@ -87,6 +88,9 @@ impl Committer {
         round.count();
         self.sync(&round)?;
         self.admission.committed();
+        if let Some(at) = self.admission.take_scheduled() {
+            self.shared.releases.added(at);
+        }
         self.tell(round);
         Ok(())
     }
@@ -98,6 +102,10 @@ impl Committer {
                 self.publish(batch, sink, round)?;
             }
             Item::Writes(writes) => self.writes(writes, round),
+            Item::Release(reply) => {
+                let released = self.release(round);
+                round.releases.push((reply, released));
+            }
             Item::Open(open, reply) => round.opens.push((reply, self.open(open)?)),
             Item::Close(session) => self.admission.close(session),
             Item::Abandon(abandon) => self.admission.abandon(&abandon),

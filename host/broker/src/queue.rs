@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use bugle_core::admission::Released;
 use bugle_core::ids::{Name, Offset, SessionId, SubscriptionId};
 use bugle_core::ledger::LedgerStep;
 use bugle_core::publish::{Abandon, BatchResult, IdState, OpenSession, Opened, PublishBatch};
@@ -37,6 +38,8 @@ pub(crate) enum Item {
     Writes(Writes),
     /// A producer presents itself.
     Open(OpenSession, oneshot::Sender<Opened>),
+    /// Scheduled events are due.
+    Release(oneshot::Sender<Released>),
     /// A connection ended.
     Close(SessionId),
     /// A producer gives up a refused event.

@@ -17,6 +17,7 @@ mod publish;
 mod query;
 mod recovery;
 mod refused;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -39,13 +40,15 @@ use life::{LifeId, Lives};
 pub use query::IdQuery;
 pub use recovery::{Facts, Recovery};
 use refused::Refused;
+pub use schedule::Released;
+use schedule::Schedule;
 
 /// Events of a batch at most; the wire says the same to clients.
 pub const BATCH_EVENTS_MAX: usize = 4096;
 
 /// See the module. Calls in their order, for each group that is committed at once: any number of [`open`](Self::open),
 /// [`publish`](Self::publish) (each after [`probe`](Self::probe) and the look-ups it asks for) or, if the driver can take nothing,
-/// [`refuse`](Self::refuse), [`append`](Self::append),
+/// [`refuse`](Self::refuse), [`append`](Self::append), [`release`](Self::release),
 /// [`query`](Self::query) and [`abandon`](Self::abandon); then [`seal`](Self::seal) once; then the commit; then
 /// [`committed`](Self::committed), and only then are the answers told. If the commit fails, the admission is thrown away.
 #[derive(Debug)]
@@ -58,6 +61,7 @@ pub struct Admission {
     sessions: HashMap<SessionId, Session>,
     lives: Lives,
     group: Group,
+    schedule: Schedule,
 }
 
 #[derive(Debug)]
@@ -154,13 +158,16 @@ impl Admission {
 
     /// Ends a group: rows of the streams that moved, and a bounded share of the id window's upkeep.
     pub fn seal(&mut self, now: Timestamp, writes: &mut Vec<Write>) {
+        self.append_held_back(now, writes);
         self.lives.seal(writes);
+        self.schedule.seal(writes);
         self.window.step(now, writes);
     }
 
     /// The group is durable, and its events can be looked up from here on.
     pub fn committed(&mut self) {
         self.group.clear(self.next);
+        self.schedule.committed();
     }
 
     /// Events below `floor`, none received after `until`, are no longer in the log, so their ids are forgotten.
@@ -174,7 +181,9 @@ impl Admission {
         self.window.add(hash, offset, now);
         self.group.push(topic, &event);
         let position = Position { slot: self.slot, offset };
-        writes.push(Write::Event(StoredEvent { position, topic, received: now, event }));
+        let stored = StoredEvent { position, topic, received: now, event };
+        self.schedule.stored(&stored, writes);
+        writes.push(Write::Event(stored));
         position
     }
 

@@ -54,8 +54,9 @@ impl Origin {
     #[must_use]
     pub fn of(subscription: SubscriptionId, private: Option<TopicId>, event: &StoredEvent) -> Origin {
         let told = (private == Some(event.topic)).then(|| event.event.attribute(ORIGIN_ATTRIBUTE)).flatten();
-        let own =
-            Origin { subscription, position: event.position, generation: KeyGeneration::default(), topic: event.topic };
+        // A scheduled event was delivered to nobody before its copy, yet people know it by its first place.
+        let position = event.event.timing().released_from.unwrap_or(event.position);
+        let own = Origin { subscription, position, generation: KeyGeneration::default(), topic: event.topic };
         told.and_then(|text| text.parse().ok()).unwrap_or(own)
     }
 }

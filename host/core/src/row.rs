@@ -3,6 +3,7 @@
 //! A row is a result, never a command: writing it again changes nothing.
 
 mod dead;
+mod scheduled;
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -14,6 +15,7 @@ use crate::lane_hash::LaneMark;
 use crate::time::Timestamp;
 
 pub use dead::{DeadRow, DeadState, DeadTotals, Parking};
+pub use scheduled::{Fate, FateRow, ScheduledTotals};
 
 /// Offsets per cursor chunk: one bit each, so a chunk is 512 bytes.
 pub const CHUNK_OFFSETS: u64 = 4096;

@@ -7,7 +7,7 @@
 //! The invariant: an event's bytes go into the core untouched, as a slice of what was received.
 
 use bugle_core::code::Code;
-use bugle_core::event::{Class, Event, Index, Span};
+use bugle_core::event::{Class, Event, Index, Span, Timing};
 use bugle_core::ids::{Name, Position, Sequence, SessionId, StreamId};
 use bugle_core::publish::{Abandon, BatchOutcome, BatchResult, PublishBatch, Refusal, TracedKey, Try, Unreadable};
 use bugle_core::time::Timestamp;
@@ -90,12 +90,22 @@ fn index(view: &EventView<'_>) -> Index {
             Priority::Normal => Class::Normal,
             Priority::Low => Class::Low,
         },
+        timing: timing(view),
         others: view
             .attributes()
             .filter(|attribute| !has_field(attribute.name))
             .filter_map(|attribute| Some((text(attribute.name), text(attribute.value.text()?))))
             .collect(),
     }
+}
+
+/// What the event says of its own time. A time before 1970 has passed, like any other.
+fn timing(view: &EventView<'_>) -> Option<Box<Timing>> {
+    let deliver_time = view.deliver_time?;
+    // A part of a millisecond counts as a whole one: never early.
+    let ms = deliver_time.unix_ms() + i64::from(!deliver_time.nanos().is_multiple_of(1_000_000));
+    let deliver_at = Timestamp(u64::try_from(ms).unwrap_or(0));
+    Some(Box::new(Timing { deliver_at: Some(deliver_at), ..Timing::default() }))
 }
 
 /// Whether an attribute has a field of its own in the index.

@@ -16,6 +16,7 @@ mod metrics;
 mod plugins;
 mod routes;
 mod runs;
+mod scheduled;
 mod status;
 mod subscriptions;
 mod tail;

@@ -6,6 +6,7 @@
 mod dead;
 mod explain;
 mod runs;
+mod scheduled;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ pub use dead::{
 };
 pub use explain::{EventHead, ExplainView, ExplanationView};
 pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
+pub use scheduled::{ScheduledCounts, ScheduledEvent, ScheduledList, ScheduledView};
 
 /// Every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,9 @@ pub struct TopicView {
     pub is_reserved: bool,
     /// Names of the subscriptions that cover it.
     pub subscriptions: Vec<String>,
+    /// Its scheduled events in numbers.
+    #[serde(default)]
+    pub scheduled: ScheduledCounts,
 }
 
 /// What applying a definition would do.
@@ -428,6 +433,9 @@ pub struct StatusView {
     pub next: String,
     /// Number of topics.
     pub topics: u64,
+    /// Scheduled events that wait for their time.
+    #[serde(default)]
+    pub scheduled: u64,
     /// Events stored since the start.
     pub events: u64,
     /// Duplicates recognised since the start.

@@ -12,6 +12,7 @@ mod lookups;
 mod plugins;
 mod policy;
 mod runs;
+mod scheduled;
 mod status;
 mod subscriptions;
 mod topics;

@@ -8,6 +8,7 @@
 mod events;
 mod ids;
 mod kept;
+mod scheduled;
 mod state;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::store::{Db, Store};
 pub use events::{EventBounds, EventPage};
 pub(crate) use kept::record_entry;
 pub use kept::{DeadEntry, RecordEntry, UnknownEntry};
+pub(crate) use scheduled::{due_of, scheduled_event};
 pub use state::SubscriptionRows;
 pub(crate) use state::unversioned;
 

@@ -38,6 +38,8 @@ pub(crate) enum Item {
     Hello { producer: usize, before: SessionId, open: OpenSession },
     /// A batch of this producer.
     Publish { producer: usize, batch: PublishBatch },
+    /// Scheduled events are due.
+    Release,
     /// Rows.
     Writes { writes: Vec<Write>, ledger: Option<LedgerStep>, done: Done },
 }

@@ -2,8 +2,9 @@
 //!
 //! Knows nothing of who makes them. Invariant: the same attributes give the same bytes, as admission compares them.
 
-use bugle_core::event::{Class, Event, Index, Span};
+use bugle_core::event::{Class, Event, Index, Span, Timing};
 use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE, Origin};
+use bugle_core::time::Timestamp;
 use bytes::Bytes;
 
 /// What an event says.
@@ -14,6 +15,7 @@ pub(crate) struct Attributes<'a> {
     pub(crate) key: Option<&'a str>,
     pub(crate) class: Class,
     pub(crate) data: &'a str,
+    pub(crate) deliver_at: Option<Timestamp>,
 }
 
 /// A copy for a private topic, with what it carries put behind its bytes.
@@ -46,6 +48,7 @@ impl Attributes<'_> {
             key: self.key.map(&mut add),
             data: add(self.data),
             class: self.class,
+            timing: self.deliver_at.map(|at| Box::new(Timing { deliver_at: Some(at), ..Timing::default() })),
             ..Index::default()
         };
         Event::new(Bytes::from(text), index).expect("spans of the text just written")

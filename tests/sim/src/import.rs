@@ -103,6 +103,7 @@ pub(crate) fn follow_ups(transaction: &Transaction, subscription: &str) -> Vec<W
             key: event.key.as_deref(),
             class: event.class,
             data: std::str::from_utf8(&event.data).unwrap_or_default(),
+            deliver_at: event.deliver_at,
         };
         Write::Append { topic: follow_up.topic, event: attributes.event() }
     };

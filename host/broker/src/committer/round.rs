@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bugle_core::admission::Released;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::SessionId;
 use bugle_core::ledger::LedgerStep;
@@ -28,6 +29,7 @@ pub(super) struct Round {
     pub(super) ledger: Option<LedgerStep>,
     pub(super) queries: Vec<(oneshot::Sender<Option<IdState>>, Option<IdState>)>,
     pub(super) opens: Vec<(oneshot::Sender<Opened>, Opened)>,
+    pub(super) releases: Vec<(oneshot::Sender<Released>, Released)>,
     results: Results,
     dones: Vec<(Done, Committed)>,
     /// Rows of it that were counted in `events` and `bytes`.
@@ -80,6 +82,9 @@ impl Round {
         }
         for (reply, state) in self.queries {
             let _ = reply.send(state);
+        }
+        for (reply, released) in self.releases {
+            let _ = reply.send(released);
         }
         for (done, committed) in self.dones {
             match done {

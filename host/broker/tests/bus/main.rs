@@ -12,5 +12,6 @@ mod patterns;
 mod private;
 mod reopen;
 mod runs;
+mod scheduled;
 mod spill;
 mod support;

@@ -16,6 +16,7 @@ use crate::event::{Event, StoredEvent};
 use crate::ids::{Name, Offset, Position, SessionId, StreamId, TopicId};
 use crate::origin::is_reserved;
 use crate::publish::{BatchOutcome, BatchResult, PublishBatch, Refusal, Try};
+use crate::schedule::AHEAD_MAX;
 use crate::seeded::{Bug, is_planted};
 use crate::step::Write;
 use crate::time::Timestamp;
@@ -256,7 +257,7 @@ impl Admission {
                 Code::TooOld,
                 "the id window no longer reaches back to the first attempt; check, then use a new id".into(),
             )),
-            (Known::Nothing, None) => Ok(None),
+            (Known::Nothing, None) => check_timing(event, frame.now).map(|()| None),
         }
     }
 
@@ -314,6 +315,16 @@ fn check_whole(batch: &PublishBatch, probe: &Probe) -> Result<TopicId, Refusal> 
     // A probe of another batch would pair events with wrong hashes.
     assert!(probe.hashes.len() == count, "the probe is of another batch");
     Ok(topic)
+}
+
+/// Whether the event may be scheduled as it wants to be. Asked for new events only: a repeat gets the answer of the first.
+fn check_timing(event: &Event, now: Timestamp) -> Result<(), Refusal> {
+    if event.timing().deliver_at.is_some_and(|at| at > now.after(AHEAD_MAX)) {
+        let days = AHEAD_MAX.0 / (24 * 3600 * 1000);
+        let detail = format!("`delivertime` is more than {days} days ahead; publish the event later");
+        return Err(refusal(Code::InvalidAttribute, detail));
+    }
+    Ok(())
 }
 
 /// The facts of one event of the batch.

@@ -9,7 +9,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
-use super::{dead, dump, explain, gate, kv, lookups, metrics, plugins, runs, status, subscriptions, tail, topics};
+use super::{
+    dead, dump, explain, gate, kv, lookups, metrics, plugins, runs, scheduled, status, subscriptions, tail, topics,
+};
 use crate::host::Host;
 
 /// Who may call a route. One token stands for all rights today; the distinction is what finer ones will be made of.
@@ -49,6 +51,7 @@ fn table() -> Vec<Route> {
         route("POST", "/v1/topics", Change, post(topics::create)),
         route("GET", "/v1/topics/{topic}", Read, get(topics::show)),
         route("GET", "/v1/topics/{topic}/events", Read, get(tail::events)),
+        route("GET", "/v1/topics/{topic}/scheduled", Read, get(scheduled::list)),
         route("GET", "/v1/topics/{topic}/ids", Read, get(lookups::id)),
         route("GET", "/v1/subscriptions", Read, get(subscriptions::list)),
         route("PUT", "/v1/subscriptions/{name}", Change, put(subscriptions::apply)),

@@ -20,4 +20,5 @@ mod restart;
 mod retry;
 mod runs;
 mod scene;
+mod scheduled;
 mod waiting;
