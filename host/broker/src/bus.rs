@@ -49,7 +49,7 @@ pub use kv::{KvSwap, KvWriteError};
 pub use letters::{ChangeLettersError, Changed, ClaimFact, HoldLettersError, LETTERS_PAGE_MAX, Letters};
 pub use private::TopicRow;
 pub use recover::{Parts, StartError};
-pub use schedule::ScheduledPage;
+pub use schedule::{CancelError, CancelWhat, ScheduledPage};
 pub use status::{SubscriptionStatus, Throughput};
 pub use subscriptions::{Applied, ApplySubscription, StartAt, SubscriptionError};
 pub use topics::CreateTopicError;

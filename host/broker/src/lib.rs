@@ -30,9 +30,10 @@ mod upkeep;
 mod worker;
 
 pub use bus::{
-    Applied, ApplySubscription, Bus, ChangeLettersError, Changed, ClaimFact, Count, CreateTopicError, Definition,
-    Ending, Explanation, HoldLettersError, KvSwap, KvWriteError, LETTERS_PAGE_MAX, Letters, Options, Parts,
-    ScheduledPage, StartAt, StartError, SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
+    Applied, ApplySubscription, Bus, CancelError, CancelWhat, ChangeLettersError, Changed, ClaimFact, Count,
+    CreateTopicError, Definition, Ending, Explanation, HoldLettersError, KvSwap, KvWriteError, LETTERS_PAGE_MAX,
+    Letters, Options, Parts, ScheduledPage, StartAt, StartError, SubscriptionError, SubscriptionStatus, Throughput,
+    TopicRow,
 };
 pub use call::Call;
 pub use counters::{CommitCounters, Counter};

@@ -89,6 +89,7 @@ async fn turn(shared: &Shared, trimmed: &mut Offset) -> Result<(), Stopped> {
     }
     let rest = match shared.releases.lock().next_wakeup() {
         None => IDLE_MAX,
+        Some(_) if !may_release => LOOK_MAX,
         Some(at) => Duration::from_millis(at.since(shared.clock.now()).0.max(1)).min(LOOK_MAX),
     };
     // Woken or not, the next turn looks.

@@ -29,7 +29,8 @@ use siphasher::sip::SipHasher13;
 
 use crate::event::{Event, StoredEvent};
 use crate::ids::{Name, Offset, Position, SessionId, Slot, StreamId, TopicId};
-use crate::publish::{Abandon, OpenSession, Opened};
+use crate::publish::{Abandon, OpenSession, Opened, PublishBatch};
+use crate::schedule::{ScheduledName, ScheduledQuery};
 use crate::spec::Topic;
 use crate::step::Write;
 use crate::time::Timestamp;
@@ -97,9 +98,27 @@ pub struct Probe {
     topic: Option<TopicId>,
     hashes: Vec<u64>,
     lookups: Vec<IdLookup>,
+    /// What was found of scheduled events that an event of the batch replaces, by its place in the batch.
+    replaced: Vec<(u32, Vec<StoredEvent>)>,
 }
 
 impl Probe {
+    /// Which events of the batch replace scheduled ones, and which: at most one more than
+    /// [`REPLACED_EVENTS_MAX`](crate::schedule::REPLACED_EVENTS_MAX) of each are looked up and told to
+    /// [`found_replaced`](Self::found_replaced).
+    pub fn replaces<'b>(&self, batch: &'b PublishBatch) -> impl Iterator<Item = (u32, ScheduledQuery<'b>)> + use<'b> {
+        let topic = self.topic;
+        (0..).zip(&batch.events).filter_map(move |(index, event)| {
+            let event = event.as_ref().ok().filter(|event| event.timing().replaces_pending)?;
+            Some((index, ScheduledQuery { topic: topic?, name: ScheduledName::Key(event.key()?) }))
+        })
+    }
+
+    /// What the store has of it.
+    pub fn found_replaced(&mut self, index: u32, found: Vec<StoredEvent>) {
+        self.replaced.push((index, found));
+    }
+
     /// What to look up; mostly nothing. The driver takes what its memory of recent events has from there.
     #[must_use]
     pub fn lookups(&self) -> &[IdLookup] {

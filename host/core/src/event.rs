@@ -108,6 +108,8 @@ pub struct Index {
 pub struct Timing {
     /// `delivertime`: not delivered before it.
     pub deliver_at: Option<Timestamp>,
+    /// `replaces` = `pending`: it takes the place of the scheduled events of its key.
+    pub replaces_pending: bool,
     /// The scheduled event that this one is the copy of, appended when that was due. Never from outside: only admission sets it.
     pub released_from: Option<Position>,
 }

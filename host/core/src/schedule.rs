@@ -12,7 +12,8 @@ use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use crate::event::{Event, StoredEvent};
-use crate::ids::{Offset, TopicId};
+use crate::ids::{Offset, Position, TopicId};
+use crate::row::FateRow;
 use crate::time::{Millis, Timestamp};
 
 /// How far ahead an event may be scheduled: what is later is more often a mistake of units than a plan.
@@ -24,6 +25,12 @@ pub const RELEASE_EVENTS_MAX: usize = 512;
 
 /// Bytes of events released in one batch at most; a larger first one goes alone.
 pub const RELEASE_BYTES_MAX: usize = 256 << 10;
+
+/// Scheduled events cancelled in one batch at most; whoever wants to cancel more asks again.
+pub const CANCEL_EVENTS_MAX: usize = 4_096;
+
+/// Scheduled events of one key that one event may replace, all in its batch; with more of them it is refused.
+pub const REPLACED_EVENTS_MAX: usize = 1_024;
 
 /// The place of a scheduled event in the order of release.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,6 +134,32 @@ impl ScheduledQuery<'_> {
     pub fn is_of(&self, event: &StoredEvent) -> bool {
         event.topic == self.topic && self.name.is_of(&event.event)
     }
+}
+
+/// What became of a wish to cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// So many events were cancelled.
+    Done {
+        /// How many; of a key perhaps none.
+        events: u32,
+        /// There may be more of the key: ask again.
+        is_more: bool,
+    },
+    /// The event of that id had ended before.
+    Ended {
+        /// Where it is.
+        position: Position,
+        /// How it ended.
+        row: FateRow,
+    },
+    /// The event of that id is stored and was never scheduled: it was delivered at once.
+    NotScheduled {
+        /// Where it is.
+        position: Position,
+    },
+    /// No event of that id is scheduled, nor within the window of remembered ids.
+    Unknown,
 }
 
 /// When to release next. Calls: [`ask`](Self::ask) at [`next_wakeup`](Self::next_wakeup) at the latest; if it says yes, a release

@@ -20,7 +20,7 @@ pub use dead::{
 };
 pub use explain::{EventHead, ExplainView, ExplanationView};
 pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
-pub use scheduled::{ScheduledCounts, ScheduledEvent, ScheduledList, ScheduledView};
+pub use scheduled::{CancelRequest, CancelledView, ScheduledCounts, ScheduledEvent, ScheduledList, ScheduledView};
 
 /// Every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

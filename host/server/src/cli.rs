@@ -87,7 +87,7 @@ enum Command {
     /// Print events of a topic, and go on as they come
     #[command(after_help = "Example:\n  bugle tail orders --from earliest --no-follow")]
     Tail(tail::TailArgs),
-    /// List scheduled events
+    /// List and cancel scheduled events
     #[command(subcommand, after_help = "Example:\n  bugle scheduled list orders")]
     Scheduled(scheduled::ScheduledCommand),
     /// Find send records by business key

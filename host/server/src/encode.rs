@@ -9,7 +9,7 @@ use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE};
 use bugle_wire::{AttributeValue, EventWriter, Timestamp};
 
 /// Attributes that the host writes from the event's own fields; a second one by hand is refused.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 14] = [
     "specversion",
     "id",
     "source",
@@ -20,6 +20,7 @@ const RESERVED: [&str; 13] = [
     "datacontenttype",
     "priority",
     "delivertime",
+    "replaces",
     HOPS_ATTRIBUTE,
     ORIGIN_ATTRIBUTE,
     LATE_ATTRIBUTE,
@@ -129,7 +130,9 @@ mod tests {
 
     #[test]
     fn attributes_of_the_host_and_bad_names_are_refused() {
-        for name in ["source", "buglehops", "bugleorigin", "buglelate", "priority", "delivertime", "Upper", ""] {
+        for name in
+            ["source", "buglehops", "bugleorigin", "buglelate", "priority", "delivertime", "replaces", "Upper", ""]
+        {
             let mut bad = event();
             bad.attributes.push((name.to_owned(), "x".to_owned()));
             assert!(encode(&bad).is_err(), "{name}");

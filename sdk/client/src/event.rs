@@ -114,6 +114,13 @@ impl<'a> EventBuilder<'a> {
         self.deliver_at(Timestamp::from_unix_ms(ms).unwrap_or(Timestamp::MAX))
     }
 
+    /// Has the event take the place of the scheduled events of its topic and ordering key, in the moment in which it is stored; it
+    /// may be scheduled itself. The host refuses it without a key, and if more than 1,024 are scheduled.
+    #[must_use]
+    pub fn replaces_pending(self) -> Self {
+        self.attribute("replaces", AttributeValue::String("pending"))
+    }
+
     /// Sets the time after which the event is not delivered any more.
     #[must_use]
     pub fn expires(self, time: Timestamp) -> Self {

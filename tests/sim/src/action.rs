@@ -56,6 +56,8 @@ kinds! {
     Redeploy = "redeploy", 6, true;
     /// A person decides about a dead letter, or the host removes some.
     Letters = "letters", 14, true;
+    /// An operator cancels scheduled events.
+    Cancel = "cancel", 5, true;
     /// A part of the log cannot be read.
     FailRead = "fail-read", 3, true;
     /// A sync fails.

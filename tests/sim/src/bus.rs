@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, SessionId, SubscriptionId, Ticket};
 use bugle_core::ledger::{Ledger, LedgerStep};
 use bugle_core::publish::{OpenSession, PublishBatch};
@@ -40,6 +41,8 @@ pub(crate) enum Item {
     Publish { producer: usize, batch: PublishBatch },
     /// Scheduled events are due.
     Release,
+    /// Scheduled events of this topic are cancelled: those of the key of this event, or it alone.
+    Cancel { event: StoredEvent, by_key: bool },
     /// Rows.
     Writes { writes: Vec<Write>, ledger: Option<LedgerStep>, done: Done },
 }

@@ -98,6 +98,7 @@ impl World {
                     round.opened.push((producer, session, self.admission.open(open, stored.unwrap_or_default())));
                 }
                 Some(Item::Release) => round.released = Some(self.release(&mut batch)),
+                Some(Item::Cancel { event, by_key }) => self.cancel(&event, by_key, &mut batch),
                 Some(Item::Writes { writes, ledger, done }) => {
                     self.place(writes, &mut batch);
                     round.ledger = ledger.max(round.ledger);
@@ -114,7 +115,11 @@ impl World {
     }
 
     fn decide(&mut self, publish: PublishBatch, batch: &mut Vec<Write>) -> BatchResult {
-        let probe = self.admission.probe(&publish);
+        let mut probe = self.admission.probe(&publish);
+        for (index, query) in probe.replaces(&publish) {
+            let found = self.bus.disk.written.schedule.of(query).collect();
+            probe.found_replaced(index, found);
+        }
         let log = &self.bus.disk.written.log;
         let stored = |lookup: &IdLookup| match lookup.place {
             IdPlace::Log(offset) => {

@@ -4,7 +4,6 @@
 
 use bugle_core::event::{Class, Event, Index, Span, Timing};
 use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE, Origin};
-use bugle_core::time::Timestamp;
 use bytes::Bytes;
 
 /// What an event says.
@@ -15,7 +14,7 @@ pub(crate) struct Attributes<'a> {
     pub(crate) key: Option<&'a str>,
     pub(crate) class: Class,
     pub(crate) data: &'a str,
-    pub(crate) deliver_at: Option<Timestamp>,
+    pub(crate) timing: Timing,
 }
 
 /// A copy for a private topic, with what it carries put behind its bytes.
@@ -48,7 +47,7 @@ impl Attributes<'_> {
             key: self.key.map(&mut add),
             data: add(self.data),
             class: self.class,
-            timing: self.deliver_at.map(|at| Box::new(Timing { deliver_at: Some(at), ..Timing::default() })),
+            timing: (self.timing != Timing::default()).then(|| Box::new(self.timing)),
             ..Index::default()
         };
         Event::new(Bytes::from(text), index).expect("spans of the text just written")

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bugle_core::code::Code;
-use bugle_core::event::Class;
+use bugle_core::event::{Class, Timing};
 use bugle_core::ids::{Offset, ProducerEpoch, Sequence, SessionId, StreamId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, Opened, PublishBatch, Refusal, Try};
 use bugle_core::time::{Millis, Timestamp};
@@ -17,6 +17,8 @@ use crate::rule::{self, Checked, broken, must};
 
 /// So many of a hundred events are to be delivered later.
 const SCHEDULED_PERCENT: u64 = 12;
+/// So many of a hundred events with a key take the place of the scheduled ones of it.
+const REPLACING_PERCENT: u64 = 8;
 /// At most so much later: some are due before they are stored, some after a restart.
 const AHEAD_MS_MAX: u64 = 4_000;
 
@@ -41,7 +43,7 @@ struct Outstanding {
 struct Planned {
     key: Option<String>,
     class: Class,
-    deliver_at: Option<Timestamp>,
+    timing: Timing,
 }
 
 /// See the module.
@@ -133,7 +135,11 @@ impl Producer {
             self.planned.push(Planned {
                 key: key.map(|key| format!("{}/{key}", self.name)),
                 class,
-                deliver_at: ahead.map(|ahead| now.after(ahead)),
+                timing: Timing {
+                    deliver_at: ahead.map(|ahead| now.after(ahead)),
+                    replaces_pending: key.is_some() && random.chance(REPLACING_PERCENT),
+                    ..Timing::default()
+                },
             });
         }
         Some(self.send(stream, numbers, false))
@@ -145,7 +151,7 @@ impl Producer {
             return None;
         }
         let number = self.made();
-        self.planned.push(Planned { key: Some(key.to_owned()), class, deliver_at: None });
+        self.planned.push(Planned { key: Some(key.to_owned()), class, timing: Timing::default() });
         Some(self.send(0, vec![number], false))
     }
 
@@ -170,10 +176,18 @@ impl Producer {
 
     fn batch(&self, batch: &Outstanding, attempt: Try) -> PublishBatch {
         let event = |number: &u64| {
-            let Planned { key, class, deliver_at } = &self.planned[*number as usize];
+            let Planned { key, class, timing } = &self.planned[*number as usize];
             let (key, data) = if batch.is_forged { (None, "forged") } else { (key.as_deref(), "") };
             let (id, source) = (&number.to_string(), &self.name);
-            Ok(Attributes { id, source, key, class: *class, data, deliver_at: *deliver_at }.event())
+            Ok(Attributes {
+                id,
+                source,
+                key,
+                class: *class,
+                data,
+                timing: if batch.is_forged { Timing::default() } else { *timing },
+            }
+            .event())
         };
         PublishBatch {
             session: self.session,
@@ -187,7 +201,8 @@ impl Producer {
 
     /// Whether events were refused only since the host's clock fell behind by years, and others because of those.
     fn is_too_far_ahead(&self, batch: &Outstanding, refused: &[(u32, Refusal)]) -> bool {
-        let is_scheduled = |index: u32| self.planned[batch.numbers[index as usize] as usize].deliver_at.is_some();
+        let is_scheduled =
+            |index: u32| self.planned[batch.numbers[index as usize] as usize].timing.deliver_at.is_some();
         let is_explained = |(index, refusal): &(u32, Refusal)| match refusal.code {
             Code::InvalidAttribute => is_scheduled(*index),
             code => code == Code::BehindRefused && self.has_sent_sooner,
@@ -202,7 +217,7 @@ impl Producer {
     /// Sends the batch once more, to be delivered at once; what of it was stored is known.
     fn send_sooner(&mut self, batch: &Outstanding, refused: &[(u32, Refusal)]) -> Checked<Vec<(u64, Offset)>> {
         for (index, _) in refused.iter().filter(|(_, refusal)| refusal.code == Code::InvalidAttribute) {
-            self.planned[batch.numbers[*index as usize] as usize].deliver_at = None;
+            self.planned[batch.numbers[*index as usize] as usize].timing.deliver_at = None;
         }
         self.has_sent_sooner = true;
         let again = self.send(batch.stream.0 as usize, batch.numbers.clone(), false);

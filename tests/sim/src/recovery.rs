@@ -51,7 +51,7 @@ impl Worker {
         let mut rows = bus.disk.written.rows(self.spec.id).clone();
         let queued = bus.queue.iter().filter_map(|item| match item {
             Item::Writes { writes, .. } => Some(writes),
-            Item::Publish { .. } | Item::Hello { .. } | Item::Release => None,
+            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
         });
         for write in queued.flatten().chain(&self.step.writes) {
             if self.is_its(write) {

@@ -8,8 +8,9 @@ use bugle_core::admission::Released;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, TopicId};
 use bugle_core::row::{Fate, FateRow, ScheduledTotals};
-use bugle_core::schedule::{Due, DuePage};
+use bugle_core::schedule::{Due, DuePage, ScheduledName, ScheduledQuery};
 use bugle_core::step::Write;
+use bugle_random::Random;
 
 use crate::bus::Item;
 use crate::rule::{self, Checked, broken, must};
@@ -32,6 +33,17 @@ impl Schedule {
     /// Whether nothing waits for its time.
     pub(crate) fn is_empty(&self) -> bool {
         self.due.is_empty()
+    }
+
+    /// One that waits.
+    pub(crate) fn pick(&self, random: &mut Random) -> Option<StoredEvent> {
+        let at = random.below(self.due.len() as u64 + 1) as usize;
+        self.due.values().nth(at).cloned()
+    }
+
+    /// Those of a name.
+    pub(crate) fn of(&self, query: ScheduledQuery<'_>) -> impl Iterator<Item = StoredEvent> {
+        self.due.values().filter(move |event| query.is_of(event)).cloned()
     }
 
     pub(crate) fn totals(&self) -> impl Iterator<Item = (TopicId, ScheduledTotals)> {
@@ -97,6 +109,16 @@ impl World {
         if self.releases.ask(self.bus.now) {
             self.bus.queue.push_back(Item::Release);
         }
+    }
+
+    /// Cancels on the committer's turn: an event, or all of its key. Whatever was released meanwhile stays so.
+    pub(crate) fn cancel(&mut self, event: &StoredEvent, by_key: bool, batch: &mut Vec<Write>) {
+        let (source, id) = (event.event.source(), event.event.id());
+        let by_key = event.event.key().filter(|_| by_key).map(ScheduledName::Key);
+        let query = ScheduledQuery { topic: event.topic, name: by_key.unwrap_or(ScheduledName::Id { source, id }) };
+        let found = self.bus.disk.written.schedule.of(query).collect();
+        let cancelled = self.admission.cancel(self.bus.now, query, found, batch);
+        self.bus.note(|| format!("{cancelled} of {query:?} are cancelled"));
     }
 
     /// Releases a page, on the committer's turn.

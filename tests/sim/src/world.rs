@@ -224,6 +224,12 @@ impl World {
                 worker.answer_trim(bus)?;
                 worker.decide_one(bus)?;
             }
+            Kind::Cancel => {
+                let by_key = bus.random.chance(50);
+                if let Some(event) = bus.disk.synced.schedule.pick(&mut bus.random) {
+                    bus.queue.push_back(Item::Cancel { event, by_key });
+                }
+            }
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,
             Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),
@@ -333,7 +339,7 @@ impl World {
     fn lose_queue(&mut self) {
         let queued = self.bus.queue.drain(..).filter_map(|item| match item {
             Item::Writes { done, .. } => Some(done),
-            Item::Publish { .. } | Item::Hello { .. } | Item::Release => None,
+            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
         });
         let round = self.round.take().map(Round::into_dones).unwrap_or_default();
         for done in queued.chain(round) {

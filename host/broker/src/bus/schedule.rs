@@ -5,14 +5,46 @@
 use std::sync::Arc;
 
 use bugle_core::event::StoredEvent;
-use bugle_core::ids::{Offset, TopicId};
+use bugle_core::ids::{Name, Offset, TopicId};
 use bugle_core::row::{FateRow, ScheduledTotals};
-use bugle_core::schedule::Due;
+use bugle_core::schedule::{Cancelled, Due};
 use bugle_core::time::Timestamp;
 use bugle_store::EventBounds;
 
-use super::Bus;
+use tokio::sync::oneshot;
+
+use super::{Bus, Definition};
+use crate::committer::{Also, Cancel, What};
+use crate::queue::{Item, Stopped};
 use crate::reads::ReadError;
+
+/// Names what is to be cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CancelWhat {
+    /// The event of this CloudEvents name.
+    Id {
+        /// `source`.
+        source: String,
+        /// `id`.
+        id: String,
+    },
+    /// Every event of this ordering key.
+    Key(String),
+}
+
+/// Why it is not known whether anything was cancelled.
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    /// The caller: the name.
+    #[error("there is no topic `{0}`")]
+    UnknownTopic(String),
+    /// The operator: the disk.
+    #[error("could not look for scheduled events")]
+    Read(#[from] ReadError),
+    /// The host stops.
+    #[error("could not cancel scheduled events")]
+    Stopped(#[from] Stopped),
+}
 
 /// Scheduled events of all topics that are looked at for one page of one topic.
 const LOOKED_AT_MAX: usize = 100_000;
@@ -63,6 +95,26 @@ impl Bus {
             Ok(found)
         };
         Ok(self.inside.shared.blocking.run(read).await?)
+    }
+
+    /// Cancels scheduled events; returns when that is durable. `also` makes rows for the same batch from the number of events; it
+    /// is not asked if there were none.
+    pub async fn cancel_scheduled(
+        &self,
+        topic: &str,
+        what: CancelWhat,
+        also: impl FnOnce(u32) -> Vec<Definition> + Send + 'static,
+    ) -> Result<Cancelled, CancelError> {
+        let id = self.topic(topic).ok_or_else(|| CancelError::UnknownTopic(topic.to_owned()))?;
+        let what = match what {
+            CancelWhat::Id { source, id } => What::Id { source, id },
+            CancelWhat::Key(key) => What::Key(key),
+        };
+        let also: Also = Box::new(move |events| also(events).into_iter().map(Definition::into_write).collect());
+        let (reply, answer) = oneshot::channel();
+        let cancel = Cancel { topic: id, topic_name: Name::from(topic), what, also, reply };
+        self.inside.shared.queue.push(Item::Cancel(Box::new(cancel)))?;
+        Ok(answer.await.map_err(|_| Stopped)??)
     }
 
     /// What became of a scheduled event, if it ended and its place is still in the log.

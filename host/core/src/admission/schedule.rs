@@ -14,7 +14,7 @@ use super::Admission;
 use crate::event::{Event, StoredEvent, Timing};
 use crate::ids::{Offset, Position, TopicId};
 use crate::row::{Fate, FateRow, ScheduledTotals};
-use crate::schedule::{Due, DuePage};
+use crate::schedule::{Due, DuePage, ScheduledName, ScheduledQuery};
 use crate::seeded::{Bug, is_planted};
 use crate::step::Write;
 use crate::time::Timestamp;
@@ -29,8 +29,8 @@ pub(super) struct Schedule {
     from: Due,
     /// [`Schedule::from`] once this group is durable.
     reached: Option<Due>,
-    /// Scheduled in this group.
-    added: Vec<StoredEvent>,
+    /// Scheduled in this group, with the hash of their keys: a look at a number for each is cheap.
+    added: Vec<(Option<u64>, StoredEvent)>,
     /// Ended in this group.
     ended: HashMap<Offset, FateRow>,
     /// When the first of those added in the latest durable group is due.
@@ -58,7 +58,8 @@ impl Schedule {
         if !event.is_scheduled() {
             return;
         }
-        self.added.push(event.clone());
+        let key = event.event.key().map(|key| ScheduledName::Key(key).hash());
+        self.added.push((key, event.clone()));
         self.totals.entry(event.topic).or_default().add();
         self.moved.insert(event.topic);
         writes.push(Write::Scheduled(event.clone()));
@@ -76,6 +77,30 @@ impl Schedule {
         writes.push(Write::ScheduleEnded { event, row });
     }
 
+    /// Ends what still waits of a name, in the order of release: the rows found in the store, and what this group added.
+    fn end_all(
+        &mut self,
+        query: ScheduledQuery<'_>,
+        found: Vec<StoredEvent>,
+        row: FateRow,
+        writes: &mut Vec<Write>,
+    ) -> u32 {
+        let key = if let ScheduledName::Key(_) = query.name { Some(query.name.hash()) } else { None };
+        let added = self.added.iter().filter(|(hash, event)| (key.is_none() || *hash == key) && query.is_of(event));
+        let added = added.map(|(_, event)| event.clone());
+        let all: Vec<StoredEvent> = found.into_iter().filter(|event| query.is_of(event)).chain(added).collect();
+        let mut ended = 0;
+        for event in all {
+            // What replaces the others may be scheduled itself.
+            let is_itself = row.fate == Fate::Replaced { by: event.position };
+            if !is_itself && !self.is_ended(event.position.offset) {
+                self.end(event, row, writes);
+                ended += 1;
+            }
+        }
+        ended
+    }
+
     pub(super) fn seal(&mut self, writes: &mut Vec<Write>) {
         for topic in core::mem::take(&mut self.moved) {
             let row = self.totals.get(&topic).copied().unwrap_or_default();
@@ -85,7 +110,7 @@ impl Schedule {
 
     pub(super) fn committed(&mut self) {
         self.from = self.reached.take().unwrap_or(self.from);
-        let first = self.added.iter().filter_map(Due::of).min();
+        let first = self.added.iter().filter_map(|(_, event)| Due::of(event)).min();
         if let Some(first) = first {
             // The clock may have passed it while its batch was written.
             self.from = self.from.min(first);
@@ -143,6 +168,36 @@ impl Admission {
             self.append(now, event.topic, copy, writes)
         };
         self.schedule.end(event, FateRow { fate: Fate::Released { to }, at: now }, writes);
+    }
+
+    /// Cancels the scheduled events of a name: those that the store has, read just now, and those of this group. Returns how many.
+    pub fn cancel(
+        &mut self,
+        now: Timestamp,
+        query: ScheduledQuery<'_>,
+        found: Vec<StoredEvent>,
+        writes: &mut Vec<Write>,
+    ) -> u32 {
+        let row = FateRow { fate: Fate::Cancelled, at: now };
+        self.schedule.end_all(query, found, row, writes)
+    }
+
+    /// An event was stored that takes the place of the scheduled ones of its key.
+    pub(super) fn replace(
+        &mut self,
+        now: Timestamp,
+        by: Position,
+        query: ScheduledQuery<'_>,
+        found: Vec<StoredEvent>,
+        writes: &mut Vec<Write>,
+    ) {
+        self.schedule.end_all(query, found, FateRow { fate: Fate::Replaced { by }, at: now }, writes);
+    }
+
+    /// How a scheduled event ended in this group, of which the store knows nothing yet.
+    #[must_use]
+    pub fn fate(&self, offset: Offset) -> Option<FateRow> {
+        self.schedule.ended.get(&offset).copied()
     }
 
     /// Only a seeded bug holds anything back.

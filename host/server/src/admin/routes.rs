@@ -52,6 +52,7 @@ fn table() -> Vec<Route> {
         route("GET", "/v1/topics/{topic}", Read, get(topics::show)),
         route("GET", "/v1/topics/{topic}/events", Read, get(tail::events)),
         route("GET", "/v1/topics/{topic}/scheduled", Read, get(scheduled::list)),
+        route("POST", "/v1/topics/{topic}/scheduled/cancel", Change, post(scheduled::cancel)),
         route("GET", "/v1/topics/{topic}/ids", Read, get(lookups::id)),
         route("GET", "/v1/subscriptions", Read, get(subscriptions::list)),
         route("PUT", "/v1/subscriptions/{name}", Change, put(subscriptions::apply)),

@@ -1,10 +1,11 @@
-//! `/v1/topics/{topic}/scheduled`.
+//! `/v1/topics/{topic}/scheduled` and `.../scheduled/cancel`.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use bugle_broker::{CancelError, CancelWhat};
 use bugle_core::ids::Offset;
 use bugle_core::schedule::Due;
 use bugle_core::time::Timestamp;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 
 use super::failure::{Answer, Failure};
 use super::topics::unknown;
-use crate::api::ScheduledList;
+use crate::api::{CancelRequest, CancelledView, ScheduledList};
 use crate::host::Host;
 use crate::moment;
 
@@ -45,6 +46,24 @@ pub(super) async fn list(
         })?,
     };
     Ok(Json(host.scheduled(id, from, limit).await?))
+}
+
+pub(super) async fn cancel(
+    State(host): State<Arc<Host>>,
+    Path(topic): Path<String>,
+    body: Result<Json<CancelRequest>, JsonRejection>,
+) -> Answer<CancelledView> {
+    let what = match body?.0 {
+        CancelRequest { source: Some(source), id: Some(id), key: None } => CancelWhat::Id { source, id },
+        CancelRequest { source: None, id: None, key: Some(key) } => CancelWhat::Key(key),
+        _ => return Err(Failure::invalid("give `source` and `id` of one event, or the `key` of several".to_owned())),
+    };
+    match host.cancel_scheduled(&topic, what).await {
+        Ok(view) => Ok(Json(view)),
+        Err(CancelError::UnknownTopic(topic)) => Err(unknown(&topic)),
+        Err(CancelError::Read(error)) => Err(error.into()),
+        Err(CancelError::Stopped(error)) => Err(error.into()),
+    }
 }
 
 fn place(text: &str) -> Option<Due> {

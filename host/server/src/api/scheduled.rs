@@ -9,6 +9,48 @@ pub struct ScheduledCounts {
     pub waiting: u64,
     /// Released since the topic was created.
     pub released: u64,
+    /// Cancelled since then.
+    #[serde(default)]
+    pub cancelled: u64,
+    /// Replaced by later events of their keys since then.
+    #[serde(default)]
+    pub replaced: u64,
+}
+
+/// Scheduled events to cancel: by `source` and `id`, or by `key`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CancelRequest {
+    /// CloudEvents `source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// CloudEvents `id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Ordering key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// What became of a wish to cancel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelledView {
+    /// `done`, `already-released`, `already-cancelled`, `already-replaced`, `not-scheduled` (delivered at once) or `unknown`.
+    pub state: String,
+    /// How many events were cancelled.
+    pub cancelled: u32,
+    /// There may be more of the key: ask again.
+    #[serde(default)]
+    pub is_more: bool,
+    /// Where the event of the id is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+    /// Its released copy, or the event that took its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<String>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
 }
 
 /// One scheduled event, without its payload.

@@ -26,7 +26,7 @@ pub(super) struct PublishArgs {
     #[command(flatten)]
     event: EventArgs,
     /// Publish every line of this file: CloudEvents JSON (- is standard input)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "source", "id", "key", "subject", "deliver_at", "delay", "data", "data_file", "attributes"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "source", "id", "key", "subject", "deliver_at", "delay", "replaces_pending", "data", "data_file", "attributes"])]
     file: Option<PathBuf>,
     /// With --file: at most this many events a second
     #[arg(long, value_name = "PER_SECOND")]
@@ -65,6 +65,9 @@ struct EventArgs {
     /// Not delivered before this time from now, such as 10m
     #[arg(long, value_name = "SPAN")]
     delay: Option<crate::quantity::Duration>,
+    /// Take the place of the scheduled events of the same key
+    #[arg(long, requires = "key")]
+    replaces_pending: bool,
     /// Payload: JSON if it parses as JSON, else text
     #[arg(long, conflicts_with = "data_file")]
     data: Option<String>,
@@ -148,6 +151,9 @@ fn event(args: &EventArgs) -> anyhow::Result<Event> {
     }
     if let Some(delay) = &args.delay {
         builder = builder.delay(delay.std());
+    }
+    if args.replaces_pending {
+        builder = builder.replaces_pending();
     }
     for attribute in &args.attributes {
         let Some((name, value)) = attribute.split_once('=') else {

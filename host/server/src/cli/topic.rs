@@ -68,6 +68,12 @@ fn show(context: &Context, topic: &TopicView) -> anyhow::Result<()> {
         ("topic", topic.name.clone()),
         ("number", topic.id.to_string()),
         ("subscriptions", topic.subscriptions.join(", ")),
-        ("scheduled", format!("{} wait, {} released so far", topic.scheduled.waiting, topic.scheduled.released)),
+        (
+            "scheduled",
+            format!(
+                "{} wait, {} released and {} cancelled so far",
+                topic.scheduled.waiting, topic.scheduled.released, topic.scheduled.cancelled
+            ),
+        ),
     ])
 }

@@ -2,14 +2,14 @@
 //!
 //! Knows nothing of HTTP. Counts are rows of the store, never scans.
 
-use bugle_broker::ReadError;
+use bugle_broker::{CancelError, CancelWhat, ReadError};
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::TopicId;
-use bugle_core::row::{Fate, ScheduledTotals};
-use bugle_core::schedule::Due;
+use bugle_core::row::{Fate, FateRow, ScheduledTotals};
+use bugle_core::schedule::{Cancelled, Due};
 
 use super::Host;
-use crate::api::{ScheduledCounts, ScheduledEvent, ScheduledList, ScheduledView};
+use crate::api::{CancelledView, ScheduledCounts, ScheduledEvent, ScheduledList, ScheduledView};
 use crate::moment;
 
 impl Host {
@@ -19,7 +19,12 @@ impl Host {
             tracing::error!(%error, topic = topic.0, "the numbers of scheduled events could not be read");
             ScheduledTotals::default()
         });
-        ScheduledCounts { waiting: totals.waiting, released: totals.released }
+        ScheduledCounts {
+            waiting: totals.waiting,
+            released: totals.released,
+            cancelled: totals.cancelled,
+            replaced: totals.replaced,
+        }
     }
 
     /// Scheduled events of all topics.
@@ -32,6 +37,17 @@ impl Host {
         let page = self.bus().scheduled(topic, from, limit).await?;
         let events = page.events.iter().map(event).collect();
         Ok(ScheduledList { events, next: page.next.map(|due| format!("{}-{}", due.at.0, due.offset)) })
+    }
+
+    /// Cancels scheduled events of a topic, with an audit row in the same batch if there were any.
+    pub async fn cancel_scheduled(&self, topic: &str, what: CancelWhat) -> Result<CancelledView, CancelError> {
+        let target = match &what {
+            CancelWhat::Id { source, id } => format!("{topic}: id {id} of {source}"),
+            CancelWhat::Key(key) => format!("{topic}: key {key}"),
+        };
+        let audit = self.audit("scheduled.cancel", &target);
+        let also = move |events: u32| vec![audit.row(format!("{events} cancelled"))];
+        Ok(view_of(self.bus().cancel_scheduled(topic, what, also).await?))
     }
 
     /// What became of a scheduled event, and its copy, if there is one.
@@ -56,6 +72,38 @@ impl Host {
             }
         }
         Ok((view, None))
+    }
+}
+
+fn view_of(cancelled: Cancelled) -> CancelledView {
+    let ended = |row: FateRow| {
+        let (state, place) = match row.fate {
+            Fate::Released { to } => ("released", Some(to)),
+            Fate::Cancelled => ("cancelled", None),
+            Fate::Replaced { by } => ("replaced", Some(by)),
+        };
+        (state, place.map(|place| place.to_string()), moment::text(row.at))
+    };
+    match cancelled {
+        Cancelled::Done { events, is_more } => {
+            CancelledView { state: "done".into(), cancelled: events, is_more, ..CancelledView::default() }
+        }
+        Cancelled::Ended { position, row } => {
+            let (state, other, at) = ended(row);
+            CancelledView {
+                state: format!("already-{state}"),
+                position: Some(position.to_string()),
+                other,
+                ended_at: Some(at),
+                ..CancelledView::default()
+            }
+        }
+        Cancelled::NotScheduled { position } => CancelledView {
+            state: "not-scheduled".into(),
+            position: Some(position.to_string()),
+            ..CancelledView::default()
+        },
+        Cancelled::Unknown => CancelledView { state: "unknown".into(), ..CancelledView::default() },
     }
 }
 

@@ -27,6 +27,7 @@ const HAS_TIME: u8 = 1 << 3;
 
 const HAS_DELIVER_AT: u8 = 1;
 const HAS_RELEASED_FROM: u8 = 1 << 1;
+const REPLACES_PENDING: u8 = 1 << 2;
 
 /// Replaces the contents of `into` by the event's record.
 pub(crate) fn encode_event(stored: &StoredEvent, into: &mut Vec<u8>) {
@@ -72,7 +73,9 @@ fn write_body(stored: &StoredEvent, out: &mut Writer<'_>) {
 
 fn write_timing(timing: &Timing, out: &mut Writer<'_>) {
     let bit = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
-    out.u8(bit(timing.deliver_at.is_some(), HAS_DELIVER_AT) | bit(timing.released_from.is_some(), HAS_RELEASED_FROM));
+    out.u8(bit(timing.deliver_at.is_some(), HAS_DELIVER_AT)
+        | bit(timing.released_from.is_some(), HAS_RELEASED_FROM)
+        | bit(timing.replaces_pending, REPLACES_PENDING));
     if let Some(at) = timing.deliver_at {
         out.time(at);
     }
@@ -84,10 +87,10 @@ fn write_timing(timing: &Timing, out: &mut Writer<'_>) {
 
 fn read_timing(from: &mut Reader<'_>) -> Result<Timing, Damaged> {
     let has = from.u8()?;
-    if has & !(HAS_DELIVER_AT | HAS_RELEASED_FROM) != 0 {
+    if has & !(HAS_DELIVER_AT | HAS_RELEASED_FROM | REPLACES_PENDING) != 0 {
         return Err(Damaged("unknown timing"));
     }
-    let mut timing = Timing::default();
+    let mut timing = Timing { replaces_pending: has & REPLACES_PENDING != 0, ..Timing::default() };
     if has & HAS_DELIVER_AT != 0 {
         timing.deliver_at = Some(from.time()?);
     }

@@ -46,7 +46,8 @@ pub(super) fn event(offset: u64) -> StoredEvent {
 /// The same, to be delivered later, and itself a copy of another.
 pub(super) fn scheduled(offset: u64) -> StoredEvent {
     let plain = event(offset);
-    let timing = Timing { deliver_at: Some(Timestamp(1_700_000_000_500)), released_from: Some(at(1)) };
+    let deliver_at = Some(Timestamp(1_700_000_000_500));
+    let timing = Timing { deliver_at, released_from: Some(at(1)), ..Timing::default() };
     StoredEvent { event: plain.event.timed(timing), ..plain }
 }
 

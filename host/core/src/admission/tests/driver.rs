@@ -14,7 +14,7 @@ use crate::publish::{
     Abandon, BatchOutcome, IdState, OpenSession, Opened, PublishBatch, Refusal, TracedKey, Try, Unreadable,
 };
 use crate::row::{FateRow, IdBlockRow, IdEntry, ScheduledTotals};
-use crate::schedule::Due;
+use crate::schedule::{Due, REPLACED_EVENTS_MAX};
 use crate::spec::Topic;
 use crate::step::Write;
 use crate::time::Timestamp;
@@ -133,7 +133,11 @@ impl Driver {
     }
 
     pub(super) fn publish_batch(&mut self, batch: PublishBatch) -> BatchOutcome {
-        let probe = self.admission.probe(&batch);
+        let mut probe = self.admission.probe(&batch);
+        for (index, query) in probe.replaces(&batch) {
+            let found = self.disk.due.values().filter(|event| query.is_of(event)).take(REPLACED_EVENTS_MAX + 1);
+            probe.found_replaced(index, found.cloned().collect());
+        }
         let facts = self.facts(probe.lookups());
         self.admission.publish(self.now, batch, &probe, &facts, &mut self.group).outcome
     }
