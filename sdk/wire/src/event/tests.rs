@@ -1,6 +1,6 @@
 //! What an event must be to pass the door, and that nothing else does.
 
-use super::{Data, EventView, Priority};
+use super::{Data, EventView, Priority, Replaces};
 use crate::attribute::AttributeValue;
 use crate::code::Code;
 use crate::event_error::EventError;
