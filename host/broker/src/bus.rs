@@ -15,6 +15,7 @@ mod private;
 mod producers;
 mod recover;
 mod runs;
+mod schedule;
 mod shutdown;
 mod status;
 mod subscriptions;
@@ -39,6 +40,7 @@ use crate::call::Port;
 use crate::counters::CommitCounters;
 use crate::invoke::Invoke;
 use crate::queue::{Committed, Done, Item, Stopped, Writes};
+use crate::releaser::Releaser;
 use crate::shared::Shared;
 use crate::upkeep::Upkeep;
 
@@ -49,6 +51,7 @@ pub use letters::{ChangeLettersError, Changed, ClaimFact, HoldLettersError, LETT
 pub use look::Lookup;
 pub use private::TopicRow;
 pub use recover::{Parts, StartError};
+pub use schedule::{CancelError, CancelWhat, ScheduledPage};
 pub use status::{SubscriptionStatus, Throughput};
 pub use subscriptions::{Applied, ApplySubscription, StartAt, SubscriptionError};
 pub use topics::CreateTopicError;
@@ -95,6 +98,8 @@ struct Inside {
     definitions: tokio::sync::Mutex<()>,
     /// Names of deleted subscriptions whose last calls may still run.
     deleted: Mutex<BTreeSet<Name>>,
+    /// Has scheduled events released, until the shutdown.
+    releaser: Mutex<Option<Releaser>>,
     /// The committer and the upkeep, until the shutdown.
     threads: Mutex<Option<(std::thread::JoinHandle<()>, Upkeep)>>,
 }

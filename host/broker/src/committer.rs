@@ -6,7 +6,9 @@
 //! Invariant: nobody hears of a write before the sync that made it durable returned; after a failed commit nobody hears
 //! anything any more, and the process must end (guarantees G1, G11).
 
+mod cancel;
 mod look_up;
+mod release;
 mod round;
 
 use std::collections::VecDeque;
@@ -20,6 +22,7 @@ use bugle_core::event::{Class, Event};
 use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE, Origin};
 use bugle_core::publish::{PublishBatch, Refusal};
 use bugle_core::row::CursorRow;
+use bugle_core::schedule::REPLACED_EVENTS_MAX;
 use bugle_core::step::Write;
 use bugle_core::time::Millis;
 use bugle_store::{CommitError, Durability};
@@ -28,6 +31,7 @@ use crate::queue::{Committed, Item, ResultSink, Writes};
 use crate::reads::ReadError;
 use crate::ring::Chunk;
 use crate::shared::Shared;
+pub(crate) use cancel::{Also, Cancel, What};
 use round::Round;
 
 /// A commit takes no more than this: about 4 ms of encoding and writing, so that the first in it does not wait for the last.
@@ -87,6 +91,9 @@ impl Committer {
         round.count();
         self.sync(&round)?;
         self.admission.committed();
+        if let Some(at) = self.admission.take_scheduled() {
+            self.shared.releases.added(at);
+        }
         self.tell(round);
         Ok(())
     }
@@ -98,6 +105,11 @@ impl Committer {
                 self.publish(batch, sink, round)?;
             }
             Item::Writes(writes) => self.writes(writes, round),
+            Item::Release(reply) => {
+                let released = self.release(round);
+                round.releases.push((reply, released));
+            }
+            Item::Cancel(cancel) => self.cancel(*cancel, round),
             Item::Open(open, reply) => round.opens.push((reply, self.open(open)?)),
             Item::Close(session) => self.admission.close(session),
             Item::Abandon(abandon) => self.admission.abandon(&abandon),
@@ -126,7 +138,11 @@ impl Committer {
             round.result(session, sink, result);
             return Ok(());
         }
-        let probe = self.admission.probe(&batch);
+        let mut probe = self.admission.probe(&batch);
+        for (index, query) in probe.replaces(&batch) {
+            let found = self.shared.store.scheduled_of(query, REPLACED_EVENTS_MAX + 1)?;
+            probe.found_replaced(index, found);
+        }
         let facts = self.look_up(probe.lookups())?;
         let now = self.shared.clock.now();
         let result = self.admission.publish(now, batch, &probe, &facts, &mut round.writes);

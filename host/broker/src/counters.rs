@@ -40,6 +40,8 @@ pub struct CommitCounters {
     pub duplicates: Counter,
     /// Events and whole batches refused.
     pub refused: Counter,
+    /// Scheduled events released.
+    pub released: Counter,
     /// Batches refused because the disk is nearly full.
     pub disk_full: Counter,
     /// Batches refused because the backlog of a subscription is over its cap.

@@ -20,6 +20,7 @@ mod idempotency;
 mod invoke;
 mod queue;
 mod reads;
+mod releaser;
 mod ring;
 mod shared;
 #[cfg(test)]
@@ -29,9 +30,10 @@ mod upkeep;
 mod worker;
 
 pub use bus::{
-    Applied, ApplySubscription, Bus, ChangeLettersError, Changed, ClaimFact, Count, CreateTopicError, Definition,
-    Ending, Explanation, HoldLettersError, KvSwap, KvWriteError, LETTERS_PAGE_MAX, Letters, Lookup, Options, Parts,
-    StartAt, StartError, SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
+    Applied, ApplySubscription, Bus, CancelError, CancelWhat, ChangeLettersError, Changed, ClaimFact, Count,
+    CreateTopicError, Definition, Ending, Explanation, HoldLettersError, KvSwap, KvWriteError, LETTERS_PAGE_MAX,
+    Letters, Lookup, Options, Parts, ScheduledPage, StartAt, StartError, SubscriptionError, SubscriptionStatus,
+    Throughput, TopicRow,
 };
 pub use call::Call;
 pub use counters::{CommitCounters, Counter};

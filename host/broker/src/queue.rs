@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use bugle_core::admission::Released;
 use bugle_core::ids::{Name, Offset, SessionId, SubscriptionId};
 use bugle_core::ledger::LedgerStep;
 use bugle_core::publish::{Abandon, BatchResult, IdState, OpenSession, Opened, PublishBatch};
@@ -15,6 +16,7 @@ use bugle_core::spec::Topic;
 use bugle_core::step::Write;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::committer::Cancel;
 use crate::worker::Inbox;
 
 /// Bytes of published events that may wait for the committer: about a tenth of a second of the fastest ingest measured, and
@@ -37,6 +39,10 @@ pub(crate) enum Item {
     Writes(Writes),
     /// A producer presents itself.
     Open(OpenSession, oneshot::Sender<Opened>),
+    /// Scheduled events are due.
+    Release(oneshot::Sender<Released>),
+    /// An operator cancels scheduled events.
+    Cancel(Box<Cancel>),
     /// A connection ended.
     Close(SessionId),
     /// A producer gives up a refused event.

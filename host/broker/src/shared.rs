@@ -18,6 +18,7 @@ use crate::counters::CommitCounters;
 use crate::idempotency::IdempotencyKeys;
 use crate::invoke::{EncodeEvent, StampEvent};
 use crate::queue::{Done, Item, Queue, Stopped, Writes};
+use crate::releaser::ReleaseAlarm;
 use crate::ring::Ring;
 use crate::topics::Topics;
 use crate::worker::Inbox;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) clock: Clock,
+    /// When scheduled events are due.
+    pub(crate) releases: ReleaseAlarm,
     pub(crate) keys: IdempotencyKeys,
     pub(crate) encode: EncodeEvent,
     pub(crate) stamp: StampEvent,

@@ -17,6 +17,7 @@ mod publish;
 mod query;
 mod recovery;
 mod refused;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +29,8 @@ use siphasher::sip::SipHasher13;
 
 use crate::event::{Event, StoredEvent};
 use crate::ids::{Name, Offset, Position, SessionId, Slot, StreamId, TopicId};
-use crate::publish::{Abandon, OpenSession, Opened};
+use crate::publish::{Abandon, OpenSession, Opened, PublishBatch};
+use crate::schedule::{ScheduledName, ScheduledQuery};
 use crate::spec::Topic;
 use crate::step::Write;
 use crate::time::Timestamp;
@@ -39,13 +41,15 @@ use life::{LifeId, Lives};
 pub use query::IdQuery;
 pub use recovery::{Facts, Recovery};
 use refused::Refused;
+pub use schedule::Released;
+use schedule::Schedule;
 
 /// Events of a batch at most; the wire says the same to clients.
 pub const BATCH_EVENTS_MAX: usize = 4096;
 
 /// See the module. Calls in their order, for each group that is committed at once: any number of [`open`](Self::open),
 /// [`publish`](Self::publish) (each after [`probe`](Self::probe) and the look-ups it asks for) or, if the driver can take nothing,
-/// [`refuse`](Self::refuse), [`append`](Self::append),
+/// [`refuse`](Self::refuse), [`append`](Self::append), [`release`](Self::release),
 /// [`query`](Self::query) and [`abandon`](Self::abandon); then [`seal`](Self::seal) once; then the commit; then
 /// [`committed`](Self::committed), and only then are the answers told. If the commit fails, the admission is thrown away.
 #[derive(Debug)]
@@ -58,6 +62,7 @@ pub struct Admission {
     sessions: HashMap<SessionId, Session>,
     lives: Lives,
     group: Group,
+    schedule: Schedule,
 }
 
 #[derive(Debug)]
@@ -93,9 +98,27 @@ pub struct Probe {
     topic: Option<TopicId>,
     hashes: Vec<u64>,
     lookups: Vec<IdLookup>,
+    /// What was found of scheduled events that an event of the batch replaces, by its place in the batch.
+    replaced: Vec<(u32, Vec<StoredEvent>)>,
 }
 
 impl Probe {
+    /// Which events of the batch replace scheduled ones, and which: at most one more than
+    /// [`REPLACED_EVENTS_MAX`](crate::schedule::REPLACED_EVENTS_MAX) of each are looked up and told to
+    /// [`found_replaced`](Self::found_replaced).
+    pub fn replaces<'b>(&self, batch: &'b PublishBatch) -> impl Iterator<Item = (u32, ScheduledQuery<'b>)> + use<'b> {
+        let topic = self.topic;
+        (0..).zip(&batch.events).filter_map(move |(index, event)| {
+            let event = event.as_ref().ok().filter(|event| event.timing().replaces_pending)?;
+            Some((index, ScheduledQuery { topic: topic?, name: ScheduledName::Key(event.key()?) }))
+        })
+    }
+
+    /// What the store has of it.
+    pub fn found_replaced(&mut self, index: u32, found: Vec<StoredEvent>) {
+        self.replaced.push((index, found));
+    }
+
     /// What to look up; mostly nothing. The driver takes what its memory of recent events has from there.
     #[must_use]
     pub fn lookups(&self) -> &[IdLookup] {
@@ -154,13 +177,16 @@ impl Admission {
 
     /// Ends a group: rows of the streams that moved, and a bounded share of the id window's upkeep.
     pub fn seal(&mut self, now: Timestamp, writes: &mut Vec<Write>) {
+        self.append_held_back(now, writes);
         self.lives.seal(writes);
+        self.schedule.seal(writes);
         self.window.step(now, writes);
     }
 
     /// The group is durable, and its events can be looked up from here on.
     pub fn committed(&mut self) {
         self.group.clear(self.next);
+        self.schedule.committed();
     }
 
     /// Events below `floor`, none received after `until`, are no longer in the log, so their ids are forgotten.
@@ -174,7 +200,9 @@ impl Admission {
         self.window.add(hash, offset, now);
         self.group.push(topic, &event);
         let position = Position { slot: self.slot, offset };
-        writes.push(Write::Event(StoredEvent { position, topic, received: now, event }));
+        let stored = StoredEvent { position, topic, received: now, event };
+        self.schedule.stored(&stored, writes);
+        writes.push(Write::Event(stored));
         position
     }
 

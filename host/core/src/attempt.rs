@@ -243,7 +243,7 @@ impl Attempt {
     /// One import of the guest. At most one is under way at a time; what went before must have been replied to.
     pub fn handle(&mut self, now: Timestamp, import: Import) -> Next {
         self.pending = Pending::Nothing;
-        if let Err(error) = self.admit(&import) {
+        if let Err(error) = self.admit(now, &import) {
             return Next::Reply(Err(error));
         }
         match import {
@@ -310,8 +310,8 @@ impl Attempt {
     }
 
     /// After the guest gave its verdict nothing but the end of an outgoing call and the same verdict again is taken.
-    fn admit(&self, import: &Import) -> Result<(), ImportError> {
-        let Some(settled) = &self.settled else { return limits::check(import) };
+    fn admit(&self, now: Timestamp, import: &Import) -> Result<(), ImportError> {
+        let Some(settled) = &self.settled else { return limits::check(now, import) };
         let is_same = match import {
             Import::EgressEnd(_) => true,
             Import::Ack => *settled == Verdict::Ack,

@@ -5,6 +5,7 @@
 //!
 //! Invariant: every range of an [`Event`] lies inside its bytes and, the payload apart, on UTF-8 text ([`Event::new`] checks).
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::ops::Range;
@@ -96,8 +97,21 @@ pub struct Index {
     pub time: Option<Timestamp>,
     /// Priority class.
     pub class: Class,
+    /// What the event says of its own time; most say nothing, so it takes no room in them.
+    pub timing: Option<Box<Timing>>,
     /// Every other attribute: name and value, both as text in the bytes.
     pub others: Vec<(Span, Span)>,
+}
+
+/// When an event is to be delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// `delivertime`: not delivered before it.
+    pub deliver_at: Option<Timestamp>,
+    /// `replaces` = `pending`: it takes the place of the scheduled events of its key.
+    pub replaces_pending: bool,
+    /// The scheduled event that this one is the copy of, appended when that was due. Never from outside: only admission sets it.
+    pub released_from: Option<Position>,
 }
 
 /// One event: immutable, cheap to clone.
@@ -150,7 +164,9 @@ impl Event {
         let is_replaced = |name: Span| added.iter().any(|(other, _)| event.text(*other) == event.text(name));
         let kept = self.index.others.iter().filter(|(name, _)| !is_replaced(*name));
         let others = kept.chain(&added).copied().collect();
-        Event { index: Index { others, ..self.index.clone() }, ..event }
+        // What was added makes it another event than the released copy, and says itself where it comes from.
+        let timing = Timing { released_from: None, ..self.timing() };
+        Event { index: Index { others, ..self.index.clone() }, ..event }.timed(timing)
     }
 
     /// The bytes of a span of its index; none for a wrong one.
@@ -222,6 +238,19 @@ impl Event {
         self.index.class
     }
 
+    /// When it is to be delivered.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        self.index.timing.as_deref().copied().unwrap_or_default()
+    }
+
+    /// The same bytes with another timing.
+    #[must_use]
+    pub fn timed(&self, timing: Timing) -> Event {
+        let timing = (timing != Timing::default()).then(|| Box::new(timing));
+        Event { bytes: self.bytes.clone(), index: Index { timing, ..self.index.clone() } }
+    }
+
     /// The payload.
     #[must_use]
     pub fn data(&self) -> &[u8] {
@@ -259,4 +288,13 @@ pub struct StoredEvent {
     pub received: Timestamp,
     /// The event.
     pub event: Event,
+}
+
+impl StoredEvent {
+    /// Whether it only waits in the log for its time: no subscription gets it, but a copy of it that is appended when it is due.
+    /// Known from the event alone, so everybody who reads it says the same, at any time.
+    #[must_use]
+    pub fn is_scheduled(&self) -> bool {
+        self.event.timing().deliver_at.is_some_and(|at| self.received < at)
+    }
 }

@@ -179,6 +179,8 @@ pub struct NewEvent {
     pub key: Option<String>,
     /// CloudEvents `id`; the host makes a stable one if there is none.
     pub id: Option<String>,
+    /// Not before this time.
+    pub deliver_at: Option<Timestamp>,
     /// Priority class.
     pub class: Class,
     /// CloudEvents `datacontenttype`.

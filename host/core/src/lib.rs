@@ -31,6 +31,7 @@ pub mod origin;
 pub mod pattern;
 pub mod publish;
 pub mod row;
+pub mod schedule;
 pub mod seeded;
 pub mod spec;
 pub mod step;

@@ -59,9 +59,11 @@ impl Origin {
     #[must_use]
     pub fn of(subscription: SubscriptionId, private: Option<TopicId>, event: &StoredEvent) -> Origin {
         let told = (private == Some(event.topic)).then(|| event.event.attribute(ORIGIN_ATTRIBUTE)).flatten();
+        // A scheduled event was delivered to nobody before its copy, yet people know it by its first place.
+        let position = event.event.timing().released_from.unwrap_or(event.position);
         let own = Origin {
             subscription,
-            position: event.position,
+            position,
             generation: KeyGeneration::default(),
             topic: event.topic,
             may_resend: false,

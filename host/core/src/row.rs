@@ -4,6 +4,7 @@
 
 mod dead;
 mod record;
+mod scheduled;
 mod unknown;
 
 use alloc::boxed::Box;
@@ -17,6 +18,7 @@ use crate::time::Timestamp;
 
 pub use dead::{DeadRow, DeadState, DeadTotals, Parking};
 pub use record::{Forgotten, RECORDS_KEPT, RecordRow, RecordStatus, forgets};
+pub use scheduled::{Fate, FateRow, ScheduledTotals};
 pub use unknown::{UncertainClaim, UnknownRow, UnknownState, UnknownTotals};
 
 /// Offsets per cursor chunk: one bit each, so a chunk is 512 bytes.

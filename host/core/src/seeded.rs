@@ -51,6 +51,8 @@ bugs! {
     AckOnCall = "ack-on-call",
     /// The row of a waiting delivery is deleted when its time has come, before the attempt that follows has ended.
     DueRowDeletedFirst = "due-row-deleted-first",
+    /// The row of a scheduled event is deleted in an earlier batch than the one that holds its copy.
+    ScheduledRowDeletedFirst = "scheduled-row-deleted-first",
     /// A failed attempt and the time of the next one are only in memory.
     TimerOnlyInMemory = "timer-only-in-memory",
     /// Every step of the wall clock is followed at once, so whatever has a keep time can be forgotten early.

@@ -304,8 +304,9 @@ impl Subscription {
     /// Whether it wants the event.
     #[must_use]
     pub fn wants(&self, event: &StoredEvent) -> bool {
-        self.redelivery == Some(event.topic)
-            || (self.topics.contains(&event.topic) && self.filter.matches(&event.event))
+        !event.is_scheduled()
+            && (self.redelivery == Some(event.topic)
+                || (self.topics.contains(&event.topic) && self.filter.matches(&event.event)))
     }
 
     /// Every topic it looks at, the private one included.

@@ -12,8 +12,8 @@ use crate::ids::{
 };
 use crate::origin::Origin;
 use crate::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, Forgotten, HoldRow, IdBlockRow, IdEntry, KvRow,
-    LetGoRow, PausedRow, RecordRow, RunRow, UnknownRow, UnknownTotals, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, FateRow, Forgotten, HoldRow, IdBlockRow,
+    IdEntry, KvRow, LetGoRow, PausedRow, RecordRow, RunRow, ScheduledTotals, UnknownRow, UnknownTotals, WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -233,6 +233,27 @@ pub enum Write {
         subscription: SubscriptionId,
         /// Its name.
         name: Name,
+    },
+    /// A scheduled event that waits for its time from here on, with the rows by which it is found.
+    Scheduled(StoredEvent),
+    /// A scheduled event waits no more: its rows go, and what became of it is kept.
+    ScheduleEnded {
+        /// The event.
+        event: StoredEvent,
+        /// What became of it.
+        row: FateRow,
+    },
+    /// The scheduled events of a topic in numbers.
+    ScheduledTotals {
+        /// Topic.
+        topic: TopicId,
+        /// Row.
+        row: ScheduledTotals,
+    },
+    /// Forgets what became of scheduled events whose places left the log.
+    FatesBelow {
+        /// The log's floor.
+        floor: Offset,
     },
     /// State of a subscription's channel; `None` forgets it.
     Channel {

@@ -7,11 +7,11 @@
 //! The invariant: an event's bytes go into the core untouched, as a slice of what was received.
 
 use bugle_core::code::Code;
-use bugle_core::event::{Class, Event, Index, Span};
+use bugle_core::event::{Class, Event, Index, Span, Timing};
 use bugle_core::ids::{Name, Position, Sequence, SessionId, StreamId};
 use bugle_core::publish::{Abandon, BatchOutcome, BatchResult, PublishBatch, Refusal, TracedKey, Try, Unreadable};
 use bugle_core::time::Timestamp;
-use bugle_wire::{EventError, EventTraces, EventView, KeyTrace, Priority, Publish, limits, schema};
+use bugle_wire::{EventError, EventTraces, EventView, KeyTrace, Priority, Publish, Replaces, limits, schema};
 use bytes::Bytes;
 
 /// Text of all refusals in one receipt together, so that a receipt always fits a frame.
@@ -90,12 +90,25 @@ fn index(view: &EventView<'_>) -> Index {
             Priority::Normal => Class::Normal,
             Priority::Low => Class::Low,
         },
+        timing: timing(view),
         others: view
             .attributes()
             .filter(|attribute| !has_field(attribute.name))
             .filter_map(|attribute| Some((text(attribute.name), text(attribute.value.text()?))))
             .collect(),
     }
+}
+
+/// What the event says of its own time. A time before 1970 has passed, like any other.
+fn timing(view: &EventView<'_>) -> Option<Box<Timing>> {
+    // A part of a millisecond counts as a whole one: never early.
+    let whole = |time: bugle_wire::Timestamp| time.unix_ms() + i64::from(!time.nanos().is_multiple_of(1_000_000));
+    let timing = Timing {
+        deliver_at: view.deliver_time.map(|time| Timestamp(u64::try_from(whole(time)).unwrap_or(0))),
+        replaces_pending: view.replaces == Some(Replaces::Pending),
+        ..Timing::default()
+    };
+    (timing != Timing::default()).then(|| Box::new(timing))
 }
 
 /// Whether an attribute has a field of its own in the index.

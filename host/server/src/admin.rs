@@ -17,6 +17,7 @@ mod metrics;
 mod plugins;
 mod routes;
 mod runs;
+mod scheduled;
 mod status;
 mod subscriptions;
 mod tail;

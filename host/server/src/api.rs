@@ -8,6 +8,7 @@ mod dead;
 mod explain;
 mod records;
 mod runs;
+mod scheduled;
 mod unknown;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use dead::{
 pub use explain::{EventHead, ExplainView, ExplanationView};
 pub use records::{RecordFilter, RecordView};
 pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
+pub use scheduled::{CancelRequest, CancelledView, ScheduledCounts, ScheduledEvent, ScheduledList, ScheduledView};
 pub use unknown::{ResolveRequest, Resolved, UnknownFilter, UnknownView};
 
 /// Every answer that is not 2xx.
@@ -55,6 +57,9 @@ pub struct TopicView {
     pub is_reserved: bool,
     /// Names of the subscriptions that cover it.
     pub subscriptions: Vec<String>,
+    /// Its scheduled events in numbers.
+    #[serde(default)]
+    pub scheduled: ScheduledCounts,
 }
 
 /// What applying a definition would do.
@@ -419,6 +424,9 @@ pub struct StatusView {
     pub next: String,
     /// Number of topics.
     pub topics: u64,
+    /// Scheduled events that wait for their time.
+    #[serde(default)]
+    pub scheduled: u64,
     /// Events stored since the start.
     pub events: u64,
     /// Duplicates recognised since the start.

@@ -17,6 +17,7 @@ mod print;
 mod publish;
 mod query;
 mod record;
+mod scheduled;
 mod status;
 mod subscription;
 mod tail;
@@ -82,12 +83,15 @@ enum Command {
     Plugin(plugin::PluginCommand),
     /// Publish one event, or a file of them
     #[command(
-        after_help = "Examples:\n  bugle publish orders --type order.paid --source shop --key user-42 --data '{\"order\":7}'\n  bugle publish orders --file events.jsonl --rate 500"
+        after_help = "Examples:\n  bugle publish orders --type order.paid --source shop --key user-42 --data '{\"order\":7}'\n  bugle publish orders --file events.jsonl --rate 500\n  bugle publish orders --type order.unpaid --source shop --key user-42 --delay 30m"
     )]
     Publish(publish::PublishArgs),
     /// Print events of a topic, and go on as they come
     #[command(after_help = "Example:\n  bugle tail orders --from earliest --no-follow")]
     Tail(tail::TailArgs),
+    /// List and cancel scheduled events
+    #[command(subcommand, after_help = "Example:\n  bugle scheduled list orders")]
+    Scheduled(scheduled::ScheduledCommand),
     /// Find send records by business key
     #[command(subcommand, after_help = "Example:\n  bugle record find order:7")]
     Record(record::RecordCommand),
@@ -216,6 +220,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Plugin(command) => plugin::run(&context, command),
         Command::Publish(args) => publish::run(&context, args),
         Command::Tail(args) => tail::run(&context, args),
+        Command::Scheduled(command) => scheduled::run(&context, command),
         Command::Record(command) => record::run(&context, command),
         Command::Dead(command) => dead::run(&context, command),
         Command::Backup(command) => backup::run(&context, command),

@@ -9,7 +9,7 @@ use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE};
 use bugle_wire::{AttributeValue, EventWriter, Timestamp};
 
 /// Attributes that the host writes from the event's own fields; a second one by hand is refused.
-const RESERVED: [&str; 12] = [
+const RESERVED: [&str; 14] = [
     "specversion",
     "id",
     "source",
@@ -19,6 +19,8 @@ const RESERVED: [&str; 12] = [
     "partitionkey",
     "datacontenttype",
     "priority",
+    "delivertime",
+    "replaces",
     HOPS_ATTRIBUTE,
     ORIGIN_ATTRIBUTE,
     LATE_ATTRIBUTE,
@@ -46,9 +48,11 @@ pub fn encode(follow_up: FollowUp<'_>) -> Result<Event, String> {
         text(name, Some(value));
     }
     text(HOPS_ATTRIBUTE, Some(&hops.to_string()));
-    let ms = i64::try_from(now.0).unwrap_or(i64::MAX);
-    if let Some(time) = Timestamp::from_unix_ms(ms) {
-        writer.attribute("time", AttributeValue::Timestamp(time));
+    for (name, at) in [("time", Some(now)), ("delivertime", event.deliver_at)] {
+        let ms = at.map(|at| i64::try_from(at.0).unwrap_or(i64::MAX));
+        if let Some(time) = ms.and_then(Timestamp::from_unix_ms) {
+            writer.attribute(name, AttributeValue::Timestamp(time));
+        }
     }
     writer.binary_data(&event.data);
     bugle_ingress::decode_event(writer.finish()).map_err(|refusal| refusal.detail)
@@ -87,6 +91,7 @@ mod tests {
             subject: Some("order/7".to_owned()),
             key: Some("user-42".to_owned()),
             id: Some("7".to_owned()),
+            deliver_at: None,
             class: Class::Critical,
             content_type: Some("application/json".to_owned()),
             attributes: vec![("tenant".to_owned(), "a".to_owned())],
@@ -107,6 +112,9 @@ mod tests {
         assert_eq!(encoded.attribute("tenant"), Some("a"));
         assert_eq!(encoded.attribute(bugle_broker::HOPS_ATTRIBUTE), Some("2"));
         assert_eq!((encoded.data(), encoded.time()), (&b"{}"[..], Some(Timestamp(1_000))));
+        assert_eq!(encoded.timing().deliver_at, None);
+        let later = NewEvent { deliver_at: Some(Timestamp(2_500)), ..event() };
+        assert_eq!(encode(&later).unwrap().timing().deliver_at, Some(Timestamp(2_500)));
     }
 
     #[test]
@@ -122,7 +130,9 @@ mod tests {
 
     #[test]
     fn attributes_of_the_host_and_bad_names_are_refused() {
-        for name in ["source", "buglehops", "bugleorigin", "buglelate", "priority", "Upper", ""] {
+        for name in
+            ["source", "buglehops", "bugleorigin", "buglelate", "priority", "delivertime", "replaces", "Upper", ""]
+        {
             let mut bad = event();
             bad.attributes.push((name.to_owned(), "x".to_owned()));
             assert!(encode(&bad).is_err(), "{name}");

@@ -13,6 +13,7 @@ mod lookups;
 mod plugins;
 mod policy;
 mod runs;
+mod scheduled;
 mod status;
 mod subscriptions;
 mod topics;

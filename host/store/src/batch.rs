@@ -7,8 +7,10 @@
 
 use std::sync::Arc;
 
-use bugle_core::ids::{Offset, SubscriptionId};
-use bugle_core::row::{Forgotten, IdBlockRow, IdEntry, RecordRow};
+use bugle_core::event::StoredEvent;
+use bugle_core::ids::{Offset, SubscriptionId, TopicId};
+use bugle_core::row::{FateRow, Forgotten, IdBlockRow, IdEntry, RecordRow, ScheduledTotals};
+use bugle_core::schedule::{Due, ScheduledName};
 use bugle_core::step::Write;
 use rocksdb::{BoundColumnFamily, WriteBatch};
 
@@ -129,6 +131,10 @@ impl<'s> Batch<'s> {
                     None => self.delete(Family::Meta, key.as_ref()),
                 }
             }
+            Write::Scheduled(event) => self.scheduled(event),
+            Write::ScheduleEnded { event, row } => self.schedule_ended(event, row),
+            Write::ScheduledTotals { topic, row } => self.scheduled_totals(*topic, row),
+            Write::FatesBelow { floor } => self.fates_below(*floor),
             Write::IdChunk { block, chunk, first, ids } => self.id_chunk(*block, *chunk, *first, ids),
             Write::IdBlock { block, row } => self.id_block(*block, row.as_ref()),
         }
@@ -218,6 +224,43 @@ impl<'s> Batch<'s> {
             None => self.problem = Some("the log has no family to write to"),
         }
         self.value = value;
+    }
+
+    /// The event once more, under its due time: released in that order without a look at the log, which may have been trimmed.
+    fn scheduled(&mut self, event: &StoredEvent) {
+        let Some(due) = Due::of(event) else {
+            self.problem = Some("a scheduled event without a time");
+            return;
+        };
+        let mut value = std::mem::take(&mut self.value);
+        encode_event(event, &mut value);
+        let family = self.family(Family::Due);
+        self.rows.put_cf(&family, keys::scheduled(due), &value);
+        for name in ScheduledName::all(&event.event) {
+            // The version byte alone: the key says it all.
+            self.rows.put_cf(&family, keys::scheduled_name(event.topic, name.hash(), due), [1]);
+        }
+        self.value = value;
+    }
+
+    fn schedule_ended(&mut self, event: &StoredEvent, row: &FateRow) {
+        let Some(due) = Due::of(event) else {
+            self.problem = Some("a scheduled event without a time");
+            return;
+        };
+        self.delete(Family::Due, keys::scheduled(due).as_ref());
+        for name in ScheduledName::all(&event.event) {
+            self.delete(Family::Due, keys::scheduled_name(event.topic, name.hash(), due).as_ref());
+        }
+        self.put(Family::Due, keys::fate(due.offset).as_ref(), row);
+    }
+
+    fn scheduled_totals(&mut self, topic: TopicId, row: &ScheduledTotals) {
+        self.put(Family::Due, keys::scheduled_totals(topic).as_ref(), row);
+    }
+
+    fn fates_below(&mut self, floor: Offset) {
+        self.delete_range(Family::Due, keys::fates().as_ref(), keys::fate(floor).as_ref());
     }
 
     fn open_log(&mut self, first: Offset) -> Option<LogPlace<'s>> {

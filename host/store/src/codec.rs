@@ -11,6 +11,7 @@ mod event;
 mod host;
 mod ids;
 mod reader;
+mod scheduled;
 mod state;
 mod unknown;
 mod writer;

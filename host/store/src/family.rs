@@ -42,6 +42,8 @@ pub(crate) enum Family {
     Dead,
     /// Kv entries.
     Kv,
+    /// Scheduled events, with their names and what became of them.
+    Due,
     /// Sealed blocks of the id window.
     Ids,
     /// Everything about the store itself and the server's definitions.
@@ -49,13 +51,14 @@ pub(crate) enum Family {
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 8] = [
+    pub(crate) const ALL: [Family; 9] = [
         Family::Cursor,
         Family::Lane,
         Family::Claim,
         Family::Record,
         Family::Dead,
         Family::Kv,
+        Family::Due,
         Family::Ids,
         Family::Meta,
     ];
@@ -68,6 +71,7 @@ impl Family {
             Family::Record => "record",
             Family::Dead => "dead",
             Family::Kv => "kv",
+            Family::Due => "due",
             Family::Ids => "ids",
             Family::Meta => "meta",
         }
@@ -88,6 +92,7 @@ impl Family {
             | Family::Record
             | Family::Dead
             | Family::Kv
+            | Family::Due
             | Family::Meta => DBCompressionType::Lz4,
         }
     }

@@ -12,6 +12,10 @@ use bugle_core::step::CatalogKind;
 
 use crate::family::Family;
 
+mod scheduled;
+
+pub(crate) use scheduled::{fate, fates, scheduled, scheduled_all, scheduled_name, scheduled_names, scheduled_totals};
+
 /// The slot whose rows these are; the embedded host has one.
 pub(crate) const SLOT: Slot = Slot(0);
 
@@ -83,6 +87,14 @@ kinds! {
     RecordEvent = b"re",
     /// The provider's reference, provider, then the fields of a record's key.
     RecordReference = b"rr",
+    /// Slot, due time, offset: a scheduled event that waits.
+    Scheduled = b"sd",
+    /// Slot, topic, hash of a name, due time, offset: where one of that name waits.
+    ScheduledName = b"sn",
+    /// Slot, offset: what became of a scheduled event.
+    Fate = b"sf",
+    /// Slot, topic: its scheduled events in numbers.
+    ScheduledTotals = b"st",
     /// Kind, key: a definition of the server.
     Catalog = b"ca",
     /// Block: a sealed block of the id window.

@@ -9,6 +9,7 @@ mod events;
 mod ids;
 mod kept;
 mod records;
+mod scheduled;
 mod state;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use events::{EventBounds, EventPage};
 pub use kept::{DeadEntry, UnknownEntry};
 pub(crate) use records::record_entry;
 pub use records::{RecordEntry, RecordLookup};
+pub(crate) use scheduled::{due_of, scheduled_event};
 pub use state::SubscriptionRows;
 pub(crate) use state::unversioned;
 

@@ -5,17 +5,19 @@
 //! Invariant: a row that cannot be told what it is, is an error, not left out.
 
 use bugle_core::event::{Class, StoredEvent};
-use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
+use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, TopicId};
 use bugle_core::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow,
-    PausedRow, RunRow, UnknownRow, UnknownTotals, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, FateRow, HoldRow, IdBlockRow, IdEntry, KvRow,
+    LetGoRow, PausedRow, RunRow, ScheduledTotals, UnknownRow, UnknownTotals, WaitingRow,
 };
+use bugle_core::schedule::Due;
+use bugle_core::time::Timestamp;
 use rocksdb::{IteratorMode, ReadOptions};
 
 use crate::codec::{Damaged, Number, Row, decode_event, decode_ids};
 use crate::family::Family;
 use crate::keys::{Fields, Kind};
-use crate::read::{ReadError, RecordEntry, damaged, record_entry, unversioned};
+use crate::read::{ReadError, RecordEntry, damaged, due_of, record_entry, scheduled_event, unversioned};
 use crate::store::Store;
 
 /// One row.
@@ -102,6 +104,20 @@ pub enum ScannedRow {
         key: String,
         value: Vec<u8>,
     },
+    Scheduled(StoredEvent),
+    ScheduledName {
+        topic: TopicId,
+        hash: u64,
+        due: Due,
+    },
+    Fate {
+        offset: Offset,
+        row: FateRow,
+    },
+    ScheduledTotals {
+        topic: TopicId,
+        row: ScheduledTotals,
+    },
     IdBlock {
         block: u64,
         row: IdBlockRow,
@@ -178,6 +194,7 @@ pub(crate) fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
         | Kind::DeadTotals
         | Kind::Unknown
         | Kind::UnknownTotals => of_subscription(kind, key, value),
+        Kind::Scheduled | Kind::ScheduledName | Kind::Fate | Kind::ScheduledTotals => of_schedule(kind, key, value),
         Kind::Event | Kind::Sequence | Kind::Claim | Kind::Kv | Kind::Catalog | Kind::IdBlock | Kind::IdChunk => {
             of_slot(kind, key, value)
         }
@@ -239,6 +256,24 @@ fn of_subscription(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, D
             ScannedRow::Hold { subscription, class, key, row: HoldRow::decode(value)? }
         }
     })
+}
+
+fn of_schedule(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, Damaged> {
+    if kind == Kind::Scheduled {
+        return Ok(ScannedRow::Scheduled(scheduled_event(due_of(key)?, value)?));
+    }
+    let mut fields = Fields::of(key);
+    fields.slot().ok_or(KEY)?;
+    if kind == Kind::Fate {
+        return Ok(ScannedRow::Fate { offset: Offset(fields.u64().ok_or(KEY)?), row: FateRow::decode(value)? });
+    }
+    let topic = TopicId(fields.u32().ok_or(KEY)?);
+    if kind == Kind::ScheduledTotals {
+        return Ok(ScannedRow::ScheduledTotals { topic, row: ScheduledTotals::decode(value)? });
+    }
+    let (hash, at, offset) = (fields.u64().ok_or(KEY)?, fields.u64().ok_or(KEY)?, fields.u64().ok_or(KEY)?);
+    unversioned(value)?;
+    Ok(ScannedRow::ScheduledName { topic, hash, due: Due { at: Timestamp(at), offset: Offset(offset) } })
 }
 
 fn of_slot(kind: Kind, key: &[u8], value: &[u8]) -> Result<ScannedRow, Damaged> {

@@ -98,6 +98,7 @@ fn a_deleted_row_is_gone() {
                 | ScannedRow::Sequence { .. }
                 | ScannedRow::Cursor { .. }
                 | ScannedRow::DeadTotals { .. }
+                | ScannedRow::ScheduledTotals { .. }
                 | ScannedRow::LetGo { .. }
                 | ScannedRow::UnknownTotals { .. }
         )

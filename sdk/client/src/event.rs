@@ -7,6 +7,7 @@
 
 use bugle_wire::{AttributeValue, EventError, EventView, EventWriter, Timestamp};
 use bytes::Bytes;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::id::new_id;
 
@@ -94,6 +95,30 @@ impl<'a> EventBuilder<'a> {
     #[must_use]
     pub fn time(self, time: Timestamp) -> Self {
         self.attribute("time", AttributeValue::Timestamp(time))
+    }
+
+    /// Sets the time before which the event is not delivered: it is stored and confirmed at once, and delivered then. A time that
+    /// has passed delivers at once; the host refuses one that is more than 400 days ahead.
+    #[must_use]
+    pub fn deliver_at(self, time: Timestamp) -> Self {
+        self.attribute("delivertime", AttributeValue::Timestamp(time))
+    }
+
+    /// Has the event delivered so long from now, by this machine's clock. The time is fixed here, so publishing the built event
+    /// again does not move it.
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> Self {
+        let due = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(delay);
+        let ms = i64::try_from(due.as_millis()).unwrap_or(i64::MAX);
+        // Beyond the calendar is beyond what any host takes: the last moment of it is refused in the same words.
+        self.deliver_at(Timestamp::from_unix_ms(ms).unwrap_or(Timestamp::MAX))
+    }
+
+    /// Has the event take the place of the scheduled events of its topic and ordering key, in the moment in which it is stored; it
+    /// may be scheduled itself. The host refuses it without a key, and if more than 1,024 are scheduled.
+    #[must_use]
+    pub fn replaces_pending(self) -> Self {
+        self.attribute("replaces", AttributeValue::String("pending"))
     }
 
     /// Sets the time after which the event is not delivered any more.

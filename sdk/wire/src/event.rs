@@ -26,6 +26,13 @@ pub enum Priority {
     Low,
 }
 
+/// Which other events an event takes the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaces {
+    /// The scheduled ones of its topic and key.
+    Pending,
+}
+
 /// Payload of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data<'a> {
@@ -80,6 +87,8 @@ pub struct EventView<'a> {
     pub expiry_time: Option<Timestamp>,
     /// `delivertime`: not delivered before it.
     pub deliver_time: Option<Timestamp>,
+    /// `replaces`: which other events it takes the place of.
+    pub replaces: Option<Replaces>,
     /// `traceparent`: W3C trace context.
     pub trace_parent: Option<&'a str>,
     /// `priority`.
@@ -150,6 +159,7 @@ struct Parts<'a> {
     partition_key: Option<&'a str>,
     expiry_time: Option<Timestamp>,
     deliver_time: Option<Timestamp>,
+    replaces: Option<Replaces>,
     trace_parent: Option<&'a str>,
     priority: Option<Priority>,
     data: Option<Data<'a>>,
@@ -190,6 +200,7 @@ impl<'a> Parts<'a> {
             "partitionkey" => once(&mut self.partition_key, "partitionkey", text("partitionkey", value)?),
             "expirytime" => once(&mut self.expiry_time, "expirytime", instant("expirytime", value)?),
             "delivertime" => once(&mut self.deliver_time, "delivertime", instant("delivertime", value)?),
+            "replaces" => once(&mut self.replaces, "replaces", replaces(value)?),
             "traceparent" => once(&mut self.trace_parent, "traceparent", text("traceparent", value)?),
             "priority" => once(&mut self.priority, "priority", priority(value)?),
             "id" | "source" | "type" | "specversion" | "data" => Err(EventError::Name { name: name.into() }),
@@ -218,6 +229,7 @@ impl<'a> Parts<'a> {
             partition_key: self.partition_key,
             expiry_time: self.expiry_time,
             deliver_time: self.deliver_time,
+            replaces: self.replaces,
             trace_parent: self.trace_parent,
             priority: self.priority.unwrap_or_default(),
             data: self.data.unwrap_or(Data::None),
@@ -257,6 +269,13 @@ fn instant(attribute: &'static str, value: AttributeValue<'_>) -> Result<Timesta
         | AttributeValue::UriRef(_) => None,
     };
     parsed.ok_or(EventError::Value { attribute, expected })
+}
+
+fn replaces(value: AttributeValue<'_>) -> Result<Replaces, EventError> {
+    match value {
+        AttributeValue::String("pending") => Ok(Replaces::Pending),
+        _ => Err(EventError::Value { attribute: "replaces", expected: "`pending`" }),
+    }
 }
 
 fn priority(value: AttributeValue<'_>) -> Result<Priority, EventError> {

@@ -29,7 +29,7 @@ mod walk;
 
 pub use attribute::{Attribute, AttributeValue, Attributes};
 pub use code::Code;
-pub use event::{Data, EventView, Priority};
+pub use event::{Data, EventView, Priority, Replaces};
 pub use event_error::EventError;
 pub use event_writer::EventWriter;
 pub use frame::{Frame, FrameError};

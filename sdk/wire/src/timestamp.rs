@@ -22,6 +22,9 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
+    /// The last second there is.
+    pub const MAX: Self = Self { seconds: SECONDS_MAX, nanos: 0 };
+
     /// An instant from its parts, if it is in range.
     #[must_use]
     pub fn new(seconds: i64, nanos: u32) -> Option<Self> {

@@ -58,6 +58,8 @@ kinds! {
     Letters = "letters", 14, true;
     /// A person resolves an unknown result, or the host removes some.
     Unknowns = "unknowns", 10, true;
+    /// An operator cancels scheduled events.
+    Cancel = "cancel", 5, true;
     /// A part of the log cannot be read.
     FailRead = "fail-read", 3, true;
     /// A sync fails.

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, SessionId, SubscriptionId, Ticket};
 use bugle_core::ledger::{Ledger, LedgerStep};
 use bugle_core::publish::{OpenSession, PublishBatch};
@@ -38,6 +39,10 @@ pub(crate) enum Item {
     Hello { producer: usize, before: SessionId, open: OpenSession },
     /// A batch of this producer.
     Publish { producer: usize, batch: PublishBatch },
+    /// Scheduled events are due.
+    Release,
+    /// Scheduled events of this topic are cancelled: those of the key of this event, or it alone.
+    Cancel { event: StoredEvent, by_key: bool },
     /// Rows.
     Writes { writes: Vec<Write>, ledger: Option<LedgerStep>, done: Done },
 }

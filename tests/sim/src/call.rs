@@ -11,7 +11,7 @@ use bugle_core::import::{ClaimOutcome, Import, ImportResult, NewEvent, Reply, Se
 use bugle_core::spec::Subscription;
 use bugle_core::step::Invocation;
 use bugle_core::subscription::Machine;
-use bugle_core::time::Millis;
+use bugle_core::time::{Millis, Timestamp};
 
 use crate::bus::Bus;
 use crate::evidence::Place;
@@ -280,7 +280,7 @@ impl Call {
             Answer::Lost => Ok(Some(CallEnd::Returned(Err(Failure::Unknown("no answer".to_owned()))))),
             Answer::Accepted => {
                 self.expect(bus, machine, Import::KvAdd { key: "sent".to_owned(), delta: 1, ttl: None })?;
-                self.expect(bus, machine, Import::Publish(vec![self.follow_up()]))?;
+                self.expect(bus, machine, Import::Publish(vec![self.follow_up(bus.now)]))?;
                 self.stage = Stage::Confirming;
                 let receipt = Some(self.event.position.offset.to_string().into_bytes());
                 self.reply = self.import(bus, machine, Import::Confirm { claim, receipt });
@@ -289,13 +289,17 @@ impl Call {
         }
     }
 
-    fn follow_up(&self) -> NewEvent {
+    fn follow_up(&self, now: Timestamp) -> NewEvent {
+        // The same whenever the call is run again, and now and then late.
+        let ahead = Millis(self.event.position.offset.0 % 7 * 400);
+        let deliver_at = (ahead > Millis(1_600)).then(|| now.after(ahead));
         NewEvent {
             topic: "sent".to_owned(),
             kind: "sent".to_owned(),
             subject: None,
             key: self.event.event.key().map(str::to_owned),
             id: None,
+            deliver_at,
             class: Class::Normal,
             content_type: None,
             attributes: Vec::new(),

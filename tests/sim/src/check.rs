@@ -32,6 +32,9 @@ impl Worker {
         must(rule::SETTLED_STAYS_SETTLED, !is_settled, || what("although a row tells its end"))?;
         self.wishes.see(&self.spec, &bus.disk.written.log);
         must(rule::WANTED_ONLY, self.wishes.may(offset), || what("although it never wanted it"))?;
+        let deliver_at = event.event.timing().deliver_at;
+        let is_due = deliver_at.is_none_or(|at| at <= event.received && at <= bus.now);
+        must(rule::NOT_BEFORE_ITS_TIME, is_due, || what("which is scheduled for later"))?;
         let spent = synced.waiting(offset).map_or(0, WaitingRow::attempts);
         let ran = bus.evidence.ran.get(&(self.spec.id, offset)).copied().unwrap_or(0);
         let number = invocation.attempt.0;
@@ -181,7 +184,10 @@ impl World {
         for (index, producer) in self.producers.iter().enumerate() {
             let mut places: BTreeMap<u64, Offset> = BTreeMap::new();
             let mut latest: BTreeMap<&str, u64> = BTreeMap::new();
-            let is_its = |event: &&StoredEvent| event.topic == ORDERS && event.event.source() == producer.name;
+            let is_copy = |event: &StoredEvent| event.event.timing().released_from.is_some();
+            let is_its = |event: &&StoredEvent| {
+                event.topic == ORDERS && event.event.source() == producer.name && !is_copy(event)
+            };
             for event in self.bus.disk.synced.log.iter().filter(is_its) {
                 let number: u64 = event.event.id().parse().unwrap_or(u64::MAX);
                 let is_new = places.insert(number, event.position.offset).is_none();

@@ -3,7 +3,7 @@
 //! Each stage is a step of its own, so that anything, a crash too, can come between two of them. Decides nothing; admission does.
 //! Invariant: a round is told after the sync that made it durable, and before the next one begins.
 
-use bugle_core::admission::{Admission, Facts, IdFact, IdLookup, IdPlace, Recovery, WindowSize};
+use bugle_core::admission::{Admission, Facts, IdFact, IdLookup, IdPlace, Recovery, Released, WindowSize};
 use bugle_core::ids::{BootId, Offset, SessionId, Slot};
 use bugle_core::ledger::LedgerStep;
 use bugle_core::publish::{BatchResult, Opened, PublishBatch};
@@ -24,6 +24,7 @@ pub(crate) struct Round {
     receipts: Vec<(usize, SessionId, BatchResult)>,
     opened: Vec<(usize, SessionId, Opened)>,
     dones: Vec<Done>,
+    released: Option<Released>,
     is_synced: bool,
 }
 
@@ -96,6 +97,8 @@ impl World {
                     let stored = open.epoch.map(|epoch| self.bus.disk.written.sequences(&name, epoch));
                     round.opened.push((producer, session, self.admission.open(open, stored.unwrap_or_default())));
                 }
+                Some(Item::Release) => round.released = Some(self.release(&mut batch)),
+                Some(Item::Cancel { event, by_key }) => self.cancel(&event, by_key, &mut batch),
                 Some(Item::Writes { writes, ledger, done }) => {
                     self.place(writes, &mut batch);
                     round.ledger = ledger.max(round.ledger);
@@ -112,7 +115,11 @@ impl World {
     }
 
     fn decide(&mut self, publish: PublishBatch, batch: &mut Vec<Write>) -> BatchResult {
-        let probe = self.admission.probe(&publish);
+        let mut probe = self.admission.probe(&publish);
+        for (index, query) in probe.replaces(&publish) {
+            let found = self.bus.disk.written.schedule.of(query).collect();
+            probe.found_replaced(index, found);
+        }
         let log = &self.bus.disk.written.log;
         let stored = |lookup: &IdLookup| match lookup.place {
             IdPlace::Log(offset) => {
@@ -142,6 +149,12 @@ impl World {
 
     fn tell(&mut self, round: Round) -> Checked {
         self.admission.committed();
+        if let Some(at) = self.admission.take_scheduled() {
+            self.releases.added(at);
+        }
+        if let Some(released) = round.released {
+            self.releases.done(released.next);
+        }
         self.bus.tail = self.bus.disk.written.end();
         if let Some(step) = round.ledger {
             self.bus.ledger.durable(step);
@@ -154,6 +167,9 @@ impl World {
         for (producer, session, result) in round.receipts {
             for (number, place) in self.producers[producer].receipt(session, &result)? {
                 self.check_receipt(producer, number, place)?;
+            }
+            for batch in self.producers[producer].take_resends() {
+                self.bus.queue.push_back(Item::Publish { producer, batch });
             }
         }
         let end = self.bus.disk.synced.end();
@@ -184,5 +200,6 @@ pub(crate) fn recover(bus: &Bus, boot: BootId, first_boot: BootId, boots: &[(Boo
         window: WindowSize { ids, time: Millis(u64::MAX / 2) },
     });
     bus.disk.synced.log.iter().for_each(|event| recovery.event(event));
+    bus.disk.synced.schedule.totals().for_each(|(topic, totals)| recovery.scheduled(topic, totals));
     recovery.finish()
 }

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of who makes them. Invariant: the same attributes give the same bytes, as admission compares them.
 
-use bugle_core::event::{Class, Event, Index, Span};
+use bugle_core::event::{Class, Event, Index, Span, Timing};
 use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE, Origin};
 use bytes::Bytes;
 
@@ -14,6 +14,7 @@ pub(crate) struct Attributes<'a> {
     pub(crate) key: Option<&'a str>,
     pub(crate) class: Class,
     pub(crate) data: &'a str,
+    pub(crate) timing: Timing,
 }
 
 /// A copy for a private topic, with what it carries put behind its bytes.
@@ -46,6 +47,7 @@ impl Attributes<'_> {
             key: self.key.map(&mut add),
             data: add(self.data),
             class: self.class,
+            timing: (self.timing != Timing::default()).then(|| Box::new(self.timing)),
             ..Index::default()
         };
         Event::new(Bytes::from(text), index).expect("spans of the text just written")

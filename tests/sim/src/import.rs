@@ -3,6 +3,7 @@
 //! Holds no decision. Invariant: the ledger's steps enter the queue in the ledger's order.
 
 use bugle_core::attempt::{Fact, FollowUp, Look, Next, Settlement, Transaction};
+use bugle_core::event::Timing;
 use bugle_core::ids::ClaimId;
 use bugle_core::import::{Import, ImportResult, Strength};
 use bugle_core::ledger::ClaimAsk;
@@ -109,6 +110,7 @@ pub(crate) fn follow_ups(transaction: &Transaction, subscription: &str) -> Vec<W
             key: event.key.as_deref(),
             class: event.class,
             data: std::str::from_utf8(&event.data).unwrap_or_default(),
+            timing: Timing { deliver_at: event.deliver_at, ..Timing::default() },
         };
         Write::Append { topic: follow_up.topic, event: attributes.event() }
     };

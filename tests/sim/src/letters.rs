@@ -3,7 +3,7 @@
 //! A letter is decided about as it is on disk, and only if no write of it is under way: the host holds the letters meanwhile.
 //! Invariant: a decision that is refused is refused for the reason that the rows give.
 
-use bugle_core::event::Event;
+use bugle_core::event::{Event, Timing};
 use bugle_core::ids::Offset;
 use bugle_core::row::{DeadRow, DeadState};
 use bugle_core::step::Write;
@@ -23,7 +23,7 @@ impl Worker {
         let (synced, written) = (bus.disk.synced.rows(self.spec.id), bus.disk.written.rows(self.spec.id));
         let queued = bus.queue.iter().filter_map(|item| match item {
             Item::Writes { writes, .. } => Some(writes),
-            Item::Publish { .. } | Item::Hello { .. } => None,
+            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
         });
         let busy: Vec<Offset> =
             queued.flatten().chain(&self.step.writes).filter_map(|write| self.letter_of(write)).collect();
@@ -100,5 +100,5 @@ impl Worker {
 fn edited(letter: &DeadRow) -> Event {
     let event = &letter.event.event;
     let (id, source, key, class) = (event.id(), event.source(), event.key(), event.class());
-    Attributes { id, source, key, class, data: "edited" }.event()
+    Attributes { id, source, key, class, data: "edited", timing: Timing::default() }.event()
 }

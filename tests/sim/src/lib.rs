@@ -27,6 +27,7 @@ mod recovery;
 mod rows;
 mod rule;
 mod run;
+mod schedule;
 mod settle;
 mod store;
 mod unknowns;

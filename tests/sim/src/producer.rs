@@ -6,13 +6,21 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bugle_core::code::Code;
-use bugle_core::event::Class;
+use bugle_core::event::{Class, Timing};
 use bugle_core::ids::{Offset, ProducerEpoch, Sequence, SessionId, StreamId};
-use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, Opened, PublishBatch, Try};
+use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, Opened, PublishBatch, Refusal, Try};
+use bugle_core::time::{Millis, Timestamp};
 use bugle_random::Random;
 
 use crate::events::Attributes;
 use crate::rule::{self, Checked, broken, must};
+
+/// So many of a hundred events are to be delivered later.
+const SCHEDULED_PERCENT: u64 = 12;
+/// So many of a hundred events with a key take the place of the scheduled ones of it.
+const REPLACING_PERCENT: u64 = 8;
+/// At most so much later: some are due before they are stored, some after a restart.
+const AHEAD_MS_MAX: u64 = 4_000;
 
 /// Batches on the way at once.
 const BATCHES_OUTSTANDING_MAX: usize = 4;
@@ -30,6 +38,14 @@ struct Outstanding {
     is_forged: bool,
 }
 
+/// An event as it was made, however often it is sent.
+#[derive(Clone, Debug)]
+struct Planned {
+    key: Option<String>,
+    class: Class,
+    timing: Timing,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Producer {
@@ -39,8 +55,11 @@ pub(crate) struct Producer {
     epoch: Option<ProducerEpoch>,
     next_sequence: [u64; STREAMS.len()],
     outstanding: VecDeque<Outstanding>,
-    /// Key, class of each event it made.
-    planned: Vec<(Option<String>, Class)>,
+    resends: Vec<PublishBatch>,
+    /// Something was refused and sent again, so what came behind it may have been refused too.
+    has_sent_sooner: bool,
+    /// Each event it made.
+    planned: Vec<Planned>,
     /// Number and place of each confirmed event.
     pub(crate) confirmed: BTreeMap<u64, Offset>,
 }
@@ -54,6 +73,8 @@ impl Producer {
             epoch: None,
             next_sequence: [1; STREAMS.len()],
             outstanding: VecDeque::new(),
+            resends: Vec::new(),
+            has_sent_sooner: false,
             planned: Vec::new(),
             confirmed: BTreeMap::new(),
         }
@@ -100,7 +121,7 @@ impl Producer {
     }
 
     /// A new batch, unless too many are on the way.
-    pub(crate) fn publish(&mut self, random: &mut Random) -> Option<PublishBatch> {
+    pub(crate) fn publish(&mut self, now: Timestamp, random: &mut Random) -> Option<PublishBatch> {
         if !self.is_open || self.outstanding.len() >= BATCHES_OUTSTANDING_MAX {
             return None;
         }
@@ -110,7 +131,16 @@ impl Producer {
             let key = *random.pick(STREAMS[stream]);
             let class = *random.pick(&[Class::Normal, Class::Normal, Class::Normal, Class::Critical]);
             numbers.push(self.made());
-            self.planned.push((key.map(|key| format!("{}/{key}", self.name)), class));
+            let ahead = random.chance(SCHEDULED_PERCENT).then(|| Millis(random.within(0, AHEAD_MS_MAX)));
+            self.planned.push(Planned {
+                key: key.map(|key| format!("{}/{key}", self.name)),
+                class,
+                timing: Timing {
+                    deliver_at: ahead.map(|ahead| now.after(ahead)),
+                    replaces_pending: key.is_some() && random.chance(REPLACING_PERCENT),
+                    ..Timing::default()
+                },
+            });
         }
         Some(self.send(stream, numbers, false))
     }
@@ -121,7 +151,7 @@ impl Producer {
             return None;
         }
         let number = self.made();
-        self.planned.push((Some(key.to_owned()), class));
+        self.planned.push(Planned { key: Some(key.to_owned()), class, timing: Timing::default() });
         Some(self.send(0, vec![number], false))
     }
 
@@ -146,9 +176,18 @@ impl Producer {
 
     fn batch(&self, batch: &Outstanding, attempt: Try) -> PublishBatch {
         let event = |number: &u64| {
-            let (key, class) = &self.planned[*number as usize];
+            let Planned { key, class, timing } = &self.planned[*number as usize];
             let (key, data) = if batch.is_forged { (None, "forged") } else { (key.as_deref(), "") };
-            Ok(Attributes { id: &number.to_string(), source: &self.name, key, class: *class, data }.event())
+            let (id, source) = (&number.to_string(), &self.name);
+            Ok(Attributes {
+                id,
+                source,
+                key,
+                class: *class,
+                data,
+                timing: if batch.is_forged { Timing::default() } else { *timing },
+            }
+            .event())
         };
         PublishBatch {
             session: self.session,
@@ -158,6 +197,37 @@ impl Producer {
             topic: "orders".into(),
             events: batch.numbers.iter().map(event).collect(),
         }
+    }
+
+    /// Whether events were refused only since the host's clock fell behind by years, and others because of those.
+    fn is_too_far_ahead(&self, batch: &Outstanding, refused: &[(u32, Refusal)]) -> bool {
+        let is_scheduled =
+            |index: u32| self.planned[batch.numbers[index as usize] as usize].timing.deliver_at.is_some();
+        let is_explained = |(index, refusal): &(u32, Refusal)| match refusal.code {
+            Code::InvalidAttribute => is_scheduled(*index),
+            code => code == Code::BehindRefused && self.has_sent_sooner,
+        };
+        let is_first = refused.iter().any(|(_, refusal)| refusal.code == Code::InvalidAttribute);
+        !refused.is_empty()
+            && refused
+                .iter()
+                .all(|refused| is_explained(refused) || (is_first && refused.1.code == Code::BehindRefused))
+    }
+
+    /// Sends the batch once more, to be delivered at once; what of it was stored is known.
+    fn send_sooner(&mut self, batch: &Outstanding, refused: &[(u32, Refusal)]) -> Checked<Vec<(u64, Offset)>> {
+        for (index, _) in refused.iter().filter(|(_, refusal)| refusal.code == Code::InvalidAttribute) {
+            self.planned[batch.numbers[*index as usize] as usize].timing.deliver_at = None;
+        }
+        self.has_sent_sooner = true;
+        let again = self.send(batch.stream.0 as usize, batch.numbers.clone(), false);
+        self.resends.push(again);
+        Ok(Vec::new())
+    }
+
+    /// Batches that have to go out once more.
+    pub(crate) fn take_resends(&mut self) -> Vec<PublishBatch> {
+        std::mem::take(&mut self.resends)
     }
 
     /// A receipt came, for this session.
@@ -178,6 +248,9 @@ impl Producer {
             let is_refused = refused.iter().all(|(_, refusal)| refusal.code == Code::IdReused) && refused.len() == 1;
             let what = || format!("{}: {:?} with other content: {:?}", self.name, batch.numbers, result.outcome);
             return must(rule::CONTENT_IS_COMPARED, is_refused, what).map(|()| Vec::new());
+        }
+        if self.is_too_far_ahead(&batch, refused) {
+            return self.send_sooner(&batch, refused);
         }
         if let Some((_, refusal)) = refused.first() {
             return broken(rule::RECEIPT_OF_EACH, format!("{}: an event was refused: {refusal:?}", self.name));

@@ -50,7 +50,7 @@ impl Worker {
         let mut rows = bus.disk.written.rows(self.spec.id).clone();
         let queued = bus.queue.iter().filter_map(|item| match item {
             Item::Writes { writes, .. } => Some(writes),
-            Item::Publish { .. } | Item::Hello { .. } => None,
+            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
         });
         for write in queued.flatten().chain(&self.step.writes) {
             if self.is_its(write) {
@@ -87,6 +87,10 @@ impl Worker {
             | Write::Claim { .. }
             | Write::Kv { .. }
             | Write::Catalog { .. }
+            | Write::Scheduled(_)
+            | Write::ScheduleEnded { .. }
+            | Write::ScheduledTotals { .. }
+            | Write::FatesBelow { .. }
             | Write::IdChunk { .. }
             | Write::IdBlock { .. } => false,
         }

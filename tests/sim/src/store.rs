@@ -18,6 +18,7 @@ use crate::call::FOLLOW_UPS;
 use crate::definition;
 use crate::rows::Rows;
 use crate::rule::{self, Checked, broken, must};
+use crate::schedule::Schedule;
 
 /// Plugins mark an acked event by a kv entry of this name and its offset, written in the transaction of the ack.
 pub(crate) const ACKED: &str = "acked-";
@@ -43,6 +44,7 @@ pub(crate) struct Store {
     underway: BTreeMap<(SubscriptionId, Offset), i64>,
     /// Claims of results of which the batch says that they were sent: empty between two batches, too.
     told_sent: Vec<UncertainClaim>,
+    pub(crate) schedule: Schedule,
     /// Claims that became done.
     pub(crate) confirms: u64,
 }
@@ -69,6 +71,7 @@ impl Store {
             let what = format!("{offset} of {subscription}: records less copies are {balance} after a batch");
             return broken(rule::HANDED_ON_WITH_ITS_RECORD, what);
         }
+        self.schedule.check_batch()?;
         for claim in std::mem::take(&mut self.told_sent) {
             let row = self.claim(&claim.scope, &claim.key);
             let is_done = row.is_some_and(|row| matches!(row.state, ClaimState::Done { .. }));
@@ -113,7 +116,10 @@ impl Store {
             }
             Write::Record { subscription, position, row } => {
                 if row.detail.contains("handed on") {
-                    add(&mut self.underway, (*subscription, position.offset), 1);
+                    // A copy continues the first event, which for a released one is the scheduled one.
+                    let event = self.log.get(position.offset.0 as usize);
+                    let first = event.and_then(|event| event.event.timing().released_from).unwrap_or(*position);
+                    add(&mut self.underway, (*subscription, first.offset), 1);
                 }
                 self.rows_mut(*subscription).apply(write)
             }
@@ -131,6 +137,10 @@ impl Store {
                 self.rows_mut(*subscription).apply(write)
             }
             Write::RecordGone { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => Ok(()),
+            Write::Scheduled(_)
+            | Write::ScheduleEnded { .. }
+            | Write::ScheduledTotals { .. }
+            | Write::FatesBelow { .. } => self.schedule.apply(write),
             Write::Append { .. } | Write::Redeliver { .. } => {
                 broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place")
             }
@@ -159,7 +169,8 @@ impl Store {
         let offset = event.position.offset;
         let is_next = offset.0 == self.log.len() as u64;
         must(rule::LOG_HAS_NO_HOLE, is_next, || format!("event {offset} comes after {} events", self.log.len()))?;
-        if event.topic == FOLLOW_UPS {
+        self.schedule.stored(event)?;
+        if event.topic == FOLLOW_UPS && event.event.timing().released_from.is_none() {
             self.balance(Some(event.event.data()), -1);
         }
         if let Some(origin) = event.event.attribute(ORIGIN_ATTRIBUTE).and_then(|text| text.parse::<Origin>().ok()) {

@@ -6,6 +6,7 @@
 use bugle_core::admission::Admission;
 use bugle_core::ids::{BootId, Offset, SubscriptionId, TopicId};
 use bugle_core::ledger::Ledger;
+use bugle_core::schedule::Releases;
 use bugle_core::spec::Subscription;
 use bugle_core::subscription::{Bounds, Input, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
@@ -60,6 +61,8 @@ pub(crate) struct World {
     connections: u64,
     crashes: u64,
     comparisons: u64,
+    /// When scheduled events are due.
+    pub(crate) releases: Releases,
     /// Actions during which the disk still does nothing.
     slow_for: u64,
 }
@@ -139,6 +142,7 @@ impl World {
             connections: 0,
             crashes: 0,
             comparisons: 0,
+            releases: Releases::recover(),
             slow_for: 0,
         }
     }
@@ -186,7 +190,7 @@ impl World {
         let (worker, bus) = (&mut self.workers[index], &mut self.bus);
         match action.kind {
             Kind::Publish => {
-                if let Some(batch) = self.producers[producer].publish(&mut bus.random) {
+                if let Some(batch) = self.producers[producer].publish(bus.now, &mut bus.random) {
                     bus.queue.push_back(Item::Publish { producer, batch });
                 }
             }
@@ -230,6 +234,12 @@ impl World {
                 worker.answer_unknown_trim(bus)?;
                 worker.resolve_one(bus)?;
             }
+            Kind::Cancel => {
+                let by_key = bus.random.chance(50);
+                if let Some(event) = bus.disk.synced.schedule.pick(&mut bus.random) {
+                    bus.queue.push_back(Item::Cancel { event, by_key });
+                }
+            }
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,
             Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),
@@ -256,12 +266,13 @@ impl World {
     pub(crate) fn tick(&mut self) -> Checked {
         // A worker hands over what started before it looks at the clock again.
         self.workers.iter_mut().for_each(|worker| worker.machine.handed_over());
+        self.release_if_due();
         self.workers.iter_mut().try_for_each(|worker| worker.handle(&mut self.bus, Input::Tick))
     }
 
     fn pass_time(&mut self) -> Checked {
         let wakeups = self.workers.iter().filter_map(|worker| worker.machine.next_wakeup());
-        let by = match wakeups.min() {
+        let by = match wakeups.chain(self.releases.next_wakeup()).min() {
             Some(at) if self.bus.is_calm || self.bus.random.chance(60) => at.since(self.bus.now),
             Some(_) | None if self.bus.fault(4) => Millis(self.bus.random.within(1_000, 20 * 60 * 1_000)),
             Some(_) | None => Millis(self.bus.random.within(1, 80)),
@@ -337,6 +348,7 @@ impl World {
         self.bus.now = self.bus.clock.now();
         self.admission = recover(&self.bus, boot, self.first_boot, &self.boots, self.ids);
         self.boots.push((boot, self.bus.tail));
+        self.releases = Releases::recover();
         let workers = std::mem::take(&mut self.workers);
         self.workers = workers.into_iter().map(|worker| worker.restarted(&mut self.bus)).collect();
         self.check_batch()?;
@@ -349,7 +361,7 @@ impl World {
     fn lose_queue(&mut self) {
         let queued = self.bus.queue.drain(..).filter_map(|item| match item {
             Item::Writes { done, .. } => Some(done),
-            Item::Publish { .. } | Item::Hello { .. } => None,
+            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
         });
         let round = self.round.take().map(Round::into_dones).unwrap_or_default();
         for done in queued.chain(round) {
@@ -391,7 +403,12 @@ impl World {
             self.round_of_all()?;
             let end = self.bus.disk.synced.end();
             let has_receipts = self.producers.iter().all(|producer| !producer.is_waiting());
-            if has_receipts && self.bus.queue.is_empty() && self.workers.iter().all(|worker| worker.is_at_rest(end)) {
+            let is_released = self.bus.disk.synced.schedule.is_empty();
+            if has_receipts
+                && is_released
+                && self.bus.queue.is_empty()
+                && self.workers.iter().all(|worker| worker.is_at_rest(end))
+            {
                 return self.check_end();
             }
             if self.workers.iter().all(|worker| worker.calls.is_empty()) {

@@ -104,6 +104,7 @@ bugs! {
     claim_without_its_effects_is_found: ClaimWithoutItsEffects breaks "G4";
     ack_on_call_is_found: AckOnCall breaks "G6";
     due_row_deleted_first_is_found: DueRowDeletedFirst breaks "G1", "G8";
+    scheduled_row_deleted_first_is_found: ScheduledRowDeletedFirst breaks "G1", "G8";
     timer_only_in_memory_is_found: TimerOnlyInMemory breaks "G1", "G8";
     wall_clock_ttl_is_found: WallClockTtl breaks "G8";
     skipped_bad_record_is_found: SkippedBadRecord breaks "G1";

@@ -58,7 +58,9 @@ impl Bus {
             looked_at += page.events.len() as u64;
             let wanted = page.events.iter().filter(|stored| {
                 let is_covered = spec.topics.contains(&stored.topic) && matcher.matches(&stored.event);
-                stored.position.offset < end && (is_covered || spec.redelivery == Some(stored.topic))
+                stored.position.offset < end
+                    && !stored.is_scheduled()
+                    && (is_covered || spec.redelivery == Some(stored.topic))
             });
             count.events += wanted.count() as u64;
         }

@@ -31,6 +31,7 @@ use crate::idempotency::IdempotencyKeys;
 use crate::invoke::{EncodeEvent, Invoke, StampEvent};
 use crate::queue::Queue;
 use crate::reads::ReadError;
+use crate::releaser::{ReleaseAlarm, Releaser};
 use crate::ring::Ring;
 use crate::shared::Shared;
 use crate::topics::Topics;
@@ -97,6 +98,7 @@ impl Bus {
             queue: Queue::new(),
             ledger: Mutex::new(Ledger::new(opened.boot)),
             clock: Clock::start(latest),
+            releases: ReleaseAlarm::recover(),
             keys: IdempotencyKeys::new(
                 opened.incarnation.0,
                 opened.earlier.iter().map(|(incarnation, end)| (incarnation.0, *end)).collect(),
@@ -119,6 +121,7 @@ impl Bus {
             .spawn(move || committer.run())
             .map_err(StartError::Thread)?;
         let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept).map_err(StartError::Thread)?;
+        let releaser = Releaser::start(Arc::clone(&shared), &runtime);
         let bus = Bus {
             inside: Arc::new(Inside {
                 shared,
@@ -129,6 +132,7 @@ impl Bus {
                 running: RwLock::new(BTreeMap::new()),
                 definitions: tokio::sync::Mutex::new(()),
                 deleted: Mutex::default(),
+                releaser: Mutex::new(Some(releaser)),
                 threads: Mutex::new(Some((thread, upkeep))),
             }),
         };
@@ -247,9 +251,12 @@ fn recover_admission(
         boots: opened.boots.clone(),
         next: opened.next,
         floor: opened.floor,
-        topics,
+        topics: topics.clone(),
         window,
     });
+    for topic in &topics {
+        recovery.scheduled(topic.id, store.scheduled_totals(topic.id)?);
+    }
     store.feed(&mut recovery)?;
     Ok(recovery.finish())
 }

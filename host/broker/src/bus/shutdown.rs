@@ -36,6 +36,10 @@ impl Bus {
         for name in names {
             self.inside.stop(&name).await;
         }
+        let releaser = self.inside.releaser.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(releaser) = releaser {
+            releaser.stop().await;
+        }
         self.inside.shared.queue.close();
         let threads = self.inside.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((committer, upkeep)) = threads else {

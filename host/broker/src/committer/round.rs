@@ -4,15 +4,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bugle_core::admission::Released;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::SessionId;
 use bugle_core::ledger::LedgerStep;
 use bugle_core::publish::{BatchOutcome, BatchResult, IdState, Opened};
+use bugle_core::schedule::Cancelled;
 use bugle_core::step::Write;
 use tokio::sync::oneshot;
 
 use crate::counters::CommitCounters;
 use crate::queue::{Committed, Done, ResultSink};
+use crate::reads::ReadError;
+
+/// What is told of a cancel.
+type CancelAnswer = Result<Cancelled, ReadError>;
 
 /// Bytes a row that is no event adds, roughly.
 const ROW_BYTES: usize = 64;
@@ -28,6 +34,8 @@ pub(super) struct Round {
     pub(super) ledger: Option<LedgerStep>,
     pub(super) queries: Vec<(oneshot::Sender<Option<IdState>>, Option<IdState>)>,
     pub(super) opens: Vec<(oneshot::Sender<Opened>, Opened)>,
+    pub(super) releases: Vec<(oneshot::Sender<Released>, Released)>,
+    pub(super) cancels: Vec<(oneshot::Sender<CancelAnswer>, CancelAnswer)>,
     results: Results,
     dones: Vec<(Done, Committed)>,
     /// Rows of it that were counted in `events` and `bytes`.
@@ -80,6 +88,12 @@ impl Round {
         }
         for (reply, state) in self.queries {
             let _ = reply.send(state);
+        }
+        for (reply, released) in self.releases {
+            let _ = reply.send(released);
+        }
+        for (reply, cancelled) in self.cancels {
+            let _ = reply.send(cancelled);
         }
         for (done, committed) in self.dones {
             match done {

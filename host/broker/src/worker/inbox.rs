@@ -73,6 +73,10 @@ impl Effects {
 pub(crate) type Loaded = (LoadNumber, Option<(WaitingRow, StoredEvent)>);
 
 /// Something for the worker.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the largest is the one of every call, and a box would be an allocation each"
+)]
 pub(crate) enum Message {
     Ended(Ended),
     Extend {

@@ -252,6 +252,10 @@ fn cost(write: &Write) -> usize {
         | Write::LetGo { .. }
         | Write::Forget { .. }
         | Write::Paused { .. }
+        | Write::Scheduled(_)
+        | Write::ScheduleEnded { .. }
+        | Write::ScheduledTotals { .. }
+        | Write::FatesBelow { .. }
         | Write::Channel { .. } => 0,
     };
     ROW_OVERHEAD_BYTES + bytes

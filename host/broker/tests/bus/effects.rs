@@ -36,6 +36,7 @@ fn follow_up(kind: &str) -> Import {
         key: None,
         id: None,
         content_type: None,
+        deliver_at: None,
         class: bugle_core::event::Class::Normal,
         attributes: Vec::new(),
         data: b"next".to_vec(),

@@ -14,6 +14,7 @@ mod private;
 mod records;
 mod reopen;
 mod runs;
+mod scheduled;
 mod spill;
 mod support;
 mod unknowns;

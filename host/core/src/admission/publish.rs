@@ -16,6 +16,7 @@ use crate::event::{Event, StoredEvent};
 use crate::ids::{Name, Offset, Position, SessionId, StreamId, TopicId};
 use crate::origin::is_reserved;
 use crate::publish::{BatchOutcome, BatchResult, PublishBatch, Refusal, Try};
+use crate::schedule::{AHEAD_MAX, REPLACED_EVENTS_MAX, ScheduledName, ScheduledQuery};
 use crate::seeded::{Bug, is_planted};
 use crate::step::Write;
 use crate::time::Timestamp;
@@ -57,7 +58,7 @@ enum Known {
 }
 
 /// What all events of a batch share.
-struct Frame {
+struct Frame<'p> {
     session: SessionId,
     stream: StreamId,
     topic: TopicId,
@@ -68,6 +69,14 @@ struct Frame {
     life_first: Offset,
     /// The batch was processed before: nothing of it is stored now.
     is_repeated: bool,
+    /// Scheduled events that events of the batch replace, by index.
+    replaced: &'p [(u32, Vec<StoredEvent>)],
+}
+
+impl Frame<'_> {
+    fn replaced_by(&self, index: u32) -> &[StoredEvent] {
+        self.replaced.iter().find(|(at, _)| *at == index).map_or(&[], |(_, found)| found)
+    }
 }
 
 /// The outcome while it is being put together.
@@ -100,7 +109,7 @@ impl Admission {
                 self.window.probe(*hash, recent, &mut note);
             }
         }
-        Probe { topic: Some(topic), hashes, lookups }
+        Probe { topic: Some(topic), hashes, lookups, replaced: Vec::new() }
     }
 
     /// Decides a batch: `probe` is that of the same batch in the same group, `facts` what its look-ups found, in their order.
@@ -149,6 +158,7 @@ impl Admission {
             now,
             life_first: self.lives.get(life).first,
             is_repeated,
+            replaced: &probe.replaced,
         };
         let mut verdicts = Verdicts::default();
         for ((index, event), hash) in (0..).zip(batch.events).zip(&probe.hashes) {
@@ -209,7 +219,7 @@ impl Admission {
     #[expect(clippy::too_many_arguments, reason = "the parts of one event's verdict, each of another owner")]
     fn decide(
         &mut self,
-        frame: &Frame,
+        frame: &Frame<'_>,
         index: u32,
         event: Event,
         hash: u64,
@@ -217,7 +227,7 @@ impl Admission {
         verdicts: &mut Verdicts,
         writes: &mut Vec<Write>,
     ) {
-        let verdict = self.verdict(frame, &event, hash, facts);
+        let verdict = self.verdict(frame, index, &event, hash, facts);
         if let Some(session) = self.sessions.get_mut(&frame.session) {
             match &verdict {
                 Ok(_) => session.refused.stored(&frame.topic_name, &event),
@@ -227,7 +237,12 @@ impl Admission {
         match verdict {
             Ok(Some(position)) => verdicts.duplicates.push((index, position)),
             Ok(None) => {
+                let replaces = event.timing().replaces_pending.then(|| event.clone());
                 let position = self.store(frame.now, frame.topic, event, hash, writes);
+                if let Some(key) = replaces.as_ref().and_then(Event::key) {
+                    let query = ScheduledQuery { topic: frame.topic, name: ScheduledName::Key(key) };
+                    self.replace(frame.now, position, query, frame.replaced_by(index).to_vec(), writes);
+                }
                 verdicts.first.get_or_insert(position);
                 verdicts.stored += 1;
             }
@@ -237,7 +252,14 @@ impl Admission {
 
     /// Position of the first copy, nothing for an event to be stored, or why not. A copy is told wherever its repeat comes: it
     /// is stored, so it can overtake nothing any more.
-    fn verdict(&self, frame: &Frame, event: &Event, hash: u64, facts: &[IdFact]) -> Result<Option<Position>, Refusal> {
+    fn verdict(
+        &self,
+        frame: &Frame<'_>,
+        index: u32,
+        event: &Event,
+        hash: u64,
+        facts: &[IdFact],
+    ) -> Result<Option<Position>, Refusal> {
         let at = |offset| Position { slot: self.slot, offset };
         let session = self.sessions.get(&frame.session);
         let behind = session.and_then(|session| session.refused.holds_back(frame.stream, &frame.topic_name, event));
@@ -256,7 +278,11 @@ impl Admission {
                 Code::TooOld,
                 "the id window no longer reaches back to the first attempt; check, then use a new id".into(),
             )),
-            (Known::Nothing, None) => Ok(None),
+            (Known::Nothing, None) => {
+                check_timing(event, frame.now)?;
+                check_replaced(event, frame.replaced_by(index).len())?;
+                Ok(None)
+            }
         }
     }
 
@@ -285,7 +311,7 @@ impl Admission {
         }
     }
 
-    fn is_too_old(&self, frame: &Frame, event: &Event) -> bool {
+    fn is_too_old(&self, frame: &Frame<'_>, event: &Event) -> bool {
         may_be_forgotten(event, frame.life_first, self.window.forgotten(), frame.now)
     }
 
@@ -314,6 +340,33 @@ fn check_whole(batch: &PublishBatch, probe: &Probe) -> Result<TopicId, Refusal> 
     // A probe of another batch would pair events with wrong hashes.
     assert!(probe.hashes.len() == count, "the probe is of another batch");
     Ok(topic)
+}
+
+/// Whether the event may be scheduled as it wants to be. Asked for new events only: a repeat gets the answer of the first.
+fn check_timing(event: &Event, now: Timestamp) -> Result<(), Refusal> {
+    if event.timing().deliver_at.is_some_and(|at| at > now.after(AHEAD_MAX)) {
+        let days = AHEAD_MAX.0 / (24 * 3600 * 1000);
+        let detail = format!("`delivertime` is more than {days} days ahead; publish the event later");
+        return Err(refusal(Code::InvalidAttribute, detail));
+    }
+    Ok(())
+}
+
+/// Whether the event may replace what it wants to: `found` scheduled events.
+fn check_replaced(event: &Event, found: usize) -> Result<(), Refusal> {
+    if !event.timing().replaces_pending {
+        return Ok(());
+    }
+    if event.key().is_none() {
+        let detail = "`replaces` needs an ordering key: set `partitionkey`".into();
+        return Err(refusal(Code::InvalidAttribute, detail));
+    }
+    if found > REPLACED_EVENTS_MAX {
+        let detail =
+            format!("more than {REPLACED_EVENTS_MAX} events of its key are scheduled; cancel them by key first");
+        return Err(refusal(Code::Quota, detail));
+    }
+    Ok(())
 }
 
 /// The facts of one event of the batch.

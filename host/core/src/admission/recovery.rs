@@ -14,9 +14,10 @@ use super::Admission;
 use super::group::Group;
 use super::ids::{IdWindow, WindowSize};
 use super::life::Lives;
+use super::schedule::Schedule;
 use crate::event::StoredEvent;
 use crate::ids::{BootId, Offset, Slot, TopicId};
-use crate::row::{IdBlockRow, IdEntry};
+use crate::row::{IdBlockRow, IdEntry, ScheduledTotals};
 use crate::seeded::{Bug, is_planted};
 use crate::spec::Topic;
 use crate::time::Timestamp;
@@ -67,6 +68,7 @@ impl Recovery {
             sessions: HashMap::new(),
             lives: Lives::new(facts.boot, facts.first_boot, &facts.boots),
             group: Group::new(facts.next),
+            schedule: Schedule::default(),
         };
         facts.topics.into_iter().for_each(|topic| admission.add_topic(topic));
         Recovery { admission, floor: facts.floor }
@@ -104,6 +106,11 @@ impl Recovery {
         if !is_planted(Bug::IdsForgottenAtRestart) {
             self.admission.window.add(hash, offset, received);
         }
+    }
+
+    /// The scheduled events of a topic in numbers; at any time before the end.
+    pub fn scheduled(&mut self, topic: TopicId, totals: ScheduledTotals) {
+        self.admission.schedule.load(topic, totals);
     }
 
     /// Everything was read.

@@ -6,6 +6,7 @@ mod driver;
 mod model;
 mod order;
 mod order_model;
+mod schedule;
 
 use std::string::ToString;
 use std::vec;

@@ -7,7 +7,8 @@ use crate::code::Code;
 use crate::delivery::Retry;
 use crate::import::{Import, ImportError, NewEvent};
 use crate::origin::is_reserved;
-use crate::time::Millis;
+use crate::schedule::AHEAD_MAX;
+use crate::time::{Millis, Timestamp};
 
 /// Claims a call may have open at once; a channel needs one, a fan-out inside one call a few.
 pub const CLAIMS_MAX: usize = 16;
@@ -63,7 +64,7 @@ pub(super) fn retry(retry: Retry) -> Retry {
 }
 
 /// Refuses what is over a bound before anything looks at it.
-pub(super) fn check(import: &Import) -> Result<(), ImportError> {
+pub(super) fn check(now: Timestamp, import: &Import) -> Result<(), ImportError> {
     match import {
         Import::Claim { key, .. } => named("claim key", key),
         Import::Confirm { receipt, .. } => {
@@ -95,7 +96,7 @@ pub(super) fn check(import: &Import) -> Result<(), ImportError> {
             sized("kv prefix", prefix.len(), KEY_BYTES_MAX)?;
             sized("kv key", after.as_ref().map_or(0, |key| key.len()), KEY_BYTES_MAX)
         }
-        Import::Publish(events) => events.iter().try_for_each(follow_up),
+        Import::Publish(events) => events.iter().try_for_each(|event| follow_up(now, event)),
         Import::Ack
         | Import::Nack(_)
         | Import::Reject(_)
@@ -110,7 +111,10 @@ pub(super) fn check(import: &Import) -> Result<(), ImportError> {
     }
 }
 
-fn follow_up(event: &NewEvent) -> Result<(), ImportError> {
+fn follow_up(now: Timestamp, event: &NewEvent) -> Result<(), ImportError> {
+    if event.deliver_at.is_some_and(|at| at > now.after(AHEAD_MAX)) {
+        return Err(error(Code::Invalid, "`deliver-at` is more than 400 days ahead; publish the event later"));
+    }
     named("topic", &event.topic)?;
     if is_reserved(&event.topic) {
         let message = "topics that begin with `bugle.` are written by the host alone; publish to another one";

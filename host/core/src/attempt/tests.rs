@@ -372,6 +372,7 @@ fn follow_up(topic: &str) -> NewEvent {
     NewEvent {
         topic: topic.to_string(),
         kind: "k".to_string(),
+        deliver_at: None,
         class: Class::Normal,
         subject: None,
         key: None,

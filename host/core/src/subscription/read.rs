@@ -315,8 +315,9 @@ impl Machine {
     }
 
     pub(super) fn wants(&self, event: &StoredEvent) -> bool {
-        self.spec.redelivery == Some(event.topic)
-            || (self.topics.binary_search(&event.topic).is_ok() && self.matcher.matches(&event.event))
+        !event.is_scheduled()
+            && (self.spec.redelivery == Some(event.topic)
+                || (self.topics.binary_search(&event.topic).is_ok() && self.matcher.matches(&event.event)))
     }
 
     pub(super) fn admit(&mut self, event: &StoredEvent) {

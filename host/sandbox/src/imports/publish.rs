@@ -5,6 +5,7 @@
 use bugle_core::code::Code;
 use bugle_core::event::Class;
 use bugle_core::import::{Import, NewEvent, Reply};
+use bugle_core::time::Timestamp;
 
 use super::{denied, error, unexpected};
 use crate::bindings::bugle::plugin::{publish, types};
@@ -38,8 +39,8 @@ impl<C: HostCalls> publish::Host for State<C> {
 }
 
 fn new_event(event: types::NewEvent) -> Result<NewEvent, types::Error> {
-    if event.deliver_at.is_some() || event.expires.is_some() {
-        return Err(error(Code::Unsupported, "this host version serves neither `deliver-at` nor `expires`"));
+    if event.expires.is_some() {
+        return Err(error(Code::Unsupported, "this host version does not serve `expires`"));
     }
     let class = match event.priority.as_deref() {
         None | Some("normal") => Class::Normal,
@@ -62,6 +63,7 @@ fn new_event(event: types::NewEvent) -> Result<NewEvent, types::Error> {
         subject: event.subject,
         key: event.key,
         id: event.id,
+        deliver_at: event.deliver_at.map(Timestamp),
         class,
         content_type: event.content_type,
         attributes: event.attributes,

@@ -3,7 +3,8 @@
 //! The lines are those of tests/checker: `log`, `state`, `scan-end`. Payloads are not shown, only their SHA-256. Taken for one
 //! moment when nothing moves; on a busy host later events may be missing.
 //!
-//! Events from before a subscription's start have no line for it.
+//! Events from before a subscription's start have no line for it. A scheduled event and its released copy are one event, at the
+//! place of the first.
 //!
 //! Invariant: only durable rows are read, never what a machine holds in memory.
 
@@ -16,7 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 use bugle_core::code::Code;
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position};
-use bugle_core::row::{CHUNK_OFFSETS, DeadRow, DeadState, LetGoWhy};
+use bugle_core::row::{CHUNK_OFFSETS, DeadRow, DeadState, Fate, LetGoWhy};
 use bugle_core::spec::Subscription;
 use bugle_store::{EventBounds, ReadError, Store, SubscriptionRows};
 use serde_json::json;
@@ -58,6 +59,40 @@ impl Given {
     }
 }
 
+/// Where an event stands in its schedule.
+enum Scheduled {
+    /// It is delivered as it is.
+    Never,
+    /// It waits for its time.
+    Waits,
+    /// It ended without a delivery.
+    Ended,
+    /// This copy of it is delivered.
+    Released(StoredEvent),
+}
+
+impl Scheduled {
+    fn of(store: &Store, stored: &StoredEvent) -> Result<Scheduled, ReadError> {
+        if !stored.is_scheduled() {
+            return Ok(Scheduled::Never);
+        }
+        Ok(match store.fate(stored.position.offset)?.map(|row| row.fate) {
+            None => Scheduled::Waits,
+            Some(Fate::Cancelled | Fate::Replaced { .. }) => Scheduled::Ended,
+            Some(Fate::Released { to }) => store.event(to)?.map_or(Scheduled::Ended, Scheduled::Released),
+        })
+    }
+
+    fn state(&self, standing: &Standing, stored: &StoredEvent) -> &'static str {
+        match self {
+            Scheduled::Never => standing.state(stored),
+            Scheduled::Waits => "scheduled",
+            Scheduled::Ended => "suppressed",
+            Scheduled::Released(copy) => standing.state(copy),
+        }
+    }
+}
+
 /// What the rows say of one subscription.
 struct Standing {
     spec: Subscription,
@@ -91,14 +126,17 @@ fn write(host: &Host) -> Result<String, ReadError> {
             break;
         }
         from = page.next;
-        for stored in &page.events {
+        // A released copy is the rest of the life of a scheduled event, and told of there.
+        let is_first = |stored: &&StoredEvent| stored.event.timing().released_from.is_none();
+        for stored in page.events.iter().filter(is_first) {
+            let fate = Scheduled::of(store, stored)?;
             let topic = topics.get(&stored.topic).map_or("", |name| name);
             put(log_line(stored, topic));
             events += 1;
             for standing in standings.iter().filter(|standing| standing.covers(stored)) {
                 let subscription = &*standing.spec.name;
                 let position = stored.position.to_string();
-                let state = standing.state(stored);
+                let state = fate.state(standing, stored);
                 put(json!({ "kind": "state", "subscription": subscription, "position": position, "state": state }));
                 states += 1;
             }

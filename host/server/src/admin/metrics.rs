@@ -88,6 +88,8 @@ fn commits(page: &mut Page, host: &Host) {
         "Batches refused because a subscription's backlog is over its cap.",
         counts.backlog_full.get(),
     );
+    page.counter("bugle_released_total", "Scheduled events released.", counts.released.get());
+    page.gauge("bugle_scheduled_events", "Scheduled events that wait for their time.", host.scheduled_waiting());
     page.counter("bugle_commits_total", "Atomic batches written.", counts.commits.get());
     // Every commit is synced once and nothing else is, so the two are one number under two names.
     page.counter("bugle_fsyncs_total", "Syncs of the write-ahead log.", counts.commits.get());

@@ -10,8 +10,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::{
-    backups, dead, dump, explain, gate, kv, lookups, metrics, plugins, runs, status, subscriptions, tail, topics,
-    unknown,
+    backups, dead, dump, explain, gate, kv, lookups, metrics, plugins, runs, scheduled, status, subscriptions, tail,
+    topics, unknown,
 };
 use crate::host::Host;
 
@@ -52,6 +52,8 @@ fn table() -> Vec<Route> {
         route("POST", "/v1/topics", Change, post(topics::create)),
         route("GET", "/v1/topics/{topic}", Read, get(topics::show)),
         route("GET", "/v1/topics/{topic}/events", Read, get(tail::events)),
+        route("GET", "/v1/topics/{topic}/scheduled", Read, get(scheduled::list)),
+        route("POST", "/v1/topics/{topic}/scheduled/cancel", Change, post(scheduled::cancel)),
         route("GET", "/v1/topics/{topic}/ids", Read, get(lookups::id)),
         route("GET", "/v1/subscriptions", Read, get(subscriptions::list)),
         route("PUT", "/v1/subscriptions/{name}", Change, put(subscriptions::apply)),

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ScheduledView;
+
 /// The answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainView {
@@ -40,6 +42,12 @@ pub struct EventHead {
     pub class: String,
     /// When the host accepted it.
     pub received: String,
+    /// If it was to be delivered later: what became of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<ScheduledView>,
+    /// The scheduled event that it is the copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_from: Option<String>,
 }
 
 /// Where it is in one subscription.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::admin::query;
 use super::{Context, print};
-use crate::api::{EventHead, ExplainView, ExplanationView};
+use crate::api::{EventHead, ExplainView, ExplanationView, ScheduledView};
 
 /// What shall be explained.
 #[derive(Debug, Args)]
@@ -63,6 +63,8 @@ fn picture(view: &ExplainView) -> String {
         if view.subscriptions.is_empty() {
             out.push_str("\nno subscription has anything of this key that is read and not settled\n");
         }
+    } else if let Some(scheduled) = view.event.as_ref().and_then(|event| event.scheduled.as_ref()) {
+        out.push_str(&format!("scheduled: {}\n", told(scheduled)));
     } else if view.subscriptions.is_empty() {
         out.push_str("\nthere is no subscription\n");
     }
@@ -75,10 +77,27 @@ fn picture(view: &ExplainView) -> String {
 
 fn title(head: &EventHead) -> String {
     let key = head.key.as_ref().map(|key| format!(", key `{key}`")).unwrap_or_default();
-    format!(
+    let mut out = format!(
         "{} `{}` in topic `{}`, source `{}`, id `{}`{key}, {}\nreceived {}\n",
         head.position, head.kind, head.topic, head.source, head.id, head.class, head.received
-    )
+    );
+    if let Some(original) = &head.released_from {
+        out.push_str(&format!("released copy of the scheduled event {original}\n"));
+    }
+    out
+}
+
+/// What became of a scheduled event; its copy, if there is one, is what the subscriptions below have.
+fn told(scheduled: &ScheduledView) -> String {
+    let at = scheduled.ended_at.as_deref().unwrap_or("-");
+    match (scheduled.state.as_str(), &scheduled.copy) {
+        ("waiting", _) => format!("it waits until {}; no subscription gets it before", scheduled.due),
+        ("released", Some(copy)) => format!("it was due {} and released {at}; its copy is {copy}:", scheduled.due),
+        (state, _) => {
+            let by = scheduled.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+            format!("it was due {}; {state} {at}{by}", scheduled.due)
+        }
+    }
 }
 
 fn paragraph(explanation: &ExplanationView) -> String {

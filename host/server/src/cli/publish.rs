@@ -26,7 +26,7 @@ pub(super) struct PublishArgs {
     #[command(flatten)]
     event: EventArgs,
     /// Publish every line of this file: CloudEvents JSON (- is standard input)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "source", "id", "key", "subject", "data", "data_file", "attributes"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "source", "id", "key", "subject", "deliver_at", "delay", "replaces_pending", "data", "data_file", "attributes"])]
     file: Option<PathBuf>,
     /// With --file: at most this many events a second
     #[arg(long, value_name = "PER_SECOND")]
@@ -59,6 +59,15 @@ struct EventArgs {
     /// CloudEvents subject
     #[arg(long)]
     subject: Option<String>,
+    /// Not delivered before this time, such as 2026-11-25T10:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
+    deliver_at: Option<bugle_wire::Timestamp>,
+    /// Not delivered before this time from now, such as 10m
+    #[arg(long, value_name = "SPAN")]
+    delay: Option<crate::quantity::Duration>,
+    /// Take the place of the scheduled events of the same key
+    #[arg(long, requires = "key")]
+    replaces_pending: bool,
     /// Payload: JSON if it parses as JSON, else text
     #[arg(long, conflicts_with = "data_file")]
     data: Option<String>,
@@ -136,6 +145,15 @@ fn event(args: &EventArgs) -> anyhow::Result<Event> {
     }
     if let Some(subject) = &args.subject {
         builder = builder.subject(subject);
+    }
+    if let Some(time) = args.deliver_at {
+        builder = builder.deliver_at(time);
+    }
+    if let Some(delay) = &args.delay {
+        builder = builder.delay(delay.std());
+    }
+    if args.replaces_pending {
+        builder = builder.replaces_pending();
     }
     for attribute in &args.attributes {
         let Some((name, value)) = attribute.split_once('=') else {

@@ -13,7 +13,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
         ("bugle", format!("{}, process {}, up {} s", status.version, status.pid, status.uptime_s)),
         ("data", format!("{} (opened {} times)", status.data_dir, status.boot)),
         ("producers", format!("{} (certificate {})", status.quic, status.fingerprint)),
-        ("log", format!("next {}, {} topics", status.next, status.topics)),
+        ("log", format!("next {}, {} topics, {} events scheduled", status.next, status.topics, status.scheduled)),
         (
             "since start",
             format!(

@@ -47,9 +47,15 @@ pub(super) fn run(context: &Context, command: TopicCommand) -> anyhow::Result<()
             if context.json {
                 return print::json(&topics);
             }
-            let row = |topic: &TopicView| vec![topic.name.clone(), topic.subscriptions.join(", ")];
+            let row = |topic: &TopicView| {
+                vec![topic.name.clone(), topic.scheduled.waiting.to_string(), topic.subscriptions.join(", ")]
+            };
             let rows: Vec<_> = topics.iter().map(row).collect();
-            print::table(&["TOPIC", "SUBSCRIPTIONS"], &rows, "no topics yet; make one with `bugle topic create NAME`")
+            print::table(
+                &["TOPIC", "SCHEDULED", "SUBSCRIPTIONS"],
+                &rows,
+                "no topics yet; make one with `bugle topic create NAME`",
+            )
         }
     }
 }
@@ -62,5 +68,12 @@ fn show(context: &Context, topic: &TopicView) -> anyhow::Result<()> {
         ("topic", topic.name.clone()),
         ("number", topic.id.to_string()),
         ("subscriptions", topic.subscriptions.join(", ")),
+        (
+            "scheduled",
+            format!(
+                "{} wait, {} released and {} cancelled so far",
+                topic.scheduled.waiting, topic.scheduled.released, topic.scheduled.cancelled
+            ),
+        ),
     ])
 }

@@ -96,8 +96,18 @@ impl Host {
             Wanted::Id { topic, source, id } => self.position_of(topic, source, id).await?,
         };
         let event = self.bus().event(position).await?.ok_or_else(|| self.no_event(position))?;
-        let head = self.event_head(&event);
-        let question = Question::Event(event);
+        let mut head = self.event_head(&event);
+        let mut asked = event;
+        if asked.is_scheduled() {
+            // No subscription ever gets it but its copy, so it is the copy that is explained.
+            let (view, copy) = self.scheduled_view(&asked).await?;
+            head.scheduled = Some(view);
+            match copy {
+                Some(copy) => asked = copy,
+                None => return Ok(self.explained(head, Vec::new())),
+            }
+        }
+        let (position, question) = (asked.position, Question::Event(asked));
         let explanations = self.bus().explain(&question, subscription).await?;
         let view = |explanation: Explanation| match explanation.answer {
             None => stopped(&explanation.subscription),
@@ -109,7 +119,11 @@ impl Host {
             Some(Answer::Lane(_)) => stopped(&explanation.subscription),
         };
         let subscriptions = explanations.into_iter().map(view).collect();
-        Ok(ExplainView { event: Some(head), key: None, at: moment::text(self.bus().now()), subscriptions })
+        Ok(self.explained(head, subscriptions))
+    }
+
+    fn explained(&self, head: EventHead, subscriptions: Vec<ExplanationView>) -> ExplainView {
+        ExplainView { event: Some(head), key: None, at: moment::text(self.bus().now()), subscriptions }
     }
 
     async fn explain_key(&self, key: String, subscription: Option<&str>) -> Result<ExplainView, ExplainError> {
@@ -167,6 +181,8 @@ impl Host {
             key: event.key().map(str::to_owned),
             class: event.class().word().to_owned(),
             received: moment::text(stored.received),
+            scheduled: None,
+            released_from: event.timing().released_from.map(|place| place.to_string()),
         }
     }
 }

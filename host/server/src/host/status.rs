@@ -42,6 +42,7 @@ impl Host {
             fingerprint: self.parts.endpoints.fingerprint.clone(),
             next: position(bus.end()),
             topics: self.topics(false).len() as u64,
+            scheduled: self.scheduled_waiting(),
             events: commits.events.get(),
             duplicates: commits.duplicates.get(),
             refused: commits.refused.get(),

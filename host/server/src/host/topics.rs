@@ -27,6 +27,7 @@ impl Host {
             id: topic.id.0,
             is_reserved: is_reserved(&topic.name),
             subscriptions: subscriptions.map(|spec| spec.name.to_string()).collect(),
+            scheduled: self.scheduled_counts(topic.id),
         }
     }
 

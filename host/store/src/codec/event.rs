@@ -1,12 +1,13 @@
 //! The record of an event: a checksum over its key and everything else, its index, and the producer's bytes untouched.
 //!
 //! Layout: version, CRC32C, topic, received, class, presence bits, spans as varints, other attributes, then the bytes to the
-//! end. Knows nothing of the encoding of the event's bytes.
+//! end. An event that says something of its time has version 2 and that before the bytes; a host that knows version 1 only must not
+//! take it for one that is to be delivered at once. Knows nothing of the encoding of the event's bytes.
 //!
 //! Invariant: a record that decodes has every range of its index inside its bytes, and was written under this very key.
 
-use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
-use bugle_core::ids::{Position, TopicId};
+use bugle_core::event::{Class, Event, Index, Span, StoredEvent, Timing};
+use bugle_core::ids::{Offset, Position, Slot, TopicId};
 use bugle_core::time::Timestamp;
 use bytes::Bytes;
 
@@ -14,6 +15,8 @@ use super::{Damaged, Reader, Writer};
 use crate::keys;
 
 const VERSION: u8 = 1;
+/// With a timing.
+const VERSION_TIMED: u8 = 2;
 /// Version and checksum.
 const HEAD: usize = 5;
 
@@ -22,10 +25,15 @@ const HAS_KEY: u8 = 1 << 1;
 const HAS_CONTENT_TYPE: u8 = 1 << 2;
 const HAS_TIME: u8 = 1 << 3;
 
+const HAS_DELIVER_AT: u8 = 1;
+const HAS_RELEASED_FROM: u8 = 1 << 1;
+const REPLACES_PENDING: u8 = 1 << 2;
+
 /// Replaces the contents of `into` by the event's record.
 pub(crate) fn encode_event(stored: &StoredEvent, into: &mut Vec<u8>) {
     into.clear();
-    into.push(VERSION);
+    let is_timed = stored.event.index().timing.is_some();
+    into.push(if is_timed { VERSION_TIMED } else { VERSION });
     into.extend_from_slice(&[0; 4]);
     write_body(stored, &mut Writer(into));
     let sum = checksum(stored.position, into.get(HEAD..).unwrap_or_default());
@@ -57,7 +65,40 @@ fn write_body(stored: &StoredEvent, out: &mut Writer<'_>) {
         write_span(*name, out);
         write_span(*value, out);
     }
+    if let Some(timing) = &index.timing {
+        write_timing(timing, out);
+    }
     out.0.extend_from_slice(stored.event.bytes());
+}
+
+fn write_timing(timing: &Timing, out: &mut Writer<'_>) {
+    let bit = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
+    out.u8(bit(timing.deliver_at.is_some(), HAS_DELIVER_AT)
+        | bit(timing.released_from.is_some(), HAS_RELEASED_FROM)
+        | bit(timing.replaces_pending, REPLACES_PENDING));
+    if let Some(at) = timing.deliver_at {
+        out.time(at);
+    }
+    if let Some(place) = timing.released_from {
+        out.0.extend_from_slice(&place.slot.0.to_be_bytes());
+        out.u64(place.offset.0);
+    }
+}
+
+fn read_timing(from: &mut Reader<'_>) -> Result<Timing, Damaged> {
+    let has = from.u8()?;
+    if has & !(HAS_DELIVER_AT | HAS_RELEASED_FROM | REPLACES_PENDING) != 0 {
+        return Err(Damaged("unknown timing"));
+    }
+    let mut timing = Timing { replaces_pending: has & REPLACES_PENDING != 0, ..Timing::default() };
+    if has & HAS_DELIVER_AT != 0 {
+        timing.deliver_at = Some(from.time()?);
+    }
+    if has & HAS_RELEASED_FROM != 0 {
+        let slot = Slot(u16::from_be_bytes(from.array()?));
+        timing.released_from = Some(Position { slot, offset: Offset(from.u64()?) });
+    }
+    Ok(timing)
 }
 
 fn write_span(span: Span, out: &mut Writer<'_>) {
@@ -93,23 +134,25 @@ type Record<'a> = (TopicId, Timestamp, Index, &'a [u8]);
 
 fn read_record(position: Position, value: &[u8]) -> Result<Record<'_>, Damaged> {
     let mut from = Reader::new(value);
-    if from.u8()? != VERSION {
-        return Err(Damaged("unknown version"));
-    }
+    let is_timed = match from.u8()? {
+        VERSION => false,
+        VERSION_TIMED => true,
+        _ => return Err(Damaged("unknown version")),
+    };
     let sum = from.u32()?;
     if sum != checksum(position, value.get(HEAD..).unwrap_or_default()) {
         return Err(Damaged("the checksum does not fit"));
     }
     let topic = TopicId(from.u32()?);
     let received = from.time()?;
-    let (index, bytes) = read_index(&mut from)?;
+    let (index, bytes) = read_index(&mut from, is_timed)?;
     if !fits(&index, bytes.len()) {
         return Err(Damaged("the attribute index does not fit the event"));
     }
     Ok((topic, received, index, bytes))
 }
 
-fn read_index<'a>(from: &mut Reader<'a>) -> Result<(Index, &'a [u8]), Damaged> {
+fn read_index<'a>(from: &mut Reader<'a>, is_timed: bool) -> Result<(Index, &'a [u8]), Damaged> {
     let class = Class::from_code(from.u8()?).ok_or(Damaged("unknown priority class"))?;
     let has = from.u8()?;
     let [id, source, kind, data] = [read_span(from)?, read_span(from)?, read_span(from)?, read_span(from)?];
@@ -123,7 +166,8 @@ fn read_index<'a>(from: &mut Reader<'a>) -> Result<(Index, &'a [u8]), Damaged> {
     for _ in 0..count {
         others.push((read_span(from)?, read_span(from)?));
     }
-    let index = Index { id, source, kind, subject, key, content_type, data, time, class, others };
+    let timing = if is_timed { Some(Box::new(read_timing(from)?)) } else { None };
+    let index = Index { id, source, kind, subject, key, content_type, data, time, class, timing, others };
     Ok((index, from.rest()))
 }
 

@@ -44,6 +44,8 @@ fn encoded<R: Row>(row: &R) -> Vec<u8> {
 fn every_value() -> Vec<Vec<u8>> {
     let (mut event, mut ids) = (Vec::new(), Vec::new());
     encode_event(&sample::event(0), &mut event);
+    let mut timed = Vec::new();
+    encode_event(&sample::scheduled(0), &mut timed);
     encode_ids(bugle_core::ids::Offset(1), &sample::ids(), &mut ids);
     vec![
         event,
@@ -62,6 +64,9 @@ fn every_value() -> Vec<Vec<u8>> {
         encoded(&sample::kv()),
         encoded(&sample::record()),
         encoded(&sample::id_block()),
+        encoded(&sample::fate()),
+        encoded(&sample::scheduled_totals()),
+        timed,
     ]
 }
 

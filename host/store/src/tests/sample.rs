@@ -1,6 +1,6 @@
 //! One sample of every row.
 
-use bugle_core::event::{Class, Event, Index, Span, StoredEvent};
+use bugle_core::event::{Class, Event, Index, Span, StoredEvent, Timing};
 use bugle_core::ids::{
     Attempt, KeyGeneration, Offset, Position, ProducerEpoch, Revision, Sequence, Slot, StreamId, SubscriptionId,
     TopicId,
@@ -8,8 +8,9 @@ use bugle_core::ids::{
 use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
     AttemptNote, Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, DeadState,
-    DeadTotals, Forgotten, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow,
-    RecordRow, RecordStatus, RunRow, UncertainClaim, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
+    DeadTotals, Fate, FateRow, Forgotten, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, LetGoWhy, OpenRow, Parking,
+    PausedRow, RecordRow, RecordStatus, RunRow, ScheduledTotals, UncertainClaim, UnknownRow, UnknownState,
+    UnknownTotals, WaitingRow,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
@@ -36,10 +37,27 @@ pub(super) fn event(offset: u64) -> StoredEvent {
         data: span("{\"sum\":3}"),
         time: Some(Timestamp(1_700_000_000_000)),
         class: Class::Low,
+        timing: None,
         others: vec![(span("traceparent"), span("00-1"))],
     };
     let event = Event::new(bytes.into(), index).unwrap();
     StoredEvent { position: at(offset), topic: TopicId(8), received: Timestamp(1_700_000_000_001), event }
+}
+
+/// The same, to be delivered later, and itself a copy of another.
+pub(super) fn scheduled(offset: u64) -> StoredEvent {
+    let plain = event(offset);
+    let deliver_at = Some(Timestamp(1_700_000_000_500));
+    let timing = Timing { deliver_at, released_from: Some(at(1)), ..Timing::default() };
+    StoredEvent { event: plain.event.timed(timing), ..plain }
+}
+
+pub(super) fn fate() -> FateRow {
+    FateRow { fate: Fate::Released { to: at(9) }, at: Timestamp(11) }
+}
+
+pub(super) fn scheduled_totals() -> ScheduledTotals {
+    ScheduledTotals { waiting: 1, released: 300, cancelled: 2, replaced: 3 }
 }
 
 fn notes() -> Vec<AttemptNote> {
@@ -252,6 +270,10 @@ pub(super) fn every_write() -> Vec<Write> {
         Write::Run { subscription, row: Some(run()) },
         Write::LetGo { subscription, row: let_go() },
         Write::Channel { subscription, row: Some(channel()) },
+        Write::Scheduled(scheduled(2)),
+        Write::Scheduled(scheduled(3)),
+        Write::ScheduleEnded { event: scheduled(3), row: fate() },
+        Write::ScheduledTotals { topic: TopicId(8), row: scheduled_totals() },
     ]
 }
 
@@ -274,5 +296,7 @@ pub(super) fn every_delete() -> Vec<Write> {
         Write::Paused { subscription, row: None },
         Write::Run { subscription, row: None },
         Write::Channel { subscription, row: None },
+        Write::ScheduleEnded { event: scheduled(2), row: fate() },
+        Write::FatesBelow { floor: Offset(4) },
     ]
 }

@@ -1,6 +1,6 @@
 //! What an event must be to pass the door, and that nothing else does.
 
-use super::{Data, EventView, Priority};
+use super::{Data, EventView, Priority, Replaces};
 use crate::attribute::AttributeValue;
 use crate::code::Code;
 use crate::event_error::EventError;
@@ -37,6 +37,7 @@ fn every_attribute_with_a_meaning_is_found() {
     writer.attribute("delivertime", AttributeValue::Timestamp(at));
     writer.attribute("traceparent", AttributeValue::String("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
     writer.attribute("priority", AttributeValue::String("critical"));
+    writer.attribute("replaces", AttributeValue::String("pending"));
     writer.attribute("tenant", AttributeValue::Integer(-7));
     writer.attribute("urgent", AttributeValue::Boolean(true));
     writer.text_data("{\"amount\":12}");
@@ -52,9 +53,10 @@ fn every_attribute_with_a_meaning_is_found() {
     assert_eq!(view.deliver_time, Some(at));
     assert!(view.trace_parent.unwrap().starts_with("00-0af7"));
     assert_eq!(view.priority, Priority::Critical);
+    assert_eq!(view.replaces, Some(Replaces::Pending));
     assert_eq!(view.data, Data::Text("{\"amount\":12}"));
     assert_eq!(bytes.get(view.range_of(view.data.bytes()).unwrap()).unwrap(), b"{\"amount\":12}");
-    let extensions: Vec<_> = view.attributes().skip(8).map(|attribute| (attribute.name, attribute.value)).collect();
+    let extensions: Vec<_> = view.attributes().skip(9).map(|attribute| (attribute.name, attribute.value)).collect();
     assert_eq!(extensions, [("tenant", AttributeValue::Integer(-7)), ("urgent", AttributeValue::Boolean(true))]);
 }
 
@@ -136,6 +138,7 @@ fn meanings_have_their_kind() {
         ("time", AttributeValue::String("yesterday")),
         ("expirytime", AttributeValue::Boolean(true)),
         ("delivertime", AttributeValue::Bytes(b"x")),
+        ("replaces", AttributeValue::String("everything")),
         ("priority", AttributeValue::String("urgent")),
         ("priority", AttributeValue::Integer(1)),
     ] {

@@ -22,5 +22,6 @@ mod restart;
 mod retry;
 mod runs;
 mod scene;
+mod scheduled;
 mod unknowns;
 mod waiting;

@@ -13,7 +13,8 @@ use crate::ids::{BootId, Name, Offset, ProducerEpoch, Sequence, SessionId, Slot,
 use crate::publish::{
     Abandon, BatchOutcome, IdState, OpenSession, Opened, PublishBatch, Refusal, TracedKey, Try, Unreadable,
 };
-use crate::row::{IdBlockRow, IdEntry};
+use crate::row::{FateRow, IdBlockRow, IdEntry, ScheduledTotals};
+use crate::schedule::{Due, REPLACED_EVENTS_MAX};
 use crate::spec::Topic;
 use crate::step::Write;
 use crate::time::Timestamp;
@@ -63,11 +64,14 @@ pub(super) fn batch(
 }
 
 #[derive(Debug, Default)]
-struct Disk {
-    events: BTreeMap<Offset, StoredEvent>,
+pub(super) struct Disk {
+    pub(super) events: BTreeMap<Offset, StoredEvent>,
     sequences: BTreeMap<(String, ProducerEpoch, StreamId), Sequence>,
     chunks: BTreeMap<(u64, u32), Vec<IdEntry>>,
     blocks: BTreeMap<u64, IdBlockRow>,
+    pub(super) due: BTreeMap<Due, StoredEvent>,
+    pub(super) fates: BTreeMap<Offset, FateRow>,
+    pub(super) totals: BTreeMap<TopicId, ScheduledTotals>,
 }
 
 pub(super) struct Driver {
@@ -76,8 +80,8 @@ pub(super) struct Driver {
     size: WindowSize,
     boots: Vec<(BootId, Offset)>,
     epochs: BTreeMap<SessionId, ProducerEpoch>,
-    disk: Disk,
-    group: Vec<Write>,
+    pub(super) disk: Disk,
+    pub(super) group: Vec<Write>,
 }
 
 impl Driver {
@@ -129,7 +133,11 @@ impl Driver {
     }
 
     pub(super) fn publish_batch(&mut self, batch: PublishBatch) -> BatchOutcome {
-        let probe = self.admission.probe(&batch);
+        let mut probe = self.admission.probe(&batch);
+        for (index, query) in probe.replaces(&batch) {
+            let found = self.disk.due.values().filter(|event| query.is_of(event)).take(REPLACED_EVENTS_MAX + 1);
+            probe.found_replaced(index, found.cloned().collect());
+        }
         let facts = self.facts(probe.lookups());
         self.admission.publish(self.now, batch, &probe, &facts, &mut self.group).outcome
     }
@@ -233,6 +241,16 @@ impl Disk {
                 self.blocks.remove(&block);
                 self.chunks.retain(|(of, _), _| *of != block);
             }
+            Write::Scheduled(event) => {
+                self.due.insert(Due::of(&event).unwrap(), event);
+            }
+            Write::ScheduleEnded { event, row } => {
+                self.due.remove(&Due::of(&event).unwrap()).unwrap();
+                assert_eq!(self.fates.insert(event.position.offset, row), None, "a scheduled event ends once");
+            }
+            Write::ScheduledTotals { topic, row } => {
+                self.totals.insert(topic, row);
+            }
             other => panic!("admission writes no {other:?}"),
         }
     }
@@ -259,6 +277,9 @@ fn recover(size: WindowSize, boots: &[(BootId, Offset)], disk: &Disk) -> Admissi
     }
     for event in disk.events.range(recovery.replay_from()..).map(|(_, event)| event).collect::<Vec<_>>() {
         recovery.event(event);
+    }
+    for (topic, totals) in &disk.totals {
+        recovery.scheduled(*topic, *totals);
     }
     recovery.finish()
 }
