@@ -23,7 +23,7 @@ impl Worker {
         let (synced, written) = (bus.disk.synced.rows(self.spec.id), bus.disk.written.rows(self.spec.id));
         let queued = bus.queue.iter().filter_map(|item| match item {
             Item::Writes { writes, .. } => Some(writes),
-            Item::Publish { .. } | Item::Hello { .. } => None,
+            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
         });
         let queued = queued.flatten().chain(&self.step.writes).filter_map(|write| self.unknown_of(write));
         let held = self.resolving.iter().map(|(row, _)| row.event.position.offset);
