@@ -5,6 +5,7 @@
 //!
 //! Invariant: what passes here can be opened and loses nothing by it.
 
+use std::io;
 use std::path::Path;
 
 use bugle_core::ids::{BootId, Offset};
@@ -69,7 +70,7 @@ pub fn inspect(dir: &Path, depth: Depth) -> Result<Inspected, OpenError> {
     let unusable = |problem| OpenError::MarkUnusable { dir: named(dir), problem };
     let mark = match MarkFile::look(&dir.join("mark")) {
         Ok(mark) => mark.ok_or_else(|| unusable("is damaged"))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(unusable("is missing")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(unusable("is missing")),
         Err(error) => return Err(place.io("read the commit mark")(error)),
     };
     if let Some(hole) = wal::find_hole(&db_dir).map_err(place.io("read the write-ahead log"))? {
@@ -100,7 +101,7 @@ pub fn inspect(dir: &Path, depth: Depth) -> Result<Inspected, OpenError> {
         epochs: epochs.len() as u64,
         files: files.count,
         bytes: files.bytes,
-        wal_bytes: wal_bytes(place, &db_dir)?,
+        wal_bytes: wal_bytes(&db_dir).map_err(place.io("measure the write-ahead log"))?,
         rows: match depth {
             Depth::Ends => 0,
             Depth::EveryRow => read_every_row(place, &db, &epochs)?,
@@ -161,8 +162,16 @@ fn read_every_row(place: Place<'_>, db: &Db, epochs: &[Epoch]) -> Result<u64, Op
     Ok(rows)
 }
 
-fn wal_bytes(place: Place<'_>, db_dir: &Path) -> Result<u64, OpenError> {
-    let files = wal::files(db_dir).map_err(place.io("list the write-ahead log"))?;
-    let sizes = files.iter().map(|file| std::fs::metadata(file).map(|about| about.len()));
-    sizes.sum::<Result<u64, _>>().map_err(place.io("measure the write-ahead log"))
+/// Bytes of the write-ahead log of the database in `db_dir`.
+pub(crate) fn wal_bytes(db_dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for file in wal::files(db_dir)? {
+        match std::fs::metadata(file) {
+            Ok(about) => bytes += about.len(),
+            // The database has let go of it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
 }
