@@ -82,10 +82,10 @@ pub fn inspect(dir: &Path, depth: Depth) -> Result<Inspected, OpenError> {
         return Err(unusable("is that of another store"));
     }
     let epochs = read_epochs(place, &db)?;
-    let next = log_end(place, &db, &epochs)?;
-    reaches(place, &db, &mark, next)?;
     let mut log = Log::new(epochs.clone(), false, 0, 1);
-    beyond_losses(place, &db, &mut log, next, None)?;
+    // Behind an accepted loss the log goes on further ahead, as the mark says.
+    let next = beyond_losses(place, &db, &mut log, log_end(place, &db, &epochs)?, None)?;
+    reaches(place, &db, &mark, next)?;
     check_ends(place, &db, &log, &epochs)?;
     let boot = last_row(&db, Family::Meta.name(), Kind::Boot).map_err(|error| place.storage(error))?;
     let boot = boot.and_then(|(key, _)| Fields::of(&key).u64()).map_or(BootId(0), BootId);
