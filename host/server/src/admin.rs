@@ -7,6 +7,7 @@
 
 mod backups;
 mod dead;
+mod doctor;
 mod dump;
 mod explain;
 mod failure;

@@ -9,6 +9,7 @@ mod admin;
 mod audit;
 mod backup;
 mod dead;
+mod doctor;
 mod explain;
 mod kv;
 mod plugin;
@@ -123,6 +124,11 @@ enum Command {
     /// Show what the host is doing
     #[command(after_help = "Example:\n  bugle status")]
     Status,
+    /// Say what is wrong and what to do: of the running host, or of the directory if none serves it
+    #[command(
+        after_help = "Example:\n  bugle doctor --data-dir /var/lib/bugle\n\nExit code: 0 if nothing was found, 1 for warnings only, 2 if there is an error or nothing could be told."
+    )]
+    Doctor,
     /// Ask whether an event id was stored
     #[command(after_help = "Example:\n  bugle query orders --source shop --id 7f3c")]
     Query(query::QueryArgs),
@@ -190,7 +196,7 @@ impl Place {
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if print::is_reader_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bugle: {}", print::causes(&error));
@@ -199,11 +205,12 @@ pub fn main(cli: Cli) -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let named = cli.place.named_data_dir();
     let context =
         Context { data: DataDir::at(named.as_deref().unwrap_or(DATA_DIR_DEFAULT.as_ref())), json: cli.place.json };
-    match cli.command {
+    let done = match cli.command {
+        Command::Doctor => return Ok(doctor::run(&context)),
         Command::Serve(args) => {
             let (mut config, file) = Config::load(args.file.config.as_deref())?;
             config.data_dir = named.unwrap_or(config.data_dir);
@@ -232,7 +239,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Status => status::run(&context),
         Command::Query(args) => query::run(&context, args),
         Command::CompileComponent(args) => serve::compile_component(&args),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn config(command: ConfigCommand, named: Option<PathBuf>, json: bool) -> anyhow::Result<()> {

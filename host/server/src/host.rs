@@ -8,6 +8,7 @@
 mod audit;
 mod backups;
 mod dead;
+mod doctor;
 mod explain;
 mod lookups;
 mod plugins;

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod data_dir;
 pub mod definition;
+pub mod doctor;
 pub mod encode;
 pub mod event_json;
 pub mod hint;

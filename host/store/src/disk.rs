@@ -52,7 +52,8 @@ pub(crate) struct Files {
     pub(crate) shared: u64,
 }
 
-pub(crate) fn room(path: &Path) -> io::Result<Room> {
+/// Room on the disk that a path lies on.
+pub fn room(path: &Path) -> io::Result<Room> {
     let stat = rustix::fs::statvfs(path)?;
     Ok(Room { total: stat.f_blocks.saturating_mul(stat.f_frsize), free: stat.f_bavail.saturating_mul(stat.f_frsize) })
 }

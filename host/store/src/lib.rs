@@ -12,6 +12,7 @@ mod batch;
 mod codec;
 mod disk;
 mod family;
+mod figures;
 mod keys;
 mod lock;
 mod log;
@@ -26,7 +27,8 @@ mod tests;
 pub use backup::{BackupError, Copied};
 pub use batch::Batch;
 pub use codec::Damaged;
-pub use disk::Room;
+pub use disk::{Room, room};
+pub use figures::{EpochFigures, Figures};
 pub use keys::Kind;
 pub use open::{Depth, IncarnationId, Inspected, Loss, OnLoss, OpenError, Opened, Options, Renewed, Repair, inspect};
 pub use read::{

@@ -29,6 +29,7 @@ use crate::read::last_row;
 use crate::store::{Db, Durability, Parts, Store};
 use identity::{Identity, identity, random};
 
+pub(crate) use inspect::wal_bytes;
 pub use inspect::{Depth, Inspected, inspect};
 pub use restore::Renewed;
 

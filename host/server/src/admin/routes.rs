@@ -10,8 +10,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::{
-    backups, dead, dump, explain, gate, kv, lookups, metrics, plugins, runs, scheduled, status, subscriptions, tail,
-    topics, unknown,
+    backups, dead, doctor, dump, explain, gate, kv, lookups, metrics, plugins, runs, scheduled, status, subscriptions,
+    tail, topics, unknown,
 };
 use crate::host::Host;
 
@@ -48,6 +48,7 @@ fn table() -> Vec<Route> {
         route("GET", "/health", Open, get(status::health)),
         route("GET", "/metrics", Open, get(metrics::show)),
         route("GET", "/v1/status", Read, get(status::show)),
+        route("GET", "/v1/doctor", Read, get(doctor::show)),
         route("GET", "/v1/topics", Read, get(topics::list)),
         route("POST", "/v1/topics", Change, post(topics::create)),
         route("GET", "/v1/topics/{topic}", Read, get(topics::show)),

@@ -5,6 +5,7 @@
 //!
 //! Invariant: what passes here can be opened and loses nothing by it.
 
+use std::io;
 use std::path::Path;
 
 use bugle_core::ids::{BootId, Offset};
@@ -69,7 +70,7 @@ pub fn inspect(dir: &Path, depth: Depth) -> Result<Inspected, OpenError> {
     let unusable = |problem| OpenError::MarkUnusable { dir: named(dir), problem };
     let mark = match MarkFile::look(&dir.join("mark")) {
         Ok(mark) => mark.ok_or_else(|| unusable("is damaged"))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(unusable("is missing")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(unusable("is missing")),
         Err(error) => return Err(place.io("read the commit mark")(error)),
     };
     if let Some(hole) = wal::find_hole(&db_dir).map_err(place.io("read the write-ahead log"))? {
@@ -81,10 +82,10 @@ pub fn inspect(dir: &Path, depth: Depth) -> Result<Inspected, OpenError> {
         return Err(unusable("is that of another store"));
     }
     let epochs = read_epochs(place, &db)?;
-    let next = log_end(place, &db, &epochs)?;
-    reaches(place, &db, &mark, next)?;
     let mut log = Log::new(epochs.clone(), false, 0, 1);
-    beyond_losses(place, &db, &mut log, next, None)?;
+    // Behind an accepted loss the log goes on further ahead, as the mark says.
+    let next = beyond_losses(place, &db, &mut log, log_end(place, &db, &epochs)?, None)?;
+    reaches(place, &db, &mark, next)?;
     check_ends(place, &db, &log, &epochs)?;
     let boot = last_row(&db, Family::Meta.name(), Kind::Boot).map_err(|error| place.storage(error))?;
     let boot = boot.and_then(|(key, _)| Fields::of(&key).u64()).map_or(BootId(0), BootId);
@@ -100,7 +101,7 @@ pub fn inspect(dir: &Path, depth: Depth) -> Result<Inspected, OpenError> {
         epochs: epochs.len() as u64,
         files: files.count,
         bytes: files.bytes,
-        wal_bytes: wal_bytes(place, &db_dir)?,
+        wal_bytes: wal_bytes(&db_dir).map_err(place.io("measure the write-ahead log"))?,
         rows: match depth {
             Depth::Ends => 0,
             Depth::EveryRow => read_every_row(place, &db, &epochs)?,
@@ -161,8 +162,16 @@ fn read_every_row(place: Place<'_>, db: &Db, epochs: &[Epoch]) -> Result<u64, Op
     Ok(rows)
 }
 
-fn wal_bytes(place: Place<'_>, db_dir: &Path) -> Result<u64, OpenError> {
-    let files = wal::files(db_dir).map_err(place.io("list the write-ahead log"))?;
-    let sizes = files.iter().map(|file| std::fs::metadata(file).map(|about| about.len()));
-    sizes.sum::<Result<u64, _>>().map_err(place.io("measure the write-ahead log"))
+/// Bytes of the write-ahead log of the database in `db_dir`.
+pub(crate) fn wal_bytes(db_dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for file in wal::files(db_dir)? {
+        match std::fs::metadata(file) {
+            Ok(about) => bytes += about.len(),
+            // The database has let go of it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
 }

@@ -75,7 +75,7 @@ fn a_restored_host_goes_on_where_its_backup_made_under_load_ended() {
             outcomes
         })
     };
-    eventually("some load", PATIENCE, || (client.counters().confirmed > 200).then_some(()));
+    eventually("some load", PATIENCE, || (client.counters().confirmed > 50).then_some(()));
     let backup = scene.host.directory().join("backup");
     let made = cli(&scene, &["backup", "create", backup.to_str().unwrap()]).unwrap();
     assert_eq!(made["is_linked"], json!(true), "the same file system: {made}");

@@ -11,6 +11,7 @@ mod channels;
 mod chaos;
 mod crash;
 mod deploy;
+mod doctor;
 mod door;
 mod hostile;
 mod independent;
