@@ -97,12 +97,7 @@ impl Store {
                 Ok(())
             }
             Write::Claim { scope, key, row } => {
-                if let Some(ClaimRow { state: ClaimState::Done { receipt }, .. }) = row {
-                    // Guests confirm with a receipt; a person who says that it was sent gives none.
-                    self.confirms += u64::from(receipt.is_some());
-                    self.balance(receipt.as_deref(), 1);
-                }
-                put(&mut self.claims, scope, key, row.clone());
+                self.claimed(scope, key, row.clone());
                 Ok(())
             }
             Write::Kv { store, key, row } => {
@@ -163,6 +158,15 @@ impl Store {
             | Write::UnknownGone { subscription, .. }
             | Write::UnknownTotals { subscription, .. } => self.rows_mut(*subscription).apply(write),
         }
+    }
+
+    fn claimed(&mut self, scope: &Arc<str>, key: &str, row: Option<ClaimRow>) {
+        if let Some(ClaimRow { state: ClaimState::Done { receipt }, .. }) = &row {
+            // Guests confirm with a receipt; a person who says that it was sent gives none.
+            self.confirms += u64::from(receipt.is_some());
+            self.balance(receipt.as_deref(), 1);
+        }
+        put(&mut self.claims, scope, key, row);
     }
 
     fn append(&mut self, event: &StoredEvent) -> Checked {

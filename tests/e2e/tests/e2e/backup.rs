@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use bugle_client::Outcome;
+use bugle_client::{Client, Outcome};
 use bugle_harness::{AdminError, eventually};
-use bugle_receivers::Script;
+use bugle_receivers::http::HttpReceiver;
+use bugle_receivers::{Journal, Script};
 use serde_json::{Value, json};
 
 use crate::scene::{PATIENCE, Scene, event, webhook};
@@ -40,6 +41,27 @@ fn ids(scene: &Scene, topic: &str) -> Vec<String> {
     }
 }
 
+/// The first call of an event hangs, and one failed attempt is the last.
+fn slow_subscription(scene: &Scene) -> (HttpReceiver, Journal) {
+    let hang = Script { hang: 1000, ..Script::default() };
+    let (slow, calls) = scene.receiver("slow.jsonl", &[("slow", hang)]);
+    let once = "retry = { attempts_max = 1 }\n";
+    let definition = webhook("slow", "slow", &slow, "").replace("timeout = \"2s\"", "timeout = \"25s\"");
+    let first_line = definition.lines().find(|line| line.starts_with("retry")).unwrap().to_owned();
+    scene.apply("slow", &definition.replace(&first_line, once));
+    (slow, calls)
+}
+
+async fn publish_load(client: Client) -> BTreeMap<String, Outcome> {
+    let mut outcomes = BTreeMap::new();
+    for number in 0..4_000 {
+        let id = format!("load-{number}");
+        let outcome = client.publish("load", event(&id, "t", &json!({ "n": number }))).await;
+        outcomes.insert(id, outcome);
+    }
+    outcomes
+}
+
 #[test]
 fn a_restored_host_goes_on_where_its_backup_made_under_load_ended() {
     let mut scene = Scene::new();
@@ -49,13 +71,7 @@ fn a_restored_host_goes_on_where_its_backup_made_under_load_ended() {
     scene.deploy("webhook", &bugle_guests::webhook());
     let (receiver, calls) = scene.receiver("calls.jsonl", &[("hook", Script::default())]);
     scene.apply("hook", &webhook("hook", "orders", &receiver, ""));
-    // The first call of an event hangs, and one failed attempt is the last.
-    let hang = Script { hang: 1000, ..Script::default() };
-    let (slow, slow_calls) = scene.receiver("slow.jsonl", &[("slow", hang)]);
-    let once = "retry = { attempts_max = 1 }\n";
-    let definition = webhook("slow", "slow", &slow, "").replace("timeout = \"2s\"", "timeout = \"25s\"");
-    let first_line = definition.lines().find(|line| line.starts_with("retry")).unwrap().to_owned();
-    scene.apply("slow", &definition.replace(&first_line, once));
+    let (slow, slow_calls) = slow_subscription(&scene);
     let early: Vec<String> = (0..20).map(|number| format!("early-{number}")).collect();
     scene.store("orders", early.iter().map(|id| event(id, "order.paid", &json!({}))));
     scene.settled("hook");
@@ -63,18 +79,7 @@ fn a_restored_host_goes_on_where_its_backup_made_under_load_ended() {
     eventually("a call under way", PATIENCE, || (slow.requests() == 1).then_some(()));
 
     let client = scene.client("load");
-    let load = {
-        let client = client.clone();
-        scene.runtime.spawn(async move {
-            let mut outcomes = BTreeMap::new();
-            for number in 0..4_000 {
-                let id = format!("load-{number}");
-                let outcome = client.publish("load", event(&id, "t", &json!({ "n": number }))).await;
-                outcomes.insert(id, outcome);
-            }
-            outcomes
-        })
-    };
+    let load = scene.runtime.spawn(publish_load(client.clone()));
     eventually("some load", PATIENCE, || (client.counters().confirmed > 50).then_some(()));
     let backup = scene.host.directory().join("backup");
     let made = cli(&scene, &["backup", "create", backup.to_str().unwrap()]).unwrap();

@@ -22,10 +22,24 @@ fn definition(more: &str) -> String {
     format!("topics = [\"orders\"]\nplugin = \"batch\"\n{RETRY}\n{more}\n\n[grants]\nkv = true\n")
 }
 
+/// Publishes events without a key, and lets all of them start at once.
 fn run(scene: &Scene, events: Vec<Event>) {
-    scene.store("orders", events);
-    scene.host.cli(&["subscription", "resume", "send"]).unwrap();
+    let heads = events.len();
+    run_heads(scene, events, heads);
+}
+
+/// The same if so many of the events may start at once.
+fn run_heads(scene: &Scene, events: Vec<Event>, heads: usize) {
+    begin(scene, events, heads);
     scene.settled("send");
+}
+
+fn begin(scene: &Scene, events: Vec<Event>, heads: usize) {
+    scene.store("orders", events);
+    eventually("the events to be read", PATIENCE, || {
+        (scene.subscription("send")["status"]["ready"] == heads).then_some(())
+    });
+    scene.host.cli(&["subscription", "resume", "send"]).unwrap();
 }
 
 fn some(kinds: &[&str]) -> Vec<Event> {
@@ -101,7 +115,7 @@ fn a_call_holds_one_event_of_a_key_and_keys_keep_their_order_through_retries() {
     let scene = scene("batch_max = 64");
     let kinds = ["ok", "retry-once", "ack", "trap-together", "ok"];
     let of = |n: usize| keyed(&format!("k{}-{}", n % 4, n / 4), kinds[n % 5], &format!("k{}", n % 4), &json!({}));
-    run(&scene, (0..40).map(of).collect());
+    run_heads(&scene, (0..40).map(of).collect(), 4);
     for key in 0..4 {
         let order: Vec<String> = (0..10).map(|n| format!("k{key}-{n}")).collect();
         assert_eq!(kv(&scene, &format!("order/k{key}")), Some(order.join(" ")));
@@ -124,8 +138,7 @@ fn a_call_holds_no_more_than_the_subscription_allows() {
 #[test]
 fn what_a_batch_settled_at_the_call_survives_a_kill_of_the_host_in_the_middle() {
     let mut scene = scene("batch_max = 2");
-    scene.store("orders", some(&["ack", "spin-together"]));
-    scene.host.cli(&["subscription", "resume", "send"]).unwrap();
+    begin(&scene, some(&["ack", "spin-together"]), 2);
     eventually("the ack at the call", PATIENCE, || kv(&scene, "done/e0"));
     scene.host.kill().unwrap();
     scene.host.restart().unwrap();

@@ -20,8 +20,11 @@ const KILLS: u64 = 4;
 /// The accepted clock follows the wall to a few milliseconds.
 const CLOCK_US: u64 = 5_000;
 
+/// A time of the journals' clock, which does not begin in 1970, on the wall.
 fn at(ms: u64) -> Timestamp {
-    Timestamp::from_unix_ms(i64::try_from(ms).unwrap()).unwrap()
+    let wall = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let wall = i64::try_from(wall).unwrap() + i64::try_from(ms).unwrap() - i64::try_from(now_ms()).unwrap();
+    Timestamp::from_unix_ms(wall).unwrap()
 }
 
 fn now_ms() -> u64 {
