@@ -127,10 +127,7 @@ impl Store {
                 }
                 self.rows_mut(*subscription).apply(write)
             }
-            Write::Unknown { subscription, row, .. } => {
-                self.told_of(*subscription, row);
-                self.rows_mut(*subscription).apply(write)
-            }
+            Write::Unknown { subscription, row, .. } => self.told_of(*subscription, row, write),
             Write::RecordGone { .. } | Write::IdChunk { .. } | Write::IdBlock { .. } => Ok(()),
             Write::Scheduled(_)
             | Write::ScheduleEnded { .. }
@@ -205,7 +202,7 @@ impl Store {
 
     /// A copy must come in the batch of a row that says that there is one; a row that says that it was sent must come with claims
     /// that are done, which is looked at when the batch was applied.
-    fn told_of(&mut self, subscription: SubscriptionId, row: &UnknownRow) {
+    fn told_of(&mut self, subscription: SubscriptionId, row: &UnknownRow, write: &Write) -> Checked {
         match row.state {
             UnknownState::Open => {}
             UnknownState::Sent => self.told_sent.extend(row.claims.iter().cloned()),
@@ -215,6 +212,7 @@ impl Store {
                 add(&mut self.underway, (origin.subscription, origin.position.offset), 1);
             }
         }
+        self.rows_mut(subscription).apply(write)
     }
 
     fn rows_mut(&mut self, subscription: SubscriptionId) -> &mut Rows {
