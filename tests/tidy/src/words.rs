@@ -19,7 +19,7 @@ pub fn problems(path: &Path, text: &str) -> Vec<Finding> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
         for machine_path in MACHINE_PATHS {
-            // Behind a name it is a folder of ours: `our/work/` is fine.
+            // Behind a name it is a folder of the project, not one of a machine.
             let starts_a_path =
                 |at: usize| !line[..at].ends_with(|before: char| before.is_alphanumeric() || "._-}".contains(before));
             if line.match_indices(machine_path).any(|(at, _)| starts_a_path(at)) {
