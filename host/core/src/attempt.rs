@@ -20,6 +20,7 @@ use alloc::vec::Vec;
 
 pub use effects::{FollowUp, Transaction};
 pub use finish::{ClaimEnd, Ended};
+pub(crate) use limits::HOPS_MAX;
 pub use limits::{CLAIMS_MAX, KEY_BYTES_MAX, TRANSACTION_BYTES_MAX};
 
 use crate::code::Code;

@@ -261,6 +261,8 @@ pub struct Subscription {
     /// Whether the host keeps a send record of each delivery. Default no; what a plugin notes and what a degrade rule drops is
     /// recorded in any case.
     pub records: bool,
+    /// Where events go that say how its deliveries ended: the topic [`crate::origin::SETTLED_TOPIC`]. Default: nowhere.
+    pub settled: Option<TopicId>,
     /// Rate, blame, breaker and degrade policy.
     pub protection: Protection,
     /// Bytes of events read ahead of the deliveries, beyond the host's own memory of the newest. Default 4 MiB.
@@ -296,6 +298,7 @@ impl Subscription {
             backlog: BacklogCap::default(),
             business_key: None,
             records: false,
+            settled: None,
             protection: Protection::standard(),
             prefetch_bytes: 4 << 20,
         }

@@ -10,6 +10,7 @@ use crate::event::{Class, Event, StoredEvent};
 use crate::ids::{
     Attempt, KeyGeneration, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket, TopicId,
 };
+use crate::import::NewEvent;
 use crate::origin::Origin;
 use crate::row::{
     ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, FateRow, Forgotten, HoldRow, IdBlockRow,
@@ -28,6 +29,18 @@ pub enum Write {
         topic: TopicId,
         /// Event.
         event: Event,
+    },
+    /// An event that says how a delivery ended. The driver encodes it as it does follow-ups; admission gives it its place when the
+    /// batch is built.
+    Outcome {
+        /// The topic of outcomes.
+        topic: TopicId,
+        /// Whose delivery it was.
+        subscription: Name,
+        /// Events in a row that came of each other, this one included.
+        hops: u32,
+        /// The event; its `id` is set.
+        event: NewEvent,
     },
     /// A copy of an event into a private topic. The driver gives it the attributes that say where it comes from; admission gives
     /// it its place when the batch is built.

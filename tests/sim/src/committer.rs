@@ -14,6 +14,8 @@ use bugle_core::time::Millis;
 
 use crate::bus::{Bus, Done, Item};
 use crate::call::FOLLOW_UPS;
+use crate::definition::OUTCOMES;
+use crate::events::Attributes;
 use crate::rule::{self, Checked, must};
 use crate::world::{ORDERS, World};
 
@@ -138,6 +140,13 @@ impl World {
                 Write::Append { topic, event } => {
                     self.admission.append(self.bus.now, topic, event, batch);
                 }
+                Write::Outcome { topic, subscription, event, .. } => {
+                    let (id, data) = (event.id.unwrap_or_default(), crate::events::outcome_of(&event.attributes));
+                    let key = event.key.as_deref();
+                    let event =
+                        Attributes { id: &id, source: &subscription, key, class: event.class, data: &data }.event();
+                    self.admission.append(self.bus.now, topic, event, batch);
+                }
                 Write::Redeliver { topic, origin, is_late, event } => {
                     let copy = crate::events::copy(&event, &origin, is_late);
                     self.admission.append(self.bus.now, topic, copy, batch);
@@ -196,7 +205,7 @@ pub(crate) fn recover(bus: &Bus, boot: BootId, first_boot: BootId, boots: &[(Boo
         boots: boots.to_vec(),
         next: bus.disk.synced.end(),
         floor: Offset(0),
-        topics: vec![topic(ORDERS, "orders"), topic(FOLLOW_UPS, "sent")],
+        topics: vec![topic(ORDERS, "orders"), topic(FOLLOW_UPS, "sent"), topic(OUTCOMES, "bugle.settled")],
         window: WindowSize { ids, time: Millis(u64::MAX / 2) },
     });
     bus.disk.synced.log.iter().for_each(|event| recovery.event(event));

@@ -18,6 +18,10 @@ const NAMES: [&str; 3] = ["count", "send", "follow"];
 /// Which of them have send records. It stays so, or the records would not say how each delivery ended.
 const HAS_RECORDS: [bool; 3] = [false, true, true];
 
+/// The one that tells how its deliveries ended, and where.
+const TELLS: usize = 0;
+pub(crate) const OUTCOMES: TopicId = TopicId(3);
+
 /// The one that gets what a send publishes.
 const FOLLOW: SubscriptionId = SubscriptionId(3);
 
@@ -30,6 +34,7 @@ pub(crate) fn draw(random: &mut Random, index: usize, topic: TopicId) -> Subscri
     let spec = Subscription {
         redelivery: Some(private(index)),
         records: HAS_RECORDS[index],
+        settled: (index == TELLS).then_some(OUTCOMES),
         ..Subscription::new(id, NAMES[index], "script", vec![topic])
     };
     policy(random, spec)

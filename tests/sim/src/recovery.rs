@@ -82,6 +82,7 @@ impl Worker {
             | Write::RecordGone { subscription, .. } => *subscription == self.spec.id,
             Write::Event(_)
             | Write::Append { .. }
+            | Write::Outcome { .. }
             | Write::Redeliver { .. }
             | Write::ProducerSequence { .. }
             | Write::Claim { .. }

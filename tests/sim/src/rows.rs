@@ -2,10 +2,10 @@
 //!
 //! Knows nothing of the machine. Invariant: a row never says twice, or in two ways, what became of a delivery.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bugle_core::event::Class;
-use bugle_core::ids::Offset;
+use bugle_core::ids::{Offset, Position, Slot};
 use bugle_core::row::{
     CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals, HoldRow, LetGoRow, Parking,
     PausedRow, RecordStatus, RunRow, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
@@ -43,6 +43,8 @@ pub(crate) struct Rows {
     pub(crate) let_gone: Bits,
     /// What a row tells the end of.
     pub(crate) told: Bits,
+    /// Whether it tells how its deliveries ended; that never changes.
+    pub(crate) tells: bool,
     /// Whether it has send records; that never changes.
     pub(crate) has_records: bool,
     /// What its send records say of deliveries: the latest only.
@@ -164,11 +166,14 @@ impl Rows {
     }
 
     /// After a batch: each end that it told has its record.
-    pub(crate) fn check_records(&mut self) -> Checked {
+    pub(crate) fn check_records(&mut self, outcomes: Option<&BTreeSet<String>>) -> Checked {
         let has_records = self.has_records;
         for (offset, wanted) in std::mem::take(&mut self.must_record) {
             let told = self.recorded.get(&offset).copied().filter(|_| has_records);
             let is_same = told.map_or(!has_records, |told| told == wanted);
+            let outcome = format!("{} {}", Position { slot: Slot(0), offset }, wanted.word());
+            let is_told = outcomes.is_none_or(|outcomes| outcomes.contains(&outcome));
+            must(rule::OUTCOME_IS_TOLD, is_told, || format!("{outcome} is told to nobody: {outcomes:?}"))?;
             must(rule::RECORDED, is_same, || format!("{offset} is {} and its record says {told:?}", wanted.word()))?;
         }
         Ok(())

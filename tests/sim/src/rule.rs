@@ -36,6 +36,7 @@ rules! {
     DONE_IS_DONE = "G4: what a claim says is done is not sent again";
     MAYBE_SENT_IS_TOLD = "G4: a claim under which something may have left is never given as a new one";
     RECORDED = "G4: what became of a delivery and its send record are in one batch and say the same";
+    OUTCOME_IS_TOLD = "G4: what became of a delivery and the event that tells it are in one batch and say the same";
     RESOLVED_ONCE = "G4: an unknown result is resolved once, and what a person said of it is what its claims and its copy say in one batch";
     PUBLISHED_IN_ORDER = "G5: events of a key are stored in the order in which they were published";
     SETTLED_BEFORE_NEXT = "G5: the next event of a key starts after the one before is durably settled";

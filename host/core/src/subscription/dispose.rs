@@ -95,8 +95,9 @@ impl Machine {
         let rule = decision.rule.map_or(0, |rule| rule + 1);
         let detail = format!("degrade rule {rule}: {did} (class {})", lease.class.word());
         // Written whether the subscription has records or not: nothing else tells of it.
-        let row =
-            self.record_row(now, event, Became { status: RecordStatus::Suppressed, attempt: lease.attempt, detail });
+        let dropped = Became { status: RecordStatus::Suppressed, attempt: lease.attempt, detail };
+        self.outcome(event, &dropped, step);
+        let row = self.record_row(now, event, dropped);
         step.writes.push(Write::Record { subscription: self.spec.id, position: event.position, row });
         self.flow.count(decision);
         let wait = self.waits.remove(lease.offset);

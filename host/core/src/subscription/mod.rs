@@ -22,6 +22,7 @@ mod image;
 mod leases;
 mod letters;
 mod offset_set;
+mod outcome;
 mod read;
 mod records;
 mod run;
