@@ -9,6 +9,7 @@ mod explain;
 mod forget;
 mod hand_over;
 mod letters;
+mod outcomes;
 mod patterns;
 mod private;
 mod records;
