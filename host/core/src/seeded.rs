@@ -87,6 +87,8 @@ bugs! {
     HandedOnAfterSettled = "handed-on-after-settled",
     /// The send record of a delivery is written in a later step than its settlement.
     RecordAfterSettled = "record-after-settled",
+    /// The event that tells how a delivery ended is written in a later step than its settlement.
+    OutcomeAfterSettled = "outcome-after-settled",
     /// Every fault is the event's, also while the provider is gone.
     OutageSpendsAttempts = "outage-spends-attempts",
     /// A call that several deliveries share breaks, and each of them pays for it.

@@ -4,6 +4,7 @@
 //! Invariant: a round is told after the sync that made it durable, and before the next one begins.
 
 use bugle_core::admission::{Admission, Facts, IdFact, IdLookup, IdPlace, Recovery, Released, WindowSize};
+use bugle_core::event::Timing;
 use bugle_core::ids::{BootId, Offset, SessionId, Slot};
 use bugle_core::ledger::LedgerStep;
 use bugle_core::publish::{BatchResult, Opened, PublishBatch};
@@ -16,6 +17,7 @@ use crate::bus::{Bus, Done, Item};
 use crate::call::FOLLOW_UPS;
 use crate::definition::OUTCOMES;
 use crate::events::Attributes;
+use crate::outcomes;
 use crate::rule::{self, Checked, must};
 use crate::world::{ORDERS, World};
 
@@ -141,11 +143,10 @@ impl World {
                     self.admission.append(self.bus.now, topic, event, batch);
                 }
                 Write::Outcome { topic, subscription, event, .. } => {
-                    let (id, data) = (event.id.unwrap_or_default(), crate::events::outcome_of(&event.attributes));
-                    let key = event.key.as_deref();
-                    let event =
-                        Attributes { id: &id, source: &subscription, key, class: event.class, data: &data }.event();
-                    self.admission.append(self.bus.now, topic, event, batch);
+                    let (id, data) = (event.id.unwrap_or_default(), outcomes::data(&event.attributes));
+                    let (key, class, timing) = (event.key.as_deref(), event.class, Timing::default());
+                    let told = Attributes { id: &id, source: &subscription, key, class, data: &data, timing };
+                    self.admission.append(self.bus.now, topic, told.event(), batch);
                 }
                 Write::Redeliver { topic, origin, is_late, event } => {
                     let copy = crate::events::copy(&event, &origin, is_late);

@@ -18,24 +18,26 @@ const NAMES: [&str; 3] = ["count", "send", "follow"];
 /// Which of them have send records. It stays so, or the records would not say how each delivery ended.
 const HAS_RECORDS: [bool; 3] = [false, true, true];
 
-/// The one that tells how its deliveries ended, and where.
-const TELLS: usize = 0;
+/// Which of them tell how their deliveries ended. The last one reads that, so it must not tell of what it read.
+const TELLS: [bool; 3] = [true, false, true];
+
+/// Where they tell it.
 pub(crate) const OUTCOMES: TopicId = TopicId(3);
 
-/// The one that gets what a send publishes.
+/// The one that gets what a send publishes, and outcomes.
 const FOLLOW: SubscriptionId = SubscriptionId(3);
 
 /// Largest concurrency that is drawn.
 pub(crate) const CONCURRENCY_MAX: u64 = 6;
 
 /// A new subscription.
-pub(crate) fn draw(random: &mut Random, index: usize, topic: TopicId) -> Subscription {
+pub(crate) fn draw(random: &mut Random, index: usize, topics: Vec<TopicId>) -> Subscription {
     let id = SubscriptionId(index as u32 + 1);
     let spec = Subscription {
         redelivery: Some(private(index)),
         records: HAS_RECORDS[index],
-        settled: (index == TELLS).then_some(OUTCOMES),
-        ..Subscription::new(id, NAMES[index], "script", vec![topic])
+        settled: TELLS[index].then_some(OUTCOMES),
+        ..Subscription::new(id, NAMES[index], "script", topics)
     };
     policy(random, spec)
 }

@@ -32,12 +32,6 @@ pub(crate) fn copy(event: &Event, origin: &Origin, is_late: bool) -> Event {
     event.extended(tail.as_bytes(), &added)
 }
 
-/// What the data of an outcome says in the simulated bus: place and outcome.
-pub(crate) fn outcome_of(attributes: &[(String, String)]) -> String {
-    let of = |wanted: &str| attributes.iter().find(|(name, _)| name == wanted).map_or("", |(_, value)| value.as_str());
-    format!("{} {}", of("eventposition"), of("outcome"))
-}
-
 impl Attributes<'_> {
     pub(crate) fn event(self) -> Event {
         let mut text = String::new();

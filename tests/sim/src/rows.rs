@@ -2,10 +2,10 @@
 //!
 //! Knows nothing of the machine. Invariant: a row never says twice, or in two ways, what became of a delivery.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bugle_core::event::Class;
-use bugle_core::ids::{Offset, Position, Slot};
+use bugle_core::ids::Offset;
 use bugle_core::row::{
     CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals, HoldRow, LetGoRow, Parking,
     PausedRow, RecordStatus, RunRow, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
@@ -43,14 +43,14 @@ pub(crate) struct Rows {
     pub(crate) let_gone: Bits,
     /// What a row tells the end of.
     pub(crate) told: Bits,
-    /// Whether it tells how its deliveries ended; that never changes.
-    pub(crate) tells: bool,
     /// Whether it has send records; that never changes.
     pub(crate) has_records: bool,
     /// What its send records say of deliveries: the latest only.
     recorded: BTreeMap<Offset, RecordStatus>,
     /// Ends told by the batch that is applied, with the status that a record must have after it.
     must_record: Vec<(Offset, RecordStatus)>,
+    /// The same, and what a person said of unknown results: each of them is an outcome.
+    ended: Vec<(Offset, RecordStatus)>,
     /// Number of its latest definition.
     pub(crate) definition: Option<usize>,
 }
@@ -127,6 +127,8 @@ impl Rows {
             None => self.tell(offset, "unknown", RecordStatus::Unknown),
             Some(old) => {
                 let is_decision = old.state == UnknownState::Open && row.state != UnknownState::Open;
+                let is_sent = row.state == UnknownState::Sent;
+                self.ended.push((offset, if is_sent { RecordStatus::Sent } else { RecordStatus::Suppressed }));
                 must(rule::RESOLVED_ONCE, is_decision, || {
                     format!("{offset} went from {:?} to {:?}", old.state, row.state)
                 })
@@ -166,21 +168,24 @@ impl Rows {
     }
 
     /// After a batch: each end that it told has its record.
-    pub(crate) fn check_records(&mut self, outcomes: Option<&BTreeSet<String>>) -> Checked {
+    pub(crate) fn check_records(&mut self) -> Checked {
         let has_records = self.has_records;
         for (offset, wanted) in std::mem::take(&mut self.must_record) {
             let told = self.recorded.get(&offset).copied().filter(|_| has_records);
             let is_same = told.map_or(!has_records, |told| told == wanted);
-            let outcome = format!("{} {}", Position { slot: Slot(0), offset }, wanted.word());
-            let is_told = outcomes.is_none_or(|outcomes| outcomes.contains(&outcome));
-            must(rule::OUTCOME_IS_TOLD, is_told, || format!("{outcome} is told to nobody: {outcomes:?}"))?;
             must(rule::RECORDED, is_same, || format!("{offset} is {} and its record says {told:?}", wanted.word()))?;
         }
         Ok(())
     }
 
+    /// How deliveries ended by the batch that was applied.
+    pub(crate) fn take_ended(&mut self) -> Vec<(Offset, RecordStatus)> {
+        std::mem::take(&mut self.ended)
+    }
+
     fn tell(&mut self, offset: Offset, what: &str, record: RecordStatus) -> Checked {
         self.must_record.push((offset, record));
+        self.ended.push((offset, record));
         must(rule::TOLD_ONCE, self.told.add(offset), || format!("{offset} is {what}, and was told of before"))
     }
 

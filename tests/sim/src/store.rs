@@ -3,7 +3,7 @@
 //! Holds no decision. Invariant: what a batch must hold together is looked at when the batch was applied, so no state between two
 //! batches is missed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bugle_core::event::{Class, StoredEvent};
@@ -16,6 +16,7 @@ use bugle_core::time::Timestamp;
 
 use crate::call::FOLLOW_UPS;
 use crate::definition;
+use crate::outcomes::Outcomes;
 use crate::rows::Rows;
 use crate::rule::{self, Checked, broken, must};
 use crate::schedule::Schedule;
@@ -42,8 +43,7 @@ pub(crate) struct Store {
     unbalanced: BTreeMap<Offset, i64>,
     /// Records of deliveries that were handed on and letters that were replayed, less the copies that came of it: empty between two batches, too.
     underway: BTreeMap<(SubscriptionId, Offset), i64>,
-    /// Outcomes that the batch tells, as their data: empty between two batches, too.
-    outcomes: BTreeSet<String>,
+    outcomes: Outcomes,
     /// Claims of results of which the batch says that they were sent: empty between two batches, too.
     told_sent: Vec<UncertainClaim>,
     pub(crate) schedule: Schedule,
@@ -55,8 +55,8 @@ impl Store {
     /// A subscription exists.
     pub(crate) fn name(&mut self, spec: &Subscription) {
         self.names.insert(Arc::clone(&spec.name), spec.id);
-        let rows = self.rows.entry(spec.id).or_default();
-        (rows.has_records, rows.tells) = (spec.records, spec.settled.is_some());
+        self.outcomes.name(spec);
+        self.rows.entry(spec.id).or_default().has_records = spec.records;
     }
 
     /// Applies a batch.
@@ -81,16 +81,17 @@ impl Store {
             must(rule::RESOLVED_ONCE, is_done, || format!("{} was sent, and its claim is not done", claim.key))?;
         }
         for (subscription, rows) in &mut self.rows {
-            let outcomes = rows.tells.then_some(&self.outcomes);
-            rows.check_records(outcomes)?;
+            for (offset, how) in rows.take_ended() {
+                self.outcomes.ended(*subscription, &self.log[offset.0 as usize], how);
+            }
+            rows.check_records()?;
             rows.check_unknown()?;
             rows.check_letters()?;
             if let Some(offset) = rows.settled_and_waiting() {
                 return broken(rule::TOLD_ONCE, format!("{subscription}: {offset} is settled and waits"));
             }
         }
-        self.outcomes.clear();
-        Ok(())
+        self.outcomes.check()
     }
 
     fn apply_one(&mut self, write: &Write) -> Checked {
@@ -179,9 +180,7 @@ impl Store {
         if event.topic == FOLLOW_UPS && event.event.timing().released_from.is_none() {
             self.balance(Some(event.event.data()), -1);
         }
-        if event.topic == definition::OUTCOMES {
-            self.outcomes.insert(String::from_utf8_lossy(event.event.data()).into_owned());
-        }
+        self.outcomes.stored(event);
         if let Some(origin) = event.event.attribute(ORIGIN_ATTRIBUTE).and_then(|text| text.parse::<Origin>().ok()) {
             add(&mut self.underway, (origin.subscription, origin.position.offset), -1);
         }

@@ -16,7 +16,7 @@ use crate::action::{Action, Kind};
 use crate::bus::{Bus, Done, Item};
 use crate::call::{FOLLOW_UPS, Script};
 use crate::committer::{Round, recover};
-use crate::definition;
+use crate::definition::{self, OUTCOMES};
 use crate::history::History;
 use crate::producer::Producer;
 use crate::rule::{self, Checked, broken};
@@ -84,12 +84,13 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// What a history happens to: three subscriptions, one of them of what another one publishes.
+    /// What a history happens to: three subscriptions, one of them of what another one publishes and of what became of deliveries.
     fn of(history: &History, has_journal: bool) -> Setup {
         let mut random = Random::new(history.seed);
-        let plans = [(ORDERS, Script::Count), (ORDERS, Script::Send), (FOLLOW_UPS, Script::Count)];
-        let subscriptions = plans.into_iter().enumerate().map(|(index, (topic, script))| {
-            let spec = definition::draw(&mut random, index, topic);
+        let plans =
+            [(vec![ORDERS], Script::Count), (vec![ORDERS], Script::Send), (vec![FOLLOW_UPS, OUTCOMES], Script::Count)];
+        let subscriptions = plans.into_iter().enumerate().map(|(index, (topics, script))| {
+            let spec = definition::draw(&mut random, index, topics);
             (spec, script, definition::bounds(&mut random), random.within(1, STEPS_OUTSTANDING_MAX))
         });
         Setup {

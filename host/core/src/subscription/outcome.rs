@@ -17,6 +17,7 @@ use crate::event::StoredEvent;
 use crate::import::NewEvent;
 use crate::origin::{HOPS_ATTRIBUTE, Origin, SETTLED_TOPIC};
 use crate::row::RecordStatus;
+use crate::seeded::{Bug, is_planted};
 use crate::step::{Step, Write};
 
 /// Longest cause, in bytes: half of what an attribute may have.
@@ -24,7 +25,7 @@ const CAUSE_BYTES_MAX: usize = 512;
 
 impl Machine {
     /// Tells the end of a delivery to whoever covers the topic of outcomes. A key that waits for a person has not ended.
-    pub(super) fn outcome(&self, event: &StoredEvent, became: &Became, step: &mut Step) {
+    pub(super) fn outcome(&mut self, event: &StoredEvent, became: &Became, step: &mut Step) {
         let Some(topic) = self.spec.settled.filter(|_| is_end(became.status)) else { return };
         let origin = Origin::of(self.spec.id, self.spec.redelivery, event);
         let hops = event.event.attribute(HOPS_ATTRIBUTE).and_then(|hops| hops.parse::<u32>().ok()).unwrap_or(0);
@@ -42,10 +43,13 @@ impl Machine {
             ("eventposition".to_string(), position.to_string()),
             ("attempts".to_string(), became.attempt.to_string()),
         ];
-        let cause = cause(&became.detail);
-        if !cause.is_empty() {
-            attributes.push(("cause".to_string(), cause));
-        }
+        let named = self.spec.business_key.as_deref().and_then(|name| event.event.attribute(name));
+        // Not as `businesskey`: outcomes of several subscriptions would be one and the same to a plugin that does a thing once.
+        let business_key = named.or_else(|| event.event.attribute("businesskey")).map(str::to_string);
+        let subject = event.event.attribute("subject").map(str::to_string);
+        let cause = Some(cause(&became.detail)).filter(|cause| !cause.is_empty());
+        let known = [("eventsubject", subject), ("eventbusinesskey", business_key), ("cause", cause)];
+        attributes.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))));
         let event = NewEvent {
             topic: SETTLED_TOPIC.to_string(),
             kind: SETTLED_TOPIC.to_string(),
@@ -53,12 +57,18 @@ impl Machine {
             key: event.event.key().map(str::to_string),
             // A delivery ends once, and once more when a person says what became of an unknown one.
             id: Some(format!("{name}/{position}/{word}")),
+            deliver_at: None,
             class: event.event.class(),
             content_type: None,
             attributes,
             data: vec![],
         };
-        step.writes.push(Write::Outcome { topic, subscription: name.clone(), hops: hops + 1, event });
+        let outcome = Write::Outcome { topic, subscription: name.clone(), hops: hops + 1, event };
+        if is_planted(Bug::OutcomeAfterSettled) {
+            self.held_back[0].push(outcome);
+        } else {
+            step.writes.push(outcome);
+        }
     }
 }
 

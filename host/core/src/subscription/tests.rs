@@ -4,6 +4,7 @@ mod backlog;
 mod batch;
 mod explain;
 mod letters;
+mod outcomes;
 mod protect;
 mod records;
 mod run;

@@ -18,6 +18,7 @@ mod independent;
 mod judge;
 mod letters;
 mod operator;
+mod outcomes;
 mod protect;
 mod restart;
 mod retry;

@@ -1,7 +1,5 @@
 //! The send record of a delivery: what it says at each turn, in the batch of that turn.
 
-use std::string::String;
-use std::vec;
 use std::vec::Vec;
 
 use super::super::{Decision, Resolution};
@@ -21,7 +19,7 @@ fn records(writes: &[Write]) -> Vec<(RecordStatus, u32, &str)> {
 }
 
 /// The next attempt ends like this; what that wrote.
-fn end_next(bench: &mut Bench, verdict: Verdict) -> Vec<Write> {
+pub(super) fn end_next(bench: &mut Bench, verdict: Verdict) -> Vec<Write> {
     let mut calls = bench.started();
     calls.extend(bench.commit().1);
     bench.tick(60);
@@ -44,42 +42,6 @@ fn an_acked_delivery_is_sent_and_its_record_is_in_the_batch_of_the_cursor() {
     let row = writes.iter().find_map(|write| if let Write::Record { row, .. } = write { Some(row) } else { None });
     let row = row.expect("there is one");
     assert_eq!((row.recipient.as_str(), row.at), ("", bench.now), "recipients are the plugin's to note");
-}
-
-fn outcomes(writes: &[Write]) -> Vec<(String, u32, String)> {
-    let outcome = |write: &Write| {
-        let Write::Outcome { hops, event, .. } = write else { return None };
-        let of =
-            |wanted: &str| event.attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
-        Some((of("outcome").unwrap_or_default(), *hops, of("cause").unwrap_or_default()))
-    };
-    writes.iter().filter_map(outcome).collect()
-}
-
-const OUTCOMES: TopicId = TopicId(7);
-
-fn telling() -> Subscription {
-    Subscription { settled: Some(OUTCOMES), topics: vec![TopicId(1), OUTCOMES], ..with_records(OnExhausted::Skip) }
-}
-
-#[test]
-fn the_end_of_a_delivery_is_an_event_and_a_retry_is_none() {
-    let mut bench = Bench::new(telling(), &["a", "b"]);
-    assert_eq!(outcomes(&end_next(&mut bench, Verdict::Ack)), [("sent".into(), 1, String::new())]);
-    assert_eq!(outcomes(&end_next(&mut bench, nack())), []);
-    let given_up = end_next(&mut bench, Verdict::Reject("no such\nuser".into()));
-    assert_eq!(outcomes(&given_up), [("dead".into(), 1, "rejected: no such user".into())]);
-    let event =
-        given_up.iter().find_map(|write| if let Write::Outcome { event, .. } = write { Some(event) } else { None });
-    let event = event.expect("there is one");
-    assert_eq!((event.id.as_deref(), event.key.as_deref()), (Some("mail/0-1/dead"), Some("b")));
-}
-
-#[test]
-fn what_comes_from_the_topic_of_outcomes_has_none() {
-    let mut bench = Bench::new(telling(), &["a"]);
-    bench.log[0].topic = OUTCOMES;
-    assert_eq!(outcomes(&end_next(&mut bench, Verdict::Ack)), []);
 }
 
 #[test]
