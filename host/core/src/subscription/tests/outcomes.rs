@@ -59,7 +59,7 @@ fn stamp(bench: &mut Bench, attributes: &[(&str, &str)]) {
 
 #[test]
 fn the_end_of_a_delivery_is_an_event_and_a_retry_is_none() {
-    let mut bench = Bench::new(telling(), &["a", "b"]);
+    let mut bench = Bench::new(telling(), &["b", "b"]);
     assert_eq!(outcomes(&end_next(&mut bench, Verdict::Ack)), [("sent".into(), 1, String::new())]);
     assert_eq!(outcomes(&end_next(&mut bench, nack())), []);
     let given_up = end_next(&mut bench, Verdict::Reject("no such\nuser".into()));
