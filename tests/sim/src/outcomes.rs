@@ -30,6 +30,10 @@ pub(crate) fn data(attributes: &[(String, String)]) -> String {
     format!("{} {} {}", of("subscription"), of("eventposition"), of("outcome"))
 }
 
+fn told(name: &str, event: &StoredEvent, how: RecordStatus) -> String {
+    format!("{name} {} {}", event.position, how.word())
+}
+
 impl Outcomes {
     /// A subscription exists.
     pub(crate) fn name(&mut self, spec: &Subscription) {
@@ -43,8 +47,16 @@ impl Outcomes {
         let private = definition::private(subscription.0 as usize - 1);
         let origin = Origin::of(subscription, Some(private), event);
         if let Some(name) = self.tells.get(&subscription).filter(|_| origin.topic != OUTCOMES) {
-            let told = format!("{name} {} {}", event.position, how.word());
+            let told = told(name, event, how);
             self.add(told, 1);
+        }
+    }
+
+    /// It may have ended, so an outcome of it is in order, and none is too. Asked after all events of the batch.
+    pub(crate) fn may_have_ended(&mut self, subscription: SubscriptionId, event: &StoredEvent, how: RecordStatus) {
+        let Some(name) = self.tells.get(&subscription) else { return };
+        if let Some(balance) = self.balance.get_mut(&told(name, event, how)) {
+            *balance = (*balance + 1).min(0);
         }
     }
 

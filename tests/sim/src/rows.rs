@@ -51,6 +51,8 @@ pub(crate) struct Rows {
     must_record: Vec<(Offset, RecordStatus)>,
     /// The same, and what a person said of unknown results: each of them is an outcome.
     ended: Vec<(Offset, RecordStatus)>,
+    /// Ends of which the batch does not say whether they are any: an outcome of theirs is in order, and so is none.
+    may_have_ended: Vec<(Offset, RecordStatus)>,
     /// Number of its latest definition.
     pub(crate) definition: Option<usize>,
 }
@@ -117,6 +119,11 @@ impl Rows {
             DeadState::Dismissed if !self.is_told(offset) && !self.is_gone(offset) => {
                 self.tell(offset, "dismissed", RecordStatus::Dead)
             }
+            DeadState::Dismissed if !self.is_told(offset) => {
+                // In one batch with a seek past it: which came first is not seen here.
+                self.may_have_ended.push((offset, RecordStatus::Dead));
+                Ok(())
+            }
             DeadState::Open | DeadState::Manual | DeadState::Replayed | DeadState::Dismissed => Ok(()),
         }
     }
@@ -181,6 +188,10 @@ impl Rows {
     /// How deliveries ended by the batch that was applied.
     pub(crate) fn take_ended(&mut self) -> Vec<(Offset, RecordStatus)> {
         std::mem::take(&mut self.ended)
+    }
+
+    pub(crate) fn take_may_have_ended(&mut self) -> Vec<(Offset, RecordStatus)> {
+        std::mem::take(&mut self.may_have_ended)
     }
 
     fn tell(&mut self, offset: Offset, what: &str, record: RecordStatus) -> Checked {

@@ -84,6 +84,9 @@ impl Store {
             for (offset, how) in rows.take_ended() {
                 self.outcomes.ended(*subscription, &self.log[offset.0 as usize], how);
             }
+            for (offset, how) in rows.take_may_have_ended() {
+                self.outcomes.may_have_ended(*subscription, &self.log[offset.0 as usize], how);
+            }
             rows.check_records()?;
             rows.check_unknown()?;
             rows.check_letters()?;

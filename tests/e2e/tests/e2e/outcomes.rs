@@ -82,7 +82,7 @@ fn only_the_host_tells_outcomes() {
     assert!(told_by.contains("[denied]") && told_by.contains("reserved"), "{told_by}");
     let definition = "topics = [\"acts\"]\nplugin = \"probe\"\nsettled_events = \"yes\"";
     let wrong = scene.try_apply("acts", definition, &[]).unwrap_err();
-    assert!(wrong.contains("settled_events"), "{wrong}");
+    assert!(wrong.contains("acts.toml:4:18") && wrong.contains("expected a boolean"), "{wrong}");
 
     scene.store("acts", [event("forger", "publish", &json!({ "topic": "bugle.settled", "id": "forged" }))]);
     let letter = &scene.dead("acts", 1)[0];
