@@ -265,6 +265,7 @@ impl Worker {
             wants_fresh: invocation.wants_fresh,
             may_resend: origin.may_resend,
             batch: invocation.batch,
+            asks: invocation.asks.clone(),
         };
         self.port.counters.attempts.add(1);
         self.calls_out += 1;

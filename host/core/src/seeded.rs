@@ -89,6 +89,8 @@ bugs! {
     RecordAfterSettled = "record-after-settled",
     /// The event that tells how a delivery ended is written in a later step than its settlement.
     OutcomeAfterSettled = "outcome-after-settled",
+    /// A claim that was left uncertain is given again although the plugin was to be asked first.
+    NotAskedBeforeResend = "not-asked-before-resend",
     /// Every fault is the event's, also while the provider is gone.
     OutageSpendsAttempts = "outage-spends-attempts",
     /// A call that several deliveries share breaks, and each of them pays for it.

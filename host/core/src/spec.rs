@@ -188,6 +188,9 @@ pub enum OnUnknown {
     /// Like a nack: tried again after a backoff with the same idempotency key, so that the receiver can drop the repeat.
     #[default]
     Resend,
+    /// Like [`OnUnknown::Resend`], but before a claim that was left uncertain is given again the plugin is asked what became of it, also
+    /// after a crash of the host. Parked when there is no claim to ask about, or when the attempts are used up.
+    Ask,
     /// Parked until a person decides; its lane goes on.
     Park,
 }

@@ -385,6 +385,9 @@ pub struct Invocation {
     /// Set for a delivery that a person had tried again in its place: its event is that of its dead letter, and its idempotency
     /// key has this generation.
     pub letter: Option<KeyGeneration>,
+    /// Set if the plugin is to be asked about a claim that was left uncertain, before it is given: how the attempt before ended, as
+    /// far as that is known.
+    pub asks: Option<String>,
 }
 
 /// A place in a call that several deliveries share. A driver hands those with the same `first` that it has at the same time to the

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use wasmtime::{Store, Trap};
+use wasmtime::{Engine, Store, Trap};
 
 use crate::bindings::Channel;
 use crate::bindings::batch::BatchChannel;
@@ -67,12 +67,7 @@ impl<C: HostCalls> Instance<C> {
             Linked::Channel(pre) => pre.engine(),
             Linked::Batch(pre) => pre.engine(),
         };
-        let mut store = Store::new(engine, State::new(Arc::clone(&active.rights), &bounds));
-        store.limiter(|state| &mut state.memory);
-        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().tick()));
-        store.set_epoch_deadline(1);
-        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
-        store.set_max_component_handles(HANDLES_MAX);
+        let mut store = bounded_store(engine, &active);
         let started = match &active.linked {
             Linked::Channel(pre) => pre.instantiate_async(&mut store).await.map(Guest::Channel),
             Linked::Batch(pre) => pre.instantiate_async(&mut store).await.map(Guest::Batch),
@@ -157,6 +152,18 @@ impl<C: HostCalls> Instance<C> {
     }
 }
 
+/// An empty store with every bound set.
+pub(crate) fn bounded_store<C: HostCalls>(engine: &Engine, active: &Arc<Active<C>>) -> Store<State<C>> {
+    let mut store = Store::new(engine, State::new(Arc::clone(&active.rights), &active.bounds));
+    store.data_mut().active = Some(Arc::clone(active));
+    store.limiter(|state| &mut state.memory);
+    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().tick()));
+    store.set_epoch_deadline(1);
+    store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+    store.set_max_component_handles(HANDLES_MAX);
+    store
+}
+
 /// How the deliveries of one call ended.
 enum Ends {
     /// All of them alike.
@@ -166,7 +173,7 @@ enum Ends {
 }
 
 /// What a guest returned for so many deliveries. A list of another length tells nothing of anybody.
-fn ends<C>(returned: Returned, count: usize, state: &mut State<C>) -> (Ends, Life) {
+fn ends<C: HostCalls>(returned: Returned, count: usize, state: &mut State<C>) -> (Ends, Life) {
     match returned {
         Returned::One(result) => (Ends::All(hand_over::returned(result)), Life::Reusable),
         Returned::Many(results) if results.len() == count => (Ends::Each(results), Life::Reusable),
@@ -183,12 +190,12 @@ pub(crate) fn time_left<C: HostCalls>(calls: &[C]) -> Duration {
     Duration::from_millis(left.unwrap_or_default())
 }
 
-fn timed_out<C>(state: &mut State<C>) -> String {
+pub(crate) fn timed_out<C: HostCalls>(state: &mut State<C>) -> String {
     reason("ran past its deadline and was stopped".to_owned(), state)
 }
 
 /// What became of a call that wasmtime stopped.
-fn ending<C>(error: &wasmtime::Error, state: &mut State<C>, bounds: &Bounds) -> CallEnd {
+pub(crate) fn ending<C: HostCalls>(error: &wasmtime::Error, state: &mut State<C>, bounds: &Bounds) -> CallEnd {
     if state.memory.take_refused() {
         let text = format!("asked for more than its {} bytes of memory", state.memory.bytes_max());
         return CallEnd::LimitExceeded(reason(text, state));
@@ -218,7 +225,7 @@ fn ending<C>(error: &wasmtime::Error, state: &mut State<C>, bounds: &Bounds) -> 
 }
 
 /// The text and what the guest wrote last: a panic message is told on stderr only.
-fn reason<C>(text: String, state: &mut State<C>) -> String {
+fn reason<C: HostCalls>(text: String, state: &mut State<C>) -> String {
     let full = match state.output.take() {
         Some(output) => format!("{text}; its last output: {output}"),
         None => text,

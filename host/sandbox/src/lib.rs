@@ -24,6 +24,7 @@ mod options;
 mod output;
 mod pool;
 mod quantity;
+mod reconcile;
 mod revision;
 mod rights;
 mod runner;

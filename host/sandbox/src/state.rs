@@ -23,6 +23,7 @@ use crate::imports::{error, from_core};
 use crate::memory::MemoryLimit;
 use crate::options::Bounds;
 use crate::output::Output;
+use crate::revision::Active;
 use crate::rights::Rights;
 
 /// WASI resources of one instance (streams, pollables).
@@ -36,7 +37,9 @@ const CLAIMS_KNOWN_MAX: usize = 4096;
 const LAST_WORDS: Duration = Duration::from_millis(20);
 
 /// The data of one store.
-pub(crate) struct State<C> {
+pub(crate) struct State<C: HostCalls> {
+    /// What its instance is of, so that another one can be asked; none in tests of imports.
+    pub(crate) active: Option<Arc<Active<C>>>,
     /// One, or several that share the call.
     calls: Vec<C>,
     /// Claims that a call for several deliveries opened, each with its ticket.
@@ -54,7 +57,7 @@ pub(crate) struct State<C> {
     resources: ResourceTable,
 }
 
-impl<C> State<C> {
+impl<C: HostCalls> State<C> {
     pub(crate) fn new(rights: Arc<Rights>, bounds: &Bounds) -> State<C> {
         let output = Output::default();
         let wasi = WasiCtx::builder()
@@ -67,6 +70,7 @@ impl<C> State<C> {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(RESOURCES_MAX);
         State {
+            active: None,
             calls: Vec::new(),
             claims: VecDeque::new(),
             rights,
@@ -140,6 +144,17 @@ impl<C: HostCalls> State<C> {
     /// The deliveries of the call, to be finished.
     pub(crate) fn end(&mut self) -> std::vec::Drain<'_, C> {
         self.calls.drain(..)
+    }
+
+    /// Takes a delivery out of the call for a while, with its place.
+    pub(crate) fn lend(&mut self, ticket: u64) -> Option<(usize, C)> {
+        let nth = self.calls.iter().position(|call| call.delivery().ticket.0 == ticket)?;
+        Some((nth, self.calls.remove(nth)))
+    }
+
+    /// Puts it back in its place.
+    pub(crate) fn give_back(&mut self, nth: usize, call: C) {
+        self.calls.insert(nth.min(self.calls.len()), call);
     }
 
     /// The delivery that this ticket belongs to.
@@ -232,7 +247,7 @@ impl<C: HostCalls> State<C> {
     }
 }
 
-impl<C: Send> WasiView for State<C> {
+impl<C: HostCalls> WasiView for State<C> {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
     }

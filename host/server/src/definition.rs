@@ -380,7 +380,8 @@ impl Definition {
             },
             on_unknown: match self.uncertain {
                 Some(UncertainSpec::Park) => spec::OnUnknown::Park,
-                Some(UncertainSpec::Resend | UncertainSpec::Ask) | None => spec::OnUnknown::Resend,
+                Some(UncertainSpec::Ask) => spec::OnUnknown::Ask,
+                Some(UncertainSpec::Resend) | None => spec::OnUnknown::Resend,
             },
             on_exhausted: self.on_exhausted.to_core(),
             dead: self.dead_letters.to_core(),

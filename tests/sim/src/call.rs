@@ -4,10 +4,12 @@
 //! for. Invariant: while an import waits for the disk the call stands still.
 
 use bugle_core::attempt::{Attempt, CallFacts, Ended, Fact};
+use bugle_core::code::Code;
 use bugle_core::delivery::{CallEnd, Failure, Fault, Retry, Settles};
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{ClaimId, Name, SubscriptionId, TopicId};
-use bugle_core::import::{ClaimOutcome, Import, ImportResult, NewEvent, Reply, Sent, Strength};
+use bugle_core::import::{ClaimOutcome, Found, Import, ImportResult, NewEvent, Reply, Sent, Strength};
+use bugle_core::origin::Origin;
 use bugle_core::spec::Subscription;
 use bugle_core::step::Invocation;
 use bugle_core::subscription::Machine;
@@ -56,6 +58,8 @@ enum Stage {
     Begin,
     Notify,
     Claiming,
+    /// The provider was asked what became of an earlier send, and the answer is on its way.
+    Asked,
     Send,
     Answer(Answer),
     Confirming,
@@ -101,6 +105,8 @@ impl Call {
         event: StoredEvent,
     ) -> Call {
         let facts = CallFacts {
+            // What a person had sent again is.
+            asks: invocation.asks.is_some() && !Origin::of(spec.id, spec.redelivery, &event).may_resend,
             ticket: invocation.ticket,
             attempt: invocation.attempt,
             subscription: spec.id,
@@ -165,7 +171,7 @@ impl Call {
         match self.stage {
             Stage::Begin => self.begin(bus, machine)?,
             Stage::Notify => return self.notify(bus, machine).map(Some),
-            Stage::Claiming => return self.claimed(bus),
+            Stage::Claiming | Stage::Asked => return self.claimed(bus, machine),
             Stage::Send => self.send(bus, machine)?,
             Stage::Answer(answer) => return self.answered(bus, machine, answer),
             Stage::Confirming => {
@@ -217,8 +223,36 @@ impl Call {
         Ok(CallEnd::Returned(Ok(())))
     }
 
-    fn claimed(&mut self, bus: &mut Bus) -> Checked<Option<CallEnd>> {
+    /// A truthful provider that now and then cannot be asked; the question itself is no effect, however it goes.
+    fn ask_provider(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked {
+        self.stage = Stage::Asked;
+        self.expect(bus, machine, Import::EgressStart)?;
+        let sent = if bus.fault(20) { Sent::Maybe } else { Sent::Answered };
+        self.expect(bus, machine, Import::EgressEnd(sent))?;
+        let key = self.claim_key();
+        let found = match (sent, bus.evidence.has_got(&key)) {
+            (Sent::Answered, true) => Found::Done(None),
+            (Sent::Answered, false) => Found::NotSent,
+            (Sent::Maybe | Sent::Nothing, _) => Found::Unknown("the provider does not answer".to_owned()),
+        };
+        if !matches!(found, Found::Unknown(_)) {
+            bus.evidence.resolve(&key);
+        }
+        bus.evidence.asked += 1;
+        self.reply = self.import(bus, machine, Import::Reconciled(found));
+        Ok(())
+    }
+
+    fn claimed(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<Option<CallEnd>> {
         match self.reply.take() {
+            Some(Ok(Reply::Ask)) => self.ask_provider(bus, machine)?,
+            // Some guests do not listen; their word does not count.
+            Some(Err(error)) if error.code == Code::Uncertain && bus.random.chance(20) => {
+                return Ok(Some(CallEnd::Returned(Ok(()))));
+            }
+            Some(Err(error)) if error.code == Code::Uncertain => {
+                return Ok(Some(CallEnd::Returned(Err(Failure::Unknown(error.message)))));
+            }
             Some(Ok(Reply::Claim(ClaimOutcome::Claimed { claim, uncertain }))) => {
                 let is_told = uncertain || !bus.evidence.is_in_doubt(&self.claim_key(), bus.now);
                 let what = || format!("{} was given the claim of {} as new", self.subscription, self.event.position);
@@ -254,6 +288,9 @@ impl Call {
             let is_explained = bus.evidence.receive(place);
             let what = || format!("{} sent {} again after no fault", self.subscription, self.event.position);
             must(rule::REPEAT_HAS_A_CAUSE, is_explained, what)?;
+            let is_new = bus.evidence.got(self.claim_key(), bus.now, KEEP);
+            let what = || format!("{} sent {} again, and the provider has it", self.subscription, self.event.position);
+            must(rule::ASKED_BEFORE_RESENT, is_new || !self.attempt.facts().asks, what)?;
         }
         self.stage = Stage::Answer(answer);
         Ok(())

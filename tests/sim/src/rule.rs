@@ -37,6 +37,7 @@ rules! {
     MAYBE_SENT_IS_TOLD = "G4: a claim under which something may have left is never given as a new one";
     RECORDED = "G4: what became of a delivery and its send record are in one batch and say the same";
     OUTCOME_IS_TOLD = "G4: what became of a delivery and the event that tells it are in one batch and say the same";
+    ASKED_BEFORE_RESENT = "G4: with `ask` and a truthful provider, what was sent under a key is not sent again";
     RESOLVED_ONCE = "G4: an unknown result is resolved once, and what a person said of it is what its claims and its copy say in one batch";
     PUBLISHED_IN_ORDER = "G5: events of a key are stored in the order in which they were published";
     SETTLED_BEFORE_NEXT = "G5: the next event of a key starts after the one before is durably settled";

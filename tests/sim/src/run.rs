@@ -31,6 +31,8 @@ pub struct Summary {
     pub received: u64,
     /// Of those, sends of something it had seen before.
     pub repeats: u64,
+    /// Questions to a provider about what may have been sent.
+    pub asked: u64,
     /// Dead letters.
     pub dead: u64,
     /// Deliveries parked for a decision.
@@ -55,6 +57,7 @@ impl AddAssign for Summary {
         self.crashes += other.crashes;
         self.received += other.received;
         self.repeats += other.repeats;
+        self.asked += other.asked;
         self.dead += other.dead;
         self.unknown += other.unknown;
         self.suppressed += other.suppressed;

@@ -72,8 +72,13 @@ impl Worker {
             match self.machine.resolve(bus.now, ledger, told, stored, &mut self.step) {
                 Ok(Resolved::Now(step)) if state == UnknownState::Open => {
                     last = step.max(last);
-                    if resolution == Resolution::NotSent {
-                        keys.into_iter().for_each(|key| bus.evidence.resolve(&(self.spec.id, key)));
+                    for key in keys.into_iter().map(|key| (self.spec.id, key)) {
+                        if resolution == Resolution::NotSent {
+                            bus.evidence.resolve(&key);
+                        }
+                        if resolution != (Resolution::Sent { receipt: None }) {
+                            bus.evidence.tell_to_send(key);
+                        }
                     }
                 }
                 Ok(Resolved::Before) if state == resolution.state() => {}

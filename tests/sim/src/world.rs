@@ -175,6 +175,7 @@ impl World {
             crashes: self.crashes,
             received: self.bus.evidence.received.values().map(|times| u64::from(*times)).sum(),
             repeats: self.bus.evidence.repeats(),
+            asked: self.bus.evidence.asked,
             dead: (1..=3).map(|id| count(rows(id).dead.len())).sum(),
             unknown: (1..=3).map(|id| count(rows(id).unknown.len())).sum(),
             suppressed: (1..=3).map(|id| rows(id).suppressed.count()).sum(),

@@ -104,6 +104,7 @@ pub(super) fn check(now: Timestamp, import: &Import) -> Result<(), ImportError> 
         | Import::Extend(_)
         | Import::PauseSubscription(_)
         | Import::Release { .. }
+        | Import::Reconciled(_)
         | Import::Waiting
         | Import::Hold(_)
         | Import::EgressStart

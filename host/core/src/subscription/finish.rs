@@ -108,14 +108,10 @@ impl Machine {
                 self.wait_until(lease.offset, wait, until.max(now.after(DEFER_MIN)), step);
             }
             Verdict::Unknown(reference) => {
-                let spent = self.waits.get(lease.offset).map_or(0, |wait| wait.row.spent);
-                let has_next = !self.is_exhausted(spent.saturating_add(1));
-                match self.spec.on_unknown {
-                    OnUnknown::Resend if has_next => self.fail(now, &lease, Some(event), NO_ANSWER, reference, step),
-                    // Resent to the last attempt and still in doubt: that is for a person too, not a plain dead letter.
-                    OnUnknown::Resend | OnUnknown::Park => {
-                        self.park(now, &lease, event, ParkEnd { reference, hold, claims }, step);
-                    }
+                if self.is_tried_in_doubt(lease.offset, &claims) {
+                    self.fail(now, &lease, Some(event), NO_ANSWER, reference, step);
+                } else {
+                    self.park(now, &lease, event, ParkEnd { reference, hold, claims }, step);
                 }
             }
             Verdict::Conflict => {
@@ -184,6 +180,18 @@ impl Machine {
                 let after = fault.retry_after.unwrap_or_default();
                 self.wait_until(lease.offset, wait, now.after(backoff.max(after)), step);
             }
+        }
+    }
+
+    /// Whether a delivery that may have been sent has another attempt. Resent or asked about to the last attempt and still in doubt is
+    /// for a person too, not a plain dead letter.
+    fn is_tried_in_doubt(&self, offset: Offset, claims: &[UncertainClaim]) -> bool {
+        let spent = self.waits.get(offset).map_or(0, |wait| wait.row.spent).saturating_add(1);
+        match self.spec.on_unknown {
+            OnUnknown::Resend => !self.is_exhausted(spent),
+            // The plugin is asked about claims; asking goes on for so long and no longer, whatever holds the key after that.
+            OnUnknown::Ask => !claims.is_empty() && spent < self.spec.retry.attempts_max.max(1),
+            OnUnknown::Park => false,
         }
     }
 

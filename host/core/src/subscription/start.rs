@@ -5,6 +5,7 @@
 //! settlement is durable.
 
 use alloc::collections::VecDeque;
+use alloc::string::String;
 
 use super::batch::HandOver;
 use super::leases::{Disposal, Grant, LEASES_MAX, Purpose};
@@ -15,7 +16,7 @@ use crate::ids::{Attempt, KeyGeneration, Offset};
 use crate::lane::{LaneId, LaneState};
 use crate::row::Parking;
 use crate::seeded::{Bug, is_planted};
-use crate::spec::DegradeAction;
+use crate::spec::{DegradeAction, OnUnknown};
 use crate::step::{Action, Invocation, Step, Write};
 use crate::time::Timestamp;
 
@@ -322,7 +323,8 @@ impl Machine {
         let position = self.position(offset);
         let deadline = now.after(lease);
         let letter = self.letter_of(offset);
-        let invocation = Invocation { ticket, position, attempt, deadline, lease, wants_fresh, batch, letter };
+        let asks = self.asks(offset);
+        let invocation = Invocation { ticket, position, attempt, deadline, lease, wants_fresh, batch, letter, asks };
         match hand_over {
             HandOver::AfterStep => step.actions.push(Action::Invoke(invocation)),
             HandOver::Now => step.immediate.push(Action::Invoke(invocation)),
@@ -351,7 +353,14 @@ impl Machine {
             wants_fresh: false,
             batch: None,
             letter,
+            asks: None,
         }));
+    }
+
+    /// What a plugin that is asked about an uncertain claim is told of the attempt before.
+    fn asks(&self, offset: Offset) -> Option<String> {
+        let last = || self.waits.get(offset)?.row.notes.last().map(|note| note.reason.clone());
+        (self.spec.on_unknown == OnUnknown::Ask).then(|| last().unwrap_or_default())
     }
 
     /// The key generation of a delivery whose event is in its dead letter.

@@ -24,7 +24,7 @@ pub(crate) fn spec(random: &mut Random) -> Subscription {
             first_backoff: Millis(random.within(0, 20)),
             backoff_max: Millis(50),
         },
-        on_unknown: if random.chance(50) { OnUnknown::Resend } else { OnUnknown::Park },
+        on_unknown: *random.pick(&[OnUnknown::Resend, OnUnknown::Ask, OnUnknown::Park]),
         on_exhausted: *random.pick(&[
             OnExhausted::Skip,
             OnExhausted::ParkKey,

@@ -118,6 +118,7 @@ fn rig(key: Option<&str>) -> Rig {
             wants_fresh: false,
             may_resend: false,
             batch: None,
+            asks: None,
         },
         asked: Arc::clone(&asked),
     }]);

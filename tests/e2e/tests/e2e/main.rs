@@ -4,6 +4,7 @@
 //! with a deadline, never for a guess.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod asked;
 mod audit;
 mod backup;
 mod batch;

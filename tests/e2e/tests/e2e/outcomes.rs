@@ -33,7 +33,8 @@ fn a_second_subscription_acts_on_what_the_first_gave_up() {
     assert_eq!(scene.subscription("sms")["definition"]["settled_events"], json!(true), "it is shown");
 
     let events = |from: u32, to: u32| {
-        let made = (from..to).map(|n| keyed(&format!("e-{n}"), "order.paid", &format!("k-{}", n % 7), &json!({ "n": n })));
+        let made =
+            (from..to).map(|n| keyed(&format!("e-{n}"), "order.paid", &format!("k-{}", n % 7), &json!({ "n": n })));
         made.collect::<Vec<_>>()
     };
     let mut positions = scene.store("orders", events(0, 40));
@@ -53,8 +54,7 @@ fn a_second_subscription_acts_on_what_the_first_gave_up() {
     }
     // A call that was refused for now is in `refused` too; the letters say what was given up.
     let letters = scene.dead("sms", 1);
-    let dead: BTreeSet<&str> =
-        letters.iter().map(|letter| letter["event"]["event"]["id"].as_str().unwrap()).collect();
+    let dead: BTreeSet<&str> = letters.iter().map(|letter| letter["event"]["event"]["id"].as_str().unwrap()).collect();
     assert!(dead.len() > 3 && dead.iter().all(|id| refused.contains(*id)), "{dead:?}");
     let wanted: BTreeSet<String> = dead.iter().map(|id| format!("sms/{}/dead", place[*id])).collect();
     assert_eq!(acted.iter().cloned().collect::<BTreeSet<_>>(), wanted, "each is acted on, and nothing else");
