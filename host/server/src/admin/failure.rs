@@ -160,7 +160,7 @@ impl From<RecordsError> for Failure {
     fn from(error: RecordsError) -> Failure {
         match error {
             RecordsError::Read(error) => error.into(),
-            RecordsError::Nothing => Failure::new(error.code(), error.to_string()),
+            RecordsError::Nothing | RecordsError::Cut => Failure::new(error.code(), error.to_string()),
         }
     }
 }
