@@ -57,7 +57,8 @@ impl<C: HostCalls> Asked<C> {
         };
         let mut store = bounded_store(guest.engine(), &active);
         store.data_mut().deadline.set(until);
-        let started = guest.instantiate_async(&mut store).await;
+        let cpu = store.data().cpu.clone();
+        let started = cpu.count(guest.instantiate_async(&mut store)).await;
         let guest = match started {
             Ok(guest) => guest,
             Err(error) => return (call, broke(&ending(&error, store.data_mut(), &active.bounds))),
@@ -79,10 +80,10 @@ async fn check<C: HostCalls>(
     (delivery, doubt): (&Delivery, &Doubt),
     active: &Active<C>,
 ) -> Found {
-    let deadline = store.data().deadline.clone();
+    let (deadline, cpu) = (store.data().deadline.clone(), store.data().cpu.clone());
     store.set_epoch_deadline(1);
     let work = async { guest.bugle_plugin_reconcile().call_check_sent(&mut *store, delivery, doubt).await };
-    let outcome = deadline.bound(work, || ()).await;
+    let outcome = deadline.bound(cpu.count(work), || ()).await;
     match outcome {
         Ok(Ok(Answer::Done(receipt))) => Found::Done(receipt),
         Ok(Ok(Answer::NotSent)) => Found::NotSent,

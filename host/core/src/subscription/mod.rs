@@ -19,6 +19,7 @@ mod explain;
 mod finish;
 mod heads;
 mod image;
+mod kept;
 mod leases;
 mod letters;
 mod offset_set;
@@ -58,16 +59,16 @@ use batch::Batches;
 pub use bounds::Bounds;
 pub use explain::{Answer, Bound, Explained, Gate, LaneExplained, Question, Standing};
 pub use image::Image;
+use kept::Shelf;
+pub use kept::{KeptFacts, KeptState, Trimmed};
 use leases::Leases;
-use letters::Letters;
-pub use letters::{DeadFacts, DecideError, Decision, Trimmed};
+pub use letters::{DecideError, Decision};
 use read::Reads;
 pub use run::{BOOST_MAX, DRAINED};
 use spilled::Spilled;
 use start::{Ready, Unwanted};
 pub use status::Status;
-use unknowns::Unknowns;
-pub use unknowns::{Resolution, ResolveError, Resolved, UnknownFacts};
+pub use unknowns::{Resolution, ResolveError, Resolved};
 use waits::Waits;
 
 /// Sealed steps that may be on their way to the disk at once. The machine counts on it: a lane whose latest settlement is this
@@ -228,8 +229,10 @@ pub struct Machine {
     flow: Flow,
     /// The time of the latest input.
     now: Timestamp,
-    letters: Letters,
-    unknowns: Unknowns,
+    letters: Shelf<DeadTotals>,
+    /// Deliveries given up since the recovery.
+    buried: u64,
+    unknowns: Shelf<UnknownTotals>,
     paused: Option<PausedRow>,
     run: RunRow,
     /// Calls whose leases were cancelled and that may still run, with the time their leases would have run out.
@@ -274,8 +277,9 @@ impl Machine {
             staying: BTreeSet::new(),
             flow: Flow::recover(&spec.protection, Jitter::new(seed, spec.id), rows.channel),
             now: Timestamp(0),
-            letters: Letters::new(rows.dead),
-            unknowns: Unknowns::new(rows.unknown),
+            letters: Shelf::new(rows.dead),
+            buried: 0,
+            unknowns: Shelf::new(rows.unknown),
             paused: rows.paused,
             run: rows.run.unwrap_or_default(),
             cancelled: Vec::new(),
@@ -330,8 +334,7 @@ impl Machine {
             Input::Reconfigure(spec) => self.reconfigure(now, spec),
         }
         self.wake(now, step);
-        self.look_after_letters(now, step);
-        self.look_after_unknowns(now, step);
+        self.look_after_kept(now, step);
         self.start(now, step);
         self.end_run(now, step);
         self.load_due(now, step);
@@ -346,8 +349,7 @@ impl Machine {
     pub fn seal(&mut self, step: &mut Step) {
         self.cursor.seal(self.spec.id, &mut step.writes);
         self.flow.ages.forget_below(self.cursor.floor());
-        self.seal_letters(step);
-        self.seal_unknowns(step);
+        self.seal_kept(step);
         self.close_batch_of_step();
         let [gathering, before] = &mut self.held_back;
         step.writes.append(before);
