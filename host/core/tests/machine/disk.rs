@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, Position};
+use bugle_core::import::NewEvent;
 use bugle_core::row::{
     CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, LetGoRow, LetGoWhy, Parking,
     PausedRow, RunRow, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
@@ -82,11 +83,7 @@ impl Disk {
                     return Err(format!("{} was handed on twice", origin.position));
                 }
             }
-            Write::Outcome { event, .. } => {
-                let place = event.attributes.iter().find(|(name, _)| name == "eventposition");
-                let place = place.and_then(|(_, text)| text.parse::<Position>().ok()).ok_or("an outcome of nothing")?;
-                *self.told.entry(place.offset).or_default() += 1;
-            }
+            Write::Outcome { event, .. } => self.tell(event)?,
             Write::Record { position, row, .. } => {
                 self.outcome_is_new(position.offset)?;
                 self.suppressed.insert(position.offset);
@@ -122,6 +119,13 @@ impl Disk {
             }
             other => return Err(format!("a row of a call with a dead ticket was written: {other:?}")),
         }
+        Ok(())
+    }
+
+    fn tell(&mut self, outcome: &NewEvent) -> Result<(), String> {
+        let place = outcome.attributes.iter().find(|(name, _)| name == "eventposition");
+        let place = place.and_then(|(_, text)| text.parse::<Position>().ok()).ok_or("an outcome of nothing")?;
+        *self.told.entry(place.offset).or_default() += 1;
         Ok(())
     }
 
