@@ -156,6 +156,9 @@ impl Call {
         if self.pending.is_some() {
             return Ok(None);
         }
+        if self.stage == Stage::Begin && self.event.event.is_expired(bus.now) {
+            return Ok(Some(CallEnd::NotStarted("its time has passed".to_owned())));
+        }
         if self.stage == Stage::Begin && bus.fault(3) {
             return Ok(Some(CallEnd::NotStarted("no instance".to_owned())));
         }
@@ -290,7 +293,7 @@ impl Call {
     }
 
     fn follow_up(&self, now: Timestamp) -> NewEvent {
-        // The same whenever the call is run again, and now and then late.
+        // The same whenever the call is run again, and now and then late or of no use for long.
         let ahead = Millis(self.event.position.offset.0 % 7 * 400);
         let deliver_at = (ahead > Millis(1_600)).then(|| now.after(ahead));
         NewEvent {
@@ -300,6 +303,7 @@ impl Call {
             key: self.event.event.key().map(str::to_owned),
             id: None,
             deliver_at,
+            expires: (self.event.position.offset.0 % 5 == 1).then(|| deliver_at.unwrap_or(now).after(Millis(300))),
             class: Class::Normal,
             content_type: None,
             attributes: Vec::new(),

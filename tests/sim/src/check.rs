@@ -8,7 +8,7 @@ use bugle_core::event::StoredEvent;
 use bugle_core::ids::Offset;
 use bugle_core::row::WaitingRow;
 use bugle_core::spec::Ordering;
-use bugle_core::step::Invocation;
+use bugle_core::step::{Action, Invocation};
 
 use crate::bus::Bus;
 use crate::call::COUNTERS;
@@ -64,6 +64,19 @@ impl Worker {
             }
             None => Ok(()),
         }
+    }
+
+    /// After an input: no attempt was started on what is past its time, counted from this action of the step on.
+    pub(crate) fn check_expiry(&self, bus: &Bus, known: usize) -> Checked {
+        let new = self.step.actions.get(known..).unwrap_or_default();
+        for action in new.iter().chain(&self.step.immediate) {
+            let Action::Invoke(invocation) = action else { continue };
+            let is_in_time = !self.event(bus, invocation).event.is_expired(bus.now);
+            must(rule::NOT_AFTER_ITS_TIME, is_in_time, || {
+                format!("{} starts {} at {}", self.spec.name, invocation.position, bus.now.0)
+            })?;
+        }
+        Ok(())
     }
 
     /// After each batch: rows and cursor tell the same story.

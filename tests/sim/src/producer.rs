@@ -19,6 +19,10 @@ use crate::rule::{self, Checked, broken, must};
 const SCHEDULED_PERCENT: u64 = 12;
 /// So many of a hundred events with a key take the place of the scheduled ones of it.
 const REPLACING_PERCENT: u64 = 8;
+/// So many of a hundred events are of no use from some time on.
+const EXPIRING_PERCENT: u64 = 15;
+/// At most so much later: most attempts come before that, and the others not at all.
+const TTL_MS_MAX: u64 = 6_000;
 /// At most so much later: some are due before they are stored, some after a restart.
 const AHEAD_MS_MAX: u64 = 4_000;
 
@@ -132,11 +136,14 @@ impl Producer {
             let class = *random.pick(&[Class::Normal, Class::Normal, Class::Normal, Class::Critical]);
             numbers.push(self.made());
             let ahead = random.chance(SCHEDULED_PERCENT).then(|| Millis(random.within(0, AHEAD_MS_MAX)));
+            let deliver_at = ahead.map(|ahead| now.after(ahead));
+            let ttl = random.chance(EXPIRING_PERCENT).then(|| Millis(random.within(1, TTL_MS_MAX)));
             self.planned.push(Planned {
                 key: key.map(|key| format!("{}/{key}", self.name)),
                 class,
                 timing: Timing {
-                    deliver_at: ahead.map(|ahead| now.after(ahead)),
+                    deliver_at,
+                    expires: ttl.map(|ttl| deliver_at.unwrap_or(now).after(ttl)),
                     replaces_pending: key.is_some() && random.chance(REPLACING_PERCENT),
                     ..Timing::default()
                 },
@@ -199,25 +206,28 @@ impl Producer {
         }
     }
 
-    /// Whether events were refused only since the host's clock fell behind by years, and others because of those.
-    fn is_too_far_ahead(&self, batch: &Outstanding, refused: &[(u32, Refusal)]) -> bool {
+    /// Whether events were refused only for their times, since the host's clock is another one by now, and others because of those.
+    fn is_of_another_time(&self, batch: &Outstanding, refused: &[(u32, Refusal)]) -> bool {
         let is_scheduled =
             |index: u32| self.planned[batch.numbers[index as usize] as usize].timing.deliver_at.is_some();
         let is_explained = |(index, refusal): &(u32, Refusal)| match refusal.code {
             Code::InvalidAttribute => is_scheduled(*index),
+            Code::Expired => self.planned[batch.numbers[*index as usize] as usize].timing.expires.is_some(),
             code => code == Code::BehindRefused && self.has_sent_sooner,
         };
-        let is_first = refused.iter().any(|(_, refusal)| refusal.code == Code::InvalidAttribute);
+        let is_timing = |code: Code| matches!(code, Code::InvalidAttribute | Code::Expired);
+        let is_first = refused.iter().any(|(_, refusal)| is_timing(refusal.code));
         !refused.is_empty()
             && refused
                 .iter()
                 .all(|refused| is_explained(refused) || (is_first && refused.1.code == Code::BehindRefused))
     }
 
-    /// Sends the batch once more, to be delivered at once; what of it was stored is known.
+    /// Sends the batch once more, to be delivered at once and whenever that is; what of it was stored is known.
     fn send_sooner(&mut self, batch: &Outstanding, refused: &[(u32, Refusal)]) -> Checked<Vec<(u64, Offset)>> {
-        for (index, _) in refused.iter().filter(|(_, refusal)| refusal.code == Code::InvalidAttribute) {
-            self.planned[batch.numbers[*index as usize] as usize].timing.deliver_at = None;
+        for (index, _) in refused.iter().filter(|(_, refusal)| refusal.code != Code::BehindRefused) {
+            let timing = &mut self.planned[batch.numbers[*index as usize] as usize].timing;
+            (timing.deliver_at, timing.expires) = (None, None);
         }
         self.has_sent_sooner = true;
         let again = self.send(batch.stream.0 as usize, batch.numbers.clone(), false);
@@ -249,7 +259,7 @@ impl Producer {
             let what = || format!("{}: {:?} with other content: {:?}", self.name, batch.numbers, result.outcome);
             return must(rule::CONTENT_IS_COMPARED, is_refused, what).map(|()| Vec::new());
         }
-        if self.is_too_far_ahead(&batch, refused) {
+        if self.is_of_another_time(&batch, refused) {
             return self.send_sooner(&batch, refused);
         }
         if let Some((_, refusal)) = refused.first() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Position, SubscriptionId};
 use bugle_core::lane_hash::LaneMark;
-use bugle_core::row::{DeadRow, LetGoRow, UnknownRow};
+use bugle_core::row::{DeadRow, LetGoRow, RecordRow, UnknownRow};
 use bugle_core::subscription::{Answer, Explained, Question, Standing};
 use tokio::sync::oneshot;
 
@@ -37,6 +37,8 @@ pub enum Ending {
     Dead(Box<DeadRow>),
     /// It may have been sent and waits for a decision.
     Unknown(Box<UnknownRow>),
+    /// The `expirytime` of its event passed first; the record says so.
+    Expired(Box<RecordRow>),
     /// It lies in a run of the log that was let go, so it was not delivered unless that happened before.
     LetGo(LetGoRow),
 }
@@ -74,7 +76,7 @@ impl Bus {
         }
         let ending = match (question, &answer) {
             (Question::Event(event), Some(Answer::Event(explained))) if explained.standing.is_over() => {
-                let ending = self.ending(port.subscription, event.position).await?;
+                let ending = self.ending(port.subscription, event).await?;
                 let is_settled = explained.standing == Standing::Settled;
                 ending.filter(|ending| is_settled || !matches!(ending, Ending::LetGo(_)))
             }
@@ -121,9 +123,14 @@ impl Bus {
         Ok(self.inside.shared.blocking.run(find).await?)
     }
 
-    async fn ending(&self, subscription: SubscriptionId, position: Position) -> Result<Option<Ending>, ReadError> {
+    async fn ending(&self, subscription: SubscriptionId, event: &StoredEvent) -> Result<Option<Ending>, ReadError> {
         let store = Arc::clone(&self.inside.shared.store);
+        let event = event.clone();
         let find = move || {
+            let position = event.position;
+            if let Some(row) = store.expired(subscription, &event)? {
+                return Ok(Some(Ending::Expired(Box::new(row))));
+            }
             // One that was tried again in its place may be in doubt since, and keeps its letter.
             if let Some(row) = store.unknown_at(subscription, position)? {
                 return Ok(Some(Ending::Unknown(Box::new(row))));

@@ -15,6 +15,7 @@ mod bounds;
 mod charge;
 mod dispose;
 mod due_heap;
+mod expiry;
 mod explain;
 mod finish;
 mod heads;
@@ -55,6 +56,7 @@ use crate::time::{Millis, Timestamp};
 pub use backlog::LogExtent;
 use batch::Batches;
 pub use bounds::Bounds;
+use expiry::Expiries;
 pub use explain::{Answer, Bound, Explained, Gate, LaneExplained, Question, Standing};
 pub use image::Image;
 use leases::Leases;
@@ -218,6 +220,7 @@ pub struct Machine {
     leases: Leases,
     batches: Batches,
     waits: Waits,
+    expiries: Expiries,
     spilled: Spilled,
     reads: Reads,
     /// Deliveries that are not to be attempted, but whose event must be fetched before they can be disposed of.
@@ -267,6 +270,7 @@ impl Machine {
             leases: Leases::new(seed, spec.id, slot),
             batches: Batches::default(),
             waits: Waits::default(),
+            expiries: Expiries::default(),
             spilled: Spilled::new(seed),
             reads: Reads::new(position),
             unwanted: VecDeque::new(),
@@ -360,11 +364,12 @@ impl Machine {
     /// When the machine wants a [`Input::Tick`] at the latest.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_special(), self.next_load()];
+        let own = [self.waits.next_alarm(), self.leases.next_check(), self.next_special()];
+        let alarms = own.into_iter().chain([self.next_load(), self.next_expiry()]);
         // While it is paused nothing may start, and what the channel does then is found out at the resume.
         let flow = if self.paused.is_none() { self.flow.next_wakeup(Some(self.now)) } else { None };
         let kept = [self.letters.next_check(), self.unknowns.next_check()];
-        alarms.into_iter().chain(kept).chain([flow, self.next_cancelled()]).flatten().min()
+        alarms.chain(kept).chain([flow, self.next_cancelled()]).flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.

@@ -120,6 +120,7 @@ impl Machine {
         self.ready.retain(|offset| offset >= to || kept.contains(&offset));
         self.unwanted.retain(|unwanted| unwanted.item.offset >= to || kept.contains(&unwanted.item.offset));
         self.staying = self.staying.split_off(&to);
+        self.expiries.forget_below(to, &kept);
         self.batches.forget_below(to);
         self.reads.move_to(to);
         for id in self.lanes.let_go_below(to, &kept, self.reads.position(), self.seals + 1) {
@@ -171,6 +172,7 @@ impl Machine {
         self.ready = Ready::default();
         self.unwanted.clear();
         self.staying.clear();
+        self.expiries.clear();
         self.batches = Batches::default();
         self.cursor.start_over(to);
         self.waits = Waits::default();

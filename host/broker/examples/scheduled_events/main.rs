@@ -1,9 +1,15 @@
 //! What a million scheduled events cost: memory, disk, the time of a restart, and publishing beside a release of many at once.
 //!
-//! `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo run -p bugle-broker --example scheduled_events -- [events]`, on the directory of `TMPDIR`.
+//! `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo run --workspace --example scheduled_events -- [events]`, on the directory of
+//! `TMPDIR`.
 //! As many plain events are published and delivered first, so that the ring, the store's buffers and the allocator are as full as they
 //! get; then all are scheduled for one second, a second process opens the store before that, and when they fall due plain events
 //! are published beside. Prints one JSON line per stage: resident memory, growth since the warm-up, rates and latencies.
+//!
+//! With `spread EVENTS SECONDS` instead: all fall due one after another within so many seconds, and the host is killed twice
+//! (`spread.rs`). With `SPREAD_FAKETIME` set to the path of `libfaketime.so.1` the host's wall clock is stepped by a day and back.
+
+mod spread;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -155,7 +161,7 @@ fn disk_bytes(dir: &Path) -> u64 {
         .sum()
 }
 
-fn start(dir: &Path, plugin: &Arc<Plugin>) -> Bus {
+fn start<I: Invoke + 'static>(dir: &Path, plugin: &Arc<I>) -> Bus {
     let (store, opened) = bugle_store::Store::open(dir, bugle_store::Options::default()).expect("the store opens");
     let listed = store.catalog_list(CatalogKind::Topic, None, 10).expect("the catalog is read");
     let number = |row: &[u8]| std::str::from_utf8(row).expect("digits").parse().expect("a number");
@@ -169,7 +175,7 @@ fn start(dir: &Path, plugin: &Arc<Plugin>) -> Bus {
         opened,
         topics,
         subscriptions,
-        invoke: Arc::clone(plugin) as Arc<dyn Invoke>,
+        invoke: Arc::<I>::clone(plugin) as Arc<dyn Invoke>,
         encode: Arc::new(|_: FollowUp<'_>| Err("no follow-ups here".to_owned())),
         stamp: Arc::new(|event, _| event.clone()),
         topic_row: |topic| topic.id.0.to_string().into_bytes(),
@@ -212,6 +218,11 @@ fn main() {
         Some(RESTARTED) => {
             let number = |at: usize| arguments[at].parse().expect("a number");
             runtime.block_on(restarted(Path::new(&arguments[1]), number(2), Timestamp(number(3))));
+        }
+        Some(spread::SERVE) => runtime.block_on(spread::serve(&arguments[1..])),
+        Some("spread") => {
+            let number = |at: usize| arguments[at].parse().expect("a number");
+            spread::run(number(1), number(2));
         }
         first => {
             let events = first.map_or(1_000_000, |text| text.parse().expect("a number of events"));
