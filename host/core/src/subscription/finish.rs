@@ -65,7 +65,7 @@ impl Machine {
         let is_its_own = self.leases.get(ticket).is_some_and(is_its_own);
         let Some(lease) = is_its_own.then(|| self.leases.end(ticket)).flatten() else {
             self.stale_ends += 1;
-            self.forget_cancelled(ticket);
+            self.forget_cancelled_of(ticket, event.position.offset);
             if is_planted(Bug::StaleLeaseAccepted) {
                 self.cursor.settle(event.position.offset);
                 step.writes.append(&mut writes);

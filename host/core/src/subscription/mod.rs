@@ -234,8 +234,7 @@ pub struct Machine {
     unknowns: Unknowns,
     paused: Option<PausedRow>,
     run: RunRow,
-    /// Calls whose leases were cancelled and that may still run, with the time their leases would have run out.
-    cancelled: Vec<(Ticket, Timestamp)>,
+    cancelled: Vec<seek::Cancelled>,
     /// The seal that writes the latest seek or expiry: what comes behind it starts only after that.
     moved_in: Option<u64>,
     is_backlog_full: bool,
