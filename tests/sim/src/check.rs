@@ -205,7 +205,7 @@ impl World {
                 let number: u64 = event.event.id().parse().unwrap_or(u64::MAX);
                 let is_new = places.insert(number, event.position.offset).is_none();
                 must(rule::ONE_EVENT_PER_ID, is_new, || format!("event {number} of {} is there twice", producer.name))?;
-                if let Some(key) = event.event.key()
+                if let Some(key) = event.event.key().filter(|_| !producer.sent_again.contains(&number))
                     && let Some(before) = latest.insert(key, number)
                 {
                     must(rule::PUBLISHED_IN_ORDER, before < number, || {

@@ -3,7 +3,7 @@
 //! It sees only what a client sees: receipts. Its log of them is evidence for the checks. Invariant: it pins a key to a stream, sends
 //! the events of a key in the order of their numbers, and an unconfirmed batch again before any newer one of its stream.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bugle_core::code::Code;
 use bugle_core::event::{Class, Timing};
@@ -60,8 +60,9 @@ pub(crate) struct Producer {
     next_sequence: [u64; STREAMS.len()],
     outstanding: VecDeque<Outstanding>,
     resends: Vec<PublishBatch>,
-    /// Something was refused and sent again, so what came behind it may have been refused too.
-    has_sent_sooner: bool,
+    /// What was refused and sent again. What came behind it may have been refused too, or have overtaken it in a new session, which
+    /// begins without the refusals of the last one.
+    pub(crate) sent_again: BTreeSet<u64>,
     /// Each event it made.
     planned: Vec<Planned>,
     /// Number and place of each confirmed event.
@@ -78,7 +79,7 @@ impl Producer {
             next_sequence: [1; STREAMS.len()],
             outstanding: VecDeque::new(),
             resends: Vec::new(),
-            has_sent_sooner: false,
+            sent_again: BTreeSet::new(),
             planned: Vec::new(),
             confirmed: BTreeMap::new(),
         }
@@ -213,7 +214,7 @@ impl Producer {
         let is_explained = |(index, refusal): &(u32, Refusal)| match refusal.code {
             Code::InvalidAttribute => is_scheduled(*index),
             Code::Expired => self.planned[batch.numbers[*index as usize] as usize].timing.expires.is_some(),
-            code => code == Code::BehindRefused && self.has_sent_sooner,
+            code => code == Code::BehindRefused && !self.sent_again.is_empty(),
         };
         let is_timing = |code: Code| matches!(code, Code::InvalidAttribute | Code::Expired);
         let is_first = refused.iter().any(|(_, refusal)| is_timing(refusal.code));
@@ -229,7 +230,7 @@ impl Producer {
             let timing = &mut self.planned[batch.numbers[*index as usize] as usize].timing;
             (timing.deliver_at, timing.expires) = (None, None);
         }
-        self.has_sent_sooner = true;
+        self.sent_again.extend(refused.iter().map(|(index, _)| batch.numbers[*index as usize]));
         let again = self.send(batch.stream.0 as usize, batch.numbers.clone(), false);
         self.resends.push(again);
         Ok(Vec::new())

@@ -108,7 +108,7 @@ pub(super) async fn serve(arguments: &[String]) {
         wall_off_max = wall_off_max.max(wall.abs_diff(bus.now().0));
         let waiting = bus.scheduled_totals(topic).expect("a row").waiting;
         let status = bus.status("mail").await.expect("it exists");
-        if waiting == 0 && status.machine.floor == bus.end() {
+        if waiting == 0 && status.machine.is_some_and(|machine| machine.floor == bus.end()) {
             break;
         }
     }
