@@ -48,6 +48,8 @@ struct Planned {
     key: Option<String>,
     class: Class,
     timing: Timing,
+    /// It was made with an expirytime.
+    is_expiring: bool,
 }
 
 /// See the module.
@@ -142,6 +144,7 @@ impl Producer {
             self.planned.push(Planned {
                 key: key.map(|key| format!("{}/{key}", self.name)),
                 class,
+                is_expiring: ttl.is_some(),
                 timing: Timing {
                     deliver_at,
                     expires: ttl.map(|ttl| deliver_at.unwrap_or(now).after(ttl)),
@@ -159,7 +162,7 @@ impl Producer {
             return None;
         }
         let number = self.made();
-        self.planned.push(Planned { key: Some(key.to_owned()), class, timing: Timing::default() });
+        self.planned.push(Planned { key: Some(key.to_owned()), class, timing: Timing::default(), is_expiring: false });
         Some(self.send(0, vec![number], false))
     }
 
@@ -184,7 +187,7 @@ impl Producer {
 
     fn batch(&self, batch: &Outstanding, attempt: Try) -> PublishBatch {
         let event = |number: &u64| {
-            let Planned { key, class, timing } = &self.planned[*number as usize];
+            let Planned { key, class, timing, .. } = &self.planned[*number as usize];
             let (key, data) = if batch.is_forged { (None, "forged") } else { (key.as_deref(), "") };
             let (id, source) = (&number.to_string(), &self.name);
             Ok(Attributes {
@@ -213,10 +216,12 @@ impl Producer {
             |index: u32| self.planned[batch.numbers[index as usize] as usize].timing.deliver_at.is_some();
         let is_explained = |(index, refusal): &(u32, Refusal)| match refusal.code {
             Code::InvalidAttribute => is_scheduled(*index),
+            // The first answer was a refusal for its time, or behind one, and nobody remembers it.
+            Code::TooOld => self.planned.iter().any(|planned| planned.is_expiring),
             Code::Expired => self.planned[batch.numbers[*index as usize] as usize].timing.expires.is_some(),
             code => code == Code::BehindRefused && !self.sent_again.is_empty(),
         };
-        let is_timing = |code: Code| matches!(code, Code::InvalidAttribute | Code::Expired);
+        let is_timing = |code: Code| matches!(code, Code::InvalidAttribute | Code::Expired | Code::TooOld);
         let is_first = refused.iter().any(|(_, refusal)| is_timing(refusal.code));
         !refused.is_empty()
             && refused
