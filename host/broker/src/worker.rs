@@ -16,6 +16,7 @@ mod payloads;
 mod read;
 mod settle;
 mod step;
+mod trim;
 mod unknown;
 
 use std::collections::{HashMap, VecDeque};
@@ -216,8 +217,7 @@ impl Worker {
                 tracing::debug!(subscription = %self.port.name, ticket = ticket.0, "a lease ended before its call");
             }
             Action::Stuck { position, how } => self.stuck(position, how),
-            Action::TrimDead => self.show_letters(),
-            Action::TrimUnknown => self.show_unknown(),
+            Action::Trim(kept) => self.show_kept(kept),
             Action::Paused { reason } => {
                 tracing::warn!(subscription = %self.port.name, %reason, "the subscription is paused; resume it when the cause is gone");
             }

@@ -271,6 +271,46 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// The subscription whose row it is; `None` for the log, what producers and guests keep, and definitions.
+    #[must_use]
+    pub fn subscription(&self) -> Option<SubscriptionId> {
+        match self {
+            Write::Cursor { subscription, .. }
+            | Write::Chunk { subscription, .. }
+            | Write::Waiting { subscription, .. }
+            | Write::Hold { subscription, .. }
+            | Write::Paused { subscription, .. }
+            | Write::WaitingRange { subscription, .. }
+            | Write::Run { subscription, .. }
+            | Write::LetGo { subscription, .. }
+            | Write::Forget { subscription, .. }
+            | Write::Channel { subscription, .. }
+            | Write::Dead { subscription, .. }
+            | Write::DeadGone { subscription, .. }
+            | Write::DeadTotals { subscription, .. }
+            | Write::Unknown { subscription, .. }
+            | Write::UnknownGone { subscription, .. }
+            | Write::UnknownTotals { subscription, .. }
+            | Write::Record { subscription, .. }
+            | Write::RecordGone { subscription, .. } => Some(*subscription),
+            Write::Event(_)
+            | Write::Append { .. }
+            | Write::Redeliver { .. }
+            | Write::ProducerSequence { .. }
+            | Write::Claim { .. }
+            | Write::Kv { .. }
+            | Write::Catalog { .. }
+            | Write::Scheduled(_)
+            | Write::ScheduleEnded { .. }
+            | Write::ScheduledTotals { .. }
+            | Write::FatesBelow { .. }
+            | Write::IdChunk { .. }
+            | Write::IdBlock { .. } => None,
+        }
+    }
+}
+
 /// Kinds of definitions the server keeps in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CatalogKind {
@@ -320,10 +360,8 @@ pub enum Action {
         /// How it is stuck.
         how: Stuck,
     },
-    /// Show dead letters to the machine, oldest place first, until it says that it is enough.
-    TrimDead,
-    /// The same with unknown results.
-    TrimUnknown,
+    /// Show these rows to the machine, oldest place first, until it says that it is enough.
+    Trim(Kept),
     /// Say to operators that the subscription paused.
     Paused {
         /// Why.
@@ -341,6 +379,15 @@ pub enum Action {
         /// All of them below this one.
         below: Offset,
     },
+}
+
+/// Rows that are kept for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    /// Dead letters.
+    Dead,
+    /// Unknown results.
+    Unknown,
 }
 
 /// How a key is stuck.

@@ -19,7 +19,7 @@ use crate::bindings::bugle::plugin::types::Failure;
 use crate::calls::HostCalls;
 use crate::deadline::Passed;
 use crate::hand_over;
-use crate::options::{Bounds, TICK};
+use crate::options::Bounds;
 use crate::revision::{Active, Linked};
 use crate::state::State;
 
@@ -69,15 +69,18 @@ impl<C: HostCalls> Instance<C> {
         };
         let mut store = Store::new(engine, State::new(Arc::clone(&active.rights), &bounds));
         store.limiter(|state| &mut state.memory);
-        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().tick()));
+        store.epoch_deadline_callback(|store| Ok(store.data().tick()));
         store.set_epoch_deadline(1);
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
         store.set_max_component_handles(HANDLES_MAX);
-        let started = match &active.linked {
-            Linked::Channel(pre) => pre.instantiate_async(&mut store).await.map(Guest::Channel),
-            Linked::Batch(pre) => pre.instantiate_async(&mut store).await.map(Guest::Batch),
+        let cpu = store.data().cpu.clone();
+        let starting = async {
+            match &active.linked {
+                Linked::Channel(pre) => pre.instantiate_async(&mut store).await.map(Guest::Channel),
+                Linked::Batch(pre) => pre.instantiate_async(&mut store).await.map(Guest::Batch),
+            }
         };
-        let guest = started.map_err(|error| ending(&error, store.data_mut(), &bounds))?;
+        let guest = cpu.count(starting).await.map_err(|error| ending(&error, store.data_mut(), &bounds))?;
         Ok(Instance { store, guest, calls_left: bounds.reuse, active, idle_since: Instant::now(), _slots: slots })
     }
 
@@ -94,7 +97,7 @@ impl<C: HostCalls> Instance<C> {
         let left = time_left(calls);
         let state = self.store.data_mut();
         state.begin(calls);
-        let deadline = state.deadline.clone();
+        let (deadline, cpu) = (state.deadline.clone(), state.cpu.clone());
         deadline.set(Instant::now() + left.min(self.active.bounds.wall));
         self.store.set_epoch_deadline(1);
         let work = async {
@@ -109,7 +112,7 @@ impl<C: HostCalls> Instance<C> {
                 }
             }
         };
-        let outcome = AssertUnwindSafe(deadline.bound(work, on_wait)).catch_unwind().await;
+        let outcome = AssertUnwindSafe(deadline.bound(cpu.count(work), on_wait)).catch_unwind().await;
         let state = self.store.data_mut();
         let (end, life) = match outcome {
             Ok(Ok(Ok(returned))) => ends(returned, count, state),
@@ -138,7 +141,7 @@ impl<C: HostCalls> Instance<C> {
     pub(crate) async fn check(&mut self, wall: Duration) -> Result<Result<(), String>, CallEnd> {
         let state = self.store.data_mut();
         state.refill();
-        let deadline = state.deadline.clone();
+        let (deadline, cpu) = (state.deadline.clone(), state.cpu.clone());
         deadline.set(Instant::now() + wall);
         self.store.set_epoch_deadline(1);
         let work = async {
@@ -147,7 +150,7 @@ impl<C: HostCalls> Instance<C> {
                 Guest::Batch(guest) => guest.bugle_plugin_lifecycle().call_check(&mut self.store).await,
             }
         };
-        let outcome = deadline.bound(work, || ()).await;
+        let outcome = deadline.bound(cpu.count(work), || ()).await;
         let state = self.store.data_mut();
         match outcome {
             Ok(Ok(answer)) => Ok(answer),
@@ -195,7 +198,7 @@ fn ending<C>(error: &wasmtime::Error, state: &mut State<C>, bounds: &Bounds) -> 
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {
-            let budget = TICK * u32::try_from(bounds.cpu_ticks).unwrap_or(u32::MAX);
+            let budget = bounds.cpu;
             CallEnd::TimedOut(reason(format!("used up its CPU budget of {budget:?} and was stopped"), state))
         }
         Some(Trap::StackOverflow) => {

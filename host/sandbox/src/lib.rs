@@ -12,6 +12,7 @@ mod bindings;
 mod cache;
 mod calls;
 mod compile;
+mod cpu;
 mod deadline;
 mod engine;
 mod error;

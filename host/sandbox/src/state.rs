@@ -17,6 +17,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::bugle::plugin::types::Error;
 use crate::calls::HostCalls;
+use crate::cpu::CpuBudget;
 use crate::deadline::Deadline;
 use crate::imports::log::LogBudget;
 use crate::imports::{error, from_core};
@@ -46,8 +47,7 @@ pub(crate) struct State<C> {
     pub(crate) output: Output,
     pub(crate) log: LogBudget,
     pub(crate) deadline: Deadline,
-    cpu_ticks_left: u64,
-    cpu_ticks: u64,
+    pub(crate) cpu: CpuBudget,
     /// Outgoing calls under way with their tickets, so that a call that is cut off still says what left.
     pub(crate) outgoing: Vec<(u64, Evidence)>,
     wasi: WasiCtx,
@@ -74,8 +74,7 @@ impl<C> State<C> {
             output,
             log: LogBudget::default(),
             deadline: Deadline::default(),
-            cpu_ticks_left: bounds.cpu_ticks,
-            cpu_ticks: bounds.cpu_ticks,
+            cpu: CpuBudget::new(bounds.cpu),
             outgoing: Vec::new(),
             wasi,
             resources,
@@ -84,7 +83,7 @@ impl<C> State<C> {
 
     /// Refills the budgets; what follows is one attempt.
     pub(crate) fn refill(&mut self) {
-        self.cpu_ticks_left = self.cpu_ticks;
+        self.cpu.refill();
         self.log = LogBudget::default();
     }
 
@@ -101,13 +100,11 @@ impl<C> State<C> {
     }
 
     /// Called by wasmtime when the guest has run into the next tick: it may go on, after others had their turn, or stops.
-    pub(crate) fn tick(&mut self) -> UpdateDeadline {
-        match self.cpu_ticks_left.checked_sub(1) {
-            Some(left) => {
-                self.cpu_ticks_left = left;
-                UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
-            }
-            None => UpdateDeadline::Interrupt,
+    pub(crate) fn tick(&self) -> UpdateDeadline {
+        if self.cpu.tick() {
+            UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+        } else {
+            UpdateDeadline::Interrupt
         }
     }
 }

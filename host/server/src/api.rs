@@ -6,6 +6,7 @@
 mod backup;
 mod dead;
 mod explain;
+mod kept;
 mod records;
 mod runs;
 mod scheduled;
@@ -20,13 +21,14 @@ use crate::quantity::Duration;
 
 pub use backup::{BackupRequest, BackupView, RestoreView};
 pub use dead::{
-    AuditView, DeadChanged, DeadFilter, DeadRequest, DeadView, PlannedReplay, ReplayPlan, ReplayProgress, ReplayRequest,
+    AuditView, DeadChanged, DeadRequest, DeadView, PlannedReplay, ReplayPlan, ReplayProgress, ReplayRequest,
 };
 pub use explain::{EventHead, ExplainView, ExplanationView};
+pub use kept::KeptFilter;
 pub use records::{RecordFilter, RecordView};
 pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
 pub use scheduled::{CancelRequest, CancelledView, ScheduledCounts, ScheduledEvent, ScheduledList, ScheduledView};
-pub use unknown::{ResolveRequest, Resolved, UnknownFilter, UnknownView};
+pub use unknown::{ResolveRequest, Resolved, UnknownView};
 
 /// Every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -143,20 +143,10 @@ impl Store {
                 Ok(subscription) => self.rows_mut(SubscriptionId(subscription)).apply(write),
                 Err(_) => Ok(()),
             },
-            Write::Cursor { subscription, .. }
-            | Write::Chunk { subscription, .. }
-            | Write::Waiting { subscription, .. }
-            | Write::Hold { subscription, .. }
-            | Write::Paused { subscription, .. }
-            | Write::WaitingRange { subscription, .. }
-            | Write::Run { subscription, .. }
-            | Write::LetGo { subscription, .. }
-            | Write::Forget { subscription, .. }
-            | Write::Channel { subscription, .. }
-            | Write::DeadGone { subscription, .. }
-            | Write::DeadTotals { subscription, .. }
-            | Write::UnknownGone { subscription, .. }
-            | Write::UnknownTotals { subscription, .. } => self.rows_mut(*subscription).apply(write),
+            _ => match write.subscription() {
+                Some(subscription) => self.rows_mut(subscription).apply(write),
+                None => broken(rule::DRIVER_IS_SOUND, format!("nobody looks after {write:?}")),
+            },
         }
     }
 

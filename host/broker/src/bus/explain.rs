@@ -9,6 +9,7 @@ use bugle_core::ids::{Name, Offset, Position, SubscriptionId};
 use bugle_core::lane_hash::LaneMark;
 use bugle_core::row::{DeadRow, LetGoRow, RecordRow, UnknownRow};
 use bugle_core::subscription::{Answer, Explained, Question, Standing};
+use bugle_store::{RecordEntry, RecordLookup};
 use tokio::sync::oneshot;
 
 use super::Bus;
@@ -18,6 +19,8 @@ use crate::worker::Message;
 
 /// Waiting rows looked at to name the head of a lane: a tenth of a second of reading.
 const ROWS_LOOKED_AT_MAX: usize = 100_000;
+/// Send records of one event id looked at: one per subscription and recipient.
+const RECORDS_LOOKED_AT_MAX: usize = 1000;
 
 /// What one subscription says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +29,11 @@ pub struct Explanation {
     pub subscription: Name,
     /// What its machine says; `None` if its worker has broken.
     pub answer: Option<Answer>,
-    /// The row of an event that was given up or parked, whatever the machine says of it.
+    /// The row that tells how it ended, whatever the machine says of it.
     pub ending: Option<Ending>,
 }
 
-/// How a delivery ended that a person may want to take up again.
+/// How a delivery ended, by the row that tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// It was given up.
@@ -41,6 +44,8 @@ pub enum Ending {
     Expired(Box<RecordRow>),
     /// It lies in a run of the log that was let go, so it was not delivered unless that happened before.
     LetGo(LetGoRow),
+    /// The host's send record of it: of each delivery if the subscription has records, else of what a degrade rule did.
+    Record(Box<RecordRow>),
 }
 
 impl Bus {
@@ -125,7 +130,7 @@ impl Bus {
 
     async fn ending(&self, subscription: SubscriptionId, event: &StoredEvent) -> Result<Option<Ending>, ReadError> {
         let store = Arc::clone(&self.inside.shared.store);
-        let event = event.clone();
+        let (event, id) = (event.clone(), event.event.id().to_owned());
         let find = move || {
             let position = event.position;
             if let Some(row) = store.expired(subscription, &event)? {
@@ -139,8 +144,18 @@ impl Bus {
                 return Ok(Some(Ending::Dead(Box::new(row))));
             }
             let is_in = |row: &LetGoRow| row.from <= position.offset && position.offset < row.to;
-            let row = store.let_go(subscription)?.into_iter().rev().find(is_in);
-            Ok::<_, bugle_store::ReadError>(row.map(Ending::LetGo))
+            let run = store.let_go(subscription)?.into_iter().rev().find(is_in);
+            let found = store.find_records(RecordLookup::Event(&id), RECORDS_LOOKED_AT_MAX)?;
+            let of_the_host = |entry: &RecordEntry| {
+                entry.subscription == subscription && entry.position == position && entry.row.recipient.is_empty()
+            };
+            let record = found.into_iter().find(of_the_host).map(|entry| entry.row);
+            Ok::<_, bugle_store::ReadError>(match (run, record) {
+                // It had not ended when the run was let go.
+                (Some(run), Some(record)) if record.status.is_open() => Some(Ending::LetGo(run)),
+                (Some(run), None) => Some(Ending::LetGo(run)),
+                (_, record) => record.map(|row| Ending::Record(Box::new(row))),
+            })
         };
         Ok(self.inside.shared.blocking.run(find).await?)
     }

@@ -36,12 +36,8 @@ impl Worker {
                 Message::ReadFailed(reason) => self.read_failed(&reason),
                 Message::Decide(decide) => self.decide(*decide),
                 Message::Resolve(resolve) => self.resolving.push(*resolve),
-                Message::Trim { page, is_last, trimmed, done } => {
-                    let _ = trimmed.send(self.trim(&page, is_last));
-                    self.after.replies.push(done);
-                }
-                Message::TrimUnknown { page, is_last, trimmed, done } => {
-                    let _ = trimmed.send(self.trim_unknown(&page, is_last));
+                Message::Trim { kept, page, is_last, trimmed, done } => {
+                    let _ = trimmed.send(self.trim(kept, &page, is_last));
                     self.after.replies.push(done);
                 }
                 Message::Operator(operator, mut also, reply) => {

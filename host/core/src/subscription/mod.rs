@@ -19,7 +19,9 @@ mod expiry;
 mod explain;
 mod finish;
 mod heads;
+mod holds;
 mod image;
+mod kept;
 mod leases;
 mod letters;
 mod offset_set;
@@ -44,7 +46,7 @@ use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
 use crate::flow::Flow;
 use crate::ids::{Offset, Position, Revision, Slot, Ticket, TopicId};
-use crate::lane::{LaneId, LaneState, Lanes};
+use crate::lane::Lanes;
 use crate::matcher::Matcher;
 use crate::row::{
     ChannelRow, CursorChunk, CursorRow, DeadTotals, HoldRow, LetGoRow, PausedRow, RunRow, UnknownTotals, WaitingRow,
@@ -59,16 +61,16 @@ pub use bounds::Bounds;
 use expiry::Expiries;
 pub use explain::{Answer, Bound, Explained, Gate, LaneExplained, Question, Standing};
 pub use image::Image;
+use kept::Shelf;
+pub use kept::{KeptFacts, KeptState, Trimmed};
 use leases::Leases;
-use letters::Letters;
-pub use letters::{DeadFacts, DecideError, Decision, Trimmed};
+pub use letters::{DecideError, Decision};
 use read::Reads;
 pub use run::{BOOST_MAX, DRAINED};
 use spilled::Spilled;
 use start::{Ready, Unwanted};
 pub use status::Status;
-use unknowns::Unknowns;
-pub use unknowns::{Resolution, ResolveError, Resolved, UnknownFacts};
+pub use unknowns::{Resolution, ResolveError, Resolved};
 use waits::Waits;
 
 /// Sealed steps that may be on their way to the disk at once. The machine counts on it: a lane whose latest settlement is this
@@ -230,8 +232,10 @@ pub struct Machine {
     flow: Flow,
     /// The time of the latest input.
     now: Timestamp,
-    letters: Letters,
-    unknowns: Unknowns,
+    letters: Shelf<DeadTotals>,
+    /// Deliveries given up since the recovery.
+    buried: u64,
+    unknowns: Shelf<UnknownTotals>,
     paused: Option<PausedRow>,
     run: RunRow,
     cancelled: Vec<seek::Cancelled>,
@@ -276,8 +280,9 @@ impl Machine {
             staying: BTreeSet::new(),
             flow: Flow::recover(&spec.protection, Jitter::new(seed, spec.id), rows.channel),
             now: Timestamp(0),
-            letters: Letters::new(rows.dead),
-            unknowns: Unknowns::new(rows.unknown),
+            letters: Shelf::new(rows.dead),
+            buried: 0,
+            unknowns: Shelf::new(rows.unknown),
             paused: rows.paused,
             run: rows.run.unwrap_or_default(),
             cancelled: Vec::new(),
@@ -332,8 +337,7 @@ impl Machine {
             Input::Reconfigure(spec) => self.reconfigure(now, spec),
         }
         self.wake(now, step);
-        self.look_after_letters(now, step);
-        self.look_after_unknowns(now, step);
+        self.look_after_kept(now, step);
         self.start(now, step);
         self.end_run(now, step);
         self.load_due(now, step);
@@ -348,8 +352,7 @@ impl Machine {
     pub fn seal(&mut self, step: &mut Step) {
         self.cursor.seal(self.spec.id, &mut step.writes);
         self.flow.ages.forget_below(self.cursor.floor());
-        self.seal_letters(step);
-        self.seal_unknowns(step);
+        self.seal_kept(step);
         self.close_batch_of_step();
         let [gathering, before] = &mut self.held_back;
         step.writes.append(before);
@@ -464,26 +467,6 @@ impl Machine {
                 waits::Due::Open(lane, until) => self.reopen(lane, until, step),
             }
         }
-    }
-
-    /// Closes a lane; what is queued in it waits.
-    fn close(&mut self, lane: LaneId, until: Timestamp) {
-        self.lanes.get_mut(lane).state = LaneState::Closed { until };
-        self.waits.alarm_open(lane, until);
-    }
-
-    fn reopen(&mut self, id: LaneId, until: Timestamp, step: &mut Step) {
-        let lane = self.lanes.get(id);
-        if lane.state != (LaneState::Closed { until }) {
-            return;
-        }
-        step.writes.push(Write::Hold {
-            subscription: self.spec.id,
-            key: lane.key().into(),
-            class: lane.class(),
-            row: None,
-        });
-        self.proceed(id);
     }
 
     fn position(&self, offset: Offset) -> Position {

@@ -103,8 +103,7 @@ impl Bench {
                 | Action::Cancel { .. }
                 | Action::Paused { .. }
                 | Action::Stuck { .. }
-                | Action::TrimDead
-                | Action::TrimUnknown
+                | Action::Trim(_)
                 | Action::BacklogFull { .. }
                 | Action::Expired { .. } => return,
             };
@@ -166,8 +165,7 @@ fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
         | Action::Cancel { .. }
         | Action::Paused { .. }
         | Action::Stuck { .. }
-        | Action::TrimDead
-        | Action::TrimUnknown
+        | Action::Trim(_)
         | Action::BacklogFull { .. }
         | Action::Expired { .. } => None,
     };
@@ -293,8 +291,7 @@ fn ticket_of_a_call_fetches_nothing_and_that_of_a_fetch_ends_no_call() {
         | Action::Cancel { .. }
         | Action::Paused { .. }
         | Action::Stuck { .. }
-        | Action::TrimDead
-        | Action::TrimUnknown
+        | Action::Trim(_)
         | Action::BacklogFull { .. }
         | Action::Expired { .. } => None,
     });

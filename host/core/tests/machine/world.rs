@@ -3,13 +3,13 @@
 //! Actions are drawn at random and resolved to inputs; every output goes through the checks in `check.rs`. Steps are committed
 //! one after another, and a crash loses those that were not. Invariant: the world breaks no rule of the driver.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bugle_core::delivery::{Fault, Retry, Verdict};
 use bugle_core::event::{Class, StoredEvent, Timing};
 use bugle_core::ids::{Attempt, KeyGeneration, Offset, Slot, Ticket, TopicId};
 use bugle_core::spec::{OnDeadFull, OnExhausted, Ordering, Subscription};
-use bugle_core::step::{Action, Batch, Invocation, Step, Write};
+use bugle_core::step::{Action, Batch, Invocation, Kept, Step, Write};
 use bugle_core::subscription::{Bounds, DRAINED, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 use bugle_random::Random;
@@ -68,10 +68,8 @@ pub(crate) struct World {
     read: Option<(Offset, u32)>,
     pub(crate) loads: Loads,
     fetches: Vec<Call>,
-    /// The machine wants to see dead letters, after this one.
-    pub(crate) trim: Option<Option<Offset>>,
-    /// The same with unknown results.
-    pub(crate) trim_unknown: Option<Option<Offset>>,
+    /// The machine wants to see rows of this kind, after this one.
+    pub(crate) trims: BTreeMap<Kept, Option<Offset>>,
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<String>,
     pub(crate) is_paused: bool,
@@ -104,8 +102,7 @@ impl World {
             read: None,
             loads: Loads::default(),
             fetches: Vec::new(),
-            trim: None,
-            trim_unknown: None,
+            trims: BTreeMap::new(),
             now: Timestamp(1_000),
             journal: Vec::new(),
             is_paused: false,
@@ -372,8 +369,7 @@ impl World {
                     return Err(format!("{ticket:?} was cancelled and is live"));
                 }
             }
-            Action::TrimDead => self.trim = Some(None),
-            Action::TrimUnknown => self.trim_unknown = Some(None),
+            Action::Trim(kept) => drop(self.trims.insert(kept, None)),
             Action::Paused { .. } | Action::Stuck { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {}
         }
         Ok(())
@@ -429,8 +425,7 @@ impl World {
             self.journal.push(format!("the ordering is {:?} now", self.spec.ordering));
         }
         self.fetches.clear();
-        self.trim = None;
-        self.trim_unknown = None;
+        self.trims.clear();
         self.written = self.disk.clone();
         let rows = self.disk.rows();
         self.machine = Machine::recover_bounded(self.spec.clone(), Slot(0), self.seed, rows, self.bounds);

@@ -153,7 +153,6 @@ fn new_event() -> types::NewEvent {
         id: None,
         deliver_at: None,
         expires: None,
-        expires: None,
         priority: None,
         content_type: None,
         attributes: Vec::new(),

@@ -1,6 +1,6 @@
 //! What can be wrong with one subscription.
 
-use bugle_core::row::{DeadTotals, PausedRow};
+use bugle_core::row::{DeadTotals, PausedRow, UnknownTotals};
 use bugle_core::spec::{BacklogCap, DeadBounds};
 
 use super::{Level, Report};
@@ -30,7 +30,9 @@ pub struct SubscriptionFacts {
     pub is_backlog_full: bool,
     /// Its dead letters in numbers.
     pub dead: DeadTotals,
-    /// Their bounds.
+    /// Its unknown results in numbers.
+    pub unknown: UnknownTotals,
+    /// The bounds of either.
     pub dead_bounds: DeadBounds,
     /// Keys that wait for a decision.
     pub parked: u64,
@@ -42,7 +44,8 @@ pub struct SubscriptionFacts {
 pub(crate) const NEAR_PERCENT: u64 = 80;
 
 fn is_near(value: u64, bound: u64) -> bool {
-    value > bound / 100 * NEAR_PERCENT
+    // Small bounds must not come to nothing by the division.
+    u128::from(value) * 100 > u128::from(bound) * u128::from(NEAR_PERCENT)
 }
 
 impl SubscriptionFacts {
@@ -51,6 +54,7 @@ impl SubscriptionFacts {
         self.judge_running(report);
         self.judge_backlog(report);
         self.judge_letters(report);
+        self.judge_unknown(report);
         report.sick += usize::from(report.findings.len() > before);
     }
 
@@ -117,6 +121,21 @@ impl SubscriptionFacts {
         if self.parked > 0 {
             let what = format!("{} keys wait for a decision about their dead letter", self.parked);
             report.add(Level::Warning, "parked", name, what, format!("bugle dead list {name} --state manual"));
+        }
+    }
+    fn judge_unknown(&self, report: &mut Report) {
+        let (name, unknown, bounds) = (&self.name, &self.unknown, &self.dead_bounds);
+        if unknown.removed > 0 {
+            let what = format!("{} open unknown results were removed for being too many or too old", unknown.removed);
+            report.add(Level::Warning, "unknown-removed", name, what, format!("bugle unknown list {name}"));
+        }
+        if is_near(unknown.rows, bounds.letters_max) || is_near(unknown.bytes, bounds.bytes_max) {
+            let what = format!(
+                "its unknown results are near their bounds: {} of {}, {} of {} bytes",
+                unknown.rows, bounds.letters_max, unknown.bytes, bounds.bytes_max
+            );
+            let advice = format!("ask the provider and resolve them, the oldest go first: bugle unknown list {name}");
+            report.add(Level::Warning, "unknown-near", name, what, advice);
         }
     }
 }

@@ -4,13 +4,14 @@ use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
 
-use super::super::{Resolution, ResolveError, Resolved, Trimmed, UnknownFacts};
+use super::super::{KeptFacts, Resolution, ResolveError, Resolved, Trimmed};
 use super::*;
 use crate::ids::BootId;
 use crate::import::{ClaimOutcome, Strength};
 use crate::ledger::{ClaimAsk, ClaimFate, Ledger};
 use crate::row::{ClaimRow, ClaimState, UnknownRow, UnknownState};
 use crate::spec::DeadBounds;
+use crate::step::Kept;
 
 const KEEP: Millis = Millis(10_000);
 
@@ -185,12 +186,12 @@ fn the_oldest_are_removed_at_the_bound_and_those_too_old_as_well() {
     let mut ledger = Ledger::new(BootId(1));
     let (mut bench, row) = doubtful(&mut ledger);
     bench.tick(599_999);
-    assert!(!bench.step.actions.contains(&Action::TrimUnknown), "young enough, first look");
+    assert!(!bench.step.actions.contains(&Action::Trim(Kept::Unknown)), "young enough, first look");
     bench.tick(1);
-    assert!(bench.step.actions.contains(&Action::TrimUnknown));
-    let facts = UnknownFacts::of(&row);
+    assert!(bench.step.actions.contains(&Action::Trim(Kept::Unknown)));
+    let facts = KeptFacts::from(&row);
     let now = row.at.after(DeadBounds::default().age_max).after(Millis(1));
-    let trimmed = bench.machine.trim_unknown(now, &[facts], true, &mut bench.step);
+    let trimmed = bench.machine.trim(now, Kept::Unknown, &[facts], true, &mut bench.step);
     assert_eq!(trimmed, Trimmed { removed: 1, is_done: true });
     assert!(bench.step.writes.iter().any(|write| matches!(write, Write::UnknownGone { .. })));
     let totals = bench.machine.status().unknown;
