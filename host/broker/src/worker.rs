@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bugle_core::attempt::Settlement;
-use bugle_core::delivery::Delivery;
+use bugle_core::delivery::{Delivery, Verdict};
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Ticket};
 use bugle_core::origin::Origin;
@@ -71,6 +71,8 @@ pub(crate) struct Worker {
     completed: u64,
     /// Deliveries given up that were counted.
     buried: u64,
+    /// The same of those that expired.
+    expired: u64,
     payloads: Payloads,
     reading: Reading,
     /// Start of the page that is being read from the store.
@@ -131,6 +133,7 @@ impl Worker {
             submitted: VecDeque::new(),
             completed: 0,
             buried: 0,
+            expired: 0,
             reading: Reading::Idle,
             paging: None,
             fetching: HashMap::new(),
@@ -253,6 +256,13 @@ impl Worker {
     }
 
     fn call(&mut self, invocation: &Invocation, event: StoredEvent) {
+        if event.event.is_expired(self.now) {
+            // Its time passed while the step before the call was on its way to the disk.
+            let verdict = Verdict::NotStarted("its expirytime has passed".to_owned());
+            let (ticket, writes) = (invocation.ticket, Vec::new());
+            self.handle(Input::Finished { ticket, event, verdict, writes, hold: None, pause: None });
+            return;
+        }
         let origin = self.port.origin(&event);
         let generation = invocation.letter.unwrap_or(origin.generation);
         let idempotency_key = self.port.shared.keys.key(&Origin { generation, ..origin });

@@ -183,6 +183,8 @@ pub struct NewEvent {
     pub id: Option<String>,
     /// Not before this time.
     pub deliver_at: Option<Timestamp>,
+    /// No attempt on it from this time on.
+    pub expires: Option<Timestamp>,
     /// Priority class.
     pub class: Class,
     /// CloudEvents `datacontenttype`.

@@ -93,6 +93,8 @@ bugs! {
     NotAskedBeforeResend = "not-asked-before-resend",
     /// Every fault is the event's, also while the provider is gone.
     OutageSpendsAttempts = "outage-spends-attempts",
+    /// An event past its `expirytime` is tried again like any other.
+    ExpiredIsRetried = "expired-is-retried",
     /// A call that several deliveries share breaks, and each of them pays for it.
     BatchPaysForOne = "batch-pays-for-one",
 }

@@ -180,6 +180,9 @@ pub struct SubscriptionStatus {
     /// Events that expired undelivered since the host started, because the backlog was over its cap.
     #[serde(default)]
     pub expired: u64,
+    /// Deliveries that ended since the host started because the `expirytime` of their event had passed.
+    #[serde(default)]
+    pub expired_deliveries: u64,
     /// The backlog is over its cap and publishing to the subscription's topics is refused.
     #[serde(default)]
     pub is_backlog_full: bool,

@@ -162,6 +162,9 @@ impl Call {
         if self.pending.is_some() {
             return Ok(None);
         }
+        if self.stage == Stage::Begin && self.event.event.is_expired(bus.now) {
+            return Ok(Some(CallEnd::NotStarted("its time has passed".to_owned())));
+        }
         if self.stage == Stage::Begin && bus.fault(3) {
             return Ok(Some(CallEnd::NotStarted("no instance".to_owned())));
         }

@@ -37,6 +37,8 @@ pub(crate) struct Rows {
     pub(crate) unknown: BTreeMap<Offset, UnknownRow>,
     unknown_totals: UnknownTotals,
     pub(crate) acked: Bits,
+    /// Past the expirytime of the event.
+    pub(crate) expired: Bits,
     /// Dropped or handed on by a degrade rule.
     pub(crate) suppressed: Bits,
     /// What was let go: by a seek, or over the backlog cap. What was with the plugin at that moment may be among it.
@@ -85,6 +87,10 @@ impl Rows {
             }
             Write::Record { position, row, .. } => {
                 self.recorded.insert(position.offset, row.status);
+                if row.status == RecordStatus::Expired {
+                    self.tell(position.offset, "expired", RecordStatus::Expired)?;
+                    self.expired.add(position.offset);
+                }
                 if row.detail.starts_with("degrade rule") {
                     self.tell(position.offset, "suppressed", RecordStatus::Suppressed)?;
                     self.suppressed.add(position.offset);

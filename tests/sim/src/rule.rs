@@ -51,6 +51,8 @@ rules! {
     NOT_BEFORE_DUE = "G8: an attempt does not start before it is due";
     SCHEDULED_ENDS_WITH_ITS_COPY = "G1: the row of a scheduled event goes in the batch that holds its copy, and a copy is made once";
     NOT_BEFORE_ITS_TIME = "G8: a scheduled event is delivered by its copy, and that is stored when it is due";
+    NOT_AFTER_ITS_TIME = "G8: no attempt starts once the expirytime of its event has passed";
+    EXPIRED_IS_PAST = "G8: only what is past its expirytime is told as expired";
     CLOCK_IS_BELIEVABLE = "G8: the clock never goes back, and follows a large step only when it was stable";
     ATTEMPTS_ARE_COUNTED = "G8: an attempt has the number after those that ran, on disk and at the plugin";
     BOUNDED_MEMORY = "G10: a machine reads no further than its bounds allow";

@@ -41,6 +41,8 @@ pub struct Summary {
     pub suppressed: u64,
     /// Deliveries that were let go: passed by a seek, or expired over the backlog cap.
     pub let_go: u64,
+    /// Deliveries whose event passed its expirytime.
+    pub expired: u64,
     /// Breakers that opened.
     pub openings: u64,
     /// Transactions that met a conflict.
@@ -62,6 +64,7 @@ impl AddAssign for Summary {
         self.unknown += other.unknown;
         self.suppressed += other.suppressed;
         self.let_go += other.let_go;
+        self.expired += other.expired;
         self.openings += other.openings;
         self.conflicts += other.conflicts;
         self.comparisons += other.comparisons;

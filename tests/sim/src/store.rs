@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bugle_core::event::{Class, StoredEvent};
-use bugle_core::ids::{Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
+use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::origin::{ORIGIN_ATTRIBUTE, Origin};
-use bugle_core::row::{ClaimRow, ClaimState, DeadState, KvRow, UncertainClaim, UnknownRow, UnknownState};
+use bugle_core::row::{
+    ClaimRow, ClaimState, DeadState, KvRow, RecordRow, RecordStatus, UncertainClaim, UnknownRow, UnknownState,
+};
 use bugle_core::spec::Subscription;
 use bugle_core::step::Write;
 use bugle_core::time::Timestamp;
@@ -125,6 +127,7 @@ impl Store {
                     let first = event.and_then(|event| event.event.timing().released_from).unwrap_or(*position);
                     add(&mut self.underway, (*subscription, first.offset), 1);
                 }
+                self.check_expired(*subscription, *position, row)?;
                 self.rows_mut(*subscription).apply(write)
             }
             Write::Dead { subscription, position, row } => {
@@ -154,6 +157,17 @@ impl Store {
                 None => broken(rule::DRIVER_IS_SOUND, format!("nobody looks after {write:?}")),
             },
         }
+    }
+
+    /// Told as expired, its event is past its time: as it was published, or as it is in the letter from which it was tried again.
+    fn check_expired(&self, subscription: SubscriptionId, position: Position, row: &RecordRow) -> Checked {
+        if row.status != RecordStatus::Expired {
+            return Ok(());
+        }
+        let letter = self.rows(subscription).dead.get(&position.offset).map(|letter| &letter.event);
+        let events = self.log.get(position.offset.0 as usize).into_iter().chain(letter);
+        let is_past = events.into_iter().any(|event| event.event.is_expired(row.at));
+        must(rule::EXPIRED_IS_PAST, is_past, || format!("{position} of {subscription} at {}", row.at.0))
     }
 
     fn claimed(&mut self, scope: &Arc<str>, key: &str, row: Option<ClaimRow>) {

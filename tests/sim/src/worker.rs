@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bugle_core::delivery::CallEnd;
+use bugle_core::delivery::{CallEnd, Verdict};
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, Slot, Ticket};
 use bugle_core::row::UnknownRow;
@@ -132,7 +132,9 @@ impl Worker {
     }
 
     pub(crate) fn handle(&mut self, bus: &mut Bus, input: Input<'_>) -> Checked {
+        let known = self.step.actions.len();
         self.machine.handle(bus.now, input, &mut self.step);
+        self.check_expiry(bus, known)?;
         let immediate = std::mem::take(&mut self.step.immediate);
         self.perform(bus, immediate)
     }
@@ -164,7 +166,7 @@ impl Worker {
     }
 
     /// The event of a delivery: as published, or as it is in the letter from which it is tried again.
-    fn event(&self, bus: &Bus, invocation: &Invocation) -> StoredEvent {
+    pub(crate) fn event(&self, bus: &Bus, invocation: &Invocation) -> StoredEvent {
         let offset = invocation.position.offset;
         let letter = bus.disk.written.rows(self.spec.id).dead.get(&offset).filter(|_| invocation.letter.is_some());
         letter.map_or_else(|| bus.disk.written.log[offset.0 as usize].clone(), |letter| letter.event.clone())
@@ -177,6 +179,13 @@ impl Worker {
             *bus.evidence.ran.entry((self.spec.id, event.position.offset)).or_default() += 1;
             self.batches.broken.remove(&event.position.offset);
             return self.handle(bus, Input::NeverRan { ticket: invocation.ticket });
+        }
+        if event.event.is_expired(bus.now) {
+            // Its step was long on the way to the disk.
+            self.batches.broken.remove(&event.position.offset);
+            let verdict = Verdict::NotStarted("its time has passed".to_owned());
+            let (ticket, writes) = (invocation.ticket, Vec::new());
+            return self.handle(bus, Input::Finished { ticket, event, verdict, writes, hold: None, pause: None });
         }
         self.check_start(bus, &invocation, &event)?;
         self.check_batch(bus, &invocation)?;

@@ -175,6 +175,7 @@ impl World {
             unknown: (1..=3).map(|id| count(rows(id).unknown.len())).sum(),
             suppressed: (1..=3).map(|id| rows(id).suppressed.count()).sum(),
             let_go: (1..=3).map(|id| rows(id).let_gone.count()).sum(),
+            expired: (1..=3).map(|id| rows(id).expired.count()).sum(),
             openings: (1..=3).map(|id| rows(id).openings).sum(),
             conflicts: self.bus.evidence.conflicts,
             comparisons: self.comparisons,

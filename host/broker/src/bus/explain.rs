@@ -40,6 +40,8 @@ pub enum Ending {
     Dead(Box<DeadRow>),
     /// It may have been sent and waits for a decision.
     Unknown(Box<UnknownRow>),
+    /// The `expirytime` of its event passed first; the record says so.
+    Expired(Box<RecordRow>),
     /// It lies in a run of the log that was let go, so it was not delivered unless that happened before.
     LetGo(LetGoRow),
     /// The host's send record of it: of each delivery if the subscription has records, else of what a degrade rule did.
@@ -128,8 +130,12 @@ impl Bus {
 
     async fn ending(&self, subscription: SubscriptionId, event: &StoredEvent) -> Result<Option<Ending>, ReadError> {
         let store = Arc::clone(&self.inside.shared.store);
-        let (position, id) = (event.position, event.event.id().to_owned());
+        let (event, id) = (event.clone(), event.event.id().to_owned());
         let find = move || {
+            let position = event.position;
+            if let Some(row) = store.expired(subscription, &event)? {
+                return Ok(Some(Ending::Expired(Box::new(row))));
+            }
             // One that was tried again in its place may be in doubt since, and keeps its letter.
             if let Some(row) = store.unknown_at(subscription, position)? {
                 return Ok(Some(Ending::Unknown(Box::new(row))));

@@ -379,6 +379,7 @@ fn follow_up(topic: &str) -> NewEvent {
         topic: topic.to_string(),
         kind: "k".to_string(),
         deliver_at: None,
+        expires: None,
         class: Class::Normal,
         subject: None,
         key: None,

@@ -1,4 +1,5 @@
-//! Deliveries that end without a call: their event was fetched, and the machine buries them, hands them on or drops them.
+//! Deliveries that end without a call: their event was fetched, and the machine buries them, hands them on, drops them or lets
+//! them expire.
 //!
 //! Invariant: whatever is done with the event is in the same batch as the settlement of its delivery.
 
@@ -67,6 +68,7 @@ impl Machine {
                 self.bury(now, event, wait, ATTEMPTS_EXHAUSTED, None, step);
             }
             Disposal::Degrade(decision) => self.degrade(now, lease, &event, decision, step),
+            Disposal::Expire => self.expire_fetched(now, lease, &event, step),
         }
     }
 

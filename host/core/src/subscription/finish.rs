@@ -10,7 +10,7 @@ use super::Machine;
 use super::charge::Tried;
 use super::leases::{Lease, Purpose};
 use super::records::Became;
-use super::start::Item;
+use super::start::{Item, Ready};
 use super::unknowns::{ParkEnd, uncertain_claims};
 use super::waits::Wait;
 use crate::delivery::Verdict;
@@ -65,7 +65,7 @@ impl Machine {
         let is_its_own = self.leases.get(ticket).is_some_and(is_its_own);
         let Some(lease) = is_its_own.then(|| self.leases.end(ticket)).flatten() else {
             self.stale_ends += 1;
-            self.forget_cancelled(ticket);
+            self.forget_cancelled_of(ticket, event.position.offset);
             if is_planted(Bug::StaleLeaseAccepted) {
                 self.cursor.settle(event.position.offset);
                 step.writes.append(&mut writes);
@@ -118,6 +118,7 @@ impl Machine {
                 self.stay_alone(&lease);
                 self.run_again(&lease);
             }
+            Verdict::NotStarted(_) if event.event.is_expired(now) => self.expire_delivery(now, &lease, &event, step),
             Verdict::NotStarted(_) => {
                 self.stay_alone(&lease);
                 self.refuse(now, &lease);
@@ -205,6 +206,7 @@ impl Machine {
 
     /// Writes the waiting row of a delivery and has it tried again then.
     fn wait_until(&mut self, offset: Offset, mut wait: Wait, due: Timestamp, step: &mut Step) {
+        let due = self.wakes_to_expire(offset, due);
         wait.row.due = due;
         wait.row.lane = self.mark_of(&wait);
         if !is_planted(Bug::TimerOnlyInMemory) {
@@ -240,6 +242,7 @@ impl Machine {
     ) {
         self.cursor.settle(offset);
         self.staying.remove(&offset);
+        self.expiries.forget(offset);
         self.take_alone(offset);
         if wait.is_some_and(|wait| wait.is_stored) {
             step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
@@ -272,7 +275,7 @@ impl Machine {
         if let Some(id) = lease.lane {
             self.lanes.get_mut(id).state = LaneState::Ready;
         }
-        self.ready.push_first(lease.class, Item { offset: lease.offset, lane: lease.lane });
+        self.make_ready(lease.class, Item { offset: lease.offset, lane: lease.lane }, Ready::push_first);
     }
 
     /// The call never ran: the same attempt again, soon. No row: after a restart it is simply ready.
@@ -287,6 +290,6 @@ impl Machine {
         if let Some(id) = lease.lane {
             self.lanes.get_mut(id).state = LaneState::Waiting;
         }
-        self.waits.alarm_retry(lease.offset, now.after(backoff));
+        self.waits.alarm_retry(lease.offset, self.wakes_to_expire(lease.offset, now.after(backoff)));
     }
 }

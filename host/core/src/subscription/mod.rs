@@ -15,9 +15,11 @@ mod bounds;
 mod charge;
 mod dispose;
 mod due_heap;
+mod expiry;
 mod explain;
 mod finish;
 mod heads;
+mod holds;
 mod image;
 mod kept;
 mod leases;
@@ -45,7 +47,7 @@ use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
 use crate::flow::Flow;
 use crate::ids::{Offset, Position, Revision, Slot, Ticket, TopicId};
-use crate::lane::{LaneId, LaneState, Lanes};
+use crate::lane::Lanes;
 use crate::matcher::Matcher;
 use crate::row::{
     ChannelRow, CursorChunk, CursorRow, DeadTotals, HoldRow, LetGoRow, PausedRow, RunRow, UnknownTotals, WaitingRow,
@@ -57,6 +59,7 @@ use crate::time::{Millis, Timestamp};
 pub use backlog::LogExtent;
 use batch::Batches;
 pub use bounds::Bounds;
+use expiry::Expiries;
 pub use explain::{Answer, Bound, Explained, Gate, LaneExplained, Question, Standing};
 pub use image::Image;
 use kept::Shelf;
@@ -220,6 +223,7 @@ pub struct Machine {
     leases: Leases,
     batches: Batches,
     waits: Waits,
+    expiries: Expiries,
     spilled: Spilled,
     reads: Reads,
     /// Deliveries that are not to be attempted, but whose event must be fetched before they can be disposed of.
@@ -235,8 +239,7 @@ pub struct Machine {
     unknowns: Shelf<UnknownTotals>,
     paused: Option<PausedRow>,
     run: RunRow,
-    /// Calls whose leases were cancelled and that may still run, with the time their leases would have run out.
-    cancelled: Vec<(Ticket, Timestamp)>,
+    cancelled: Vec<seek::Cancelled>,
     /// The seal that writes the latest seek or expiry: what comes behind it starts only after that.
     moved_in: Option<u64>,
     is_backlog_full: bool,
@@ -271,6 +274,7 @@ impl Machine {
             leases: Leases::new(seed, spec.id, slot),
             batches: Batches::default(),
             waits: Waits::default(),
+            expiries: Expiries::default(),
             spilled: Spilled::new(seed),
             reads: Reads::new(position),
             unwanted: VecDeque::new(),
@@ -363,11 +367,12 @@ impl Machine {
     /// When the machine wants a [`Input::Tick`] at the latest.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_special(), self.next_load()];
+        let own = [self.waits.next_alarm(), self.leases.next_check(), self.next_special()];
+        let alarms = own.into_iter().chain([self.next_load(), self.next_expiry()]);
         // While it is paused nothing may start, and what the channel does then is found out at the resume.
         let flow = if self.paused.is_none() { self.flow.next_wakeup(Some(self.now)) } else { None };
         let kept = [self.letters.next_check(), self.unknowns.next_check()];
-        alarms.into_iter().chain(kept).chain([flow, self.next_cancelled()]).flatten().min()
+        alarms.chain(kept).chain([flow, self.next_cancelled()]).flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.
@@ -463,26 +468,6 @@ impl Machine {
                 waits::Due::Open(lane, until) => self.reopen(lane, until, step),
             }
         }
-    }
-
-    /// Closes a lane; what is queued in it waits.
-    fn close(&mut self, lane: LaneId, until: Timestamp) {
-        self.lanes.get_mut(lane).state = LaneState::Closed { until };
-        self.waits.alarm_open(lane, until);
-    }
-
-    fn reopen(&mut self, id: LaneId, until: Timestamp, step: &mut Step) {
-        let lane = self.lanes.get(id);
-        if lane.state != (LaneState::Closed { until }) {
-            return;
-        }
-        step.writes.push(Write::Hold {
-            subscription: self.spec.id,
-            key: lane.key().into(),
-            class: lane.class(),
-            row: None,
-        });
-        self.proceed(id);
     }
 
     fn position(&self, offset: Offset) -> Position {

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod batch;
+mod expiry;
 mod explain;
 mod letters;
 mod outcomes;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bugle_core::delivery::{Fault, Retry, Verdict};
-use bugle_core::event::{Class, StoredEvent};
+use bugle_core::event::{Class, StoredEvent, Timing};
 use bugle_core::ids::{Attempt, KeyGeneration, Offset, Slot, Ticket, TopicId};
 use bugle_core::spec::{OnDeadFull, OnExhausted, Ordering, Subscription};
 use bugle_core::step::{Action, Batch, Invocation, Kept, Step, Write};
@@ -38,6 +38,13 @@ pub(crate) struct Call {
     /// When the lease ends, unless it is extended.
     pub(crate) deadline: Timestamp,
     pub(crate) batch: Option<Batch>,
+}
+
+impl Call {
+    pub(crate) fn of(invocation: &Invocation) -> Call {
+        let Invocation { ticket, position, attempt, letter, deadline, batch, .. } = *invocation;
+        Call { ticket, offset: position.offset, attempt, letter, deadline, batch }
+    }
 }
 
 /// See the module.
@@ -147,7 +154,11 @@ impl World {
             let topic = TopicId(if self.random.chance(80) { 1 } else { 2 });
             let kind = if self.random.chance(80) { "wanted" } else { "other" };
             self.journal.push(format!("publish {offset} topic {topic} kind {kind} key {key:?} {}", class.word()));
-            self.log.push(StoredEvent { received: self.now, ..event(offset, topic, kind, key, class) });
+            let plain = event(offset, topic, kind, key, class);
+            // Some are past their time before they are read, some while they wait, some never.
+            let expires = self.random.chance(15).then(|| self.now.after(Millis(self.random.within(0, 400))));
+            let event = plain.event.timed(Timing { expires, ..Timing::default() });
+            self.log.push(StoredEvent { received: self.now, event, ..plain });
         }
     }
 
@@ -293,7 +304,9 @@ impl World {
 
     pub(crate) fn handle(&mut self, input: Input<'_>) -> Result<(), String> {
         let counts = self.machine.flow_counts();
+        let known = self.step.actions.len();
         self.machine.handle(self.now, input, &mut self.step);
+        self.check_expiry(known)?;
         self.take_writes()?;
         let (before, after) = (counts, self.machine.flow_counts());
         self.reached.openings += after.opened - before.opened;
@@ -310,8 +323,10 @@ impl World {
     }
 
     pub(crate) fn take_writes(&mut self) -> Result<(), String> {
-        for write in &self.step.writes[self.seen..] {
+        let new = self.step.writes[self.seen..].to_vec();
+        for write in &new {
             self.journal.push(format!("  writes {}", brief(write)));
+            self.check_expired(write)?;
             self.written.apply(write)?;
             match write {
                 Write::Dead { row, .. } => self.reached.poisoned += u64::from(row.cause == "poison"),
@@ -336,17 +351,17 @@ impl World {
                     return self.handle(Input::NeverRan { ticket: invocation.ticket });
                 }
                 self.starts += 1;
-                let offset = invocation.position.offset;
-                let Invocation { ticket, attempt, letter, deadline, batch, .. } = invocation;
-                let call = Call { ticket, offset, attempt, letter, deadline, batch };
-                self.check_start(call)?;
-                self.check_batch(&invocation)?;
-                self.calls.push(call);
+                let call = Call::of(&invocation);
+                if self.is_in_time(call)? {
+                    self.check_start(call)?;
+                    self.check_batch(&invocation)?;
+                    self.calls.push(call);
+                }
             }
             Action::Load(load) => self.ask_load(load)?,
-            Action::Fetch(Invocation { ticket, attempt, position, letter, deadline, .. }) => {
+            Action::Fetch(invocation) => {
                 self.reached.fetches += 1;
-                self.fetches.push(Call { ticket, offset: position.offset, attempt, letter, deadline, batch: None });
+                self.fetches.push(Call::of(&invocation));
             }
             // The call goes on: its end must be without effect.
             Action::Cancel { ticket } => {

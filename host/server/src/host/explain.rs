@@ -183,6 +183,7 @@ impl Host {
             key: event.key().map(str::to_owned),
             class: event.class().word().to_owned(),
             received: moment::text(stored.received),
+            expires: event.timing().expires.map(moment::text),
             scheduled: None,
             released_from: event.timing().released_from.map(|place| place.to_string()),
         }

@@ -5,8 +5,9 @@
 //!
 //! Invariant: what an entry finds is the record as it is now; an entry of an older state finds nothing.
 
+use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Position, SubscriptionId};
-use bugle_core::row::{RecordRow, forgets};
+use bugle_core::row::{RecordRow, RecordStatus, forgets};
 use bugle_core::step::Write;
 use bugle_core::time::{Millis, Timestamp};
 
@@ -19,6 +20,9 @@ use crate::store::Store;
 /// States of records that are passed over in one look for late ones, since others followed or they are of others: a few seconds of
 /// reading.
 const STATES_PASSED_MAX: usize = 1_000_000;
+
+/// Records of one event, of all subscriptions and recipients, among which one is looked for.
+const RECORDS_OF_EVENT_MAX: usize = 10_000;
 
 /// A send record and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +111,19 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// The record of a delivery that ended because the `expirytime` of its event had passed, if that is how it ended.
+    pub fn expired(&self, subscription: SubscriptionId, event: &StoredEvent) -> Result<Option<RecordRow>, ReadError> {
+        if event.event.timing().expires.is_none() {
+            return Ok(None);
+        }
+        let of_event = self.find_records(RecordLookup::Event(event.event.id()), RECORDS_OF_EVENT_MAX)?;
+        let is_it = |entry: &RecordEntry| {
+            let is_of_delivery = entry.subscription == subscription && entry.position == event.position;
+            is_of_delivery && entry.row.recipient.is_empty() && entry.row.status == RecordStatus::Expired
+        };
+        Ok(of_event.into_iter().find(is_it).map(|entry| entry.row))
     }
 
     /// Records that have been in a state in which something had to follow since before a time, oldest first, at most `limit`; of one

@@ -14,6 +14,7 @@ mod crash;
 mod deploy;
 mod doctor;
 mod door;
+mod expiry;
 mod hostile;
 mod independent;
 mod judge;

@@ -141,7 +141,7 @@ impl Call {
     }
 
     fn follow_up(&self, now: Timestamp) -> NewEvent {
-        // The same whenever the call is run again, and now and then late.
+        // The same whenever the call is run again, and now and then late or of no use for long.
         let ahead = Millis(self.event.position.offset.0 % 7 * 400);
         let deliver_at = (ahead > Millis(1_600)).then(|| now.after(ahead));
         NewEvent {
@@ -151,6 +151,7 @@ impl Call {
             key: self.event.event.key().map(str::to_owned),
             id: None,
             deliver_at,
+            expires: (self.event.position.offset.0 % 5 == 1).then(|| deliver_at.unwrap_or(now).after(Millis(300))),
             class: Class::Normal,
             content_type: None,
             attributes: Vec::new(),

@@ -41,6 +41,9 @@ impl Told {
             None => self.standing(position.offset, Some(head), explained),
         };
         view.subscription.clone_from(&self.subscription);
+        if view.state == "waiting" && view.until.is_some() && view.until == head.expires {
+            view.next = "it expires then, without another attempt".to_owned();
+        }
         view.why.extend(explained.gates.iter().map(|gate| self.gate(gate)));
         view
     }
@@ -128,6 +131,7 @@ impl Told {
             | Standing::BehindOnDisk { .. }
             | Standing::Behind
             | Standing::Degraded
+            | Standing::Expiring
             | Standing::GivingUp { .. }
             | Standing::Unaccounted => self.standing_still(key, explained),
         }
@@ -169,6 +173,11 @@ impl Told {
                 why: vec!["a degrade rule hands it on or drops it".to_owned()],
                 next: "its event is read once more for that".to_owned(),
                 ..state("degraded")
+            },
+            Standing::Expiring => ExplanationView {
+                why: vec!["its expirytime has passed".to_owned()],
+                next: "its event is read once more for its record, and it ends as expired".to_owned(),
+                ..state("expiring")
             },
             Standing::GivingUp { spent } => ExplanationView {
                 why: vec![format!("{spent} of {} attempts are spent", explained.attempts_max)],
@@ -266,6 +275,13 @@ impl Told {
         match ending {
             Ending::Dead(row) => self.dead(row),
             Ending::Unknown(row) => self.unknown(row),
+            Ending::Expired(row) => ExplanationView {
+                why: vec![row.detail.clone()],
+                next: "nothing: it is of no use any more, and no dead letter".to_owned(),
+                since: Some(moment::text(row.at)),
+                attempt: Some(row.attempt.0),
+                ..state("expired")
+            },
             Ending::LetGo(row) => self.let_go(row),
             Ending::Record(row) => record(row),
         }
