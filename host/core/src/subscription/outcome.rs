@@ -58,6 +58,7 @@ impl Machine {
             // A delivery ends once, and once more when a person says what became of an unknown one.
             id: Some(format!("{name}/{position}/{word}")),
             deliver_at: None,
+            expires: None,
             class: event.event.class(),
             content_type: None,
             attributes,
