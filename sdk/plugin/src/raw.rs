@@ -81,31 +81,11 @@ pub mod batch {
 
 /// What a plugin exports that can be asked what became of an effect.
 pub mod reconciling {
-    wit_bindgen::generate!({
-        inline: "
-            package bugle:sdk;
-            world reconcile-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/reconcile@0.1.0; }
-        ",
-        path: "../../wit",
-        world: "bugle:sdk/reconcile-alone",
-        pub_export_macro: true,
-        export_macro_name: "export_reconcile",
-        default_bindings_module: "bugle_plugin::raw::reconciling",
-        additional_derives: [PartialEq],
-        with: {
-            "bugle:plugin/types@0.1.0": crate::raw::bugle::plugin::types,
-            "bugle:plugin/ack@0.1.0": crate::raw::bugle::plugin::ack,
-            "bugle:plugin/dedup@0.1.0": crate::raw::bugle::plugin::dedup,
-            "bugle:plugin/ordering@0.1.0": crate::raw::bugle::plugin::ordering,
-            "bugle:plugin/records@0.1.0": crate::raw::bugle::plugin::records,
-            "bugle:plugin/kv@0.1.0": crate::raw::bugle::plugin::kv,
-            "bugle:plugin/publish@0.1.0": crate::raw::bugle::plugin::publish,
-            "bugle:plugin/timers@0.1.0": crate::raw::bugle::plugin::timers,
-            "bugle:plugin/http@0.1.0": crate::raw::bugle::plugin::http,
-            "bugle:plugin/mail@0.1.0": crate::raw::bugle::plugin::mail,
-            "bugle:plugin/secrets@0.1.0": crate::raw::bugle::plugin::secrets,
-            "bugle:plugin/config@0.1.0": crate::raw::bugle::plugin::config,
-            "bugle:plugin/log@0.1.0": crate::raw::bugle::plugin::log,
-        },
-    });
+    bindings!(
+        "package bugle:sdk;
+         world reconcile-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/reconcile@0.1.0; }",
+        "bugle:sdk/reconcile-alone",
+        "export_reconcile",
+        "bugle_plugin::raw::reconciling"
+    );
 }

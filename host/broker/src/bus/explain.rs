@@ -7,9 +7,8 @@ use std::sync::Arc;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Position, SubscriptionId};
 use bugle_core::lane_hash::LaneMark;
-use bugle_core::row::{DeadRow, LetGoRow, RecordRow, UnknownRow};
+use bugle_core::row::{DeadRow, LetGoRow, RecordRow, RecordStatus, UnknownRow};
 use bugle_core::subscription::{Answer, Explained, Question, Standing};
-use bugle_store::{RecordEntry, RecordLookup};
 use tokio::sync::oneshot;
 
 use super::Bus;
@@ -19,8 +18,6 @@ use crate::worker::Message;
 
 /// Waiting rows looked at to name the head of a lane: a tenth of a second of reading.
 const ROWS_LOOKED_AT_MAX: usize = 100_000;
-/// Send records of one event id looked at: one per subscription and recipient.
-const RECORDS_LOOKED_AT_MAX: usize = 1000;
 
 /// What one subscription says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,11 +127,12 @@ impl Bus {
 
     async fn ending(&self, subscription: SubscriptionId, event: &StoredEvent) -> Result<Option<Ending>, ReadError> {
         let store = Arc::clone(&self.inside.shared.store);
-        let (event, id) = (event.clone(), event.event.id().to_owned());
+        let event = event.clone();
         let find = move || {
             let position = event.position;
-            if let Some(row) = store.expired(subscription, &event)? {
-                return Ok(Some(Ending::Expired(Box::new(row))));
+            let record = store.record_of_delivery(subscription, &event)?.map(Box::new);
+            if record.as_ref().is_some_and(|row| row.status == RecordStatus::Expired) {
+                return Ok(record.map(Ending::Expired));
             }
             // One that was tried again in its place may be in doubt since, and keeps its letter.
             if let Some(row) = store.unknown_at(subscription, position)? {
@@ -145,16 +143,11 @@ impl Bus {
             }
             let is_in = |row: &LetGoRow| row.from <= position.offset && position.offset < row.to;
             let run = store.let_go(subscription)?.into_iter().rev().find(is_in);
-            let found = store.find_records(RecordLookup::Event(&id), RECORDS_LOOKED_AT_MAX)?;
-            let of_the_host = |entry: &RecordEntry| {
-                entry.subscription == subscription && entry.position == position && entry.row.recipient.is_empty()
-            };
-            let record = found.into_iter().find(of_the_host).map(|entry| entry.row);
             Ok::<_, bugle_store::ReadError>(match (run, record) {
                 // It had not ended when the run was let go.
                 (Some(run), Some(record)) if record.status.is_open() => Some(Ending::LetGo(run)),
                 (Some(run), None) => Some(Ending::LetGo(run)),
-                (_, record) => record.map(|row| Ending::Record(Box::new(row))),
+                (_, record) => record.map(Ending::Record),
             })
         };
         Ok(self.inside.shared.blocking.run(find).await?)

@@ -224,7 +224,7 @@ fn cost(write: &Write) -> usize {
     const ROW_OVERHEAD_BYTES: usize = 128;
     let bytes = match write {
         Write::Append { event, .. } | Write::Redeliver { event, .. } => event.bytes().len(),
-        Write::Outcome { event, .. } => event.subject.as_ref().map_or(0, String::len),
+        Write::Outcome { event, .. } => event.attributes.iter().map(|(name, value)| name.len() + value.len()).sum(),
         Write::Kv { row, key, .. } => key.len() + row.as_ref().map_or(0, |row| row.value.len()),
         Write::Record { row, .. } => row.detail.len(),
         Write::Claim { key, .. } => key.len(),

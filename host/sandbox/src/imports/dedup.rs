@@ -1,6 +1,7 @@
 //! `dedup`: claims.
 //!
-//! Where the core wants the plugin asked first, that is done on another instance. Scope, evidence and fate of a claim are the core's; claim ids are checked there against those open in this call.
+//! Scope, evidence and fate of a claim are the core's; claim ids are checked there against those open in this call. Where the core
+//! wants the plugin asked first, that is done on another instance.
 
 use bugle_core::ids::ClaimId;
 use bugle_core::import::{ClaimOutcome, Import, Reply, Strength};

@@ -7,7 +7,7 @@
 
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Position, SubscriptionId};
-use bugle_core::row::{RecordRow, RecordStatus, forgets};
+use bugle_core::row::{RecordRow, forgets};
 use bugle_core::step::Write;
 use bugle_core::time::{Millis, Timestamp};
 
@@ -113,15 +113,15 @@ impl Store {
         Ok(found)
     }
 
-    /// The record of a delivery that ended because the `expirytime` of its event had passed, if that is how it ended.
-    pub fn expired(&self, subscription: SubscriptionId, event: &StoredEvent) -> Result<Option<RecordRow>, ReadError> {
-        if event.event.timing().expires.is_none() {
-            return Ok(None);
-        }
+    /// The host's own record of a delivery, which names no recipient; looked for among those of the event's id.
+    pub fn record_of_delivery(
+        &self,
+        subscription: SubscriptionId,
+        event: &StoredEvent,
+    ) -> Result<Option<RecordRow>, ReadError> {
         let of_event = self.find_records(RecordLookup::Event(event.event.id()), RECORDS_OF_EVENT_MAX)?;
         let is_it = |entry: &RecordEntry| {
-            let is_of_delivery = entry.subscription == subscription && entry.position == event.position;
-            is_of_delivery && entry.row.recipient.is_empty() && entry.row.status == RecordStatus::Expired
+            entry.subscription == subscription && entry.position == event.position && entry.row.recipient.is_empty()
         };
         Ok(of_event.into_iter().find(is_it).map(|entry| entry.row))
     }
