@@ -7,6 +7,7 @@
 
 mod count;
 mod delete;
+mod erase;
 mod explain;
 mod kv;
 mod letters;
@@ -45,6 +46,7 @@ use crate::shared::Shared;
 use crate::upkeep::Upkeep;
 
 pub use count::Count;
+pub use erase::EraseError;
 pub use explain::{Ending, Explanation};
 pub use kv::{KvSwap, KvWriteError};
 pub use letters::{ChangeLettersError, Changed, ClaimFact, HoldLettersError, LETTERS_PAGE_MAX, Letters};

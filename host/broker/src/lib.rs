@@ -31,9 +31,9 @@ mod worker;
 
 pub use bus::{
     Applied, ApplySubscription, Bus, CancelError, CancelWhat, ChangeLettersError, Changed, ClaimFact, Count,
-    CreateTopicError, Definition, Ending, Explanation, HoldLettersError, KvSwap, KvWriteError, LETTERS_PAGE_MAX,
-    Letters, Lookup, Options, Parts, ScheduledPage, StartAt, StartError, SubscriptionError, SubscriptionStatus,
-    Throughput, TopicRow,
+    CreateTopicError, Definition, Ending, EraseError, Explanation, HoldLettersError, KvSwap, KvWriteError,
+    LETTERS_PAGE_MAX, Letters, Lookup, Options, Parts, ScheduledPage, StartAt, StartError, SubscriptionError,
+    SubscriptionStatus, Throughput, TopicRow,
 };
 pub use call::Call;
 pub use counters::{CommitCounters, Counter};

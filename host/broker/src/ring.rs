@@ -142,6 +142,15 @@ impl Ring {
         drop(dropped);
     }
 
+    /// Forgets every event; they are read from the store from here on.
+    pub(crate) fn forget(&self) {
+        let mut run = self.run.write().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = std::mem::take(&mut run.chunks);
+        (run.bytes, run.first) = (0, run.end);
+        drop(run);
+        drop(forgotten);
+    }
+
     /// What is at and after `from`: whole chunks until at least `events_max` events are covered or there are no more.
     #[must_use]
     pub(crate) fn read(&self, from: Offset, events_max: usize) -> Read {

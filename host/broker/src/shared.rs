@@ -2,7 +2,7 @@
 //!
 //! Invariant: ledger writes are queued under the ledger's lock. Lock order: ledger, then queue.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bugle_core::ids::{Offset, TopicId};
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) has_ended: AtomicBool,
     /// Subscriptions for whose backlog publishing is refused.
     pub(crate) backlogs: Backlogs,
+    /// Erasures that are durable: after each, nobody uses what he read before it.
+    pub(crate) erasures: AtomicU64,
     /// Publishing is refused for lack of disk.
     pub(crate) is_disk_full: AtomicBool,
 }

@@ -21,6 +21,7 @@ mod unknown;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bugle_core::attempt::Settlement;
@@ -74,6 +75,8 @@ pub(crate) struct Worker {
     /// The same of those that expired.
     expired: u64,
     payloads: Payloads,
+    /// Erasures that `payloads` has heard of.
+    erasures: u64,
     reading: Reading,
     /// Start of the page that is being read from the store.
     paging: Option<Offset>,
@@ -120,6 +123,7 @@ impl Worker {
         Worker {
             now: port.shared.clock.now(),
             payloads: Payloads::new(machine.prefetch_bytes()),
+            erasures: 0,
             port,
             plugin,
             invoke,
@@ -239,6 +243,11 @@ impl Worker {
         if invocation.letter.is_some() {
             self.fetch(wanted(invocation));
             return;
+        }
+        let erasures = self.port.shared.erasures.load(Ordering::Acquire);
+        if erasures != self.erasures {
+            self.erasures = erasures;
+            self.payloads.forget();
         }
         let offset = invocation.position.offset;
         match self.payloads.event(&self.port.shared.ring, offset) {

@@ -123,6 +123,9 @@ pub struct Event {
     index: Index,
 }
 
+/// `type` of what is left of an event whose content was erased: its source and id, which receipts and dedup hang on, and its place.
+pub const ERASED_KIND: &str = "bugle.erased";
+
 /// An index that does not fit its bytes: a bug of whoever built it, or a damaged record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the attribute index does not fit the event's {len} bytes")]
@@ -246,10 +249,17 @@ impl Event {
         self.index.timing.as_deref().copied().unwrap_or_default()
     }
 
-    /// Whether its time has passed: nobody wants it from its `expirytime` on.
+    /// Whether its time has passed: nobody wants it from its `expirytime` on, nor what is left of it, whatever the clock says.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.index.timing.as_deref().is_some_and(|timing| timing.expires.is_some_and(|at| at <= now))
+        let expires = self.index.timing.as_deref().and_then(|timing| timing.expires);
+        expires.is_some_and(|at| at <= now || self.is_erased())
+    }
+
+    /// Whether its content was erased. What is left has expired, so nobody gets it, and subscriptions pass it.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.index.timing.as_deref().is_some_and(|timing| timing.expires.is_some()) && self.kind() == ERASED_KIND
     }
 
     /// The same bytes with another timing.

@@ -311,6 +311,7 @@ impl Subscription {
     #[must_use]
     pub fn wants(&self, event: &StoredEvent) -> bool {
         !event.is_scheduled()
+            && !event.event.is_erased()
             && (self.redelivery == Some(event.topic)
                 || (self.topics.contains(&event.topic) && self.filter.matches(&event.event)))
     }

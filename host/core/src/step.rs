@@ -23,6 +23,8 @@ use crate::time::{Millis, Timestamp};
 pub enum Write {
     /// An event with its place.
     Event(StoredEvent),
+    /// What is left of an event, in its old place ([`Event::is_erased`]).
+    Erased(StoredEvent),
     /// A follow-up event; admission gives it its place when the batch is built.
     Append {
         /// Topic.
@@ -308,6 +310,7 @@ impl Write {
             | Write::Record { subscription, .. }
             | Write::RecordGone { subscription, .. } => Some(*subscription),
             Write::Event(_)
+            | Write::Erased(_)
             | Write::Append { .. }
             | Write::Outcome { .. }
             | Write::Redeliver { .. }

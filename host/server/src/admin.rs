@@ -9,6 +9,7 @@ mod backups;
 mod dead;
 mod doctor;
 mod dump;
+mod erase;
 mod explain;
 mod failure;
 mod gate;

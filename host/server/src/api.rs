@@ -5,6 +5,7 @@
 
 mod backup;
 mod dead;
+mod erase;
 mod explain;
 mod kept;
 mod records;
@@ -23,6 +24,7 @@ pub use backup::{BackupRequest, BackupView, RestoreView};
 pub use dead::{
     AuditView, DeadChanged, DeadRequest, DeadView, PlannedReplay, ReplayPlan, ReplayProgress, ReplayRequest,
 };
+pub use erase::{EraseRequest, EraseView};
 pub use explain::{EventHead, ExplainView, ExplanationView};
 pub use kept::KeptFilter;
 pub use records::{RecordFilter, RecordView};

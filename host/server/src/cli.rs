@@ -10,6 +10,7 @@ mod audit;
 mod backup;
 mod dead;
 mod doctor;
+mod erase;
 mod explain;
 mod kept;
 mod kv;
@@ -108,6 +109,11 @@ enum Command {
         after_help = "Example:\n  bugle restore /mnt/other-disk/bugle-2026-11-30 --data-dir /var/lib/bugle --paused"
     )]
     Restore(backup::RestoreArgs),
+    /// Erase what belongs to a key or a user: content of events, dead letters, unknown results, send records
+    #[command(
+        after_help = "Examples:\n  bugle erase --key user-42 --topic orders\n  bugle erase --attribute subject=user/42 --recipient user:42 --yes"
+    )]
+    Erase(erase::EraseArgs),
     /// List deliveries that may have been sent, and say what became of them
     #[command(subcommand, after_help = "Example:\n  bugle unknown list orders-sms")]
     Unknown(unknown::UnknownCommand),
@@ -233,6 +239,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dead(command) => dead::run(&context, command),
         Command::Backup(command) => backup::run(&context, command),
         Command::Restore(args) => backup::restore(&context, &args),
+        Command::Erase(args) => erase::run(&context, args),
         Command::Unknown(command) => unknown::run(&context, command),
         Command::Audit(command) => audit::run(&context, command),
         Command::Explain(args) => explain::run(&context, args),

@@ -9,6 +9,7 @@ mod audit;
 mod backups;
 mod dead;
 mod doctor;
+mod erase;
 mod explain;
 mod kept;
 mod lookups;
@@ -43,6 +44,7 @@ use crate::wiring::PluginCall;
 pub(crate) use audit::restored_row;
 pub use backups::BackUpError;
 pub use dead::ReplayJob;
+pub use erase::EraseError;
 pub use explain::{ExplainError, Wanted};
 pub use kept::KeptError;
 pub use lookups::RecordsError;
@@ -93,6 +95,8 @@ pub struct Host {
     changes: tokio::sync::Mutex<()>,
     /// Held while a backup is made.
     backups: tokio::sync::Mutex<()>,
+    /// Held while something is erased.
+    erasing: tokio::sync::Mutex<()>,
     started: Instant,
     is_stopping: AtomicBool,
 }
@@ -116,6 +120,7 @@ impl Host {
             loaded: Mutex::new(std::mem::take(&mut parts.loaded)),
             changes: tokio::sync::Mutex::default(),
             backups: tokio::sync::Mutex::default(),
+            erasing: tokio::sync::Mutex::default(),
             started: Instant::now(),
             is_stopping: AtomicBool::new(false),
             parts,

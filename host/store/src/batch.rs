@@ -81,6 +81,7 @@ impl<'s> Batch<'s> {
     pub fn push(&mut self, write: &Write) {
         match write {
             Write::Event(event) => self.event(event),
+            Write::Erased(event) => self.erased(event),
             Write::Append { .. } | Write::Outcome { .. } | Write::Redeliver { .. } => {
                 self.problem = Some("a follow-up event without a place")
             }
@@ -225,6 +226,17 @@ impl<'s> Batch<'s> {
             }
             None => self.problem = Some("the log has no family to write to"),
         }
+        self.value = value;
+    }
+
+    /// Over the record that is there; none if the log was dropped up to behind it.
+    fn erased(&mut self, event: &StoredEvent) {
+        let offset = event.position.offset;
+        let epoch = self.store.log().from(offset).first().copied().filter(|epoch| epoch.first <= offset);
+        let Some(family) = epoch.and_then(|epoch| self.store.db().cf_handle(&epoch.family())) else { return };
+        let mut value = std::mem::take(&mut self.value);
+        encode_event(event, &mut value);
+        self.rows.put_cf(&family, keys::event(offset), &value);
         self.value = value;
     }
 

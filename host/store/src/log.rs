@@ -6,6 +6,7 @@
 //! Invariant: the epochs known here cover all offsets from the floor on without a gap, in ascending order, and there is at
 //! least one.
 
+use std::collections::BTreeSet;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bugle_core::ids::Offset;
@@ -79,6 +80,19 @@ impl Log {
         let inside = self.read();
         let skipped = inside.epochs.partition_point(|epoch| epoch.first <= from).saturating_sub(1);
         inside.epochs.iter().skip(skipped).copied().collect()
+    }
+
+    /// The epochs that hold one of these offsets.
+    pub(crate) fn holding(&self, offsets: &BTreeSet<Offset>) -> Vec<Epoch> {
+        let inside = self.read();
+        let ends = inside.epochs.iter().skip(1).map(|next| next.first).chain([Offset(u64::MAX)]);
+        let holds = |(epoch, end): &(&Epoch, Offset)| offsets.range(epoch.first..*end).next().is_some();
+        inside.epochs.iter().zip(ends).filter(holds).map(|(epoch, _)| *epoch).collect()
+    }
+
+    /// The column families of all epochs.
+    pub(crate) fn families(&self) -> Vec<String> {
+        self.read().epochs.iter().map(|epoch| epoch.family()).collect()
     }
 
     /// First offset of the log.

@@ -8,7 +8,7 @@
 mod events;
 mod ids;
 mod kept;
-mod records;
+pub(crate) mod records;
 mod scheduled;
 mod state;
 

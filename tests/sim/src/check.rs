@@ -71,7 +71,9 @@ impl Worker {
         let new = self.step.actions.get(known..).unwrap_or_default();
         for action in new.iter().chain(&self.step.immediate) {
             let Action::Invoke(invocation) = action else { continue };
-            let is_in_time = !self.event(bus, invocation).event.is_expired(bus.now);
+            let event = self.event(bus, invocation).event;
+            // Nobody tells the machine what was erased: it hears of it with the event.
+            let is_in_time = !event.is_expired(bus.now) || event.is_erased();
             must(rule::NOT_AFTER_ITS_TIME, is_in_time, || {
                 format!("{} starts {} at {}", self.spec.name, invocation.position, bus.now.0)
             })?;
@@ -82,6 +84,7 @@ impl Worker {
     /// After each batch: rows and cursor tell the same story.
     pub(crate) fn check_rows(&mut self, store: &Store) -> Checked {
         self.wishes.see(&self.spec, &store.log);
+        self.wishes.erased(&store.erased);
         let rows = store.rows(self.spec.id);
         for word in self.checked_to..store.log.len().div_ceil(64) {
             let (passed, told) = (rows.passed(word), rows.told.word(word));

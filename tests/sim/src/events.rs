@@ -2,8 +2,9 @@
 //!
 //! Knows nothing of who makes them. Invariant: the same attributes give the same bytes, as admission compares them.
 
-use bugle_core::event::{Class, Event, Index, Span, Timing};
+use bugle_core::event::{Class, ERASED_KIND, Event, Index, Span, Timing};
 use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE, Origin};
+use bugle_core::time::Timestamp;
 use bytes::Bytes;
 
 /// What an event says.
@@ -15,6 +16,14 @@ pub(crate) struct Attributes<'a> {
     pub(crate) class: Class,
     pub(crate) data: &'a str,
     pub(crate) timing: Timing,
+}
+
+/// What is left of an event whose content is erased; with its key while it may be in somebody's lane.
+pub(crate) fn erased(event: &Event, now: Timestamp, keeps_key: bool) -> Event {
+    let timing = Timing { expires: Some(now), released_from: event.timing().released_from, ..Timing::default() };
+    let key = event.key().filter(|_| keeps_key);
+    let left = Attributes { id: event.id(), source: event.source(), key, class: event.class(), data: "", timing };
+    left.of_kind(ERASED_KIND)
 }
 
 /// A copy for a private topic, with what it carries put behind its bytes.
@@ -34,6 +43,10 @@ pub(crate) fn copy(event: &Event, origin: &Origin, is_late: bool) -> Event {
 
 impl Attributes<'_> {
     pub(crate) fn event(self) -> Event {
+        self.of_kind("order")
+    }
+
+    fn of_kind(self, kind: &str) -> Event {
         let mut text = String::new();
         let mut add = |part: &str| {
             let start = text.len() as u32;
@@ -43,7 +56,7 @@ impl Attributes<'_> {
         let index = Index {
             id: add(self.id),
             source: add(self.source),
-            kind: add("order"),
+            kind: add(kind),
             key: self.key.map(&mut add),
             data: add(self.data),
             class: self.class,

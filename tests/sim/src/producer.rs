@@ -275,6 +275,13 @@ impl Producer {
         std::mem::take(&mut self.resends)
     }
 
+    /// The place of an event that it knows to be stored, so that it does not send it again.
+    pub(crate) fn pick_confirmed(&self, random: &mut Random) -> Option<Offset> {
+        let len = self.confirmed.len() as u64;
+        let at = random.below(len.max(1)) as usize;
+        self.confirmed.values().nth(at).copied()
+    }
+
     /// A receipt came, for this session.
     pub(crate) fn receipt(&mut self, session: SessionId, result: &BatchResult) -> Checked<Vec<(u64, Offset)>> {
         if session != self.session {

@@ -39,7 +39,7 @@ pub(crate) struct Rows {
     pub(crate) acked: Bits,
     /// Past the expirytime of the event.
     pub(crate) expired: Bits,
-    /// Dropped or handed on by a degrade rule.
+    /// Dropped or handed on by a degrade rule, or erased before they were delivered.
     pub(crate) suppressed: Bits,
     /// What was let go: by a seek, or over the backlog cap. What was with the plugin at that moment may be among it.
     pub(crate) let_gone: Bits,
@@ -91,7 +91,7 @@ impl Rows {
                     self.tell(position.offset, "expired", RecordStatus::Expired)?;
                     self.expired.add(position.offset);
                 }
-                if row.detail.starts_with("degrade rule") {
+                if row.detail.starts_with("degrade rule") || row.detail == "its content was erased" {
                     self.tell(position.offset, "suppressed", RecordStatus::Suppressed)?;
                     self.suppressed.add(position.offset);
                 }

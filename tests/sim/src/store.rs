@@ -33,6 +33,8 @@ pub(crate) type LaneNumber = Option<u32>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Store {
     pub(crate) log: Vec<StoredEvent>,
+    /// Places of events whose content is erased.
+    pub(crate) erased: Vec<Offset>,
     lane_of: Vec<LaneNumber>,
     lanes: Vec<Vec<Offset>>,
     lane_numbers: HashMap<(String, Class), u32>,
@@ -102,6 +104,11 @@ impl Store {
     fn apply_one(&mut self, write: &Write) -> Checked {
         match write {
             Write::Event(event) => self.append(event),
+            Write::Erased(event) => {
+                self.log[event.position.offset.0 as usize] = event.clone();
+                self.erased.push(event.position.offset);
+                Ok(())
+            }
             Write::ProducerSequence { producer, epoch, stream, sequence } => {
                 let streams = self.sequences.entry((producer.to_string(), *epoch)).or_default();
                 streams.insert(*stream, *sequence);

@@ -55,6 +55,11 @@ impl Wishes {
         }
     }
 
+    /// The content of these events is erased: they are passed over, or end as suppressed if they were under way.
+    pub(crate) fn erased(&mut self, places: &[Offset]) {
+        places.iter().for_each(|place| self.must.remove(*place));
+    }
+
     pub(crate) fn must_word(&self, word: usize) -> u64 {
         self.must.word(word)
     }

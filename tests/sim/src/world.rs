@@ -7,20 +7,22 @@ mod calm;
 mod crash;
 
 use bugle_core::admission::Admission;
+use bugle_core::event::StoredEvent;
 use bugle_core::ids::{BootId, Offset, SubscriptionId, TopicId};
 use bugle_core::ledger::Ledger;
 use bugle_core::schedule::Releases;
 use bugle_core::spec::Subscription;
-use bugle_core::step::Kept;
+use bugle_core::step::{Kept, Write};
 use bugle_core::subscription::{Bounds, Input, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::Millis;
 use bugle_random::Random;
 
 use crate::action::{Action, Kind};
-use crate::bus::{Bus, Item};
+use crate::bus::{Bus, Done, Item};
 use crate::call::{FOLLOW_UPS, Script};
 use crate::committer::{Round, recover};
 use crate::definition::{self, OUTCOMES};
+use crate::events::erased;
 use crate::history::History;
 use crate::producer::Producer;
 use crate::rule::Checked;
@@ -182,6 +184,18 @@ impl World {
         }
     }
 
+    /// Erases the content of an event that its producer knows to be stored, and so does not send again.
+    fn erase(&mut self, producer: usize) {
+        let floor = self.workers.iter().map(|worker| worker.machine.status().floor).min();
+        let place = self.producers[producer].pick_confirmed(&mut self.bus.random);
+        let event = place.and_then(|place| self.bus.disk.synced.log.get(place.0 as usize)).cloned();
+        let Some(event) = event.filter(|event| !event.is_scheduled()) else { return };
+        // It may be in the lane of its key as long as somebody has it before him.
+        let keeps_key = floor.is_none_or(|floor| event.position.offset >= floor);
+        let left = StoredEvent { event: erased(&event.event, self.bus.now, keeps_key), ..event };
+        self.bus.push(vec![Write::Erased(left)], None, Done::Nobody);
+    }
+
     fn act(&mut self, action: Action) -> Checked {
         let producer = usize::from(action.target) % self.producers.len();
         let index = usize::from(action.target) % self.workers.len();
@@ -238,6 +252,7 @@ impl World {
                     bus.queue.push_back(Item::Cancel { event, by_key });
                 }
             }
+            Kind::Erase => self.erase(producer),
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,
             Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),

@@ -183,6 +183,22 @@ impl Letters {
         Ok(answers)
     }
 
+    /// Removes unknown results for good, whatever their state; how many were there. Durable when it returns.
+    pub async fn erase_unknown(&mut self, positions: Vec<Position>) -> Result<usize, ChangeLettersError> {
+        let _unchanged = self.port.letters.lock().await;
+        let (store, id) = (Arc::clone(&self.port.shared.store), self.port.subscription);
+        let read =
+            move || positions.into_iter().filter_map(|position| store.unknown_at(id, position).transpose()).collect();
+        let rows: Result<Vec<UnknownRow>, bugle_store::ReadError> = self.port.shared.blocking.run(read).await;
+        let rows = rows.map_err(ReadError::from)?;
+        let (count, (done, durable)) = (rows.len(), oneshot::channel());
+        if count > 0 {
+            self.port.inbox.push(Message::EraseUnknown(rows, done));
+            durable.await.map_err(|_| Stopped)?;
+        }
+        Ok(count)
+    }
+
     /// Reads unknown results again and tells the same of all of them in one batch, in the order given, together with the rows that
     /// `also` makes of their number. Durable when it returns; one answer for each, `None` for one that is gone or that `is_meant`
     /// leaves out.

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bugle_core::admission::{Admission, Facts, Recovery, WindowSize};
 use bugle_core::event::Class;
@@ -113,6 +114,7 @@ impl Bus {
             has_ended: AtomicBool::new(false),
             backlogs: Backlogs::default(),
             is_disk_full: AtomicBool::new(false),
+            erasures: AtomicU64::new(0),
             store: Arc::new(store),
         });
         let committer = Committer::new(Arc::clone(&shared), admission);

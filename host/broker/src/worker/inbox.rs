@@ -105,6 +105,8 @@ pub(crate) enum Message {
     Decide(Box<Decide>),
     /// What a person says of unknown results, as they are on disk.
     Resolve(Box<Resolve>),
+    /// Unknown results to remove for good, as they are on disk; answered when that is durable.
+    EraseUnknown(Vec<UnknownRow>, oneshot::Sender<()>),
     /// A page of rows to trim, oldest place first; what was removed, and the answer when that is durable.
     Trim {
         kept: Kept,

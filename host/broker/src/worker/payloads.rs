@@ -60,6 +60,11 @@ impl Payloads {
         (self.window_bytes_max / 4).clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX)
     }
 
+    /// Forgets what was read: it may hold what was erased since.
+    pub(super) fn forget(&mut self) {
+        *self = Payloads { window_bytes_max: self.window_bytes_max, ..Payloads::new(0) };
+    }
+
     /// Keeps a page that was read from the store; forgets those below the floor, then the oldest.
     pub(super) fn keep(&mut self, page: Page, floor: Offset) {
         self.window_bytes += page.chunk.bytes();

@@ -36,6 +36,10 @@ impl Worker {
                 Message::ReadFailed(reason) => self.read_failed(&reason),
                 Message::Decide(decide) => self.decide(*decide),
                 Message::Resolve(resolve) => self.resolving.push(*resolve),
+                Message::EraseUnknown(rows, done) => {
+                    rows.iter().for_each(|row| self.machine.erase_unknown(row, &mut self.step));
+                    self.after.replies.push(done);
+                }
                 Message::Trim { kept, page, is_last, trimmed, done } => {
                     let _ = trimmed.send(self.trim(kept, &page, is_last));
                     self.after.replies.push(done);
@@ -229,6 +233,7 @@ fn cost(write: &Write) -> usize {
         Write::Record { row, .. } => row.detail.len(),
         Write::Claim { key, .. } => key.len(),
         Write::Event(_)
+        | Write::Erased(_)
         | Write::ProducerSequence { .. }
         | Write::Cursor { .. }
         | Write::Chunk { .. }

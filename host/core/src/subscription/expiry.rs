@@ -154,15 +154,18 @@ impl Machine {
         let wait = self.waits.remove(lease.offset);
         let attempts = wait.as_ref().map_or(0, |wait| wait.row.attempts());
         let last = wait.as_ref().and_then(|wait| wait.row.notes.last());
+        let is_erased = event.event.is_erased();
         let detail = match last {
+            _ if is_erased => String::from("its content was erased"),
             Some(note) => format!("its expirytime passed; the last attempt failed: {}", note.reason),
             None => String::from("its expirytime passed before an attempt"),
         };
-        let became = Became { status: RecordStatus::Expired, attempt: Attempt(attempts), detail };
+        let status = if is_erased { RecordStatus::Suppressed } else { RecordStatus::Expired };
+        let became = Became { status, attempt: Attempt(attempts), detail };
         self.outcome(event, &became, step);
         let row = self.record_row(now, event, became);
         step.writes.push(Write::Record { subscription: self.spec.id, position: event.position, row });
-        self.expiries.ended += 1;
+        self.expiries.ended += u64::from(!is_erased);
         self.settle(now, lease.offset, lease.lane, wait, None, step);
     }
 

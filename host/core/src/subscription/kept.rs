@@ -202,6 +202,11 @@ impl Machine {
         trimmed
     }
 
+    /// Removes an unknown result for good, whatever its state, since its content is erased. The caller holds it in hand.
+    pub fn erase_unknown(&mut self, row: &UnknownRow, step: &mut Step) {
+        self.remove_kept(&KeptFacts::from(row), step);
+    }
+
     pub(super) fn remove_kept(&mut self, facts: &KeptFacts, step: &mut Step) {
         let (subscription, position) = (self.spec.id, facts.position);
         match facts.state {

@@ -316,6 +316,7 @@ impl Machine {
 
     pub(super) fn wants(&self, event: &StoredEvent) -> bool {
         !event.is_scheduled()
+            && !event.event.is_erased()
             && (self.spec.redelivery == Some(event.topic)
                 || (self.topics.binary_search(&event.topic).is_ok() && self.matcher.matches(&event.event)))
     }

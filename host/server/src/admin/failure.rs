@@ -11,7 +11,8 @@ use bugle_core::code::Code;
 
 use crate::api;
 use crate::host::{
-    ApplyError, BackUpError, DeployError, ExplainError, KeptError, RecordsError, RemoveError, RunError, SimulateError,
+    ApplyError, BackUpError, DeployError, EraseError, ExplainError, KeptError, RecordsError, RemoveError, RunError,
+    SimulateError,
 };
 
 /// A refusal.
@@ -189,6 +190,15 @@ impl From<BackUpError> for Failure {
         match error.code() {
             code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
             code => Failure::new(code, error.to_string()),
+        }
+    }
+}
+
+impl From<EraseError> for Failure {
+    fn from(error: EraseError) -> Failure {
+        match error.code() {
+            code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
+            code => Failure::new(code, chain(&error)),
         }
     }
 }

@@ -10,8 +10,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::{
-    backups, dead, doctor, dump, explain, gate, kv, lookups, metrics, plugins, runs, scheduled, status, subscriptions,
-    tail, topics, unknown,
+    backups, dead, doctor, dump, erase, explain, gate, kv, lookups, metrics, plugins, runs, scheduled, status,
+    subscriptions, tail, topics, unknown,
 };
 use crate::host::Host;
 
@@ -88,6 +88,7 @@ fn table() -> Vec<Route> {
         route("PUT", "/v1/kv/{store}/{*key}", Change, put(kv::write)),
         route("DELETE", "/v1/kv/{store}/{*key}", Change, delete(kv::remove)),
         route("POST", "/v1/backups", Change, post(backups::create)),
+        route("POST", "/v1/erase", Change, post(erase::erase)),
         route("GET", "/v1/dump", Read, get(dump::dump)),
     ]
 }

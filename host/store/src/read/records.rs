@@ -183,7 +183,7 @@ impl Store {
         Ok(writes)
     }
 
-    fn record_of_state(&self, entry: &[u8]) -> Result<Option<RecordEntry>, ReadError> {
+    pub(crate) fn record_of_state(&self, entry: &[u8]) -> Result<Option<RecordEntry>, ReadError> {
         let key = keys::record_of_state(entry).ok_or(Damaged("its key is too short")).map_err(damaged(entry))?;
         self.record_at(&key)
     }
@@ -194,7 +194,7 @@ impl Store {
     }
 }
 
-fn place_of_state(entry: &[u8]) -> Result<(SubscriptionId, Position), Damaged> {
+pub(crate) fn place_of_state(entry: &[u8]) -> Result<(SubscriptionId, Position), Damaged> {
     let key = keys::record_of_state(entry).ok_or(Damaged("its key is too short"))?;
     place(&key).ok_or(Damaged("its key is not a record's"))
 }

@@ -15,6 +15,7 @@ mod crash;
 mod deploy;
 mod doctor;
 mod door;
+mod erase;
 mod expiry;
 mod hostile;
 mod independent;

@@ -1,0 +1,57 @@
+//! Erasing, as JSON.
+
+use serde::{Deserialize, Serialize};
+
+/// Whose content is to be erased: `key`, or `attribute` and `value`, or `recipient`, or one of the first two and `recipient`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EraseRequest {
+    /// Events of this topic only, their copies and outcomes included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Events of this ordering key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Events in which this attribute ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribute: Option<String>,
+    /// ... has this value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Send records of this recipient, whatever the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+    /// Only count.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What was erased, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EraseView {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// Events of the log whose content went.
+    pub events: u64,
+    /// Those of them that were still scheduled and were cancelled.
+    pub scheduled: u64,
+    /// Events that keep their ordering key, since a subscription has not settled all before them and must know their lane; erase
+    /// again when that has.
+    pub keyed: u64,
+    /// Dead letters removed.
+    pub dead_letters: u64,
+    /// Dead letters left, since they are being delivered again in their place; erase again when that has ended.
+    pub left: u64,
+    /// Unknown results removed.
+    pub unknown: u64,
+    /// Send records removed.
+    pub records: u64,
+    /// Events looked at.
+    pub looked_at: u64,
+    /// Events before this position were looked at; what was published since is not erased.
+    pub up_to: String,
+    /// There is more than goes at once: erase again.
+    pub is_more: bool,
+    /// How long all of it took, until the files had nothing of it any more, in ms.
+    pub took_ms: u64,
+}
