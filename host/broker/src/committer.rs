@@ -113,6 +113,11 @@ impl Committer {
             Item::Open(open, reply) => round.opens.push((reply, self.open(open)?)),
             Item::Close(session) => self.admission.close(session),
             Item::Abandon(abandon) => self.admission.abandon(&abandon),
+            Item::Trim { floor, until, reply } => {
+                self.admission.trimmed(floor, until);
+                // Whoever asked may be gone; then nothing is dropped.
+                let _ = reply.send(());
+            }
             Item::Query { topic, source, id, reply } => {
                 let state = self.query(&topic, &source, &id)?;
                 round.queries.push((reply, state));

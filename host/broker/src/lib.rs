@@ -21,6 +21,7 @@ mod invoke;
 mod queue;
 mod reads;
 mod releaser;
+mod retention;
 mod ring;
 mod shared;
 #[cfg(test)]
@@ -41,4 +42,5 @@ pub use histogram::Counted;
 pub use invoke::{EncodeEvent, FollowUp, HOPS_ATTRIBUTE, Invoke, StampEvent};
 pub use queue::{PUBLISH_BYTES_MAX, ResultSink, Stopped};
 pub use reads::ReadError;
+pub use retention::Pinned;
 pub use worker::Pace;

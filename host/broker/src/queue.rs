@@ -14,6 +14,7 @@ use bugle_core::ledger::LedgerStep;
 use bugle_core::publish::{Abandon, BatchResult, IdState, OpenSession, Opened, PublishBatch};
 use bugle_core::spec::Topic;
 use bugle_core::step::Write;
+use bugle_core::time::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::committer::Cancel;
@@ -49,6 +50,8 @@ pub(crate) enum Item {
     Abandon(Abandon),
     /// Was this id stored?
     Query { topic: Name, source: String, id: String, reply: oneshot::Sender<Option<IdState>> },
+    /// Events below `floor`, none accepted after `until`, are about to leave the log: their ids are forgotten.
+    Trim { floor: Offset, until: Timestamp, reply: oneshot::Sender<()> },
 }
 
 /// See [`Item::Writes`].

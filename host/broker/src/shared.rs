@@ -19,6 +19,7 @@ use crate::idempotency::IdempotencyKeys;
 use crate::invoke::{EncodeEvent, StampEvent};
 use crate::queue::{Done, Item, Queue, Stopped, Writes};
 use crate::releaser::ReleaseAlarm;
+use crate::retention::Retained;
 use crate::ring::Ring;
 use crate::topics::Topics;
 use crate::worker::Inbox;
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) has_ended: AtomicBool,
     /// Subscriptions for whose backlog publishing is refused.
     pub(crate) backlogs: Backlogs,
+    /// Who keeps the log longer than its rules.
+    pub(crate) retained: Retained,
     /// Publishing is refused for lack of disk.
     pub(crate) is_disk_full: AtomicBool,
 }

@@ -30,6 +30,7 @@ pub mod matcher;
 pub mod origin;
 pub mod pattern;
 pub mod publish;
+pub mod retention;
 pub mod row;
 pub mod schedule;
 pub mod seeded;

@@ -60,6 +60,26 @@ pub struct TopicView {
     /// Its scheduled events in numbers.
     #[serde(default)]
     pub scheduled: ScheduledCounts,
+    /// What is kept of the log, which all topics share.
+    #[serde(default)]
+    pub kept: KeptView,
+}
+
+/// What is kept of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptView {
+    /// Position of the oldest event that can still be read.
+    pub from: String,
+    /// Bytes of the log.
+    pub bytes: u64,
+    /// Runs it is dropped in.
+    pub epochs: u64,
+    /// The subscription that keeps more of it than the retention asks for, since it has not settled it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned_by: Option<String>,
+    /// Bytes that would go if it had, about.
+    #[serde(default)]
+    pub pinned_bytes: u64,
 }
 
 /// What applying a definition would do.

@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 
+use bugle_core::ids::Offset;
 use bugle_core::spec::Subscription;
 use bugle_core::step::Write;
 use bugle_random::Random;
 
-use crate::rule::Checked;
+use crate::rule::{self, Checked, must};
 use crate::store::Store;
 
 /// See the module.
@@ -19,6 +20,8 @@ pub(crate) struct Disk {
     pub(crate) written: Store,
     /// Every batch that was synced.
     pub(crate) synced: Store,
+    /// Events below were let go of. Dropping is a write of its own, which the next sync of a batch cannot overtake.
+    pub(crate) floor: Offset,
     unsynced: VecDeque<Vec<Write>>,
 }
 
@@ -52,5 +55,12 @@ impl Disk {
         let survived = self.sync();
         self.written = self.synced.clone();
         survived
+    }
+
+    /// Somebody reads this event: it must still be there.
+    pub(crate) fn needs(&self, offset: Offset, who: &str) -> Checked {
+        must(rule::KEPT_WHILE_NEEDED, offset >= self.floor, || {
+            format!("{who} needs {offset}, and what is below {} was let go of", self.floor)
+        })
     }
 }

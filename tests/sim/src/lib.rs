@@ -24,6 +24,7 @@ mod operate;
 mod outage;
 mod producer;
 mod recovery;
+mod retain;
 mod rows;
 mod rule;
 mod run;

@@ -202,6 +202,11 @@ impl Rows {
         self.waiting.keys().copied().find(|offset| self.told.has(*offset))
     }
 
+    /// Everything below is settled.
+    pub(crate) fn cursor_floor(&self) -> Offset {
+        Offset(self.floor)
+    }
+
     /// Words of offsets that lie wholly below the floor.
     pub(crate) fn whole_words_passed(&self) -> usize {
         (self.floor / 64) as usize

@@ -24,6 +24,7 @@ rules! {
     DECIDED_ONCE = "G1: a dead letter is decided once";
     UNKNOWN_ARE_COUNTED = "G1: the numbers of the unknown results are those of their rows";
     FLOOR_ONLY_RISES = "G1: the floor of a cursor never falls";
+    KEPT_WHILE_NEEDED = "G1: what is still needed of the log is never let go of";
     WANTED_ONLY = "G1: only events that the subscription covers and its filter wants are delivered";
     RECOVERS_AS_IT_LIVED = "G1: a machine recovered from all rows is the machine that wrote them";
     SYNCED_BEFORE_TOLD = "G11: nothing is told of a batch that the disk may lose";

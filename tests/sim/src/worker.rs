@@ -211,6 +211,9 @@ impl Worker {
         }
         for Load { number, position } in std::mem::take(&mut self.loads) {
             let row = bus.disk.synced.rows(self.spec.id).waiting(position.offset).cloned();
+            if row.is_some() {
+                bus.disk.needs(position.offset, &format!("{}, loading,", self.spec.name))?;
+            }
             let found = row.map(|row| (row, bus.disk.synced.log[position.offset.0 as usize].clone()));
             self.handle(bus, Input::Loaded { number, found })?;
         }
@@ -231,6 +234,10 @@ impl Worker {
             return Ok(());
         }
         self.read = None;
+        // A read from before a seek is answered too, and the machine drops what it is told.
+        if from >= self.machine.floor() {
+            bus.disk.needs(from, &self.spec.name)?;
+        }
         let events = bus.disk.written.log[from.0 as usize..end.0 as usize].to_vec();
         self.handle(bus, Input::Events { from, events: &events, next: end })
     }

@@ -240,6 +240,7 @@ impl World {
                     bus.queue.push_back(Item::Cancel { event, by_key });
                 }
             }
+            Kind::Retain => self.retain()?,
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,
             Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),
@@ -351,6 +352,9 @@ impl World {
         self.releases = Releases::recover();
         let workers = std::mem::take(&mut self.workers);
         self.workers = workers.into_iter().map(|worker| worker.restarted(&mut self.bus)).collect();
+        self.workers.iter().try_for_each(|worker| {
+            self.bus.disk.needs(worker.machine.floor(), &format!("{}, recovered,", worker.spec.name))
+        })?;
         self.check_batch()?;
         self.check_survivors()?;
         self.connect_all();

@@ -32,6 +32,7 @@ use crate::invoke::{EncodeEvent, Invoke, StampEvent};
 use crate::queue::Queue;
 use crate::reads::ReadError;
 use crate::releaser::{ReleaseAlarm, Releaser};
+use crate::retention::Retained;
 use crate::ring::Ring;
 use crate::shared::Shared;
 use crate::topics::Topics;
@@ -112,6 +113,7 @@ impl Bus {
             failed,
             has_ended: AtomicBool::new(false),
             backlogs: Backlogs::default(),
+            retained: Retained::default(),
             is_disk_full: AtomicBool::new(false),
             store: Arc::new(store),
         });
@@ -120,7 +122,8 @@ impl Bus {
             .name("committer".to_owned())
             .spawn(move || committer.run())
             .map_err(StartError::Thread)?;
-        let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept).map_err(StartError::Thread)?;
+        let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept, options.retention)
+            .map_err(StartError::Thread)?;
         let releaser = Releaser::start(Arc::clone(&shared), &runtime);
         let bus = Bus {
             inside: Arc::new(Inside {

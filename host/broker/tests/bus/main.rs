@@ -13,6 +13,7 @@ mod patterns;
 mod private;
 mod records;
 mod reopen;
+mod retention;
 mod runs;
 mod scheduled;
 mod spill;

@@ -210,13 +210,18 @@ impl Producer {
 
     /// Publishes a batch and waits for its outcome.
     pub(crate) async fn publish(&mut self, topic: &str, events: Vec<Event>) -> BatchOutcome {
+        self.attempt(topic, events, Try::First).await
+    }
+
+    /// The same, perhaps as a batch that was sent before.
+    pub(crate) async fn attempt(&mut self, topic: &str, events: Vec<Event>, attempt: Try) -> BatchOutcome {
         self.sequence += 1;
         let sequence = Sequence(self.sequence);
         let batch = PublishBatch {
             session: self.session,
             stream: StreamId(1),
             sequence,
-            attempt: Try::First,
+            attempt,
             topic: Name::from(topic),
             events: events.into_iter().map(Ok).collect(),
         };
@@ -250,7 +255,23 @@ pub(crate) fn start_with(
     options: Options,
     complete: impl Fn(Subscription) -> Subscription,
 ) -> Bus {
-    let (store, opened) = Store::open(dir, bugle_store::Options::default()).unwrap();
+    start_stored(dir, script, options, bugle_store::Options::default(), complete)
+}
+
+/// The same, with small epochs.
+pub(crate) fn start_in_epochs(dir: &Path, script: &Arc<Script>, options: Options, epoch_bytes: u64) -> Bus {
+    let stored = bugle_store::Options { epoch_bytes, ..bugle_store::Options::default() };
+    start_stored(dir, script, options, stored, |spec| spec)
+}
+
+fn start_stored(
+    dir: &Path,
+    script: &Arc<Script>,
+    options: Options,
+    stored: bugle_store::Options,
+    complete: impl Fn(Subscription) -> Subscription,
+) -> Bus {
+    let (store, opened) = Store::open(dir, stored).unwrap();
     let known = store
         .catalog_list(bugle_core::step::CatalogKind::Subscription, None, 100)
         .unwrap()

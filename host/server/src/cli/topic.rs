@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::admin::{escape, query};
 use super::{Context, print};
-use crate::api::{NewTopic, TopicView};
+use crate::api::{KeptView, NewTopic, TopicView};
 
 /// What can be done with topics.
 #[derive(Debug, Subcommand)]
@@ -75,5 +75,16 @@ fn show(context: &Context, topic: &TopicView) -> anyhow::Result<()> {
                 topic.scheduled.waiting, topic.scheduled.released, topic.scheduled.cancelled
             ),
         ),
+        ("kept from", topic.kept.from.clone()),
+        ("log", format!("{} bytes in {} epochs, all topics together", topic.kept.bytes, topic.kept.epochs)),
+        ("kept longer for", pinned(&topic.kept)),
     ])
+}
+
+/// Who keeps more of the log than its retention asks for.
+fn pinned(kept: &KeptView) -> String {
+    match &kept.pinned_by {
+        None => "nobody".to_owned(),
+        Some(name) => format!("subscription {name}, which has not settled it: about {} bytes", kept.pinned_bytes),
+    }
 }

@@ -28,6 +28,7 @@ impl Host {
             figures.bytes >> 20
         );
         let subscriptions = bus.statuses().await;
+        let kept = self.kept();
         diagnose(&Facts {
             data_dir: self.parts.data.path().display().to_string(),
             is_running: true,
@@ -40,6 +41,7 @@ impl Host {
             set_aside: set_aside(&self.parts.data),
             token_mode: token_mode(&self.parts.data),
             store: Some(told),
+            pinned: kept.pinned_by.map(|name| (name, kept.pinned_bytes)),
             subscriptions: subscriptions.iter().map(|status| self.facts(status)).collect(),
         })
     }

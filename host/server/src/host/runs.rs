@@ -89,7 +89,8 @@ impl Host {
         let _one_at_a_time = self.changes.lock().await;
         let floor = self.machine(name).await?.map_or(Offset(0), |status| status.floor);
         let bus = self.bus();
-        let to = self.offset_of(to).await?.max(bus.floor()).min(bus.end());
+        let wanted = self.offset_of(to).await?;
+        let to = wanted.max(bus.floor()).min(bus.end());
         let spec = bus.subscriptions().into_iter().find(|spec| *spec.name == *name);
         let spec = spec.ok_or_else(|| SubscriptionError::NotFound(Name::from(name)))?;
         let (direction, count) = if to > floor {
@@ -112,6 +113,7 @@ impl Host {
             events: count.events,
             is_cut: count.is_cut,
             done: is_done,
+            is_clamped: wanted < to,
         })
     }
 

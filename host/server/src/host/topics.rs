@@ -4,9 +4,11 @@ use bugle_broker::CreateTopicError;
 use bugle_core::ids::Name;
 use bugle_core::origin::is_reserved;
 use bugle_core::spec::{Subscription, Topic};
+use bugle_store::EpochFigures;
 
 use super::Host;
-use crate::api::TopicView;
+use super::status::position;
+use crate::api::{KeptView, TopicView};
 use crate::catalog;
 
 impl Host {
@@ -28,6 +30,21 @@ impl Host {
             is_reserved: is_reserved(&topic.name),
             subscriptions: subscriptions.map(|spec| spec.name.to_string()).collect(),
             scheduled: self.scheduled_counts(topic.id),
+            kept: self.kept(),
+        }
+    }
+
+    /// What is kept of the log, and who keeps more than the retention asks for.
+    pub(super) fn kept(&self) -> KeptView {
+        let (epochs, pinned) = (self.bus().store().epochs(), self.bus().pinned());
+        let by = pinned.by.and_then(|id| self.bus().subscriptions().into_iter().find(|spec| spec.id == id));
+        let is_pinned = |epoch: &&EpochFigures| by.is_some() && epoch.first < pinned.allowed_below;
+        KeptView {
+            from: position(self.bus().floor()),
+            bytes: epochs.iter().map(|epoch| epoch.bytes).sum(),
+            epochs: epochs.len() as u64,
+            pinned_bytes: epochs.iter().filter(is_pinned).map(|epoch| epoch.bytes).sum(),
+            pinned_by: by.map(|spec| spec.name.to_string()),
         }
     }
 

@@ -15,7 +15,7 @@ use bugle_core::step::CatalogKind;
 use super::{ReadError, damaged};
 use crate::codec::{Damaged, Row};
 use crate::family::Family;
-use crate::keys::{self, Fields, Key};
+use crate::keys::{self, Fields, Key, Kind};
 use crate::store::Store;
 
 /// Everything a subscription recovers from, but its waiting deliveries ([`Store::waiting`]).
@@ -105,6 +105,13 @@ impl Store {
     /// Whether a class of the subscription has a cursor, so whether it ever started.
     pub fn cursor(&self, subscription: SubscriptionId, class: Class) -> Result<Option<CursorRow>, ReadError> {
         self.row(Family::Cursor, &keys::cursor(subscription, class))
+    }
+
+    /// The cursor of every subscription that has one, as far as it is on disk.
+    pub fn cursors(&self) -> Result<Vec<(SubscriptionId, CursorRow)>, ReadError> {
+        let rows = self.typed(Family::Cursor, &Key::of(Kind::Cursor))?;
+        let subscription = |key: &[u8]| Fields::of(key).subscription().ok_or(Damaged("its key is not a cursor's"));
+        rows.into_iter().map(|(key, row)| Ok((subscription(&key).map_err(damaged(&key))?, row))).collect()
     }
 
     /// A dedup claim.

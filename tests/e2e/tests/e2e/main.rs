@@ -20,6 +20,7 @@ mod letters;
 mod operator;
 mod protect;
 mod restart;
+mod retention;
 mod retry;
 mod runs;
 mod scene;

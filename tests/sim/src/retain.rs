@@ -1,0 +1,41 @@
+//! Letting go of the beginning of the simulated log: the core's rules, over runs drawn by dice.
+//!
+//! The events stay in memory for the checks; that nobody reads one again is a rule. Admission keeps their ids here, since producers
+//! send again at any time; that it forgets them first is tested with admission. Invariant: as in the host, what is needed is what
+//! the cursors on disk say.
+
+use bugle_core::ids::{Offset, SubscriptionId};
+use bugle_core::retention::{Retention, Run};
+use bugle_core::time::Millis;
+
+use crate::rule::Checked;
+use crate::world::World;
+
+/// Events of a run at most.
+const RUN_EVENTS_MAX: u64 = 12;
+
+impl World {
+    /// One look of the host at its log.
+    pub(crate) fn retain(&mut self) -> Checked {
+        let end = self.bus.disk.synced.end();
+        let ids = (1..=self.workers.len() as u32).map(SubscriptionId);
+        let floors = ids.map(|id| self.bus.disk.synced.rows(id).cursor_floor());
+        let needed = floors.min().unwrap_or(end);
+        let (random, log) = (&mut self.bus.random, &self.bus.disk.synced.log);
+        let mut runs = Vec::new();
+        let mut first = self.bus.disk.floor;
+        while first < end {
+            let next = Offset(first.0 + random.within(1, RUN_EVENTS_MAX)).min(end);
+            let newest = log.get(next.0 as usize - 1).map(|event| event.received);
+            runs.push(Run { first, bytes: next.0 - first.0, newest });
+            first = next;
+        }
+        let rules = Retention { age: Millis(random.within(0, 60_000)), bytes: random.within(0, 200) };
+        let floor = rules.judge(self.bus.now, &runs, needed).drop_below;
+        if floor > self.bus.disk.floor {
+            self.bus.note(|| format!("the log is let go of below {floor}"));
+            self.bus.disk.floor = floor;
+        }
+        Ok(())
+    }
+}
