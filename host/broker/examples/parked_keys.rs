@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, StartAt};
+use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, Retentions, StartAt};
 use bugle_core::admission::WindowSize;
 use bugle_core::delivery::{CallEnd, Failure};
 use bugle_core::event::{Event, Index, Span};
 use bugle_core::ids::{Name, Offset, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try, Unreadable};
+use bugle_core::retention::Shelf;
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::subscription::Status;
 use bugle_core::time::Millis;
@@ -183,6 +184,7 @@ fn open(dir: &Path, plugin: &Arc<Plugin>, topics: Vec<Topic>, specs: Vec<Subscri
         store,
         opened,
         topics,
+        retentions: Retentions::default(),
         subscriptions: specs,
         invoke: Arc::clone(plugin) as Arc<dyn Invoke>,
         encode: Arc::new(|_: FollowUp<'_>| Err("no follow-ups here".to_owned())),
@@ -244,7 +246,9 @@ async fn report(stage: &str, start: Instant, base: f64, producer: &mut Producer,
 async fn park(dir: &Path, keys: u64) -> Subscription {
     let plugin = Arc::<Plugin>::default();
     let (bus, ..) = open(dir, &plugin, Vec::new(), Vec::new());
-    bus.create_topic(Name::from("bench"), |_| Vec::new(), Vec::new()).await.expect("the topic is new");
+    bus.create_topic(Name::from("bench"), Shelf::default(), |_| Vec::new(), Vec::new())
+        .await
+        .expect("the topic is new");
     let spec =
         Subscription { concurrency: 256, ..Subscription::new(SubscriptionId(0), "bench", "park", vec![TopicId(1)]) };
     let row = |_: &Subscription| Vec::new();

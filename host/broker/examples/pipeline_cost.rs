@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, StartAt};
+use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, Retentions, StartAt};
 use bugle_core::delivery::CallEnd;
 use bugle_core::event::{Event, Index, Span};
 use bugle_core::ids::{Name, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
+use bugle_core::retention::Shelf;
 use bugle_core::spec::Subscription;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -131,6 +132,7 @@ async fn start(dir: &std::path::Path) -> Bus {
         store,
         opened,
         topics: Vec::new(),
+        retentions: Retentions::default(),
         subscriptions: Vec::new(),
         invoke: Arc::new(AckAll),
         encode,
@@ -140,7 +142,9 @@ async fn start(dir: &std::path::Path) -> Bus {
         options: Options::default(),
     })
     .expect("the bus starts");
-    bus.create_topic(Name::from("bench"), |_| Vec::new(), Vec::new()).await.expect("the topic is new");
+    bus.create_topic(Name::from("bench"), Shelf::default(), |_| Vec::new(), Vec::new())
+        .await
+        .expect("the topic is new");
     let spec =
         Subscription { concurrency: 1024, ..Subscription::new(SubscriptionId(0), "bench", "ack", vec![TopicId(1)]) };
     let row = |_: &Subscription| Vec::new();

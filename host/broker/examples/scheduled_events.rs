@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, StartAt};
+use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, Retentions, StartAt};
 use bugle_core::admission::WindowSize;
 use bugle_core::delivery::CallEnd;
 use bugle_core::event::{Event, Index, Span, Timing};
 use bugle_core::ids::{Name, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try, Unreadable};
+use bugle_core::retention::Shelf;
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::step::CatalogKind;
 use bugle_core::time::{Millis, Timestamp};
@@ -168,6 +169,7 @@ fn start(dir: &Path, plugin: &Arc<Plugin>) -> Bus {
         store,
         opened,
         topics,
+        retentions: Retentions::default(),
         subscriptions,
         invoke: Arc::clone(plugin) as Arc<dyn Invoke>,
         encode: Arc::new(|_: FollowUp<'_>| Err("no follow-ups here".to_owned())),
@@ -225,7 +227,7 @@ async fn scheduling(events: u64) {
     let plugin = Arc::new(Plugin::default());
     let bus = start(dir.path(), &plugin);
     let row = |topic: &Topic| topic.id.0.to_string().into_bytes();
-    bus.create_topic(Name::from("orders"), row, Vec::new()).await.expect("a new topic");
+    bus.create_topic(Name::from("orders"), Shelf::default(), row, Vec::new()).await.expect("a new topic");
     let row = |spec: &Subscription| spec.id.0.to_string().into_bytes();
     let apply = ApplySubscription { spec: spec("mail"), start: StartAt::Latest, row, also: Vec::new() };
     bus.apply_subscription(apply).await.expect("a new subscription");

@@ -14,6 +14,7 @@ mod look;
 mod private;
 mod producers;
 mod recover;
+mod retentions;
 mod runs;
 mod schedule;
 mod shutdown;
@@ -30,7 +31,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use bugle_core::admission::WindowSize;
 use bugle_core::ids::Name;
 use bugle_core::row::RECORDS_KEPT;
-use bugle_core::retention::Retention;
 use bugle_core::spec;
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::{Millis, Timestamp};
@@ -42,7 +42,6 @@ use crate::counters::CommitCounters;
 use crate::invoke::Invoke;
 use crate::queue::{Committed, Done, Item, Stopped, Writes};
 use crate::releaser::Releaser;
-use crate::retention::Pinned;
 use crate::shared::Shared;
 use crate::upkeep::Upkeep;
 
@@ -53,6 +52,7 @@ pub use letters::{ChangeLettersError, Changed, ClaimFact, HoldLettersError, LETT
 pub use look::Lookup;
 pub use private::TopicRow;
 pub use recover::{Parts, StartError};
+pub use retentions::RetentionError;
 pub use schedule::{CancelError, CancelWhat, ScheduledPage};
 pub use status::{SubscriptionStatus, Throughput};
 pub use subscriptions::{Applied, ApplySubscription, StartAt, SubscriptionError};
@@ -70,9 +70,6 @@ pub struct Options {
     pub window: WindowSize,
     /// How long send records are kept. Default 90 days. Large: more disk.
     pub records_kept: Millis,
-    /// How much of the log is kept. Default 7 days or 64 GiB, and never less than a subscription still needs. Small: a repeat of
-    /// an event that is gone is answered `too-old`, and seeks reach less far back.
-    pub retention: Retention,
 }
 
 impl Default for Options {
@@ -82,7 +79,6 @@ impl Default for Options {
             seed: RandomState::new().hash_one(0),
             window: WindowSize::default(),
             records_kept: RECORDS_KEPT,
-            retention: Retention::default(),
         }
     }
 }
@@ -128,12 +124,6 @@ impl Bus {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.inside.shared.clock.now()
-    }
-
-    /// Who keeps the log longer than its rules, as of the last look.
-    #[must_use]
-    pub fn pinned(&self) -> Pinned {
-        self.inside.shared.retained.pinned()
     }
 
     /// The store, for a dump of everything in it; it must be read by a thread that may block.

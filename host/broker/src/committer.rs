@@ -98,7 +98,7 @@ impl Committer {
         Ok(())
     }
 
-    fn add(&mut self, item: Item, round: &mut Round) -> Result<(), ReadError> {
+    fn add(&mut self, item: Item, round: &mut Round) -> Result<(), CommitterError> {
         match item {
             Item::Publish { batch, sink, credit } => {
                 round.credit += credit as usize;
@@ -113,8 +113,13 @@ impl Committer {
             Item::Open(open, reply) => round.opens.push((reply, self.open(open)?)),
             Item::Close(session) => self.admission.close(session),
             Item::Abandon(abandon) => self.admission.abandon(&abandon),
-            Item::Trim { floor, until, reply } => {
+            Item::Roll { class, reply } => {
+                // Whoever asked may be gone.
+                let _ = reply.send(self.shared.store.begin_epoch(class)?);
+            }
+            Item::Trim { floor, dropped_below, until, reply } => {
                 self.admission.trimmed(floor, until);
+                self.admission.dropped(dropped_below, until);
                 // Whoever asked may be gone; then nothing is dropped.
                 let _ = reply.send(());
             }

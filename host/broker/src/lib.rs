@@ -33,8 +33,8 @@ mod worker;
 pub use bus::{
     Applied, ApplySubscription, Bus, CancelError, CancelWhat, ChangeLettersError, Changed, ClaimFact, Count,
     CreateTopicError, Definition, Ending, Explanation, HoldLettersError, KvSwap, KvWriteError, LETTERS_PAGE_MAX,
-    Letters, Lookup, Options, Parts, ScheduledPage, StartAt, StartError, SubscriptionError, SubscriptionStatus,
-    Throughput, TopicRow,
+    Letters, Lookup, Options, Parts, RetentionError, ScheduledPage, StartAt, StartError, SubscriptionError,
+    SubscriptionStatus, Throughput, TopicRow,
 };
 pub use call::Call;
 pub use counters::{CommitCounters, Counter};
@@ -42,5 +42,5 @@ pub use histogram::Counted;
 pub use invoke::{EncodeEvent, FollowUp, HOPS_ATTRIBUTE, Invoke, StampEvent};
 pub use queue::{PUBLISH_BYTES_MAX, ResultSink, Stopped};
 pub use reads::ReadError;
-pub use retention::Pinned;
+pub use retention::{Pinned, Retentions};
 pub use worker::Pace;

@@ -12,6 +12,7 @@ use bugle_core::admission::Released;
 use bugle_core::ids::{Name, Offset, SessionId, SubscriptionId};
 use bugle_core::ledger::LedgerStep;
 use bugle_core::publish::{Abandon, BatchResult, IdState, OpenSession, Opened, PublishBatch};
+use bugle_core::retention::KeepClass;
 use bugle_core::spec::Topic;
 use bugle_core::step::Write;
 use bugle_core::time::Timestamp;
@@ -50,8 +51,11 @@ pub(crate) enum Item {
     Abandon(Abandon),
     /// Was this id stored?
     Query { topic: Name, source: String, id: String, reply: oneshot::Sender<Option<IdState>> },
-    /// Events below `floor`, none accepted after `until`, are about to leave the log: their ids are forgotten.
-    Trim { floor: Offset, until: Timestamp, reply: oneshot::Sender<()> },
+    /// Some events below `dropped_below`, none accepted after `until`, are about to leave the log, and all below `floor`: their ids
+    /// are forgotten.
+    Trim { floor: Offset, dropped_below: Offset, until: Timestamp, reply: oneshot::Sender<()> },
+    /// The next event of this retention begins a new epoch.
+    Roll { class: KeepClass, reply: oneshot::Sender<bool> },
 }
 
 /// See [`Item::Writes`].

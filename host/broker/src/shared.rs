@@ -40,14 +40,14 @@ pub(crate) struct Shared {
     pub(crate) counters: CommitCounters,
     pub(crate) blocking: Blocking,
     /// Inboxes of all workers, to wake at new events.
-    pub(crate) readers: RwLock<Vec<Arc<Inbox>>>,
+    pub(crate) readers: RwLock<Vec<(SubscriptionId, Arc<Inbox>)>>,
     /// Why the host must stop, once it must.
     pub(crate) failed: watch::Sender<Option<String>>,
     /// The committer's thread is over.
     pub(crate) has_ended: AtomicBool,
     /// Subscriptions for whose backlog publishing is refused.
     pub(crate) backlogs: Backlogs,
-    /// Who keeps the log longer than its rules.
+    /// How long events are kept, and who keeps them longer.
     pub(crate) retained: Retained,
     /// Publishing is refused for lack of disk.
     pub(crate) is_disk_full: AtomicBool,
@@ -79,7 +79,7 @@ impl Shared {
     /// Wakes the workers that wait for these events.
     pub(crate) fn wake_readers(&self, topics: &[TopicId], end: Offset) {
         let readers = self.readers.read().unwrap_or_else(PoisonError::into_inner);
-        for reader in readers.iter() {
+        for (_, reader) in readers.iter() {
             reader.offer(topics, end);
         }
     }

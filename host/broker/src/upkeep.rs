@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bugle_core::ids::Offset;
-use bugle_core::retention::Retention;
 use bugle_core::time::Millis;
 
 use crate::disk::DiskWatch;
@@ -23,8 +22,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// make one look slow.
 const RECORDS_FORGOTTEN_MAX: usize = 1_000;
 
-/// Old events are looked for once in so many looks: dropping them is not urgent, and the look reads two rows per epoch.
-const LOOKS_PER_RETENTION: u64 = 5;
+/// Old events are looked for once in so many looks: dropping them is not urgent, and the look reads two rows per subscription.
+const LOOKS_PER_RETENTION: u64 = 2;
 
 /// The thread. Stops when told to, or when the store has failed.
 pub(crate) struct Upkeep {
@@ -39,7 +38,7 @@ struct Stop {
 }
 
 impl Upkeep {
-    pub(crate) fn start(shared: Arc<Shared>, records_kept: Millis, rules: Retention) -> std::io::Result<Upkeep> {
+    pub(crate) fn start(shared: Arc<Shared>, records_kept: Millis) -> std::io::Result<Upkeep> {
         let stop = Arc::new(Stop::default());
         let mut disk = DiskWatch::default();
         look(&shared, &mut disk);
@@ -52,7 +51,7 @@ impl Upkeep {
                 }
                 end = Some(look_at_backlogs(&shared, end));
                 forget_records(&shared, records_kept);
-                if count % LOOKS_PER_RETENTION == 0 && !look_at_retention(&shared, rules) {
+                if count % LOOKS_PER_RETENTION == 0 && !look_at_retention(&shared) {
                     break;
                 }
             }
@@ -116,7 +115,7 @@ fn forget_records(shared: &Shared, kept: Millis) {
 fn look_at_backlogs(shared: &Shared, before: Option<Offset>) -> Offset {
     let end = shared.ring.end();
     if before != Some(end) || shared.backlogs.is_any() {
-        for reader in shared.readers.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (_, reader) in shared.readers.read().unwrap_or_else(PoisonError::into_inner).iter() {
             reader.look();
         }
     }
@@ -124,8 +123,8 @@ fn look_at_backlogs(shared: &Shared, before: Option<Offset>) -> Offset {
 }
 
 /// Lets go of old events. False once the store has failed.
-fn look_at_retention(shared: &Shared, rules: Retention) -> bool {
-    match retain(shared, rules) {
+fn look_at_retention(shared: &Shared) -> bool {
+    match retain(shared) {
         Ok(()) => true,
         Err(RetainError::Drop(error)) => {
             shared.fail(&error.to_string());

@@ -91,6 +91,8 @@ bugs! {
     OutageSpendsAttempts = "outage-spends-attempts",
     /// A call that several deliveries share breaks, and each of them pays for it.
     BatchPaysForOne = "batch-pays-for-one",
+    /// Old events go although a waiting delivery still has to be loaded.
+    RetentionIgnoresWaiting = "retention-ignores-waiting",
 }
 
 impl Bug {

@@ -288,6 +288,8 @@ pub enum CatalogKind {
     Counter,
     /// The name of a subscription that was deleted while calls of it may still run, under its number.
     Deleted,
+    /// A retention: how long events of the topics that were given it are kept.
+    Retention,
 }
 
 /// What the driver of a subscription does for it.

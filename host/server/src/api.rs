@@ -7,6 +7,7 @@ mod backup;
 mod dead;
 mod explain;
 mod records;
+mod retention;
 mod runs;
 mod scheduled;
 mod unknown;
@@ -24,6 +25,7 @@ pub use dead::{
 };
 pub use explain::{EventHead, ExplainView, ExplanationView};
 pub use records::{RecordFilter, RecordView};
+pub use retention::{KeptView, RetentionView, SetRetention, SetTopic};
 pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
 pub use scheduled::{CancelRequest, CancelledView, ScheduledCounts, ScheduledEvent, ScheduledList, ScheduledView};
 pub use unknown::{ResolveRequest, Resolved, UnknownFilter, UnknownView};
@@ -43,6 +45,9 @@ pub struct Failure {
 pub struct NewTopic {
     /// Its name.
     pub name: String,
+    /// Its retention, `default` if none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<String>,
 }
 
 /// A topic.
@@ -60,26 +65,9 @@ pub struct TopicView {
     /// Its scheduled events in numbers.
     #[serde(default)]
     pub scheduled: ScheduledCounts,
-    /// What is kept of the log, which all topics share.
+    /// What is kept of its retention's log.
     #[serde(default)]
     pub kept: KeptView,
-}
-
-/// What is kept of the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptView {
-    /// Position of the oldest event that can still be read.
-    pub from: String,
-    /// Bytes of the log.
-    pub bytes: u64,
-    /// Runs it is dropped in.
-    pub epochs: u64,
-    /// The subscription that keeps more of it than the retention asks for, since it has not settled it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pinned_by: Option<String>,
-    /// Bytes that would go if it had, about.
-    #[serde(default)]
-    pub pinned_bytes: u64,
 }
 
 /// What applying a definition would do.
@@ -447,6 +435,9 @@ pub struct StatusView {
     /// Scheduled events that wait for their time.
     #[serde(default)]
     pub scheduled: u64,
+    /// What is kept of the log of each retention.
+    #[serde(default)]
+    pub kept: Vec<KeptView>,
     /// Events stored since the start.
     pub events: u64,
     /// Duplicates recognised since the start.

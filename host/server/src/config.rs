@@ -94,11 +94,6 @@ section! {
         /// Bytes after which the log begins a new epoch, the unit in which old events are dropped. Default 2GiB, at most 4GiB. Small:
         /// finer retention, more files.
         epoch: Size = Size::mib(2048),
-        /// Events older than this are let go of, in whole epochs, once every subscription has settled them. Default 7d. Small: a
-        /// repeat of an event that is gone is answered `too-old`, and no seek reaches it.
-        retention_age: Duration = Duration::from_secs(7 * 24 * 3600),
-        /// Bytes of log beyond which the oldest epochs are let go of, once every subscription has settled them. Default 64GiB.
-        retention_size: Size = Size::mib(64 << 10),
         /// Newest events kept in memory for subscriptions that keep up. Default 128MiB. Small: a short stall sends readers to disk.
         tail_ring: Size = Size::mib(128),
         /// How long send records are kept. Default 90d, at least 1h. Large: more disk, about 500 bytes for each state of a record.

@@ -13,6 +13,7 @@ mod explain;
 mod lookups;
 mod plugins;
 mod policy;
+mod retention;
 mod runs;
 mod scheduled;
 mod status;
@@ -32,7 +33,7 @@ use bugle_ingress::{Counters, CountersReading};
 use bugle_sandbox::{Plugin, Sandbox};
 use bugle_store::IncarnationId;
 
-use crate::catalog::{PluginRow, SubscriptionRow};
+use crate::catalog::{PluginRow, RetentionRow, SubscriptionRow};
 use crate::data_dir::{DataDir, Endpoints};
 use crate::definition::Start;
 use crate::tally::Tally;
@@ -46,10 +47,12 @@ pub use explain::{ExplainError, Wanted};
 pub use lookups::RecordsError;
 pub use plugins::DeployError;
 pub use policy::SimulateError;
+pub use retention::RetainError;
 pub use runs::RunError;
 pub(crate) use status::position;
 pub use status::resident_bytes;
 pub use subscriptions::{ApplyError, RemoveError};
+pub use topics::NewTopicError;
 pub use unknown::UnknownError;
 
 /// What a host is made of.
@@ -76,6 +79,8 @@ pub struct Parts {
     pub incarnation: IncarnationId,
     /// Definitions as stored.
     pub definitions: BTreeMap<String, SubscriptionRow>,
+    /// Retentions as stored.
+    pub retentions: BTreeMap<String, RetentionRow>,
     /// Plugins as stored.
     pub plugins: BTreeMap<String, PluginRow>,
     /// Those of them that can be run.
@@ -86,6 +91,7 @@ pub struct Parts {
 pub struct Host {
     parts: Parts,
     definitions: Mutex<BTreeMap<String, SubscriptionRow>>,
+    retentions: Mutex<BTreeMap<String, RetentionRow>>,
     plugins: Mutex<BTreeMap<String, PluginRow>>,
     loaded: Mutex<BTreeMap<String, Plugin>>,
     /// Held while a definition or a plugin changes.
@@ -111,6 +117,7 @@ impl Host {
     pub fn new(mut parts: Parts) -> Host {
         Host {
             definitions: Mutex::new(std::mem::take(&mut parts.definitions)),
+            retentions: Mutex::new(std::mem::take(&mut parts.retentions)),
             plugins: Mutex::new(std::mem::take(&mut parts.plugins)),
             loaded: Mutex::new(std::mem::take(&mut parts.loaded)),
             changes: tokio::sync::Mutex::default(),

@@ -10,7 +10,6 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use bugle_core::admission::WindowSize;
 use bugle_core::ids::Name;
-use bugle_core::retention::Retention;
 use bugle_egress::{Egress, Options as EgressOptions, Relay, RelayPassword, RelayTls};
 use bugle_ingress::{CertificateSource, Config as ListenerConfig, TokenHash};
 use bugle_sandbox::{
@@ -40,7 +39,6 @@ pub(crate) fn store(config: &Config, dir: &Path, on_loss: OnLoss) -> anyhow::Res
 pub(crate) fn bus(config: &Config) -> bugle_broker::Options {
     bugle_broker::Options {
         ring_bytes_max: config.storage.tail_ring.len(),
-        retention: Retention { age: config.storage.retention_age.0, bytes: config.storage.retention_size.0 },
         window: WindowSize { ids: config.publish.id_window_ids, time: config.publish.id_window.0 },
         records_kept: config.storage.records.0,
         ..bugle_broker::Options::default()

@@ -3,12 +3,14 @@
 //! Keys and values are built in two buffers that are used again for each row, so an event costs no allocation of its own. Knows
 //! nothing of when the batch is committed.
 //!
-//! Invariant: rows land in the order of their pushes, and all events of a batch in one log epoch.
+//! Invariant: rows land in the order of their pushes, and all events of a batch that have one retention in one log epoch.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, SubscriptionId, TopicId};
+use bugle_core::retention::{CLASSES_MAX, KeepClass};
 use bugle_core::row::{FateRow, Forgotten, IdBlockRow, IdEntry, RecordRow, ScheduledTotals};
 use bugle_core::schedule::{Due, ScheduledName};
 use bugle_core::step::Write;
@@ -25,12 +27,15 @@ pub struct Batch<'s> {
     store: &'s Store,
     pub(crate) rows: WriteBatch,
     families: [Option<Arc<BoundColumnFamily<'s>>>; Family::ALL.len()],
-    log: Option<LogPlace<'s>>,
+    /// Where the events of each retention go.
+    log: [Option<LogPlace<'s>>; CLASSES_MAX],
+    /// Topics that have another retention than the default, as of the batch's beginning.
+    classes: Arc<HashMap<TopicId, KeepClass>>,
     value: Vec<u8>,
     pub(crate) problem: Option<&'static str>,
 }
 
-/// Where the batch's events go.
+/// Where the batch's events of one retention go.
 struct LogPlace<'s> {
     epoch: Epoch,
     family: Arc<BoundColumnFamily<'s>>,
@@ -53,7 +58,8 @@ impl<'s> Batch<'s> {
             store,
             rows: WriteBatch::with_capacity_bytes(capacity_bytes),
             families: [const { None }; Family::ALL.len()],
-            log: None,
+            log: [const { None }; CLASSES_MAX],
+            classes: store.classes(),
             value: Vec::new(),
             problem: None,
         }
@@ -212,10 +218,11 @@ impl<'s> Batch<'s> {
         let offset = event.position.offset;
         let mut value = std::mem::take(&mut self.value);
         encode_event(event, &mut value);
-        if self.log.is_none() {
-            self.log = self.open_log(offset);
+        let class = self.classes.get(&event.topic).copied().unwrap_or_default();
+        if self.log[class.index()].is_none() {
+            self.log[class.index()] = self.open_log(class, offset);
         }
-        match &mut self.log {
+        match &mut self.log[class.index()] {
             Some(log) => {
                 self.rows.put_cf(&log.family, keys::event(offset), &value);
                 log.bytes += value.len() as u64;
@@ -263,8 +270,8 @@ impl<'s> Batch<'s> {
         self.delete_range(Family::Due, keys::fates().as_ref(), keys::fate(floor).as_ref());
     }
 
-    fn open_log(&mut self, first: Offset) -> Option<LogPlace<'s>> {
-        let (epoch, is_new) = self.store.log().place(first);
+    fn open_log(&mut self, class: KeepClass, first: Offset) -> Option<LogPlace<'s>> {
+        let (epoch, is_new) = self.store.log().place(class, first);
         let family = self.store.db().cf_handle(&epoch.family())?;
         if is_new {
             self.put(Family::Meta, keys::epoch(epoch.number).as_ref(), &EpochRow { first });
@@ -348,8 +355,9 @@ impl<'s> Batch<'s> {
         Arc::clone(place.get_or_insert_with(|| self.store.family(family)))
     }
 
-    pub(crate) fn appended(&self) -> Option<Appended> {
-        self.log.as_ref().map(|log| Appended { epoch: log.epoch, bytes: log.bytes, next: log.next })
+    pub(crate) fn appended(&self) -> [Option<Appended>; CLASSES_MAX] {
+        let appended = |log: &LogPlace<'_>| Appended { epoch: log.epoch, bytes: log.bytes, next: log.next };
+        std::array::from_fn(|class| self.log[class].as_ref().map(appended))
     }
 }
 

@@ -346,6 +346,7 @@ pub(crate) fn catalog_code(kind: CatalogKind) -> u8 {
         CatalogKind::Audit => 5,
         CatalogKind::Counter => 6,
         CatalogKind::Deleted => 7,
+        CatalogKind::Retention => 8,
     }
 }
 

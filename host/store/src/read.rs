@@ -112,7 +112,12 @@ pub(crate) fn rows(db: &Db, family: Family, prefix: &Key) -> Result<Vec<Pair>, R
 
 /// The first row of a kind.
 pub(crate) fn first_row(db: &Db, family: Family, kind: Kind) -> Result<Option<Pair>, ReadError> {
-    match db.cf_handle(family.name()) {
+    first_row_in(db, family.name(), kind)
+}
+
+/// The same of any family.
+pub(crate) fn first_row_in(db: &Db, family: &str, kind: Kind) -> Result<Option<Pair>, ReadError> {
+    match db.cf_handle(family) {
         Some(handle) => iterate(db, &handle, &Key::of(kind), None).next().transpose(),
         None => Ok(None),
     }

@@ -146,7 +146,7 @@ impl Store {
     /// Every row of the store: the log first, then the state families.
     #[must_use]
     pub fn scan(&self) -> Scan<'_> {
-        let mut families: Vec<String> = self.log().from(Offset(0)).into_iter().map(crate::log::Epoch::family).collect();
+        let mut families: Vec<String> = self.log().all().into_iter().map(|(epoch, _)| epoch.family()).collect();
         families.extend(Family::ALL.map(|family| family.name().to_owned()));
         families.reverse();
         Scan { store: self, families, current: None }

@@ -9,6 +9,7 @@ mod golden;
 mod hostile;
 mod model;
 mod records;
+mod retention;
 mod sample;
 
 use std::os::unix::fs::PermissionsExt;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, Slot, StreamId, SubscriptionId};
+use bugle_core::retention::KeepClass;
 use bugle_core::step::{CatalogKind, Write};
 
 use crate::{CommitError, Durability, EventBounds, OpenError, Opened, Options, ScannedRow, Store};
@@ -173,7 +175,7 @@ fn events_are_read_in_pages_over_epochs() {
         events.extend(append(&store, 10));
         store.upkeep().unwrap();
     }
-    assert!(store.log().from(Offset(0)).len() > 3, "too few epochs to show anything");
+    assert!(store.log().all().len() > 3, "too few epochs to show anything");
     for from in [0, 1, 9, 10, 57, 199, 200, 300] {
         let page = store.events(Offset(from), ALL).unwrap();
         assert_eq!(page.events, events[(from as usize).min(200)..]);
@@ -204,13 +206,13 @@ fn whole_epochs_go_and_stay_gone() {
         append(&store, 10);
         store.upkeep().unwrap();
     }
-    assert!(store.drop_log_below(Offset(100)).unwrap() > 0);
+    assert!(store.drop_log_below(KeepClass::DEFAULT, Offset(100)).unwrap() > 0);
     let floor = store.floor();
     assert!(floor > Offset(0) && floor <= Offset(100));
     assert_eq!(store.event(at(0)).unwrap(), None);
     assert_eq!(store.events(floor, ALL).unwrap().events.len() as u64, 200 - floor.0);
-    store.drop_log_below(Offset(u64::MAX)).unwrap();
-    assert_eq!(store.log().from(Offset(0)).len(), 1, "the last epoch is never dropped");
+    store.drop_log_below(KeepClass::DEFAULT, Offset(u64::MAX)).unwrap();
+    assert_eq!(store.log().all().len(), 1, "the last epoch is never dropped");
     drop(store);
     let (store, opened) = Store::open(dir.path(), options).unwrap();
     assert_eq!(opened.next, Offset(200));
@@ -392,6 +394,7 @@ fn admission_recovers_from_the_store() {
         boots: opened.boots.clone(),
         next: opened.next,
         floor: opened.floor,
+        dropped_below: opened.dropped_below,
         topics: vec![Topic { id: bugle_core::ids::TopicId(8), name: "t".into() }],
         window: WindowSize { ids: 100, ..WindowSize::default() },
     };

@@ -196,6 +196,7 @@ pub(crate) fn recover(bus: &Bus, boot: BootId, first_boot: BootId, boots: &[(Boo
         boots: boots.to_vec(),
         next: bus.disk.synced.end(),
         floor: Offset(0),
+        dropped_below: Offset(0),
         topics: vec![topic(ORDERS, "orders"), topic(FOLLOW_UPS, "sent")],
         window: WindowSize { ids, time: Millis(u64::MAX / 2) },
     });

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use bugle_core::event::Class;
 use bugle_core::ids::Offset;
+use bugle_core::retention::Claims;
 use bugle_core::row::{
     CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals, HoldRow, LetGoRow, Parking,
     PausedRow, RecordStatus, RunRow, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
@@ -202,9 +203,9 @@ impl Rows {
         self.waiting.keys().copied().find(|offset| self.told.has(*offset))
     }
 
-    /// Everything below is settled.
-    pub(crate) fn cursor_floor(&self) -> Offset {
-        Offset(self.floor)
+    /// What of the log must stay for it.
+    pub(crate) fn claims(&self) -> Claims {
+        Claims { floor: Offset(self.floor), waiting: self.waiting.keys().next().copied() }
     }
 
     /// Words of offsets that lie wholly below the floor.

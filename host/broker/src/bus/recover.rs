@@ -32,7 +32,7 @@ use crate::invoke::{EncodeEvent, Invoke, StampEvent};
 use crate::queue::Queue;
 use crate::reads::ReadError;
 use crate::releaser::{ReleaseAlarm, Releaser};
-use crate::retention::Retained;
+use crate::retention::{Retained, Retentions};
 use crate::ring::Ring;
 use crate::shared::Shared;
 use crate::topics::Topics;
@@ -52,6 +52,8 @@ pub struct Parts {
     pub opened: Opened,
     /// Every topic of the catalog.
     pub topics: Vec<Topic>,
+    /// Their retentions.
+    pub retentions: Retentions,
     /// Every subscription of the catalog.
     pub subscriptions: Vec<Subscription>,
     /// Runs plugins.
@@ -78,6 +80,9 @@ pub enum StartError {
     #[error("subscription `{0}` has a definition but no cursor; delete it and apply it again")]
     NoCursor(Name),
     /// The operator: the disk.
+    #[error("could not make the log of a retention")]
+    Upkeep(#[from] UpkeepError),
+    /// The operator: the disk.
     #[error("could not make the private topic of a subscription")]
     Commit(#[from] CommitError),
     /// The operator: the machine.
@@ -88,8 +93,8 @@ pub enum StartError {
 impl Bus {
     /// Starts the bus. Blocks while it reads.
     pub fn start(parts: Parts) -> Result<Bus, StartError> {
-        let Parts { store, opened, mut topics, mut subscriptions, invoke, encode, stamp, topic_row, runtime, options } =
-            parts;
+        let Parts { store, opened, mut topics, mut subscriptions, retentions, .. } = parts;
+        let Parts { invoke, encode, stamp, topic_row, runtime, options, .. } = parts;
         private::complete(&store, &mut topics, &mut subscriptions, topic_row)?;
         let admission = recover_admission(&store, &opened, topics.clone(), options.window)?;
         let latest = latest(&store, opened.next)?;
@@ -113,7 +118,7 @@ impl Bus {
             failed,
             has_ended: AtomicBool::new(false),
             backlogs: Backlogs::default(),
-            retained: Retained::default(),
+            retained: Retained::new(&store, retentions)?,
             is_disk_full: AtomicBool::new(false),
             store: Arc::new(store),
         });
@@ -122,8 +127,7 @@ impl Bus {
             .name("committer".to_owned())
             .spawn(move || committer.run())
             .map_err(StartError::Thread)?;
-        let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept, options.retention)
-            .map_err(StartError::Thread)?;
+        let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept).map_err(StartError::Thread)?;
         let releaser = Releaser::start(Arc::clone(&shared), &runtime);
         let bus = Bus {
             inside: Arc::new(Inside {
@@ -232,7 +236,7 @@ impl Inside {
             last_call: Mutex::default(),
         });
         let worker = Worker::new(Arc::clone(&port), spec.plugin.clone(), Arc::clone(&self.invoke), machine);
-        self.shared.readers.write().unwrap_or_else(PoisonError::into_inner).push(inbox);
+        self.shared.readers.write().unwrap_or_else(PoisonError::into_inner).push((spec.id, inbox));
         let worker = self.runtime.spawn(worker.run());
         let name = spec.name.clone();
         let running = Running { spec, port, worker };
@@ -254,6 +258,7 @@ fn recover_admission(
         boots: opened.boots.clone(),
         next: opened.next,
         floor: opened.floor,
+        dropped_below: opened.dropped_below,
         topics: topics.clone(),
         window,
     });

@@ -236,7 +236,7 @@ impl Inside {
             .readers
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .retain(|inbox| !Arc::ptr_eq(inbox, &removed.port.inbox));
+            .retain(|(_, inbox)| !Arc::ptr_eq(inbox, &removed.port.inbox));
         removed.port.inbox.push(Message::Stop);
         if removed.worker.await.is_err() {
             tracing::error!(subscription = name, "the worker ended by a panic");

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use bugle_core::code::Code;
 use bugle_core::ids::{Name, Sequence, SessionId, StreamId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
+use bugle_core::retention::Shelf;
 use bugle_core::step::Write;
 use bugle_store::Store;
 
@@ -14,6 +15,7 @@ use super::{Bus, Options, Parts};
 use crate::call::Call;
 use crate::invoke::{FollowUp, Invoke};
 use crate::queue::{ResultSink, Stopped};
+use crate::retention::Retentions;
 use crate::testing::{event, stored};
 
 struct NoPlugins;
@@ -37,6 +39,7 @@ fn start(dir: &std::path::Path) -> Bus {
         store,
         opened,
         topics: Vec::new(),
+        retentions: Retentions::default(),
         subscriptions: Vec::new(),
         invoke: Arc::new(NoPlugins),
         encode: Arc::new(|_: FollowUp<'_>| Err("there are no follow-ups here".to_owned())),
@@ -63,7 +66,7 @@ fn batch(sequence: u64) -> PublishBatch {
 async fn a_broken_committer_confirms_nothing_and_stops_the_host() {
     let dir = tempfile::tempdir().unwrap();
     let bus = start(dir.path());
-    bus.create_topic(Name::from("orders"), |_| Vec::new(), Vec::new()).await.unwrap();
+    bus.create_topic(Name::from("orders"), Shelf::default(), |_| Vec::new(), Vec::new()).await.unwrap();
     let open = OpenSession { session: SessionId(1), producer: Name::from("p"), epoch: None };
     bus.open_session(open).await.unwrap();
     // An event at a place that admission never gave: the ring finds the gap before anybody is told.
@@ -76,7 +79,7 @@ async fn a_broken_committer_confirms_nothing_and_stops_the_host() {
     let mut failed = bus.failed();
     failed.wait_for(Option::is_some).await.unwrap();
     assert_eq!(bus.publish(batch(2), sink).await, Err(Stopped));
-    assert!(bus.create_topic(Name::from("late"), |_| Vec::new(), Vec::new()).await.is_err());
+    assert!(bus.create_topic(Name::from("late"), Shelf::default(), |_| Vec::new(), Vec::new()).await.is_err());
     assert!(results.0.lock().unwrap().is_empty(), "nothing is confirmed after the failure");
 }
 
@@ -84,7 +87,7 @@ async fn a_broken_committer_confirms_nothing_and_stops_the_host() {
 async fn a_full_disk_refuses_publishes_and_lets_state_through() {
     let dir = tempfile::tempdir().unwrap();
     let bus = start(dir.path());
-    bus.create_topic(Name::from("orders"), |_| Vec::new(), Vec::new()).await.unwrap();
+    bus.create_topic(Name::from("orders"), Shelf::default(), |_| Vec::new(), Vec::new()).await.unwrap();
     let open = OpenSession { session: SessionId(1), producer: Name::from("p"), epoch: None };
     bus.open_session(open).await.unwrap();
     let results = Arc::new(Results::default());

@@ -2,6 +2,7 @@
 
 use bugle_core::ids::{Name, TopicId};
 use bugle_core::origin::is_reserved;
+use bugle_core::retention::Shelf;
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::step::{CatalogKind, Write};
 use bugle_store::Store;
@@ -46,10 +47,11 @@ impl Bus {
         self.inside.shared.topics.number(name)
     }
 
-    /// Creates a topic; returns when it is durable. `row` makes the catalog row from the numbered topic.
+    /// Creates a topic whose events go to the class of the shelf; returns when it is durable. `row` makes the catalog row from the numbered topic.
     pub async fn create_topic(
         &self,
         name: Name,
+        shelf: Shelf,
         row: impl FnOnce(&Topic) -> Vec<u8>,
         also: Vec<Definition>,
     ) -> Result<Topic, CreateTopicError> {
@@ -62,6 +64,8 @@ impl Bus {
         }
         let (number, counter) = next_number(&self.inside.shared.store, NEXT_TOPIC).map_err(CreateTopicError::Read)?;
         let topic = Topic { id: TopicId(number), name };
+        // Before anybody can publish to it.
+        self.inside.shared.retained.set_shelf(&self.inside.shared.store, topic.id, shelf);
         self.inside.cover_by_pattern(&topic).await;
         let mut writes = vec![
             counter,

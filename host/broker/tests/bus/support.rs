@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, StartAt};
+use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, Retentions, StartAt};
 use bugle_core::delivery::{CallEnd, Delivery, Failure, Fault, Retry};
 use bugle_core::event::{Event, Index, Span};
 use bugle_core::ids::{Name, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
+use bugle_core::retention::Shelf;
 use bugle_core::spec::{RetryPolicy, Subscription, Topic};
 use bugle_core::time::Millis;
 use bugle_store::{DeadEntry, Store};
@@ -284,6 +285,7 @@ fn start_stored(
         store,
         opened,
         topics,
+        retentions: Retentions::default(),
         subscriptions: known,
         invoke: Arc::new(Scripted(Arc::clone(script))),
         encode: Arc::new(encode),
@@ -324,7 +326,7 @@ fn subscription_of(name: &str, row: &[u8]) -> Subscription {
 /// Creates the topic `orders` and a subscription.
 pub(crate) async fn set_up(bus: &Bus, spec: Subscription, start: StartAt) {
     if bus.topic("orders").is_none() {
-        bus.create_topic(Name::from("orders"), topic_row, Vec::new()).await.unwrap();
+        bus.create_topic(Name::from("orders"), Shelf::default(), topic_row, Vec::new()).await.unwrap();
     }
     bus.apply_subscription(ApplySubscription { spec, start, row, also: Vec::new() }).await.unwrap();
 }
@@ -332,7 +334,7 @@ pub(crate) async fn set_up(bus: &Bus, spec: Subscription, start: StartAt) {
 /// Creates a topic, with its number as its row.
 pub(crate) async fn topic(bus: &Bus, name: &str) -> TopicId {
     let row = |topic: &Topic| topic.id.to_string().into_bytes();
-    bus.create_topic(Name::from(name), row, Vec::new()).await.unwrap().id
+    bus.create_topic(Name::from(name), Shelf::default(), row, Vec::new()).await.unwrap().id
 }
 
 /// Waits until something holds.

@@ -11,8 +11,8 @@ use bugle_core::code::Code;
 
 use crate::api;
 use crate::host::{
-    ApplyError, BackUpError, DeadError, DeployError, ExplainError, RecordsError, RemoveError, RunError, SimulateError,
-    UnknownError,
+    ApplyError, BackUpError, DeadError, DeployError, ExplainError, NewTopicError, RecordsError, RemoveError,
+    RetainError, RunError, SimulateError, UnknownError,
 };
 
 /// A refusal.
@@ -98,6 +98,24 @@ impl From<CreateTopicError> for Failure {
             CreateTopicError::Reserved(_) => Failure::new(Code::Denied, error.to_string()),
             CreateTopicError::Read(_) => Failure::internal(Code::StorageFailed, &error),
             CreateTopicError::Stopped(_) => Failure::internal(Code::Unavailable, &error),
+        }
+    }
+}
+
+impl From<RetainError> for Failure {
+    fn from(error: RetainError) -> Failure {
+        match &error {
+            RetainError::Bus(_) => Failure::internal(error.code(), &error),
+            _ => Failure::new(error.code(), error.to_string()),
+        }
+    }
+}
+
+impl From<NewTopicError> for Failure {
+    fn from(error: NewTopicError) -> Failure {
+        match error {
+            NewTopicError::Retention(error) => error.into(),
+            NewTopicError::Create(error) => error.into(),
         }
     }
 }

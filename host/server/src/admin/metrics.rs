@@ -22,6 +22,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>) -> Response {
     let mut page = Page::default();
     process(&mut page, &host);
     commits(&mut page, &host);
+    logs(&mut page, &host);
     producers(&mut page, &host);
     subscriptions(&mut page, &host).await;
     plugins(&mut page, &host);
@@ -100,6 +101,19 @@ fn commits(page: &mut Page, host: &Host) {
     page.gauge("bugle_log_end", "Offset after the last event.", bus.end().0);
     page.gauge("bugle_tail_ring_bytes", "Events in memory.", bus.ring_bytes() as u64);
     page.gauge("bugle_disk_full", "1 while publishing is refused for lack of disk.", u64::from(bus.is_disk_full()));
+}
+
+/// One line per retention.
+fn logs(page: &mut Page, host: &Host) {
+    let kept: Vec<_> = host.kept().into_iter().map(|kept| (Name::from(kept.retention.as_str()), kept)).collect();
+    let label = "retention";
+    page.each("gauge", "bugle_log_bytes", "Bytes of the log, in memory and on disk.", label, &kept, |kept| kept.bytes);
+    page.each("gauge", "bugle_log_epochs", "Runs it is dropped in.", label, &kept, |kept| kept.epochs);
+    let help = "Bytes that a subscription keeps beyond the retention.";
+    page.each("gauge", "bugle_log_pinned_bytes", help, label, &kept, |kept| kept.pinned_bytes);
+    page.each("gauge", "bugle_log_oldest", "Offset of the oldest event that is kept.", label, &kept, |kept| {
+        kept.from_offset()
+    });
 }
 
 fn producers(page: &mut Page, host: &Host) {

@@ -36,9 +36,6 @@ pub struct SeekView {
     pub is_cut: bool,
     /// Whether it was done.
     pub done: bool,
-    /// What was asked for lies before the oldest event that is kept, so it goes there instead.
-    #[serde(default)]
-    pub is_clamped: bool,
 }
 
 /// How much is left and how long it takes, as of the last minute.

@@ -76,13 +76,6 @@ impl Config {
         check.that(self.storage.epoch <= EPOCH_MAX, "storage.epoch", || {
             format!("{} is too large; use at most {EPOCH_MAX}", self.storage.epoch)
         });
-        let keeps_an_epoch = self.storage.retention_size >= self.storage.epoch;
-        check.that(keeps_an_epoch, "storage.retention_size", || {
-            format!("is less than an epoch, the unit in which events are dropped; use at least {}", self.storage.epoch)
-        });
-        check.that(self.storage.retention_age.0.0 > 0, "storage.retention_age", || {
-            "0 would drop events as soon as they are settled; use at least 1s".to_owned()
-        });
         self.check_sandbox(&mut check);
         self.check_mail(&mut check);
         if let Err(error) = crate::logs::filter(&self.log.filter) {

@@ -28,7 +28,7 @@ impl Host {
             figures.bytes >> 20
         );
         let subscriptions = bus.statuses().await;
-        let kept = self.kept();
+        let kept = self.kept().into_iter();
         diagnose(&Facts {
             data_dir: self.parts.data.path().display().to_string(),
             is_running: true,
@@ -41,7 +41,7 @@ impl Host {
             set_aside: set_aside(&self.parts.data),
             token_mode: token_mode(&self.parts.data),
             store: Some(told),
-            pinned: kept.pinned_by.map(|name| (name, kept.pinned_bytes)),
+            pinned: kept.filter_map(|kept| Some((kept.pinned_by?, kept.pinned_bytes))).collect(),
             subscriptions: subscriptions.iter().map(|status| self.facts(status)).collect(),
         })
     }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, anyhow};
-use bugle_broker::{Bus, Parts as BusParts};
+use bugle_broker::{Bus, Parts as BusParts, Retentions};
 use bugle_core::ids::{BootId, Name, SubscriptionId, TopicId};
 use bugle_core::origin::private_topic;
+use bugle_core::retention::{KeepClass, Shelf};
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::step::CatalogKind;
 use bugle_egress::Egress;
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 use super::Orders;
 use super::threads::Threads;
 use crate::admin;
-use crate::catalog::{self, PluginRow, SubscriptionRow, TopicRow};
+use crate::catalog::{self, PluginRow, RetentionRow, SubscriptionRow, TopicRow};
 use crate::config::Config;
 use crate::data_dir::{DataDir, Endpoints};
 use crate::definition::Definition;
@@ -84,6 +85,8 @@ impl Running {
 /// What the catalog holds, decoded.
 struct Catalog {
     topics: Vec<Topic>,
+    shelves: Vec<(TopicId, Shelf)>,
+    retentions: BTreeMap<String, RetentionRow>,
     subscriptions: Vec<Subscription>,
     definitions: BTreeMap<String, SubscriptionRow>,
     plugins: BTreeMap<String, PluginRow>,
@@ -107,10 +110,12 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
         }
     }
     let tally = Arc::new(Tally::default());
+    let rules = catalog.retentions.values().filter_map(|row| Some((KeepClass::new(row.class)?, row.rules()))).collect();
     let bus = Bus::start(BusParts {
         store,
         opened,
         topics: catalog.topics,
+        retentions: Retentions { rules, topics: catalog.shelves },
         subscriptions: catalog.subscriptions,
         invoke: Arc::new(Runner { sandbox: sandbox.clone(), tally: Arc::clone(&tally) }),
         encode: Arc::new(encode::encode),
@@ -144,6 +149,7 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
         boot,
         incarnation,
         definitions: catalog.definitions,
+        retentions: catalog.retentions,
         plugins: catalog.plugins,
         loaded,
     });
@@ -186,9 +192,17 @@ fn rows(store: &Store, kind: CatalogKind) -> anyhow::Result<Vec<(String, Vec<u8>
 
 fn read_catalog(store: &Store) -> anyhow::Result<Catalog> {
     let mut topics: BTreeMap<String, TopicId> = BTreeMap::new();
+    let mut shelves = Vec::new();
     for (name, row) in rows(store, CatalogKind::Topic)? {
         let row: TopicRow = catalog::decode("topic", &name, &row)?;
+        let shelf = row.shelf().ok_or_else(|| anyhow!("topic `{name}` has a retention of a newer bugle"))?;
+        shelves.push((TopicId(row.id), shelf));
         topics.insert(name, TopicId(row.id));
+    }
+    let mut retentions = BTreeMap::new();
+    for (name, row) in rows(store, CatalogKind::Retention)? {
+        let row: RetentionRow = catalog::decode("retention", &name, &row)?;
+        retentions.insert(name, row);
     }
     let (mut subscriptions, mut definitions) = (Vec::new(), BTreeMap::new());
     for (name, row) in rows(store, CatalogKind::Subscription)? {
@@ -210,7 +224,8 @@ fn read_catalog(store: &Store) -> anyhow::Result<Catalog> {
         plugins.insert(name, row);
     }
     let topic = |(name, id): (String, TopicId)| Topic { id, name: Name::from(name) };
-    Ok(Catalog { topics: topics.into_iter().map(topic).collect(), subscriptions, definitions, plugins })
+    let topics = topics.into_iter().map(topic).collect();
+    Ok(Catalog { topics, shelves, retentions, subscriptions, definitions, plugins })
 }
 
 /// What could be loaded, and the subscriptions that cannot run, with the reason.

@@ -1,71 +1,138 @@
-//! Old epochs of the log go once everybody has settled them; who keeps them is told; what is gone is told as gone.
+//! Old epochs of the log go once everybody has settled them; who keeps them is told; what is gone is told as gone; topics of
+//! different retentions go apart.
 
-use bugle_harness::{Settings, eventually};
+use bugle_harness::eventually;
 use bugle_receivers::Script;
 use serde_json::{Value, json};
 
 use crate::scene::{PATIENCE, Scene, event, webhook};
 
-/// The smallest epochs that can be configured.
-const CONFIG: &str = "[storage]\nepoch = \"16MiB\"\nretention_size = \"16MiB\"\n";
-
-fn kept(scene: &Scene) -> Value {
-    scene.get("/v1/topics/orders")["kept"].clone()
+fn kept(scene: &Scene, topic: &str) -> Value {
+    scene.get(&format!("/v1/topics/{topic}"))["kept"].clone()
 }
 
-/// Publishes until the log has so many epochs.
-fn fill(scene: &Scene, epochs: u64) {
+fn number(position: &Value) -> u64 {
+    position.as_str().unwrap().rsplit('-').next().unwrap().parse().unwrap()
+}
+
+/// Publishes so many MiB.
+fn fill(scene: &Scene, topic: &str, prefix: &str, mib: u64) {
     let text = "x".repeat(200_000);
-    let mut number = 0;
-    eventually("the log to grow", 4 * PATIENCE, || {
-        let events = (0..8).map(|index| event(&format!("e-{number}-{index}"), "t", &json!({ "text": text })));
-        scene.store("orders", events);
-        number += 1;
-        (kept(scene)["epochs"].as_u64().unwrap() >= epochs).then_some(())
-    });
+    for number in 0..mib {
+        let events = (0..5).map(|index| event(&format!("{prefix}-{number}-{index}"), "t", &json!({ "text": text })));
+        scene.store(topic, events);
+    }
+}
+
+fn refused(scene: &Scene, words: &[&str], told: &[&str]) {
+    let error = scene.host.cli(words).unwrap_err().to_string();
+    assert!(told.iter().all(|part| error.contains(part)), "{words:?}: {error}");
 }
 
 #[test]
-fn old_epochs_go_and_a_paused_subscription_is_named_as_the_one_that_keeps_them() {
-    let mut scene = Scene::with(Settings { config: CONFIG.to_owned(), ..Settings::default() });
+fn old_events_go_and_a_paused_subscription_is_named_as_the_one_that_keeps_them() {
+    let mut scene = Scene::new();
     scene.topic("orders");
     scene.deploy("webhook", &bugle_guests::webhook());
     let (receiver, calls) = scene.receiver("calls.jsonl", &[("hook", Script::default())]);
     scene.apply("hook", &webhook("hook", "orders", &receiver, ""));
     scene.host.cli(&["subscription", "pause", "hook"]).unwrap();
-    fill(&scene, 4);
+    let set = scene.host.cli(&["retention", "set", "default", "--age", "2h", "--size", "1MiB"]).unwrap();
+    assert!(set.contains("2h") && set.contains("1MiB"), "{set}");
+    fill(&scene, "orders", "first", 5);
     let pinned = eventually("the pin to be told", PATIENCE, || {
-        let kept = kept(&scene);
+        fill(&scene, "orders", "more", 1);
+        let kept = kept(&scene, "orders");
         (kept["pinned_by"] == json!("hook")).then_some(kept)
     });
     assert_eq!(pinned["from"], json!("0-0"), "nothing goes that is needed: {pinned}");
-    assert!(pinned["pinned_bytes"].as_u64().unwrap() > 16 << 20, "{pinned}");
+    assert!(pinned["pinned_bytes"].as_u64().unwrap() > 1 << 20, "{pinned}");
     let told = scene.get("/v1/doctor").to_string();
     assert!(told.contains("log-pinned") && told.contains("bugle subscription seek hook --to latest"), "{told}");
     let shown = scene.host.cli(&["topic", "show", "orders"]).unwrap();
     assert!(shown.contains("0-0") && shown.contains("subscription hook, which has not settled it"), "{shown}");
+    let metrics = scene.admin().text("/metrics").unwrap();
+    let pinned = metrics.lines().find(|line| line.starts_with("bugle_log_pinned_bytes{retention=\"default\"}")).unwrap();
+    assert!(!pinned.ends_with(" 0"), "{pinned}");
+    assert!(scene.host.cli(&["status"]).unwrap().contains("default from 0-0"));
 
     scene.host.cli(&["subscription", "resume", "hook"]).unwrap();
     scene.settled("hook");
     let from = eventually("old events to go", PATIENCE, || {
-        let kept = kept(&scene);
-        (kept["from"] != json!("0-0") && kept["pinned_by"].is_null()).then(|| kept["from"].as_str().unwrap().to_owned())
+        let kept = kept(&scene, "orders");
+        (number(&kept["from"]) > 0 && kept["pinned_by"].is_null()).then(|| kept["from"].as_str().unwrap().to_owned())
     });
     let delivered = calls.calls().len();
-    let refused = scene.host.cli(&["explain", "0-0"]).unwrap_err().to_string();
-    assert!(refused.contains(&from), "{refused}");
-    let planned = scene.host.cli(&["subscription", "seek", "hook", "--to", "0-0"]).unwrap_err().to_string();
-    assert!(planned.contains(&format!("to {from}, the oldest event that is kept")), "{planned}");
-    let first = scene.get("/v1/topics/orders/events?from=0-0&limit=1");
-    assert_eq!(first["events"][0]["position"], json!(from), "{from}");
+    refused(&scene, &["explain", "0-0"], &[&from]);
+    refused(&scene, &["subscription", "seek", "hook", "--to", "0-0"], &["0-0 is not kept any more", &from]);
+    refused(&scene, &["tail", "orders", "--from", "0-0", "--no-follow"], &["0-0 is not kept any more", &from]);
+    let first = scene.get("/v1/topics/orders/events?from=earliest&limit=1");
+    assert_eq!(first["events"][0]["position"], json!(from));
 
     scene.host.kill().unwrap();
     scene.host.restart().unwrap();
     scene.settled("hook");
-    assert!(kept(&scene)["from"] != json!("0-0"), "what is gone stays gone");
+    assert!(number(&kept(&scene, "orders")["from"]) > 0, "what is gone stays gone");
+    assert_eq!(scene.get("/v1/retentions/default")["size"], json!("1MiB"), "the rules are durable");
     scene.store("orders", [event("last", "t", &json!({}))]);
     scene.settled("hook");
     let ids: Vec<String> = calls.calls().into_iter().map(|call| call.id).collect();
     assert_eq!(ids.iter().filter(|id| *id == "last").count(), 1);
     assert!(ids.len() <= delivered + 1 + 32, "only what was under way at the kill may come again: {}", ids.len());
+    let audit = scene.host.cli(&["audit", "list"]).unwrap();
+    assert!(audit.contains("retention.set") && audit.contains("age 2h, size 1MiB"), "{audit}");
+}
+
+#[test]
+fn each_topic_has_its_retention_and_what_cannot_be_meant_is_refused() {
+    let mut scene = Scene::new();
+    scene.topic("orders");
+    refused(&scene, &["topic", "create", "clicks", "--retention", "short"], &["no retention `short`", "`default`"]);
+    refused(&scene, &["retention", "set", "short", "--age", "0s"], &["0ms", "at least 1s"]);
+    refused(&scene, &["retention", "set", "short", "--age", "90000d"], &["at most"]);
+    refused(&scene, &["retention", "set", "short", "--size", "1KiB"], &["1KiB", "at least 1MiB"]);
+    refused(&scene, &["retention", "set", "short", "--size", "1GB"], &["not a size"]);
+    refused(&scene, &["retention", "show", "short"], &["no retention `short`"]);
+    let short = ["retention", "set", "short", "--size", "1MiB", "--when-done", "true"];
+    scene.host.cli(&short).unwrap();
+    for name in ["second", "third"] {
+        scene.host.cli(&["retention", "set", name, "--age", "1h"]).unwrap();
+    }
+    refused(&scene, &["retention", "set", "fourth", "--age", "1h"], &["at most 4", "`short`"]);
+    scene.host.cli(&["topic", "create", "clicks", "--retention", "short"]).unwrap();
+    refused(&scene, &["topic", "set", "orders", "--retention", "long"], &["no retention `long`"]);
+    refused(&scene, &["topic", "set", "nowhere", "--retention", "short"], &["no topic `nowhere`"]);
+
+    // A paused subscription on the orders does not keep the clicks.
+    scene.deploy("webhook", &bugle_guests::webhook());
+    let (receiver, calls) = scene.receiver("calls.jsonl", &[("hook", Script::default())]);
+    scene.apply("hook", &webhook("hook", "orders", &receiver, ""));
+    scene.host.cli(&["subscription", "pause", "hook"]).unwrap();
+    refused(&scene, &["topic", "set", "bugle.subscription.hook", "--retention", "short"], &["bugle."]);
+    scene.store("orders", [event("order-1", "t", &json!({}))]);
+    let from = eventually("clicks to go", PATIENCE, || {
+        fill(&scene, "clicks", "click", 1);
+        let from = number(&kept(&scene, "clicks")["from"]);
+        (from > 1).then_some(from)
+    });
+    assert_eq!(kept(&scene, "orders")["from"], json!("0-0"));
+    refused(&scene, &["tail", "clicks", "--from", "0-1", "--no-follow"], &["not kept", "0-"]);
+    let first = scene.get("/v1/topics/orders/events?from=0-0&limit=1");
+    assert_eq!(first["events"][0]["position"], json!("0-0"), "orders are there although clicks behind are gone");
+
+    // Moved to another retention, from now on.
+    scene.host.cli(&["topic", "set", "clicks", "--retention", "second"]).unwrap();
+    let moved = scene.store("clicks", [event("moved", "t", &json!({}))]);
+    assert_eq!(kept(&scene, "clicks")["retention"], json!("second"));
+    scene.host.kill().unwrap();
+    scene.host.restart().unwrap();
+    assert_eq!(kept(&scene, "clicks")["retention"], json!("second"));
+    assert!(number(&scene.get("/v1/retentions/short")["kept"]["from"]) >= from);
+    let last = scene.get(&format!("/v1/topics/clicks/events?from={}&limit=1", moved[0]));
+    assert_eq!(last["events"][0]["event"]["id"], json!("moved"), "{last}");
+    scene.host.cli(&["subscription", "resume", "hook"]).unwrap();
+    scene.settled("hook");
+    assert_eq!(calls.calls().len(), 1, "the order came, over the gap");
+    let checked = scene.host.cli(&["doctor"]).map_or_else(|error| error.to_string(), |told| told);
+    assert!(!checked.contains("missing"), "{checked}");
 }

@@ -38,7 +38,6 @@ fn sentence(name: &str, view: &SeekView) -> String {
     let count = if view.is_cut { format!("{} and more", view.events) } else { view.events.to_string() };
     let does = if view.done { "went" } else { "would go" };
     let (from, to) = (&view.from, &view.to);
-    let to = if view.is_clamped { &format!("{to}, the oldest event that is kept") } else { to };
     match view.direction.as_str() {
         "forward" => {
             format!("`{name}` {does} forward from {from} to {to}: {count} events up to there are let go undelivered")
@@ -125,14 +124,11 @@ mod tests {
             events: 4,
             is_cut,
             done,
-            is_clamped: false,
         };
         let forward = sentence("mail", &view("forward", false, false));
         assert!(forward.contains("would go forward from 0-5 to 0-9: 4 events") && forward.contains("undelivered"));
         let back = sentence("mail", &view("back", true, true));
         assert!(back.contains("went back") && back.contains("4 and more events") && back.contains("again"), "{back}");
-        let clamped = sentence("mail", &SeekView { is_clamped: true, ..view("back", false, true) });
-        assert!(clamped.contains("to 0-9, the oldest event that is kept: 4 events"), "{clamped}");
         assert_eq!(sentence("mail", &view("none", false, false)), "`mail` is at 0-9 already");
     }
 }
