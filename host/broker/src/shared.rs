@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bugle_core::ids::{Offset, TopicId};
+use bugle_core::ids::{Offset, SubscriptionId, TopicId};
 use bugle_core::ledger::{Ledger, LedgerStep};
 use bugle_core::step::Write;
 use bugle_store::Store;

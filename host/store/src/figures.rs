@@ -10,7 +10,7 @@ use crate::codec::{Damaged, decode_event};
 use crate::disk;
 use crate::keys::{self, Kind};
 use crate::log::family_of;
-use crate::read::{ReadError, damaged, family_bytes, first_row_in, last_row};
+use crate::read::{Pair, ReadError, damaged, family_bytes, first_row_in, last_row};
 use crate::store::Store;
 
 /// One run of the log, dropped as a whole.
@@ -53,7 +53,7 @@ impl Store {
     /// When the first and the last event of an epoch were accepted; `None` where there is none.
     pub fn epoch_times(&self, number: u32) -> Result<(Option<Timestamp>, Option<Timestamp>), ReadError> {
         let family = family_of(number);
-        let received = |row: Option<(Box<[u8]>, Box<[u8]>)>| {
+        let received = |row: Option<Pair>| {
             let Some((key, value)) = row else { return Ok(None) };
             let offset = keys::event_offset(&key).ok_or(Damaged("the key is not an event's")).map_err(damaged(&key))?;
             let event = decode_event(Position { slot: keys::SLOT, offset }, &value).map_err(damaged(&key))?;

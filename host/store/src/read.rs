@@ -67,7 +67,7 @@ pub(crate) fn damaged(key: &[u8]) -> impl FnOnce(Damaged) -> ReadError {
     move |source| ReadError::Damaged { key, source }
 }
 
-type Pair = (Box<[u8]>, Box<[u8]>);
+pub(crate) type Pair = (Box<[u8]>, Box<[u8]>);
 
 impl Store {
     /// One row by its key.

@@ -15,7 +15,7 @@ use bugle_core::row::{DeadTotals, UnknownTotals};
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::subscription::{Machine, Recovered};
 use bugle_core::time::Timestamp;
-use bugle_store::{CommitError, Opened, Store};
+use bugle_store::{CommitError, Opened, Store, UpkeepError};
 use tokio::sync::watch;
 
 use super::private::{self, TopicRow};

@@ -52,7 +52,8 @@ fn old_events_go_and_a_paused_subscription_is_named_as_the_one_that_keeps_them()
     let shown = scene.host.cli(&["topic", "show", "orders"]).unwrap();
     assert!(shown.contains("0-0") && shown.contains("subscription hook, which has not settled it"), "{shown}");
     let metrics = scene.admin().text("/metrics").unwrap();
-    let pinned = metrics.lines().find(|line| line.starts_with("bugle_log_pinned_bytes{retention=\"default\"}")).unwrap();
+    let pinned =
+        metrics.lines().find(|line| line.starts_with("bugle_log_pinned_bytes{retention=\"default\"}")).unwrap();
     assert!(!pinned.ends_with(" 0"), "{pinned}");
     assert!(scene.host.cli(&["status"]).unwrap().contains("default from 0-0"));
 
@@ -133,6 +134,6 @@ fn each_topic_has_its_retention_and_what_cannot_be_meant_is_refused() {
     scene.host.cli(&["subscription", "resume", "hook"]).unwrap();
     scene.settled("hook");
     assert_eq!(calls.calls().len(), 1, "the order came, over the gap");
-    let checked = scene.host.cli(&["doctor"]).map_or_else(|error| error.to_string(), |told| told);
+    let checked = scene.host.cli(&["doctor"]).unwrap_or_else(|error| error.to_string());
     assert!(!checked.contains("missing"), "{checked}");
 }
