@@ -18,6 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bugle_core::ids::{BootId, Offset};
+use bugle_core::retention::KeepClass;
 
 use crate::codec::{Damaged, EpochRow, LossRow, Number, Row};
 use crate::family::Family;
@@ -365,10 +366,14 @@ fn read_epochs(place: Place<'_>, db: &Db) -> Result<Vec<Epoch>, OpenError> {
 /// The offset after the last event.
 fn log_end(place: Place<'_>, db: &Db, epochs: &[Epoch]) -> Result<Offset, OpenError> {
     let mut next = epochs.iter().map(|epoch| epoch.first).max().unwrap_or(Offset(0));
-    for epoch in epochs {
-        let last = last_row(db, &epoch.family(), Kind::Event).map_err(|error| place.storage(error))?;
-        if let Some(offset) = last.and_then(|(key, _)| keys::event_offset(&key)) {
-            next = next.max(offset.next());
+    for class in KeepClass::all() {
+        // Only the last one of a strand can be empty.
+        for epoch in epochs.iter().rev().filter(|epoch| epoch.class() == Some(class)) {
+            let last = last_row(db, &epoch.family(), Kind::Event).map_err(|error| place.storage(error))?;
+            if let Some(offset) = last.and_then(|(key, _)| keys::event_offset(&key)) {
+                next = next.max(offset.next());
+                break;
+            }
         }
     }
     Ok(next)

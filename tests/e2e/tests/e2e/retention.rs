@@ -61,14 +61,15 @@ fn old_events_go_and_a_paused_subscription_is_named_as_the_one_that_keeps_them()
     scene.settled("hook");
     let from = eventually("old events to go", PATIENCE, || {
         let kept = kept(&scene, "orders");
-        (number(&kept["from"]) > 0 && kept["pinned_by"].is_null()).then(|| kept["from"].as_str().unwrap().to_owned())
+        (number(&kept["from"]) > 0 && kept["pinned_by"].is_null()).then(|| number(&kept["from"]))
     });
     let delivered = calls.calls().len();
-    refused(&scene, &["explain", "0-0"], &[&from]);
-    refused(&scene, &["subscription", "seek", "hook", "--to", "0-0"], &["0-0 is not kept any more", &from]);
-    refused(&scene, &["tail", "orders", "--from", "0-0", "--no-follow"], &["0-0 is not kept any more", &from]);
+    refused(&scene, &["explain", "0-0"], &["0-0"]);
+    let told = ["0-0 is not kept any more; the oldest one that is kept is 0-"];
+    refused(&scene, &["subscription", "seek", "hook", "--to", "0-0"], &told);
+    refused(&scene, &["tail", "orders", "--from", "0-0", "--no-follow"], &told);
     let first = scene.get("/v1/topics/orders/events?from=earliest&limit=1");
-    assert_eq!(first["events"][0]["position"], json!(from));
+    assert!(number(&first["events"][0]["position"]) >= from, "{first}");
 
     scene.host.kill().unwrap();
     scene.host.restart().unwrap();
