@@ -60,8 +60,6 @@ kinds! {
     Unknowns = "unknowns", 10, true;
     /// An operator cancels scheduled events.
     Cancel = "cancel", 5, true;
-    /// The host lets go of the beginning of the log.
-    Retain = "retain", 6, true;
     /// A part of the log cannot be read.
     FailRead = "fail-read", 3, true;
     /// A sync fails.

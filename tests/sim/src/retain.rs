@@ -12,7 +12,7 @@ use crate::rule::Checked;
 use crate::world::World;
 
 /// Events of a run at most.
-const RUN_EVENTS_MAX: u64 = 12;
+const RUN_EVENTS_MAX: u64 = 4;
 
 impl World {
     /// One look of the host at its log.
@@ -33,7 +33,7 @@ impl World {
         let rules = Retention {
             age: Millis(random.within(0, 60_000)),
             bytes: random.within(0, 200),
-            when_done: random.chance(30),
+            when_done: random.chance(60),
         };
         let floor = rules.judge(self.bus.now, &runs, needed).drop_below;
         if floor > self.bus.disk.floor {

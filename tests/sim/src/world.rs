@@ -41,6 +41,9 @@ const IDS: u64 = 20_000;
 /// Boots go on this far behind those of a backup.
 const BOOTS_LEFT_OUT: u64 = 1 << 16;
 
+/// Rounds of the committer after which the host lets go of what nobody needs.
+const RETAIN_PERCENT: u64 = 30;
+
 /// Keeps the dice of the second phase apart from those of the first.
 const CALM_DICE: u64 = 0x5eed;
 
@@ -212,6 +215,10 @@ impl World {
             Kind::Commit => {
                 let items = bus.random.within(1, 6) as usize;
                 self.commit(items)?;
+                // Last in the action, so that the dice of everything else fall as without it.
+                if self.bus.random.chance(RETAIN_PERCENT) {
+                    self.retain()?;
+                }
             }
             Kind::CommitStage => self.commit_stage()?,
             Kind::PassTime => self.pass_time()?,
@@ -240,7 +247,6 @@ impl World {
                     bus.queue.push_back(Item::Cancel { event, by_key });
                 }
             }
-            Kind::Retain => self.retain()?,
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,
             Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),

@@ -110,12 +110,11 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
         }
     }
     let tally = Arc::new(Tally::default());
-    let rules = catalog.retentions.values().filter_map(|row| Some((KeepClass::new(row.class)?, row.rules()))).collect();
     let bus = Bus::start(BusParts {
         store,
         opened,
         topics: catalog.topics,
-        retentions: Retentions { rules, topics: catalog.shelves },
+        retentions: rules(&catalog.retentions, catalog.shelves),
         subscriptions: catalog.subscriptions,
         invoke: Arc::new(Runner { sandbox: sandbox.clone(), tally: Arc::clone(&tally) }),
         encode: Arc::new(encode::encode),
@@ -164,6 +163,11 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
     running.keep(threads.door().spawn(listener.run(Door(bus), running.stopping())));
     running.serve_admin(threads, admin);
     Ok(running)
+}
+
+fn rules(rows: &BTreeMap<String, RetentionRow>, topics: Vec<(TopicId, Shelf)>) -> Retentions {
+    let rules = rows.values().filter_map(|row| Some((KeepClass::new(row.class)?, row.rules())));
+    Retentions { rules: rules.collect(), topics }
 }
 
 fn report(opened: &Opened) {
