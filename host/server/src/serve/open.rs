@@ -103,12 +103,7 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
     let sandbox = parts::sandbox(config, data, threads.guests().clone(), threads.guest_threads(), egress)?;
     let loading = load(&store, &sandbox, &catalog);
     let Loaded { plugins: loaded, faults } = threads.host().block_on(loading)?;
-    for spec in &mut catalog.subscriptions {
-        let definition = catalog.definitions.get(&*spec.name).map(|row| &row.definition);
-        if let Some((definition, plugin)) = definition.zip(loaded.get(&*spec.plugin)) {
-            spec.batch_max = parts::batch_max(definition, plugin.world());
-        }
-    }
+    batch(&mut catalog, &loaded);
     let tally = Arc::new(Tally::default());
     let bus = Bus::start(BusParts {
         store,
@@ -163,6 +158,16 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
     running.keep(threads.door().spawn(listener.run(Door(bus), running.stopping())));
     running.serve_admin(threads, admin);
     Ok(running)
+}
+
+/// Deliveries per call depend on the world that the plugin was built for.
+fn batch(catalog: &mut Catalog, loaded: &BTreeMap<String, Plugin>) {
+    for spec in &mut catalog.subscriptions {
+        let definition = catalog.definitions.get(&*spec.name).map(|row| &row.definition);
+        if let Some((definition, plugin)) = definition.zip(loaded.get(&*spec.plugin)) {
+            spec.batch_max = parts::batch_max(definition, plugin.world());
+        }
+    }
 }
 
 fn rules(rows: &BTreeMap<String, RetentionRow>, topics: Vec<(TopicId, Shelf)>) -> Retentions {
