@@ -136,7 +136,8 @@ pub(crate) fn retain(shared: &Shared) -> Result<(), RetainError> {
         if is_open && rules.ends(now, last, epochs.len()) {
             roll(shared, class)?;
         }
-        let least = needs.iter().filter_map(|need| Some((need.by, need.of(class)?))).min_by_key(|(_, from)| *from);
+        let least =
+            needs.iter().filter_map(|(by, claims)| Some((*by, claims.needed_of(class)?))).min_by_key(|(_, from)| *from);
         let needed = least.map_or(shared.ring.end(), |(_, from)| from);
         let verdict = rules.judge(now, &runs, needed);
         let by = least.map(|(by, _)| by).filter(|_| verdict.drop_below < verdict.allowed_below);
@@ -147,23 +148,7 @@ pub(crate) fn retain(shared: &Shared) -> Result<(), RetainError> {
     Ok(())
 }
 
-/// What a subscription needs of the logs.
-struct Need {
-    by: SubscriptionId,
-    claims: Claims,
-    /// One bit for each class it covers.
-    classes: u8,
-}
-
-impl Need {
-    /// Where that begins in one of them; `None` if it needs nothing of it. What waits may be of a topic that it no longer covers.
-    fn of(&self, class: KeepClass) -> Option<Offset> {
-        let covers = self.classes >> class.number() & 1 == 1;
-        if covers { Some(self.claims.needed()) } else { self.claims.waiting }
-    }
-}
-
-fn needs(shared: &Shared) -> Result<Vec<Need>, RetainError> {
+fn needs(shared: &Shared) -> Result<Vec<(SubscriptionId, Claims)>, RetainError> {
     let mut floors: BTreeMap<SubscriptionId, Offset> = BTreeMap::new();
     for (id, row) in shared.store.cursors().map_err(ReadError::from)? {
         floors.entry(id).and_modify(|floor| *floor = row.floor.min(*floor)).or_insert(row.floor);
@@ -171,7 +156,7 @@ fn needs(shared: &Shared) -> Result<Vec<Need>, RetainError> {
     let mut needs = Vec::with_capacity(floors.len());
     for (by, floor) in floors {
         let waiting = shared.store.waiting(by).next().transpose().map_err(ReadError::from)?.map(|(offset, _)| offset);
-        needs.push(Need { by, claims: Claims { floor, waiting }, classes: covered(shared, by) });
+        needs.push((by, Claims { floor, waiting, covered: covered(shared, by) }));
     }
     Ok(needs)
 }

@@ -157,23 +157,27 @@ pub struct Run {
     pub newest: Option<Timestamp>,
 }
 
-/// What a subscription has on disk, as far as it says what of the log it needs.
+/// What a subscription has on disk, as far as it says what of the logs it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claims {
     /// The floor of its cursor.
     pub floor: Offset,
     /// The first event with a row of a waiting delivery.
     pub waiting: Option<Offset>,
+    /// One bit for each class it covers, or covered since the start: what it has queued of a topic is still delivered.
+    pub covered: u8,
 }
 
 impl Claims {
-    /// The lowest offset whose event must stay.
+    /// The lowest offset whose event must stay in the log of a class; `None` if it needs nothing of it. What waits may be of a topic that
+    /// it no longer covers, so it counts everywhere.
     #[must_use]
-    pub fn needed(self) -> Offset {
+    pub fn needed_of(self, class: KeepClass) -> Option<Offset> {
+        let floor = (self.covered >> class.number() & 1 == 1).then_some(self.floor);
         if is_planted(Bug::RetentionIgnoresWaiting) {
-            return self.floor;
+            return floor;
         }
-        self.waiting.map_or(self.floor, |waiting| waiting.min(self.floor))
+        floor.into_iter().chain(self.waiting).min()
     }
 }
 
@@ -305,11 +309,15 @@ mod tests {
     }
 
     #[test]
-    fn a_row_below_the_floor_keeps_its_event() {
-        let claims = |waiting| Claims { floor: Offset(10), waiting };
-        assert_eq!(claims(None).needed(), Offset(10));
-        assert_eq!(claims(Some(Offset(4))).needed(), Offset(4));
-        assert_eq!(claims(Some(Offset(14))).needed(), Offset(10));
+    fn a_row_below_the_floor_keeps_its_event_in_every_log() {
+        let (covered, other) = (KeepClass(1), KeepClass(2));
+        let needed = |waiting| {
+            let claims = Claims { floor: Offset(10), waiting, covered: 0b0010 };
+            [claims.needed_of(covered), claims.needed_of(other)].map(|needed| needed.map(|offset| offset.0))
+        };
+        assert_eq!(needed(None), [Some(10), None]);
+        assert_eq!(needed(Some(Offset(4))), [Some(4), Some(4)]);
+        assert_eq!(needed(Some(Offset(14))), [Some(10), Some(14)]);
     }
 
     proptest! {

@@ -87,8 +87,14 @@ bugs! {
     HandedOnAfterSettled = "handed-on-after-settled",
     /// The send record of a delivery is written in a later step than its settlement.
     RecordAfterSettled = "record-after-settled",
+    /// The event that tells how a delivery ended is written in a later step than its settlement.
+    OutcomeAfterSettled = "outcome-after-settled",
+    /// A claim that was left uncertain is given again although the plugin was to be asked first.
+    NotAskedBeforeResend = "not-asked-before-resend",
     /// Every fault is the event's, also while the provider is gone.
     OutageSpendsAttempts = "outage-spends-attempts",
+    /// An event past its `expirytime` is tried again like any other.
+    ExpiredIsRetried = "expired-is-retried",
     /// A call that several deliveries share breaks, and each of them pays for it.
     BatchPaysForOne = "batch-pays-for-one",
     /// Old events go although a waiting delivery still has to be loaded.

@@ -188,6 +188,9 @@ pub enum OnUnknown {
     /// Like a nack: tried again after a backoff with the same idempotency key, so that the receiver can drop the repeat.
     #[default]
     Resend,
+    /// Like [`OnUnknown::Resend`], but before a claim that was left uncertain is given again the plugin is asked what became of it, also
+    /// after a crash of the host. Parked when there is no claim to ask about, or when the attempts are used up.
+    Ask,
     /// Parked until a person decides; its lane goes on.
     Park,
 }
@@ -261,6 +264,8 @@ pub struct Subscription {
     /// Whether the host keeps a send record of each delivery. Default no; what a plugin notes and what a degrade rule drops is
     /// recorded in any case.
     pub records: bool,
+    /// Where events go that say how its deliveries ended: the topic [`crate::origin::SETTLED_TOPIC`]. Default: nowhere.
+    pub settled: Option<TopicId>,
     /// Rate, blame, breaker and degrade policy.
     pub protection: Protection,
     /// Bytes of events read ahead of the deliveries, beyond the host's own memory of the newest. Default 4 MiB.
@@ -296,6 +301,7 @@ impl Subscription {
             backlog: BacklogCap::default(),
             business_key: None,
             records: false,
+            settled: None,
             protection: Protection::standard(),
             prefetch_bytes: 4 << 20,
         }

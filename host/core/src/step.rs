@@ -10,6 +10,7 @@ use crate::event::{Class, Event, StoredEvent};
 use crate::ids::{
     Attempt, KeyGeneration, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket, TopicId,
 };
+use crate::import::NewEvent;
 use crate::origin::Origin;
 use crate::row::{
     ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, FateRow, Forgotten, HoldRow, IdBlockRow,
@@ -28,6 +29,18 @@ pub enum Write {
         topic: TopicId,
         /// Event.
         event: Event,
+    },
+    /// An event that says how a delivery ended. The driver encodes it as it does follow-ups; admission gives it its place when the
+    /// batch is built.
+    Outcome {
+        /// The topic of outcomes.
+        topic: TopicId,
+        /// Whose delivery it was.
+        subscription: Name,
+        /// Events in a row that came of each other, this one included.
+        hops: u32,
+        /// The event; its `id` is set.
+        event: NewEvent,
     },
     /// A copy of an event into a private topic. The driver gives it the attributes that say where it comes from; admission gives
     /// it its place when the batch is built.
@@ -271,6 +284,47 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// The subscription whose row it is; `None` for the log, what producers and guests keep, and definitions.
+    #[must_use]
+    pub fn subscription(&self) -> Option<SubscriptionId> {
+        match self {
+            Write::Cursor { subscription, .. }
+            | Write::Chunk { subscription, .. }
+            | Write::Waiting { subscription, .. }
+            | Write::Hold { subscription, .. }
+            | Write::Paused { subscription, .. }
+            | Write::WaitingRange { subscription, .. }
+            | Write::Run { subscription, .. }
+            | Write::LetGo { subscription, .. }
+            | Write::Forget { subscription, .. }
+            | Write::Channel { subscription, .. }
+            | Write::Dead { subscription, .. }
+            | Write::DeadGone { subscription, .. }
+            | Write::DeadTotals { subscription, .. }
+            | Write::Unknown { subscription, .. }
+            | Write::UnknownGone { subscription, .. }
+            | Write::UnknownTotals { subscription, .. }
+            | Write::Record { subscription, .. }
+            | Write::RecordGone { subscription, .. } => Some(*subscription),
+            Write::Event(_)
+            | Write::Append { .. }
+            | Write::Outcome { .. }
+            | Write::Redeliver { .. }
+            | Write::ProducerSequence { .. }
+            | Write::Claim { .. }
+            | Write::Kv { .. }
+            | Write::Catalog { .. }
+            | Write::Scheduled(_)
+            | Write::ScheduleEnded { .. }
+            | Write::ScheduledTotals { .. }
+            | Write::FatesBelow { .. }
+            | Write::IdChunk { .. }
+            | Write::IdBlock { .. } => None,
+        }
+    }
+}
+
 /// Kinds of definitions the server keeps in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CatalogKind {
@@ -322,10 +376,8 @@ pub enum Action {
         /// How it is stuck.
         how: Stuck,
     },
-    /// Show dead letters to the machine, oldest place first, until it says that it is enough.
-    TrimDead,
-    /// The same with unknown results.
-    TrimUnknown,
+    /// Show these rows to the machine, oldest place first, until it says that it is enough.
+    Trim(Kept),
     /// Say to operators that the subscription paused.
     Paused {
         /// Why.
@@ -343,6 +395,15 @@ pub enum Action {
         /// All of them below this one.
         below: Offset,
     },
+}
+
+/// Rows that are kept for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    /// Dead letters.
+    Dead,
+    /// Unknown results.
+    Unknown,
 }
 
 /// How a key is stuck.
@@ -374,6 +435,9 @@ pub struct Invocation {
     /// Set for a delivery that a person had tried again in its place: its event is that of its dead letter, and its idempotency
     /// key has this generation.
     pub letter: Option<KeyGeneration>,
+    /// Set if the plugin is to be asked about a claim that was left uncertain, before it is given: how the attempt before ended, as
+    /// far as that is known.
+    pub asks: Option<String>,
 }
 
 /// A place in a call that several deliveries share. A driver hands those with the same `first` that it has at the same time to the

@@ -5,11 +5,14 @@
 
 use std::collections::VecDeque;
 
+use bugle_core::event::StoredEvent;
 use bugle_core::ids::Offset;
+use bugle_core::retention::CLASSES_MAX;
 use bugle_core::spec::Subscription;
 use bugle_core::step::Write;
 use bugle_random::Random;
 
+use crate::retain::class_of;
 use crate::rule::{self, Checked, must};
 use crate::store::Store;
 
@@ -20,8 +23,9 @@ pub(crate) struct Disk {
     pub(crate) written: Store,
     /// Every batch that was synced.
     pub(crate) synced: Store,
-    /// Events below were let go of. Dropping is a write of its own, which the next sync of a batch cannot overtake.
-    pub(crate) floor: Offset,
+    /// Events of each retention below these were let go of. Dropping is a write of its own, which the next sync of a batch cannot
+    /// overtake.
+    pub(crate) floors: [Offset; CLASSES_MAX],
     unsynced: VecDeque<Vec<Write>>,
 }
 
@@ -57,10 +61,16 @@ impl Disk {
         survived
     }
 
+    /// Whether the event is there, unless it was let go of.
+    pub(crate) fn has(&self, event: &StoredEvent) -> bool {
+        event.position.offset >= self.floors[class_of(event.topic).index()]
+    }
+
     /// Somebody reads this event: it must still be there.
     pub(crate) fn needs(&self, offset: Offset, who: &str) -> Checked {
-        must(rule::KEPT_WHILE_NEEDED, offset >= self.floor, || {
-            format!("{who} needs {offset}, and what is below {} was let go of", self.floor)
+        let is_there = self.written.log.get(offset.0 as usize).is_none_or(|event| self.has(event));
+        must(rule::KEPT_WHILE_NEEDED, is_there, || {
+            format!("{who} needs {offset}, and the logs begin at {:?}", self.floors)
         })
     }
 }

@@ -5,7 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bugle_core::ids::{Offset, SubscriptionId};
-use bugle_core::time::Timestamp;
+use bugle_core::time::{Millis, Timestamp};
+
+/// From a claim to the effect under it.
+const CALL_TIME_MAX: Millis = Millis::from_secs(60);
 
 /// One event of one subscription.
 pub(crate) type Place = (SubscriptionId, Offset);
@@ -19,6 +22,12 @@ pub(crate) struct Evidence {
     excused: BTreeSet<Place>,
     /// Something may have left under this claim, and no complete answer came; with the end of the claim's keep time.
     doubts: BTreeMap<(SubscriptionId, String), Timestamp>,
+    /// What the provider has under each claim's key, and since when.
+    provider: BTreeMap<(SubscriptionId, String), Timestamp>,
+    /// Of these a person said that they be sent, whatever the provider has.
+    told_to_send: BTreeSet<(SubscriptionId, String)>,
+    /// How often the provider was asked.
+    pub(crate) asked: u64,
     /// Deliveries of which a call returned with an ack.
     pub(crate) returned: BTreeSet<Place>,
     /// Attempts that ran and did not succeed.
@@ -40,6 +49,25 @@ impl Evidence {
         *times += 1;
         let is_first = *times == 1;
         self.excused.remove(&place) || is_first
+    }
+
+    /// The provider gets something under this key; whether that is in order: the first time, when the claim is forgotten, or because a
+    /// person wanted it.
+    pub(crate) fn got(&mut self, key: (SubscriptionId, String), now: Timestamp, keep: Millis) -> bool {
+        let before = self.provider.insert(key.clone(), now);
+        let is_wanted = self.told_to_send.remove(&key);
+        // The claim was made a little before the effect.
+        let is_forgotten = |before: Timestamp| now.after(CALL_TIME_MAX) >= before.after(keep);
+        is_wanted || before.is_none_or(is_forgotten)
+    }
+
+    pub(crate) fn has_got(&self, key: &(SubscriptionId, String)) -> bool {
+        self.provider.contains_key(key)
+    }
+
+    /// A person says that it was not sent, or wants it sent again.
+    pub(crate) fn tell_to_send(&mut self, key: (SubscriptionId, String)) {
+        self.told_to_send.insert(key);
     }
 
     /// A fault hit a call after its effect left.

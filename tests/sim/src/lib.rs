@@ -22,6 +22,7 @@ mod import;
 mod letters;
 mod operate;
 mod outage;
+mod outcomes;
 mod producer;
 mod recovery;
 mod retain;

@@ -5,10 +5,13 @@ mod backlog;
 mod batch;
 mod deliver;
 mod effects;
+mod expiry;
+
 mod explain;
 mod forget;
 mod hand_over;
 mod letters;
+mod outcomes;
 mod patterns;
 mod private;
 mod records;

@@ -105,7 +105,7 @@ fn commits(page: &mut Page, host: &Host) {
 
 /// One line per retention.
 fn logs(page: &mut Page, host: &Host) {
-    let kept: Vec<_> = host.kept().into_iter().map(|kept| (Name::from(kept.retention.as_str()), kept)).collect();
+    let kept: Vec<_> = host.kept_logs().into_iter().map(|kept| (Name::from(kept.retention.as_str()), kept)).collect();
     let label = "retention";
     page.each("gauge", "bugle_log_bytes", "Bytes of the log, in memory and on disk.", label, &kept, |kept| kept.bytes);
     page.each("gauge", "bugle_log_epochs", "Runs it is dropped in.", label, &kept, |kept| kept.epochs);
@@ -142,6 +142,8 @@ async fn subscriptions(page: &mut Page, host: &Host) {
     counter("bugle_conflicts_total", "Attempts run again after a conflict.", &|counts| counts.conflicts);
     counter("bugle_not_started_total", "Attempts that never started.", &|counts| counts.not_started);
     counter("bugle_expired_total", "Events that expired: the backlog was over its cap.", &|counts| counts.expired);
+    let past = "Deliveries that ended because the expirytime of their event had passed.";
+    counter("bugle_expired_deliveries_total", past, &|counts| counts.expired_deliveries);
     counter("bugle_breaker_opened_total", "Times the breaker opened.", &|counts| counts.flow.opened);
     counter("bugle_degrade_deferred_total", "Events a degrade rule kept back.", &|counts| counts.flow.deferred);
     counter("bugle_degrade_rerouted_total", "Events a degrade rule handed on.", &|counts| counts.flow.rerouted);

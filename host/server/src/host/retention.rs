@@ -171,7 +171,7 @@ impl Host {
 
     /// What is kept of the log of each retention.
     #[must_use]
-    pub fn kept(&self) -> Vec<KeptView> {
+    pub fn kept_logs(&self) -> Vec<KeptView> {
         self.bus().retentions().into_iter().map(|(class, _)| self.kept_by(class)).collect()
     }
 

@@ -4,6 +4,7 @@
 //! with a deadline, never for a guess.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod asked;
 mod audit;
 mod backup;
 mod batch;
@@ -13,11 +14,13 @@ mod crash;
 mod deploy;
 mod doctor;
 mod door;
+mod expiry;
 mod hostile;
 mod independent;
 mod judge;
 mod letters;
 mod operator;
+mod outcomes;
 mod protect;
 mod restart;
 mod retention;
