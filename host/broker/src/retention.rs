@@ -39,6 +39,8 @@ pub struct Pinned {
     pub from: Offset,
     /// Up to where the rules would let go.
     pub allowed_below: Offset,
+    /// When the oldest event of the log was accepted; `None` if it has none.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Rules and where topics are, as of now, and the latest judgement of each log.
@@ -120,8 +122,9 @@ pub(crate) enum RetainError {
 
 /// One look at every log.
 pub(crate) fn retain(shared: &Shared) -> Result<(), RetainError> {
-    let needs = needs(shared)?;
+    // Listed first: whoever covers what is in these epochs is known when needs are read.
     let epochs = shared.store.epochs();
+    let needs = needs(shared)?;
     for (class, rules) in shared.retained.rules() {
         let of_class: Vec<EpochFigures> = epochs.iter().filter(|epoch| epoch.class == class).copied().collect();
         let runs = runs(shared, &of_class)?;
@@ -141,7 +144,9 @@ pub(crate) fn retain(shared: &Shared) -> Result<(), RetainError> {
         let needed = least.map_or(shared.ring.end(), |(_, from)| from);
         let verdict = rules.judge(now, &runs, needed);
         let by = least.map(|(by, _)| by).filter(|_| verdict.drop_below < verdict.allowed_below);
-        let pinned = Pinned { by, from: needed, allowed_below: verdict.allowed_below };
+        let kept = runs.iter().find(|run| run.first >= verdict.drop_below);
+        let oldest = kept.and_then(|run| run.oldest);
+        let pinned = Pinned { by, from: needed, allowed_below: verdict.allowed_below, oldest };
         shared.retained.lock().pinned[class.index()] = pinned;
         drop_below(shared, class, &runs, verdict)?;
     }

@@ -37,7 +37,7 @@ const STEPS_PER_COMPARISON: usize = 16;
 const IDS: u64 = 20_000;
 
 /// Rounds of the committer after which the host lets go of what nobody needs.
-const RETAIN_PERCENT: u64 = 30;
+const RETAIN_PERCENT: u64 = 50;
 
 /// Keeps the dice of the second phase apart from those of the first.
 const CALM_DICE: u64 = 0x5eed;

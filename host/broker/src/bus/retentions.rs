@@ -67,12 +67,15 @@ impl Bus {
         self.inside.shared.retained.shelf(topic)
     }
 
-    /// The lowest position from which on every event of at least one of these topics is still there.
+    /// The lowest position from which on no event of at least one of these topics was let go of.
     #[must_use]
     pub fn oldest_of(&self, topics: &[TopicId]) -> Offset {
-        let has = |class: &KeepClass| topics.iter().any(|topic| self.shelf(*topic).has(*class));
-        let oldest = KeepClass::all().filter(has).map(|class| self.inside.shared.store.oldest_of(class));
-        oldest.min().unwrap_or(Offset(0))
+        let of_topic = |topic: &TopicId| {
+            let shelf = self.shelf(*topic);
+            let classes = KeepClass::all().filter(|class| shelf.has(*class));
+            classes.map(|class| self.inside.shared.store.oldest_of(class)).max().unwrap_or(Offset(0))
+        };
+        topics.iter().map(of_topic).min().unwrap_or(Offset(0))
     }
 
     /// Who keeps the log of a class longer than its rules, as of the last look.

@@ -111,6 +111,10 @@ fn logs(page: &mut Page, host: &Host) {
     page.each("gauge", "bugle_log_epochs", "Runs it is dropped in.", label, &kept, |kept| kept.epochs);
     let help = "Bytes that a subscription keeps beyond the retention.";
     page.each("gauge", "bugle_log_pinned_bytes", help, label, &kept, |kept| kept.pinned_bytes);
+    let help = "Age of the oldest event that is kept; 0 if there is none.";
+    page.each("gauge", "bugle_log_oldest_age_seconds", help, label, &kept, |kept| {
+        kept.oldest.map_or(0, |age| age.0.0 / 1000)
+    });
     page.each("gauge", "bugle_log_oldest", "Offset of the oldest event that is kept.", label, &kept, |kept| {
         kept.from_offset()
     });

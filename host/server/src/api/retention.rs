@@ -15,6 +15,9 @@ pub struct KeptView {
     pub bytes: u64,
     /// Runs it is dropped in.
     pub epochs: u64,
+    /// How old its oldest event is, as of the last look, some seconds ago at most; left out if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Duration>,
     /// The subscription that keeps more of it than the retention asks for, since it has not settled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned_by: Option<String>,

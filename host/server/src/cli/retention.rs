@@ -81,6 +81,7 @@ fn show(context: &Context, view: &RetentionView) -> anyhow::Result<()> {
         ("topics", view.topics.join(", ")),
         ("kept from", view.kept.from.clone()),
         ("log", log(&view.kept)),
+        ("oldest event", oldest(&view.kept)),
         ("kept longer for", pinned(&view.kept)),
     ])
 }
@@ -88,6 +89,11 @@ fn show(context: &Context, view: &RetentionView) -> anyhow::Result<()> {
 /// How much is kept.
 pub(super) fn log(kept: &KeptView) -> String {
     format!("{} bytes in {} epochs", kept.bytes, kept.epochs)
+}
+
+/// How old the oldest event is.
+fn oldest(kept: &KeptView) -> String {
+    kept.oldest.map_or_else(|| "none".to_owned(), |age| format!("{age} old"))
 }
 
 /// Who keeps more of the log than its retention asks for.

@@ -193,6 +193,7 @@ impl Host {
             epochs: epochs.len() as u64,
             pinned_bytes: total(&mut epochs.iter().filter(is_pinned)),
             pinned_by: by.map(|spec| spec.name.to_string()),
+            oldest: pinned.oldest.map(|at| Duration(self.bus().now().since(at))),
         }
     }
 
