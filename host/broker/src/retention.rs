@@ -158,6 +158,7 @@ fn needs(shared: &Shared) -> Result<Vec<(SubscriptionId, Claims)>, RetainError> 
     for (id, row) in shared.store.cursors().map_err(ReadError::from)? {
         floors.entry(id).and_modify(|floor| *floor = row.floor.min(*floor)).or_insert(row.floor);
     }
+    shared.retained.lock().covered.retain(|id, _| floors.contains_key(id));
     let mut needs = Vec::with_capacity(floors.len());
     for (by, floor) in floors {
         let waiting = shared.store.waiting(by).next().transpose().map_err(ReadError::from)?.map(|(offset, _)| offset);

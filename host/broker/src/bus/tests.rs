@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use bugle_core::code::Code;
-use bugle_core::ids::{Name, Sequence, SessionId, StreamId};
+use bugle_core::ids::{Name, Offset, Sequence, SessionId, StreamId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
-use bugle_core::retention::Shelf;
+use bugle_core::retention::{AGE_MIN, KeepClass, Retention, Shelf};
 use bugle_core::step::Write;
 use bugle_store::Store;
 
@@ -109,4 +109,35 @@ async fn a_full_disk_refuses_publishes_and_lets_state_through() {
         bus.kv_put(&store, "k".to_owned(), Some(b"v".to_vec()), None, Vec::new()).await.unwrap();
     }
     assert_eq!(bus.commits().disk_full.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_events_go_on_a_full_disk_too_which_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = start(dir.path());
+    bus.create_topic(Name::from("orders"), Shelf::default(), |_| Vec::new(), Vec::new()).await.unwrap();
+    let rules = Retention { age: AGE_MIN, ..Retention::default() };
+    bus.set_retention(KeepClass::DEFAULT, rules, Vec::new()).await.unwrap();
+    let open = OpenSession { session: SessionId(1), producer: Name::from("p"), epoch: None };
+    bus.open_session(open).await.unwrap();
+    let results = Arc::new(Results::default());
+    let published = async |sequence: u64| {
+        bus.publish(batch(sequence), results.clone()).await.unwrap();
+        while (results.0.lock().unwrap().len() as u64) < sequence {
+            tokio::task::yield_now().await;
+        }
+    };
+    // One event in each of two epochs; the second stays, as it holds the latest event.
+    published(1).await;
+    while bus.epochs_of(KeepClass::DEFAULT).len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    published(2).await;
+    let (mut sequence, before) = (2, bus.commits().disk_full.get());
+    while bus.floor() == Offset(0) {
+        bus.inside.shared.is_disk_full.store(true, Ordering::Relaxed);
+        sequence += 1;
+        published(sequence).await;
+    }
+    assert!(bus.commits().disk_full.get() > before, "publishing was refused meanwhile");
 }

@@ -144,3 +144,24 @@ fn a_retention_of_a_newer_host_is_refused() {
     let refused = Store::open(dir.path(), Options::default()).unwrap_err();
     assert!(matches!(refused, OpenError::Row { row: "epoch", .. }), "{refused}");
 }
+
+#[test]
+fn a_drop_cut_off_between_its_two_steps_is_finished_by_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let events: Vec<_> = (0..20).flat_map(|_| append(&store, 10)).collect();
+    let mut of_class = store.epochs().into_iter().filter(|epoch| epoch.class == short());
+    let (cut, next) = (of_class.next().unwrap(), of_class.next().unwrap());
+    let family = crate::log::family_of(cut.number);
+    // The row is gone, the family is not.
+    let mut batch = store.batch(64);
+    batch.delete(crate::family::Family::Meta, crate::keys::epoch(cut.number).as_ref());
+    store.commit(batch, crate::Durability::Synced).unwrap();
+    assert!(store.db().cf_handle(&family).is_some());
+    drop(store);
+    let (store, opened) = open(dir.path());
+    assert!(store.db().cf_handle(&family).is_none(), "the rest of it goes too");
+    assert_eq!((opened.dropped_below, store.floor_of(short())), (next.first, Some(next.first)));
+    let is_kept = |event: &StoredEvent| event.topic != TopicId(SHORT) || event.position.offset >= next.first;
+    assert_eq!(read_all(&store, 7), events.into_iter().filter(is_kept).collect::<Vec<_>>());
+}

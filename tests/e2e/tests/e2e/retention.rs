@@ -1,13 +1,27 @@
 //! Old epochs of the log go once everybody has settled them; who keeps them is told; what is gone is told as gone; topics of
 //! different retentions go apart.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use bugle_checker::record::Record;
 use bugle_harness::eventually;
-use bugle_receivers::Script;
+use bugle_receivers::producer::Counts;
+use bugle_receivers::{Dice, Journal, Producer, Script};
 use serde_json::{Value, json};
 
-use crate::scene::{PATIENCE, Scene, event, webhook};
+use crate::judge;
+use crate::scene::{PATIENCE, Scene, event, keyed, seed, webhook};
+
+/// Deliveries in flight at once: what one kill may repeat at most.
+const CONCURRENCY: u64 = 16;
+
+/// Time between two events of a producer.
+const PACE: Duration = Duration::from_millis(5);
+
+/// Kills, each at a moment when old events go.
+const KILLS: u64 = 4;
 
 fn kept(scene: &Scene, topic: &str) -> Value {
     scene.get(&format!("/v1/topics/{topic}"))["kept"].clone()
@@ -140,4 +154,87 @@ fn each_topic_has_its_retention_and_what_cannot_be_meant_is_refused() {
     assert_eq!(calls.calls().len(), 1, "the order came, over the gap");
     let checked = scene.host.cli(&["doctor"]).unwrap_or_else(|error| error.to_string());
     assert!(!checked.contains("missing"), "{checked}");
+
+    // A backup has what is kept, and so has the host that is restored from it.
+    let backup = scene.host.directory().join("backup");
+    let backup = backup.to_str().unwrap();
+    scene.host.cli(&["backup", "create", backup]).unwrap();
+    scene.host.cli(&["backup", "check", backup]).unwrap();
+    let before = scene.get("/v1/retentions");
+    scene.host.kill().unwrap();
+    let data = scene.host.data();
+    std::fs::rename(data.path(), scene.host.directory().join("lost")).unwrap();
+    scene.host.cli(&["restore", backup]).unwrap();
+    scene.host.restart().unwrap();
+    let after = scene.get("/v1/retentions");
+    for (before, after) in before.as_array().unwrap().iter().zip(after.as_array().unwrap()) {
+        assert_eq!(
+            (&before["name"], &before["size"], &before["topics"]),
+            (&after["name"], &after["size"], &after["topics"])
+        );
+        assert!(number(&after["kept"]["from"]) >= number(&before["kept"]["from"]), "{before} {after}");
+    }
+    let last = scene.get(&format!("/v1/topics/clicks/events?from={}&limit=1", moved[0]));
+    assert_eq!(last["events"][0]["event"]["id"], json!("moved"), "{last}");
+    refused(&scene, &["tail", "clicks", "--from", "0-1", "--no-follow"], &["not kept"]);
+}
+
+#[test]
+fn killed_while_old_events_go_it_keeps_every_promise() {
+    let dice = Dice(seed());
+    let mut scene = Scene::new();
+    scene.topic("orders");
+    scene.deploy("webhook", &bugle_guests::webhook());
+    let failing = Script { dice, fail: 50, ..Script::default() };
+    let (receiver, calls) = scene.receiver("calls.jsonl", &[("hook", failing)]);
+    let applied = scene.apply("hook", &webhook("hook", "orders", &receiver, &format!("concurrency = {CONCURRENCY}")));
+    scene.host.cli(&["retention", "set", "default", "--size", "1MiB", "--when-done", "true"]).unwrap();
+    let director = Journal::create(scene.logs.path(), "director.jsonl").unwrap();
+    director.write(Record::Subscription(judge::promise(&applied, "orders", Some(CONCURRENCY))));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (mut journals, mut producers) = (vec![director.clone(), calls], Vec::new());
+    for number in 0..2 {
+        let name = format!("producer-{number}");
+        let journal = Journal::create(scene.logs.path(), &format!("{name}.jsonl")).unwrap();
+        let producer = scene.producer(&name, &journal);
+        producers.push(scene.runtime.spawn(produce(producer, name, dice, Arc::clone(&is_over))));
+        journals.push(journal);
+    }
+    let mut from = 0;
+    for _ in 0..KILLS {
+        // More may be going at this moment: the first epoch of a look is gone.
+        from = eventually("old events to go", PATIENCE, || {
+            let now = number(&kept(&scene, "orders")["from"]);
+            (now > from).then_some(now)
+        });
+        judge::kill(&mut scene, &director);
+        assert!(number(&kept(&scene, "orders")["from"]) >= from, "what is gone stays gone");
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let counts = scene.finish(producers);
+    assert_eq!((counts.refused, counts.unknown), (0, 0), "every publish must end confirmed: {counts:?}");
+    let dump = judge::dump(&scene, PATIENCE);
+    assert!(dump.contains("\"dropped\""), "the dump says what is gone");
+    let all: Vec<&Journal> = journals.iter().collect();
+    let report = judge::report(&all, &dump, false);
+    println!("gone below {from}\n{report}");
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.figures.kills as u64, KILLS);
+    let checked = scene.host.cli(&["doctor"]).unwrap_or_else(|error| error.to_string());
+    assert!(!checked.contains("missing") && !checked.contains("damaged"), "{checked}");
+}
+
+async fn produce(mut producer: Producer, name: String, dice: Dice, is_over: Arc<AtomicBool>) -> Counts {
+    let mut pace = tokio::time::interval(PACE);
+    let text = "x".repeat(4_000);
+    for number in 0_u64.. {
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
+        pace.tick().await;
+        let id = format!("{name}-{number}");
+        let key = format!("key-{}", dice.roll("key", &id, 40));
+        producer.send("orders", &keyed(&id, "order.paid", &key, &json!({ "text": text }))).await.unwrap();
+    }
+    producer.finish().await.unwrap()
 }
