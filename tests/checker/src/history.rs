@@ -283,7 +283,7 @@ mod tests {
         let dropped = |topic: &str, below: &str| Sample::good().without(is_stored).dropped(topic, below);
         check(&dropped("orders", "0-3"), &[]);
         check(&dropped("orders", "0-2"), &["lost", "delivered-not-stored"]);
-        check(&dropped("refunds", "0-3"), &["lost", "delivered-not-stored"]);
+        check(&dropped("refunds", "0-3"), &["lost", "lost", "delivered-not-stored", "delivered-not-stored"]);
         let is_call = |record: &Record| matches!(record, Record::Call(call) if call.id == "a2");
         check(&dropped("orders", "0-3").without(is_call), &["acked-without-effect"]);
     }
