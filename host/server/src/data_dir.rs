@@ -26,6 +26,9 @@ pub struct Endpoints {
     pub quic: String,
     /// Address of the admin API (HTTP, TCP).
     pub admin: String,
+    /// Address for callbacks of providers (HTTP, TCP), if they are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<String>,
     /// SHA-256 of the certificate, which clients pin.
     pub fingerprint: String,
 }

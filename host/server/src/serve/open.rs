@@ -27,6 +27,7 @@ use crate::data_dir::{DataDir, Endpoints};
 use crate::definition::Definition;
 use crate::encode;
 use crate::host::{Host, Parts};
+use crate::inbound;
 use crate::parts::{self, binding};
 use crate::tally::Tally;
 use crate::token::Token;
@@ -126,10 +127,15 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
         Listener::bind(parts::listener(config, data, incarnation)?)?
     };
     let admin = threads.host().block_on(admin::listen(config.admin.listen))?;
+    let inbound = match config.inbound.listen {
+        Some(address) => Some(threads.host().block_on(inbound::listen(address))?),
+        None => None,
+    };
     let endpoints = Endpoints {
         pid: std::process::id(),
         quic: listener.local_address()?.to_string(),
         admin: admin.local_addr()?.to_string(),
+        inbound: inbound.as_ref().map(|inbound| inbound.local_addr()).transpose()?.map(|address| address.to_string()),
         fingerprint: listener.fingerprint().to_string(),
     };
     let host = Host::new(Parts {
@@ -139,6 +145,7 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
         tally,
         token,
         allowed_hosts: config.admin.allowed_hosts.clone(),
+        callbacks: config.inbound.concurrency,
         data: data.clone(),
         endpoints: endpoints.clone(),
         boot,
@@ -157,6 +164,10 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
     };
     running.keep(threads.door().spawn(listener.run(Door(bus), running.stopping())));
     running.serve_admin(threads, admin);
+    if let Some(listener) = inbound {
+        let serving = inbound::serve(listener, Arc::clone(&running.host), running.stopping());
+        running.keep(threads.host().spawn(serving));
+    }
     Ok(running)
 }
 
