@@ -16,6 +16,7 @@ mod doctor;
 mod door;
 mod expiry;
 mod hostile;
+mod inbound;
 mod independent;
 mod judge;
 mod letters;
