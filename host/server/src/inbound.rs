@@ -135,6 +135,7 @@ async fn connection(stream: TcpStream, _place: OwnedSemaphorePermit, door: Arc<D
 enum Refused {
     NoRoute,
     Method,
+    Head,
     TooLarge,
     Slow,
     Broken,
@@ -146,6 +147,10 @@ type Answer = Response<Full<Bytes>>;
 
 impl Door {
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Refused> {
+        // hyper's own bound is one of its buffers, which has room for some more.
+        if request.headers().len() > HEADERS_MAX {
+            return Err(Refused::Head);
+        }
         let path = request.uri().path().to_owned();
         let rest = path.strip_prefix(PREFIX).ok_or(Refused::NoRoute)?;
         let name = rest.split('/').next().unwrap_or_default().to_owned();
@@ -204,6 +209,9 @@ fn refusal(refused: Refused) -> Answer {
     let (status, code, message, retry) = match &refused {
         Refused::NoRoute => (StatusCode::NOT_FOUND, Code::NotFound, "nothing is here", None),
         Refused::Method => (StatusCode::METHOD_NOT_ALLOWED, Code::Invalid, "this method is not taken here", None),
+        Refused::Head => {
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::TooLarge, "at most 64 headers are taken here", None)
+        }
         Refused::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, "at most 1 MiB is taken here", None),
         Refused::Slow => (StatusCode::REQUEST_TIMEOUT, Code::Expired, "the body took too long", None),
         Refused::Broken => (StatusCode::BAD_REQUEST, Code::Invalid, "the body could not be read", None),
