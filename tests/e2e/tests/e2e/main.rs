@@ -7,6 +7,7 @@
 mod asked;
 mod audit;
 mod backup;
+mod backup_load;
 mod batch;
 mod channels;
 mod chaos;
