@@ -17,6 +17,7 @@ use bugle_core::event::{Event, Index, Span};
 use bugle_core::ids::{Name, Sequence, SessionId, StreamId};
 use bugle_core::publish::{BatchResult, OpenSession, PublishBatch, Try};
 use bugle_core::retention::{KeepClass, Retention, Shelf};
+use bugle_core::time::Millis;
 use bytes::Bytes;
 use publishing::{BATCH, Producer, cpu};
 
@@ -172,7 +173,7 @@ async fn main() {
         }
         producer.all_stored().await;
         stage(&bus, &mut producer, &mut numbers, 2 + 2 * round, "kept").await;
-        let small = Retention { bytes: KEPT_BYTES, ..Retention::default() };
+        let small = Retention { bytes: KEPT_BYTES, at_least: Millis(0), ..Retention::default() };
         bus.set_retention(KeepClass::DEFAULT, small, Vec::new()).await.expect("the bus runs");
         stage(&bus, &mut producer, &mut numbers, 3 + 2 * round, "dropping").await;
     }

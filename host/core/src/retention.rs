@@ -15,6 +15,9 @@ use crate::time::{Millis, Timestamp};
 pub const SIZE_MIN: u64 = 1 << 20;
 /// Smallest age that can be asked for: a repeat of an event that is gone is refused, so producers need time to repeat.
 pub const AGE_MIN: Millis = Millis::from_secs(1);
+/// Nothing younger goes unless an operator says so: a host that was killed is back within seconds, and the clock of a producer may be ten
+/// seconds ahead.
+pub const AT_LEAST: Millis = Millis::from_secs(60);
 /// Largest age: ten years. More is a slip of the keyboard.
 pub const AGE_MAX: Millis = Millis::from_secs(3_653 * 24 * 3_600);
 /// Runs of all logs that may be live before time alone begins no new one: making or dropping one costs 19 ms at this number and
@@ -124,12 +127,15 @@ pub struct Retention {
     pub bytes: u64,
     /// ... or, if this is set, as soon as every subscription has settled it.
     pub when_done: bool,
+    /// But never before its last event is as old as this: the retry of an event that may be gone is refused, so that producers need time
+    /// to retry what they are in doubt about.
+    pub at_least: Millis,
 }
 
 impl Default for Retention {
-    /// The documented defaults: 7 days or 64 GiB.
+    /// The documented defaults: 7 days or 64 GiB, and a minute at least.
     fn default() -> Self {
-        Retention { age: Millis::from_secs(7 * 24 * 3_600), bytes: 64 << 30, when_done: false }
+        Retention { age: Millis::from_secs(7 * 24 * 3_600), bytes: 64 << 30, when_done: false, at_least: AT_LEAST }
     }
 }
 
@@ -142,6 +148,8 @@ pub enum RetentionProblem {
     AgeTooLong,
     /// Below [`SIZE_MIN`].
     SizeTooSmall,
+    /// More than the age.
+    AtLeastTooLong,
 }
 
 /// A run of the log, dropped as a whole.
@@ -203,6 +211,8 @@ impl Retention {
             Err(RetentionProblem::AgeTooLong)
         } else if self.bytes < SIZE_MIN {
             Err(RetentionProblem::SizeTooSmall)
+        } else if self.at_least > self.age {
+            Err(RetentionProblem::AtLeastTooLong)
         } else {
             Ok(())
         }
@@ -216,7 +226,8 @@ impl Retention {
         let mut bytes: u64 = runs.iter().map(|run| run.bytes).sum();
         for (run, next) in runs.iter().zip(runs.iter().skip(1)) {
             let is_old = run.newest.is_some_and(|newest| now.since(newest) > self.age);
-            if !self.when_done && !is_old && bytes <= self.bytes {
+            let is_young = run.newest.is_some_and(|newest| now.since(newest) < self.at_least);
+            if is_young || !self.when_done && !is_old && bytes <= self.bytes {
                 break;
             }
             bytes -= run.bytes;
@@ -253,7 +264,7 @@ mod tests {
     }
 
     fn rules(age: u64, bytes: u64) -> Retention {
-        Retention { age: Millis(age), bytes, when_done: false }
+        Retention { age: Millis(age), bytes, when_done: false, at_least: Millis(0) }
     }
 
     #[test]
@@ -284,6 +295,9 @@ mod tests {
         let verdict = |needed| rules.judge(Timestamp(151), &runs, Offset(needed));
         assert_eq!(verdict(20).drop_below, Offset(20));
         assert_eq!(verdict(15), Verdict { drop_below: Offset(10), allowed_below: Offset(20) });
+        let later = Retention { at_least: Millis(100), ..rules };
+        assert_eq!(later.judge(Timestamp(151), &runs, Offset(20)).drop_below, Offset(10), "the second is too young");
+        assert_eq!(later.judge(Timestamp(160), &runs, Offset(20)).drop_below, Offset(20));
     }
 
     #[test]
@@ -305,6 +319,8 @@ mod tests {
         assert_eq!(check(0, 64 << 20), Err(RetentionProblem::AgeTooShort));
         assert_eq!(check(AGE_MAX.0 + 1, 64 << 20), Err(RetentionProblem::AgeTooLong));
         assert_eq!(check(60_000, 100), Err(RetentionProblem::SizeTooSmall));
+        let late = Retention { at_least: Millis(60_001), ..rules(60_000, 64 << 20) };
+        assert_eq!(late.check(), Err(RetentionProblem::AtLeastTooLong));
         assert_eq!(Retention::default().check(), Ok(()));
     }
 

@@ -95,6 +95,10 @@ bugs! {
     OutageSpendsAttempts = "outage-spends-attempts",
     /// An event past its `expirytime` is tried again like any other.
     ExpiredIsRetried = "expired-is-retried",
+    /// What a provider says is written whatever the send record says already.
+    CallbackGoesBack = "callback-goes-back",
+    /// A plugin's note is written whatever the provider has said of the same send.
+    NoteOverCallback = "note-over-callback",
     /// A call that several deliveries share breaks, and each of them pays for it.
     BatchPaysForOne = "batch-pays-for-one",
     /// Old events go although a waiting delivery still has to be loaded.

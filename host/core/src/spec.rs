@@ -264,6 +264,8 @@ pub struct Subscription {
     /// Whether the host keeps a send record of each delivery. Default no; what a plugin notes and what a degrade rule drops is
     /// recorded in any case.
     pub records: bool,
+    /// Whether providers call back: then what a plugin notes of a send is compared with what its provider said of it. Default no.
+    pub inbound: bool,
     /// Where events go that say how its deliveries ended: the topic [`crate::origin::SETTLED_TOPIC`]. Default: nowhere.
     pub settled: Option<TopicId>,
     /// Rate, blame, breaker and degrade policy.
@@ -301,6 +303,7 @@ impl Subscription {
             backlog: BacklogCap::default(),
             business_key: None,
             records: false,
+            inbound: false,
             settled: None,
             protection: Protection::standard(),
             prefetch_bytes: 4 << 20,

@@ -67,13 +67,20 @@ pub struct RetentionRow {
     /// Whether events may go as soon as every subscription has settled them.
     #[serde(default)]
     pub when_done: bool,
+    /// Nothing younger goes, in ms.
+    pub at_least_ms: u64,
 }
 
 impl RetentionRow {
     /// As the core has it.
     #[must_use]
     pub fn rules(&self) -> Retention {
-        Retention { age: Millis(self.age_ms), bytes: self.bytes, when_done: self.when_done }
+        Retention {
+            age: Millis(self.age_ms),
+            bytes: self.bytes,
+            when_done: self.when_done,
+            at_least: Millis(self.at_least_ms),
+        }
     }
 }
 
@@ -161,8 +168,11 @@ mod tests {
         assert_eq!(encode(&TopicRow { id: 7, class: 0, classes: 0 }), b"\x01{\"id\":7}");
         let moved = Shelf::default().moved_to(KeepClass::new(2).unwrap());
         assert_eq!(topic_row_on(TopicId(7), moved), b"\x01{\"id\":7,\"class\":2,\"classes\":5}");
-        let retention = RetentionRow { class: 1, age_ms: 60_000, bytes: 5, when_done: true };
-        assert_eq!(encode(&retention), b"\x01{\"class\":1,\"age_ms\":60000,\"bytes\":5,\"when_done\":true}");
+        let retention = RetentionRow { class: 1, age_ms: 60_000, bytes: 5, when_done: true, at_least_ms: 9 };
+        assert_eq!(
+            encode(&retention),
+            b"\x01{\"class\":1,\"age_ms\":60000,\"bytes\":5,\"when_done\":true,\"at_least_ms\":9}"
+        );
         let plugin = PluginRow {
             revision: "ab".into(),
             deployed_at: 1,

@@ -49,6 +49,7 @@ impl World {
             age: Millis(random.within(0, 60_000)),
             bytes: random.within(0, 200),
             when_done: random.chance(60),
+            at_least: Millis(0),
         };
         let below = rules.judge(self.bus.now, &runs, needed.unwrap_or(synced.end())).drop_below;
         if below <= floor {

@@ -245,6 +245,7 @@ impl World {
                     bus.queue.push_back(Item::Cancel { event, by_key });
                 }
             }
+            Kind::Callback => self.call_back(),
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,
             Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),

@@ -9,6 +9,7 @@ use bugle_core::ids::{Name, Offset, Sequence, SessionId, StreamId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
 use bugle_core::retention::{AGE_MIN, KeepClass, Retention, Shelf};
 use bugle_core::step::Write;
+use bugle_core::time::Millis;
 use bugle_store::Store;
 
 use super::{Bus, Options, Parts};
@@ -116,7 +117,7 @@ async fn old_events_go_on_a_full_disk_too_which_makes_room() {
     let dir = tempfile::tempdir().unwrap();
     let bus = start(dir.path());
     bus.create_topic(Name::from("orders"), Shelf::default(), |_| Vec::new(), Vec::new()).await.unwrap();
-    let rules = Retention { age: AGE_MIN, ..Retention::default() };
+    let rules = Retention { age: AGE_MIN, at_least: Millis(0), ..Retention::default() };
     bus.set_retention(KeepClass::DEFAULT, rules, Vec::new()).await.unwrap();
     let open = OpenSession { session: SessionId(1), producer: Name::from("p"), epoch: None };
     bus.open_session(open).await.unwrap();

@@ -15,7 +15,8 @@ use crate::support::{Producer, Script, event, set_up, settled, start_in_epochs, 
 
 const EPOCH_BYTES: u64 = 16 << 10;
 /// About two epochs.
-const RULES: Retention = Retention { age: Millis::from_secs(3_600), bytes: 2 * EPOCH_BYTES, when_done: false };
+const RULES: Retention =
+    Retention { age: Millis::from_secs(3_600), bytes: 2 * EPOCH_BYTES, when_done: false, at_least: Millis(0) };
 
 /// Half a minute, if one takes 5 ms.
 const ROUNDS_MAX: u64 = 6_000;
@@ -92,7 +93,7 @@ async fn a_topic_with_a_short_retention_goes_while_a_slow_subscription_keeps_the
     let bus = open(dir.path(), &script).await;
     set_up(&bus, subscription("slow"), StartAt::Latest).await;
     bus.pause("slow", "operator".to_owned(), "lunch".to_owned(), Vec::new()).await.unwrap();
-    let done = Retention { age: Millis::from_secs(3_600), bytes: 1 << 30, when_done: true };
+    let done = Retention { age: Millis::from_secs(3_600), bytes: 1 << 30, when_done: true, at_least: Millis(0) };
     bus.set_retention(short(), done, Vec::new()).await.unwrap();
     let row = |topic: &Topic| topic.id.to_string().into_bytes();
     let clicks = bus.create_topic(Name::from("clicks"), Shelf::new(short()), row, Vec::new()).await.unwrap().id;

@@ -45,6 +45,8 @@ pub struct RetentionView {
     pub size: Size,
     /// Whether events may go as soon as every subscription has settled them.
     pub when_done: bool,
+    /// Nothing younger goes, whatever the other rules say.
+    pub at_least: Duration,
     /// Topics that were given it.
     pub topics: Vec<String>,
     /// What is kept.
@@ -64,6 +66,9 @@ pub struct SetRetention {
     /// Whether events may go as soon as every subscription has settled them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_done: Option<bool>,
+    /// Nothing younger goes, whatever the other rules say; at most the age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<Duration>,
 }
 
 /// What of a topic shall be another.

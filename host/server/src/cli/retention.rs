@@ -35,6 +35,9 @@ pub(super) enum RetentionCommand {
         /// Events may go as soon as every subscription has settled them
         #[arg(long, action = ArgAction::Set, value_name = "BOOL")]
         when_done: Option<bool>,
+        /// Nothing younger goes, so that producers can retry: `60s`, the default, up to the age
+        #[arg(long)]
+        at_least: Option<Duration>,
     },
 }
 
@@ -47,11 +50,15 @@ pub(super) fn run(context: &Context, command: RetentionCommand) -> anyhow::Resul
                 return print::json(&all);
             }
             let rows: Vec<_> = all.iter().map(row).collect();
-            print::table(&["RETENTION", "AGE", "SIZE", "WHEN DONE", "KEPT FROM", "LOG", "TOPICS"], &rows, "")
+            print::table(
+                &["RETENTION", "AGE", "SIZE", "WHEN DONE", "AT LEAST", "KEPT FROM", "LOG", "TOPICS"],
+                &rows,
+                "",
+            )
         }
         RetentionCommand::Show { name } => show(context, &admin.get(&format!("/v1/retentions/{}", escape(&name)))?),
-        RetentionCommand::Set { name, age, size, when_done } => {
-            let set = SetRetention { age, size, when_done };
+        RetentionCommand::Set { name, age, size, when_done, at_least } => {
+            let set = SetRetention { age, size, when_done, at_least };
             show(context, &admin.put(&format!("/v1/retentions/{}", escape(&name)), &set)?)
         }
     }
@@ -63,6 +70,7 @@ fn row(view: &RetentionView) -> Vec<String> {
         view.age.to_string(),
         view.size.to_string(),
         view.when_done.to_string(),
+        view.at_least.to_string(),
         view.kept.from.clone(),
         log(&view.kept),
         view.topics.join(", "),
@@ -78,6 +86,7 @@ fn show(context: &Context, view: &RetentionView) -> anyhow::Result<()> {
         ("age", view.age.to_string()),
         ("size", view.size.to_string()),
         ("when done", view.when_done.to_string()),
+        ("at least", view.at_least.to_string()),
         ("topics", view.topics.join(", ")),
         ("kept from", view.kept.from.clone()),
         ("log", log(&view.kept)),

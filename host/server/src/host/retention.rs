@@ -48,6 +48,14 @@ pub enum RetainError {
     /// The caller: the size.
     #[error("a size of {0} cannot be meant; use at least {min}", min = Size(SIZE_MIN))]
     Size(Size),
+    /// The caller: what is kept at least.
+    #[error("events cannot stay at least {at_least} and at most {age}; say `--at-least` with no more than the age")]
+    AtLeast {
+        /// What was asked for.
+        at_least: Duration,
+        /// The age.
+        age: Duration,
+    },
     /// The broker could not.
     #[error(transparent)]
     Bus(#[from] RetentionError),
@@ -62,7 +70,7 @@ impl RetainError {
             RetainError::UnknownTopic(_) => Code::UnknownTopic,
             RetainError::Reserved(_) => Code::Denied,
             RetainError::TooMany { .. } => Code::Quota,
-            RetainError::Age(_) | RetainError::Size(_) => Code::Invalid,
+            RetainError::Age(_) | RetainError::Size(_) | RetainError::AtLeast { .. } => Code::Invalid,
             RetainError::Bus(_) => Code::Unavailable,
         }
     }
@@ -88,15 +96,25 @@ impl Host {
             age: set.age.map_or(before.age, |age| age.0),
             bytes: set.size.map_or(before.bytes, |size| size.0),
             when_done: set.when_done.unwrap_or(before.when_done),
+            at_least: set.at_least.map_or(before.at_least, |at_least| at_least.0),
         };
         rules.check().map_err(|problem| match problem {
             RetentionProblem::AgeTooShort | RetentionProblem::AgeTooLong => RetainError::Age(Duration(rules.age)),
             RetentionProblem::SizeTooSmall => RetainError::Size(Size(rules.bytes)),
+            RetentionProblem::AtLeastTooLong => {
+                RetainError::AtLeast { at_least: Duration(rules.at_least), age: Duration(rules.age) }
+            }
         })?;
-        let row =
-            RetentionRow { class: class.number(), age_ms: rules.age.0, bytes: rules.bytes, when_done: rules.when_done };
+        let row = RetentionRow {
+            class: class.number(),
+            age_ms: rules.age.0,
+            bytes: rules.bytes,
+            when_done: rules.when_done,
+            at_least_ms: rules.at_least.0,
+        };
         let value = Some(catalog::encode(&row));
-        let detail = format!("age {}, size {}, when done {}", Duration(rules.age), Size(rules.bytes), rules.when_done);
+        let (age, size, at_least) = (Duration(rules.age), Size(rules.bytes), Duration(rules.at_least));
+        let detail = format!("age {age}, size {size}, when done {}, at least {at_least}", rules.when_done);
         let rows = vec![
             Definition { kind: CatalogKind::Retention, key: name.to_owned(), value },
             self.audit("retention.set", name).row(detail),
@@ -164,6 +182,7 @@ impl Host {
             age: Duration(rules.age),
             size: Size(rules.bytes),
             when_done: rules.when_done,
+            at_least: Duration(rules.at_least),
             topics: of_it.map(|topic| topic.name.to_string()).collect(),
             kept: self.kept_by(class),
         }

@@ -17,6 +17,7 @@ mod doctor;
 mod door;
 mod expiry;
 mod hostile;
+mod inbound;
 mod independent;
 mod judge;
 mod letters;

@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bugle_checker::record::Record;
+use bugle_client::{Event, Timestamp};
 use bugle_harness::eventually;
 use bugle_receivers::producer::Counts;
 use bugle_receivers::{Dice, Journal, Producer, Script};
 use serde_json::{Value, json};
 
 use crate::judge;
-use crate::scene::{PATIENCE, Scene, event, keyed, seed, webhook};
+use crate::scene::{PATIENCE, Scene, event, seed, webhook};
 
 /// Deliveries in flight at once: what one kill may repeat at most.
 const CONCURRENCY: u64 = 16;
@@ -54,7 +55,8 @@ fn old_events_go_and_a_paused_subscription_is_named_as_the_one_that_keeps_them()
     let (receiver, calls) = scene.receiver("calls.jsonl", &[("hook", Script::default())]);
     scene.apply("hook", &webhook("hook", "orders", &receiver, ""));
     scene.host.cli(&["subscription", "pause", "hook"]).unwrap();
-    let set = scene.host.cli(&["retention", "set", "default", "--age", "2h", "--size", "1MiB"]).unwrap();
+    let set =
+        scene.host.cli(&["retention", "set", "default", "--age", "2h", "--size", "1MiB", "--at-least", "0s"]).unwrap();
     assert!(set.contains("2h") && set.contains("1MiB"), "{set}");
     fill(&scene, "orders", 5);
     let pinned = eventually("the pin to be told", PATIENCE, || {
@@ -111,8 +113,9 @@ fn each_topic_has_its_retention_and_what_cannot_be_meant_is_refused() {
     refused(&scene, &["retention", "set", "short", "--age", "90000d"], &["at most"]);
     refused(&scene, &["retention", "set", "short", "--size", "1KiB"], &["1KiB", "at least 1MiB"]);
     refused(&scene, &["retention", "set", "short", "--size", "1GB"], &["not a size"]);
+    refused(&scene, &["retention", "set", "short", "--age", "1m", "--at-least", "2m"], &["at least 2m and at most 1m"]);
     refused(&scene, &["retention", "show", "short"], &["no retention `short`"]);
-    let short = ["retention", "set", "short", "--size", "1MiB", "--when-done", "true"];
+    let short = ["retention", "set", "short", "--size", "1MiB", "--when-done", "true", "--at-least", "0s"];
     scene.host.cli(&short).unwrap();
     for name in ["second", "third"] {
         scene.host.cli(&["retention", "set", name, "--age", "1h"]).unwrap();
@@ -188,7 +191,8 @@ fn killed_while_old_events_go_it_keeps_every_promise() {
     let failing = Script { dice, fail: 50, ..Script::default() };
     let (receiver, calls) = scene.receiver("calls.jsonl", &[("hook", failing)]);
     let applied = scene.apply("hook", &webhook("hook", "orders", &receiver, &format!("concurrency = {CONCURRENCY}")));
-    scene.host.cli(&["retention", "set", "default", "--size", "1MiB", "--when-done", "true"]).unwrap();
+    let rules = ["--size", "1MiB", "--when-done", "true", "--at-least", "20s"];
+    scene.host.cli(&[&["retention", "set", "default"], &rules[..]].concat()).unwrap();
     let director = Journal::create(scene.logs.path(), "director.jsonl").unwrap();
     director.write(Record::Subscription(judge::promise(&applied, "orders", Some(CONCURRENCY))));
     let is_over = Arc::new(AtomicBool::new(false));
@@ -226,7 +230,7 @@ fn killed_while_old_events_go_it_keeps_every_promise() {
 
 async fn produce(mut producer: Producer, name: String, dice: Dice, is_over: Arc<AtomicBool>) -> Counts {
     let mut pace = tokio::time::interval(PACE);
-    let text = "x".repeat(4_000);
+    let data = json!({ "text": "x".repeat(4_000) }).to_string();
     for number in 0_u64.. {
         if is_over.load(Ordering::Relaxed) {
             break;
@@ -234,7 +238,14 @@ async fn produce(mut producer: Producer, name: String, dice: Dice, is_over: Arc<
         pace.tick().await;
         let id = format!("{name}-{number}");
         let key = format!("key-{}", dice.roll("key", &id, 40));
-        producer.send("orders", &keyed(&id, "order.paid", &key, &json!({ "text": text }))).await.unwrap();
+        // With its time, a retry can be told from one of an event that is gone.
+        let made = Event::builder("/e2e", "order.paid").id(&id).key(&key).time(now());
+        producer.send("orders", &made.json(&data).build().unwrap()).await.unwrap();
     }
     producer.finish().await.unwrap()
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp::from_unix_ms(since.as_millis() as i64).unwrap()
 }
