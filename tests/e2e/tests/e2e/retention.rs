@@ -157,8 +157,11 @@ fn each_topic_has_its_retention_and_what_cannot_be_meant_is_refused() {
     assert_eq!(calls.calls().len(), 1, "the order came, over the gap");
     let checked = scene.host.cli(&["doctor"]).unwrap_or_else(|error| error.to_string());
     assert!(!checked.contains("missing"), "{checked}");
+    a_backup_has_what_is_kept(&mut scene, &moved[0]);
+}
 
-    // A backup has what is kept, and so has the host that is restored from it.
+/// And so has the host that is restored from it.
+fn a_backup_has_what_is_kept(scene: &mut Scene, moved: &str) {
     let backup = scene.host.directory().join("backup");
     let backup = backup.to_str().unwrap();
     scene.host.cli(&["backup", "create", backup]).unwrap();
@@ -177,9 +180,9 @@ fn each_topic_has_its_retention_and_what_cannot_be_meant_is_refused() {
         );
         assert!(number(&after["kept"]["from"]) >= number(&before["kept"]["from"]), "{before} {after}");
     }
-    let last = scene.get(&format!("/v1/topics/clicks/events?from={}&limit=1", moved[0]));
+    let last = scene.get(&format!("/v1/topics/clicks/events?from={moved}&limit=1"));
     assert_eq!(last["events"][0]["event"]["id"], json!("moved"), "{last}");
-    refused(&scene, &["tail", "clicks", "--from", "0-1", "--no-follow"], &["not kept"]);
+    refused(scene, &["tail", "clicks", "--from", "0-1", "--no-follow"], &["not kept"]);
 }
 
 #[test]
