@@ -131,14 +131,25 @@ async fn accept(listener: TcpListener, inside: Arc<Inside>) {
     }
 }
 
-/// Whether the connection can be used again.
-type Goes = std::io::Result<bool>;
+/// What becomes of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// It can be used again.
+    GoesOn,
+    /// It is closed.
+    Closes,
+    /// It is reset: the caller hears so before it hears anything else.
+    Resets,
+}
+
+type Goes = std::io::Result<Then>;
 
 impl Inside {
     async fn talk(&self, mut stream: TcpStream) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
         let (reader, mut writer) = stream.split();
         let mut reader = BufReader::new(reader);
+        let mut then = Then::Closes;
         while let Some(request) = Request::read(&mut reader).await? {
             let at_us = now_us();
             if request.method == "GET" && request.path == "/stats" {
@@ -153,9 +164,13 @@ impl Inside {
             }
             let goes_on = self.answer(&request, at_us, &mut reader, &mut writer).await;
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            if !goes_on? {
+            then = goes_on?;
+            if then != Then::GoesOn {
                 break;
             }
+        }
+        if then == Then::Resets {
+            stream.set_zero_linger()?;
         }
         Ok(())
     }
@@ -173,15 +188,15 @@ impl Inside {
         let mut is_open = self.is_open.subscribe();
         tokio::select! {
             _ = is_open.wait_for(|is_open| *is_open) => {}
-            _ = reader.fill_buf() => return Ok(false),
+            _ = reader.fill_buf() => return Ok(Then::Closes),
         }
         let identity = Identity::of_request(request);
         let behaviour = self.decide(&route, identity.as_ref());
         let outcome = perform(&route.script, behaviour, reader, writer).await;
         let answer = match (&outcome, behaviour) {
-            (Ok(true), Behaviour::Accept) => CallAnswer::Accepted,
-            (Ok(true), _) => CallAnswer::Refused,
-            (Ok(false) | Err(_), _) => CallAnswer::Aborted,
+            (Ok(Then::GoesOn), Behaviour::Accept) => CallAnswer::Accepted,
+            (Ok(Then::GoesOn), _) => CallAnswer::Refused,
+            (Ok(Then::Closes | Then::Resets) | Err(_), _) => CallAnswer::Aborted,
         };
         if let (Some(journal), Some(identity)) = (&self.journal, identity) {
             journal.write(Record::Call(Call {
@@ -224,7 +239,7 @@ async fn perform(
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             // The caller went away, or talks out of turn: either way this call gets no answer.
-            _ = reader.fill_buf() => return Ok(false),
+            _ = reader.fill_buf() => return Ok(Then::Closes),
         }
     }
     match behaviour {
@@ -236,10 +251,11 @@ async fn perform(
         }
         Behaviour::Reject => say(writer, 422, "", "not this one").await,
         Behaviour::Gone => say(writer, 410, "", "gone for good").await,
-        Behaviour::Hang => Ok(false),
+        Behaviour::Hang => Ok(Then::Closes),
+        Behaviour::Reset => Ok(Then::Resets),
         Behaviour::Break => {
             writer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await?;
-            Ok(false)
+            Ok(Then::Closes)
         }
     }
 }
@@ -251,7 +267,7 @@ async fn say(writer: &mut WriteHalf<'_>, status: u16, headers: &str, text: &str)
     let answer = format!("HTTP/1.1 {status} {reason}\r\n{headers}content-length: {length}\r\n\r\n{text}");
     writer.write_all(answer.as_bytes()).await?;
     writer.flush().await?;
-    Ok(true)
+    Ok(Then::GoesOn)
 }
 
 #[cfg(test)]
