@@ -7,7 +7,7 @@ use crate::error::HostError;
 use crate::host::{self, millis, wit};
 use crate::once::Claim;
 use crate::verdict::{Failure, Outcome};
-use crate::{Config, Kv, Mail, Note, Publish, Request, SendRecord};
+use crate::{Config, FanOut, Kv, Mail, Note, Publish, Request, SendRecord};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -188,6 +188,11 @@ impl Cx {
     /// The plugin's store.
     pub fn kv(&self) -> Kv<'_> {
         Kv::new(self)
+    }
+
+    /// One event to very many recipients, page by page, over crashes and redeploys; `name` tells fan-outs of one event apart.
+    pub fn fan_out(&self, name: &str) -> FanOut<'_> {
+        FanOut::new(self, name)
     }
 
     /// A follow-up event of this `type`, visible with the ack.

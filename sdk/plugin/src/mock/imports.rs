@@ -197,7 +197,15 @@ pub(crate) mod kv {
             if key.is_empty() || key.len() > 512 || key.chars().any(char::is_control) {
                 return Err(error("invalid", "a kv key has 1 to 512 bytes and no control characters"));
             }
-            state.working(ticket)?.writes.push(write(key.to_owned()));
+            let write = write(key.to_owned());
+            if matches!(&write, Write::Put { value, .. } if value.len() > 64 << 10) {
+                return Err(error("too-large", "a kv value has at most 64 KiB"));
+            }
+            let live = state.working(ticket)?;
+            if live.writes.len() >= 1024 {
+                return Err(error("quota", "a call may change 1024 kv entries; split the work over several events"));
+            }
+            live.writes.push(write);
             Ok(())
         })
     }
@@ -260,11 +268,15 @@ pub(crate) mod kv {
 pub(crate) mod publish {
     use super::current;
     use crate::host::wit::types::{Error, NewEvent};
+    use crate::mock::state::error;
 
     pub(crate) fn publish(ticket: u64, events: &[NewEvent]) -> Result<Vec<String>, Error> {
         current(|state| {
             state.granted("publish", "`publish = [\"<topic>\"]` to [grants]")?;
             let live = state.working(ticket)?;
+            if live.events.len() + events.len() > 256 {
+                return Err(error("quota", "a call may publish 256 events; continue from a follow-up event"));
+            }
             let mut ids = Vec::new();
             for event in events {
                 let derived = format!("{}/{}", live.delivery.idempotency_key, live.events.len());

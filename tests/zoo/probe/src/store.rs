@@ -73,6 +73,7 @@ fn other(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried 
             retry(None, "after the publish")
         }
         "publish-huge" => tell(cx.publish(given.text("topic", "next"), "x").data("x/y", vec![7; bytes(given)]).send()),
+        "fan-out" => fan_out(cx, given),
         "publish-flood" => {
             let publish = |_| cx.publish(given.text("topic", "next"), "x").send().map(drop);
             tell((0..given.number("count", 100_000)).try_for_each(publish))
@@ -95,6 +96,19 @@ fn other(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried 
             tell((0..given.number("count", 100_000)).try_for_each(note))
         }
         _ => return None,
+    })
+}
+
+/// `count` events to a topic, in pages; the recipient is key and data of each.
+fn fan_out(cx: &Cx, given: &Given<'_>) -> Outcome {
+    let (count, size) = (given.number("count", 1000), given.number("page", 250));
+    cx.fan_out("all").run(|page| {
+        let first: u64 = page.cursor().and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
+        let last = (first + size).min(count);
+        for recipient in first..last {
+            page.publish(given.text("topic", "next"), "followed").json(&recipient).send()?;
+        }
+        Ok((last < count).then(|| last.to_string()))
     })
 }
 
