@@ -36,6 +36,8 @@ pub(crate) struct Port {
     /// Its private topic.
     pub(crate) private: Option<TopicId>,
     pub(crate) name: Name,
+    /// Scope of its claims.
+    pub(crate) claim_scope: Name,
     /// Held from the read of dead letters until their change is durable.
     pub(crate) letters: tokio::sync::Mutex<()>,
     /// Held by the one operator who works on dead letters.
@@ -179,7 +181,8 @@ impl Call {
         let found = match look {
             Look::Kv { key } => shared.kv_visible(&self.port.name, &key).map(Fact::Kv),
             Look::KvScan { prefix, after, limit } => {
-                shared.kv_scan(self.port.name.clone(), prefix, after, limit).await.map(Fact::KvRows)
+                let page = shared.kv_scan(self.port.name.clone(), prefix, after, limit).await;
+                page.map(|page| Fact::KvRows { rows: page.rows, is_end: page.is_end })
             }
             Look::Records { business_key, recipient } => {
                 shared.records(self.port.subscription, business_key, recipient).await.map(Fact::Records)
@@ -192,7 +195,8 @@ impl Call {
     async fn claim(&mut self, key: String, strength: Strength, keep: Millis) -> Fact {
         let shared = &self.port.shared;
         let now = shared.clock.now();
-        let ask = ClaimAsk { scope: self.port.name.clone(), key, ticket: self.ticket(), strength, keep };
+        let (scope, owner) = (self.port.claim_scope.clone(), self.port.subscription);
+        let ask = ClaimAsk { scope, key, ticket: self.ticket(), owner, strength, keep };
         let (done, durable) = oneshot::channel();
         self.is_claiming = true;
         // The row is read under the ledger's lock: read before, it could be older than what the ledger has forgotten since.
@@ -391,7 +395,7 @@ fn facts(port: &Port, delivery: &Delivery, settles: Settles) -> CallFacts {
         position: delivery.event.position,
         event_id: event.id().to_owned(),
         idempotency_key: delivery.idempotency_key.clone(),
-        claim_scope: port.name.clone(),
+        claim_scope: port.claim_scope.clone(),
         kv_store: port.name.clone(),
         hops: event.attribute(HOPS_ATTRIBUTE).and_then(|hops| hops.parse().ok()).unwrap_or(0),
         settles,

@@ -23,6 +23,7 @@ mod reads;
 mod releaser;
 mod ring;
 mod shared;
+mod sweep;
 #[cfg(test)]
 mod testing;
 mod topics;

@@ -1,5 +1,5 @@
 //! What must be looked after about once a second, off the committer's thread: free disk, the clock, the store's mark and epochs,
-//! send records that are too old.
+//! send records that are too old, claims and kv entries that have ended.
 //!
 //! Some of it takes tens of milliseconds (creating a column family), which the committer must not spend.
 
@@ -13,6 +13,7 @@ use bugle_core::time::Millis;
 use crate::disk::DiskWatch;
 use crate::queue::{Item, Writes};
 use crate::shared::Shared;
+use crate::sweep::Sweep;
 
 /// Older loss than this is detected by the host after a crash; newer loss by the producers' receipts (guarantees G2).
 const PERIOD: Duration = Duration::from_secs(1);
@@ -38,12 +39,13 @@ impl Upkeep {
         let stop = Arc::new(Stop::default());
         let mut disk = DiskWatch::default();
         look(&shared, &mut disk);
-        let mut end = None;
+        let (mut end, mut sweep) = (None, Sweep::default());
         let told = Arc::clone(&stop);
         let run = move || {
             while !told.wait() && look(&shared, &mut disk) {
                 end = Some(look_at_backlogs(&shared, end));
                 forget_records(&shared, records_kept);
+                sweep.run(&shared);
             }
         };
         let thread = std::thread::Builder::new().name("upkeep".to_owned()).spawn(run)?;

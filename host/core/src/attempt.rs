@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 
 pub use effects::{FollowUp, Transaction};
 pub use finish::{ClaimEnd, Ended};
-pub use limits::{CLAIMS_MAX, KEY_BYTES_MAX, TRANSACTION_BYTES_MAX};
+pub use limits::{CLAIMS_MAX, KEY_BYTES_MAX, SCAN_BYTES_MAX, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX};
 
 use crate::code::Code;
 use crate::delivery::{Settles, Verdict};
@@ -101,7 +101,7 @@ pub enum Look {
         /// Key.
         key: String,
     },
-    /// Committed kv entries: [`Fact::KvRows`].
+    /// Committed kv entries, in key order, at most [`SCAN_BYTES_MAX`] and one entry: [`Fact::KvRows`].
     KvScan {
         /// Keys that start with this.
         prefix: String,
@@ -139,7 +139,12 @@ pub enum Fact {
     /// A kv entry.
     Kv(Option<KvRow>),
     /// kv entries in key order.
-    KvRows(Vec<(String, KvRow)>),
+    KvRows {
+        /// Rows as stored, those that have ended too.
+        rows: Vec<(String, KvRow)>,
+        /// There are no more of them. If there are, this page has at least one.
+        is_end: bool,
+    },
     /// Send records.
     Records(Vec<RecordRow>),
     /// One number per name, in order; `None` for a topic that does not exist.
@@ -194,7 +199,7 @@ enum Pending {
     Waiting,
     KvGet { key: String },
     KvSwap { key: String, expect: Option<u64>, effect: effects::Local },
-    KvScan { prefix: String, after: Option<String>, limit: u32 },
+    KvScan(effects::Scan),
     Find,
     Publish(Vec<crate::import::NewEvent>),
 }
@@ -270,7 +275,7 @@ impl Attempt {
             Import::KvDelete { key } => self.kv_delete(key),
             Import::KvSwap { key, expect, value, ttl } => self.kv_swap(now, key, expect, value, ttl),
             Import::KvAdd { key, delta, ttl } => self.kv_add(now, key, delta, ttl),
-            Import::KvScan { prefix, after, limit } => self.kv_scan(prefix, after, limit),
+            Import::KvScan { prefix, after, limit } => self.kv_scan(effects::Scan { prefix, after, limit }),
             Import::Publish(events) => self.publish(events),
             Import::EgressStart => {
                 self.egress_open += 1;
@@ -293,11 +298,9 @@ impl Attempt {
                 Next::Reply(granted.map(Reply::Granted).ok_or_else(limits::lapsed))
             }
             (Pending::Waiting, Fact::Waiting(count)) => Next::Reply(count.map(Reply::Count).ok_or_else(limits::lapsed)),
-            (Pending::KvGet { key }, Fact::Kv(row)) => Next::Reply(Ok(Reply::Entry(self.effects.kv_read(key, row)))),
+            (Pending::KvGet { key }, Fact::Kv(row)) => Next::Reply(self.effects.kv_read(key, row).map(Reply::Entry)),
             (Pending::KvSwap { key, expect, effect }, Fact::Kv(row)) => self.kv_swapped(key, expect, effect, row),
-            (Pending::KvScan { prefix, after, limit }, Fact::KvRows(rows)) => {
-                Next::Reply(Ok(Reply::Entries(self.effects.kv_scanned(now, &prefix, after.as_deref(), limit, rows))))
-            }
+            (Pending::KvScan(scan), Fact::KvRows { rows, is_end }) => self.kv_scanned(now, scan, rows, is_end),
             (Pending::Find, Fact::Records(rows)) => Next::Reply(Ok(Reply::Records(rows))),
             (Pending::Publish(events), Fact::Topics(topics)) => self.published(events, topics),
             _ => unreachable!("the driver answers what was asked"),

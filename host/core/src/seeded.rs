@@ -89,6 +89,10 @@ bugs! {
     RecordAfterSettled = "record-after-settled",
     /// Every fault is the event's, also while the provider is gone.
     OutageSpendsAttempts = "outage-spends-attempts",
+    /// A kv entry or claim goes when an older end of its time has come, although it was renewed since.
+    RenewedRowExpired = "renewed-row-expired",
+    /// The weak claims that were done before a restart are forgotten.
+    WindowForgottenAtRestart = "window-forgotten-at-restart",
     /// A call that several deliveries share breaks, and each of them pays for it.
     BatchPaysForOne = "batch-pays-for-one",
 }

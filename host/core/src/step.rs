@@ -12,8 +12,9 @@ use crate::ids::{
 };
 use crate::origin::Origin;
 use crate::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, FateRow, Forgotten, HoldRow, IdBlockRow,
-    IdEntry, KvRow, LetGoRow, PausedRow, RecordRow, RunRow, ScheduledTotals, UnknownRow, UnknownTotals, WaitingRow,
+    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, Expiring, ExpiryEntry, FateRow, Forgotten,
+    HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, PausedRow, RecordRow, RunRow, ScheduledTotals, Second, UnknownRow,
+    UnknownTotals, WaitingRow, WindowMark,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -254,6 +255,31 @@ pub enum Write {
     FatesBelow {
         /// The log's floor.
         floor: Offset,
+    },
+    /// A weak claim is done and remembered in the window of its scope.
+    Window {
+        /// Scope.
+        scope: Name,
+        /// Row.
+        mark: WindowMark,
+    },
+    /// The beginning of a scope's window has ended, this mark and all that end before it.
+    WindowEnded {
+        /// Scope.
+        scope: Name,
+        /// End of the last mark that goes.
+        expires: Timestamp,
+        /// Its number.
+        number: u64,
+    },
+    /// An entry of the index of rows that end by time was looked at.
+    ExpiryGone(ExpiryEntry),
+    /// All entries of a kind below this second were.
+    ExpiriesBelow {
+        /// Of which rows.
+        of: Expiring,
+        /// The first second that stays.
+        below: Second,
     },
     /// State of a subscription's channel; `None` forgets it.
     Channel {

@@ -14,12 +14,14 @@ mod reader;
 mod scheduled;
 mod state;
 mod unknown;
+mod window;
 mod writer;
 
 pub(crate) use event::{decode_event, encode_event, visit_id};
 pub(crate) use host::{EarlierRow, EpochRow, LossRow, Number};
 pub(crate) use ids::{decode_ids, encode_ids};
 pub(crate) use reader::Reader;
+pub(crate) use window::WindowValue;
 pub(crate) use writer::Writer;
 
 /// Bytes that are not a row of their kind: damage, or a version of the format this host does not know.

@@ -60,6 +60,8 @@ kinds! {
     Unknowns = "unknowns", 10, true;
     /// An operator cancels scheduled events.
     Cancel = "cancel", 5, true;
+    /// The host looks for claims and kv entries that have ended.
+    Sweep = "sweep", 12, false;
     /// A part of the log cannot be read.
     FailRead = "fail-read", 3, true;
     /// A sync fails.

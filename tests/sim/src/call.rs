@@ -16,7 +16,7 @@ use bugle_core::time::{Millis, Timestamp};
 use crate::bus::Bus;
 use crate::evidence::Place;
 use crate::rule::{self, Checked, broken, must};
-use crate::store::ACKED;
+use crate::store::{ACKED, WEAK};
 
 /// Where follow-ups go.
 pub(crate) const FOLLOW_UPS: TopicId = TopicId(2);
@@ -60,6 +60,10 @@ enum Stage {
     Answer(Answer),
     Confirming,
     Count,
+    /// A weak claim is being opened.
+    Remembering,
+    /// And confirmed.
+    Remembered,
     Return,
     /// It gave its verdict by import.
     Said,
@@ -107,7 +111,7 @@ impl Call {
             position: invocation.position,
             event_id: event.event.id().to_owned(),
             idempotency_key: format!("{}-{}", spec.id, invocation.position),
-            claim_scope: spec.name.clone(),
+            claim_scope: spec.claim_scope(),
             kv_store: spec.name.clone(),
             hops: 0,
             settles: if spec.batch_max > 1 { Settles::AtCall } else { Settles::AtReturn },
@@ -148,7 +152,7 @@ impl Call {
 
     /// Whether it waits for its claim to be opened: then the claim is nobody's if the call is stopped now.
     pub(crate) fn is_claiming(&self) -> bool {
-        self.stage == Stage::Claiming && self.pending.is_some()
+        matches!(self.stage, Stage::Claiming | Stage::Remembering) && self.pending.is_some()
     }
 
     /// Runs one stage; the end of the call if it was the last one.
@@ -176,6 +180,13 @@ impl Call {
                 self.stage = Stage::Count;
             }
             Stage::Count => self.count(bus, machine)?,
+            Stage::Remembering => return self.remember(bus, machine),
+            Stage::Remembered => {
+                let reply = self.reply.take();
+                let is_done = matches!(reply, Some(Ok(_)));
+                must(rule::DRIVER_IS_SOUND, is_done, || format!("a confirm was answered {reply:?}"))?;
+                self.stage = Stage::Count;
+            }
             Stage::Return => return self.end(bus, machine),
             Stage::Said => return Ok(Some(said(bus))),
             Stage::Settling => return Ok(Some(CallEnd::Returned(Ok(())))),
@@ -189,6 +200,11 @@ impl Call {
             self.import(bus, machine, Import::Waiting);
         }
         match self.script {
+            Script::Count if self.event.position.offset.0.is_multiple_of(3) => {
+                self.stage = Stage::Remembering;
+                let (key, keep) = self.weak();
+                self.reply = self.import(bus, machine, Import::Claim { key, strength: Strength::Weak, keep });
+            }
             Script::Count => self.stage = Stage::Count,
             Script::Notify => self.stage = Stage::Notify,
             Script::Send => {
@@ -233,6 +249,28 @@ impl Call {
         Ok(None)
     }
 
+    /// Key and keep time of the weak claim: some end within the history.
+    fn weak(&self) -> (String, Millis) {
+        let offset = self.event.position.offset;
+        (format!("{WEAK}{offset}"), if offset.0.is_multiple_of(2) { KEEP } else { Millis(1_000) })
+    }
+
+    /// Counts the event under a weak claim, unless that is remembered as done.
+    fn remember(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<Option<CallEnd>> {
+        match self.reply.take() {
+            Some(Ok(Reply::Claim(ClaimOutcome::Claimed { claim, .. }))) => {
+                let (key, _) = self.weak();
+                self.expect(bus, machine, Import::KvAdd { key, delta: 1, ttl: None })?;
+                self.stage = Stage::Remembered;
+                self.reply = self.import(bus, machine, Import::Confirm { claim, receipt: None });
+            }
+            Some(Ok(Reply::Claim(ClaimOutcome::Done(_)))) => self.stage = Stage::Count,
+            Some(Ok(Reply::Claim(ClaimOutcome::Busy(after)))) => return Ok(Some(retry(Some(after)))),
+            other => return broken(rule::DRIVER_IS_SOUND, format!("a weak claim was answered {other:?}")),
+        }
+        Ok(None)
+    }
+
     fn send(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked {
         self.expect(bus, machine, Import::EgressStart)?;
         let answer = match bus.random.below(20) {
@@ -248,7 +286,8 @@ impl Call {
         }
         let has_effect = answer == Answer::Accepted || answer == Answer::Lost && bus.random.chance(50);
         if has_effect {
-            let is_done = bus.disk.written.is_done(&self.subscription, &business_key(&self.event), bus.now);
+            let scope = self.attempt.facts().claim_scope.clone();
+            let is_done = bus.disk.written.is_done(&scope, &business_key(&self.event), bus.now);
             let what = || format!("{} sent {} although its claim is done", self.subscription, self.event.position);
             must(rule::DONE_IS_DONE, !is_done, what)?;
             let is_explained = bus.evidence.receive(place);
@@ -320,6 +359,9 @@ impl Call {
         self.expect(bus, machine, Import::KvPut { key: counter.to_owned(), value, ttl: None })?;
         let key = format!("{ACKED}{}", self.event.position.offset);
         self.expect(bus, machine, Import::KvPut { key, value: Vec::new(), ttl: None })?;
+        if bus.fault(30) {
+            self.keep(bus, machine)?;
+        }
         if bus.fault(8) {
             let time = Millis(bus.random.within(1, 150));
             self.expect(bus, machine, Import::Hold(time))?;
@@ -365,7 +407,7 @@ impl Call {
         self.stage == Stage::Settling
     }
 
-    fn expect(&mut self, bus: &mut Bus, machine: &mut Machine, import: Import) -> Checked {
+    pub(super) fn expect(&mut self, bus: &mut Bus, machine: &mut Machine, import: Import) -> Checked {
         match self.import(bus, machine, import.clone()) {
             Some(Ok(_)) => Ok(()),
             other => broken(rule::DRIVER_IS_SOUND, format!("{import:?} was answered {other:?}")),

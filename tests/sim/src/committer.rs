@@ -110,7 +110,7 @@ impl World {
         self.admission.seal(self.bus.now, &mut batch);
         self.bus.note(|| format!("a batch of {count} items and {} rows is written", batch.len()));
         self.round = Some(round);
-        self.bus.disk.write(batch)?;
+        self.bus.disk.write(self.bus.now, batch)?;
         self.check_batch()
     }
 

@@ -18,6 +18,9 @@ const NAMES: [&str; 3] = ["count", "send", "follow"];
 /// Which of them have send records. It stays so, or the records would not say how each delivery ended.
 const HAS_RECORDS: [bool; 3] = [false, true, true];
 
+/// Which of them have their claims in a scope that another one could share; that never changes either.
+const HAS_CHANNEL: [bool; 3] = [false, true, false];
+
 /// The one that gets what a send publishes.
 const FOLLOW: SubscriptionId = SubscriptionId(3);
 
@@ -30,6 +33,7 @@ pub(crate) fn draw(random: &mut Random, index: usize, topic: TopicId) -> Subscri
     let spec = Subscription {
         redelivery: Some(private(index)),
         records: HAS_RECORDS[index],
+        channel: HAS_CHANNEL[index].then(|| "shared".into()),
         ..Subscription::new(id, NAMES[index], "script", vec![topic])
     };
     policy(random, spec)

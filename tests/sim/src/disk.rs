@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use bugle_core::spec::Subscription;
 use bugle_core::step::Write;
+use bugle_core::time::Timestamp;
 use bugle_random::Random;
 
 use crate::rule::Checked;
@@ -19,7 +20,7 @@ pub(crate) struct Disk {
     pub(crate) written: Store,
     /// Every batch that was synced.
     pub(crate) synced: Store,
-    unsynced: VecDeque<Vec<Write>>,
+    unsynced: VecDeque<(Timestamp, Vec<Write>)>,
 }
 
 impl Disk {
@@ -29,15 +30,15 @@ impl Disk {
     }
 
     /// Writes a batch.
-    pub(crate) fn write(&mut self, batch: Vec<Write>) -> Checked {
-        let applied = self.written.apply(&batch);
-        self.unsynced.push_back(batch);
+    pub(crate) fn write(&mut self, now: Timestamp, batch: Vec<Write>) -> Checked {
+        let applied = self.written.apply(now, &batch);
+        self.unsynced.push_back((now, batch));
         applied
     }
 
     /// Syncs everything that was written.
     pub(crate) fn sync(&mut self) -> Checked {
-        self.unsynced.drain(..).try_for_each(|batch| self.synced.apply(&batch))
+        self.unsynced.drain(..).try_for_each(|(now, batch)| self.synced.apply(now, &batch))
     }
 
     /// A sync failed, and the disk has dropped what it should have kept: later syncs know nothing of it.

@@ -52,7 +52,11 @@ impl Call {
                 }
                 Next::Extend(by) => Fact::Extended(machine.extend(bus.now, self.invocation.ticket, by)),
                 Next::Waiting => Fact::Waiting(machine.waiting_behind(self.invocation.ticket)),
-                Next::Look(Look::KvScan { .. } | Look::Records { .. }) => unreachable!("no script asks for this"),
+                Next::Look(Look::KvScan { prefix, after, limit }) => {
+                    let (rows, is_end) = bus.disk.written.scan(&self.subscription, &prefix, after.as_deref(), limit);
+                    Fact::KvRows { rows, is_end }
+                }
+                Next::Look(Look::Records { .. }) => unreachable!("no script asks for this"),
             };
             next = self.attempt.fact(bus.now, fact);
         }
@@ -70,8 +74,9 @@ impl Call {
 
     /// Waits for the disk even if there is nothing to write: a queue is a queue.
     fn open(&mut self, bus: &mut Bus, key: String, strength: Strength, keep: Millis) {
-        let stored = bus.disk.written.claim(&self.subscription, &key);
-        let ask = ClaimAsk { scope: self.subscription.clone(), key, ticket: self.invocation.ticket, strength, keep };
+        let (scope, owner) = (self.attempt.facts().claim_scope.clone(), self.attempt.facts().subscription);
+        let stored = bus.disk.written.claim(&scope, &key);
+        let ask = ClaimAsk { scope, key, ticket: self.invocation.ticket, owner, strength, keep };
         let (outcome, write) = bus.ledger.claim(bus.now, ask, stored);
         let (writes, step) = write.map_or((Vec::new(), None), |(write, step)| (vec![write], Some(step)));
         bus.push(writes, step, Done::Call(self.worker, self.invocation.ticket));

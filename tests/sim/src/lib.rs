@@ -17,6 +17,7 @@ mod definition;
 mod disk;
 mod events;
 mod evidence;
+mod expiry;
 mod history;
 mod import;
 mod letters;

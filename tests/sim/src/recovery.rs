@@ -91,6 +91,10 @@ impl Worker {
             | Write::ScheduleEnded { .. }
             | Write::ScheduledTotals { .. }
             | Write::FatesBelow { .. }
+            | Write::Window { .. }
+            | Write::WindowEnded { .. }
+            | Write::ExpiryGone(_)
+            | Write::ExpiriesBelow { .. }
             | Write::IdChunk { .. }
             | Write::IdBlock { .. } => false,
         }

@@ -41,6 +41,9 @@ const IDS: u64 = 20_000;
 /// Boots go on this far behind those of a backup.
 const BOOTS_LEFT_OUT: u64 = 1 << 16;
 
+/// Memory for marks of weak claims: about ten of them, so that it is full now and then.
+const WINDOW_BYTES: usize = 1_700;
+
 /// Keeps the dice of the second phase apart from those of the first.
 const CALM_DICE: u64 = 0x5eed;
 
@@ -111,7 +114,7 @@ impl World {
     }
 
     pub(crate) fn made(setup: Setup) -> World {
-        let mut bus = Bus::new(setup.random, Ledger::new(BootId(1)), setup.has_journal);
+        let mut bus = Bus::new(setup.random, Ledger::with_window(BootId(1), WINDOW_BYTES), setup.has_journal);
         bus.is_calm = !setup.has_faults;
         let mut plans = Vec::new();
         for (index, (spec, script, bounds, steps_outstanding_max)) in setup.subscriptions.into_iter().enumerate() {
@@ -240,6 +243,7 @@ impl World {
                     bus.queue.push_back(Item::Cancel { event, by_key });
                 }
             }
+            Kind::Sweep => self.sweep(),
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,
             Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),
@@ -341,7 +345,10 @@ impl World {
         self.slow_for = 0;
         let boot = self.boots.last().map_or(1, |(boot, _)| boot.0 + 1);
         let boot = BootId(boot).max(self.first_boot);
-        self.bus.ledger = Ledger::new(boot);
+        self.bus.ledger = Ledger::with_window(boot, WINDOW_BYTES);
+        for (scope, mark) in self.bus.disk.synced.marks() {
+            self.bus.ledger.recover_mark(scope, mark.clone());
+        }
         self.bus.tail = self.bus.disk.synced.end();
         let latest = self.bus.disk.synced.log.last().map_or(Timestamp(0), |event| event.received);
         self.bus.clock.restart(latest);
@@ -409,7 +416,8 @@ impl World {
                 && self.bus.queue.is_empty()
                 && self.workers.iter().all(|worker| worker.is_at_rest(end))
             {
-                return self.check_end();
+                self.check_end()?;
+                return self.check_swept();
             }
             if self.workers.iter().all(|worker| worker.calls.is_empty()) {
                 self.pass_time()?;

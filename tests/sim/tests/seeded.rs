@@ -121,6 +121,8 @@ bugs! {
     breaker_only_in_memory_is_found: BreakerOnlyInMemory breaks "G1";
     handed_on_after_settled_is_found: HandedOnAfterSettled breaks "G1";
     record_after_settled_is_found: RecordAfterSettled breaks "G4";
+    renewed_row_expired_is_found: RenewedRowExpired breaks "G4", "G8";
+    window_forgotten_at_restart_is_found: WindowForgottenAtRestart breaks "G4";
     batch_pays_for_one_is_found: BatchPaysForOne breaks "G6", "G8";
     effects_of_failure_kept_is_found: EffectsOfFailureKept breaks "G1", "G4", "G6";
 }

@@ -231,6 +231,7 @@ fn cost(write: &Write) -> usize {
         Write::Kv { row, key, .. } => key.len() + row.as_ref().map_or(0, |row| row.value.len()),
         Write::Record { row, .. } => row.detail.len(),
         Write::Claim { key, .. } => key.len(),
+        Write::Window { mark, .. } => mark.key.len() + mark.receipt.as_ref().map_or(0, Vec::len),
         Write::Event(_)
         | Write::ProducerSequence { .. }
         | Write::Cursor { .. }
@@ -256,6 +257,9 @@ fn cost(write: &Write) -> usize {
         | Write::ScheduleEnded { .. }
         | Write::ScheduledTotals { .. }
         | Write::FatesBelow { .. }
+        | Write::WindowEnded { .. }
+        | Write::ExpiryGone(_)
+        | Write::ExpiriesBelow { .. }
         | Write::Channel { .. } => 0,
     };
     ROW_OVERHEAD_BYTES + bytes

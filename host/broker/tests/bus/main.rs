@@ -5,6 +5,7 @@ mod backlog;
 mod batch;
 mod deliver;
 mod effects;
+mod expiry;
 mod explain;
 mod forget;
 mod hand_over;

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::effects::{Local, expiry};
+use super::effects::{Local, Scan, expiry};
 use super::{Attempt, Look, Next, Pending, done, limits, refuse};
 use crate::code::Code;
 use crate::ids::TopicId;
@@ -58,8 +58,10 @@ impl Attempt {
     }
 
     pub(super) fn kv_swapped(&mut self, key: String, expect: Option<u64>, effect: Local, row: Option<KvRow>) -> Next {
-        let entry = self.effects.kv_read(key.clone(), row);
-        self.swap(key, expect, effect, entry)
+        match self.effects.kv_read(key.clone(), row) {
+            Ok(entry) => self.swap(key, expect, effect, entry),
+            Err(error) => Next::Reply(Err(error)),
+        }
     }
 
     fn swap(&mut self, key: String, expect: Option<u64>, effect: Local, entry: Option<Entry>) -> Next {
@@ -73,9 +75,19 @@ impl Attempt {
         }
     }
 
-    pub(super) fn kv_scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> Next {
-        let look = Look::KvScan { prefix: prefix.clone(), after: after.clone(), limit };
-        self.ask(Pending::KvScan { prefix, after, limit }, Next::Look(look))
+    pub(super) fn kv_scan(&mut self, scan: Scan) -> Next {
+        let Scan { prefix, after, limit } = scan.clone();
+        self.ask(Pending::KvScan(scan), Next::Look(Look::KvScan { prefix, after, limit }))
+    }
+
+    /// An empty page means the end to the guest, so a page of which nothing is left is passed over.
+    pub(super) fn kv_scanned(&mut self, now: Timestamp, scan: Scan, rows: Vec<(String, KvRow)>, is_end: bool) -> Next {
+        let last = rows.last().filter(|_| !is_end).map(|(key, _)| key.clone());
+        match self.effects.kv_scanned(now, &scan, rows, last.as_deref()) {
+            Err(error) => Next::Reply(Err(error)),
+            Ok(entries) if entries.is_empty() && last.is_some() => self.kv_scan(Scan { after: last, ..scan }),
+            Ok(entries) => Next::Reply(Ok(Reply::Entries(entries))),
+        }
     }
 
     pub(super) fn note(&mut self, now: Timestamp, note: Note) -> Next {

@@ -2,6 +2,7 @@
 //!
 //! Reads of the call see its own changes. Nothing here is visible to anybody else before it is committed.
 
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -45,12 +46,24 @@ pub(super) enum Local {
     Add { delta: i64, expires: Option<Timestamp> },
 }
 
+/// What a scan asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Scan {
+    /// Keys that start with this.
+    pub(super) prefix: String,
+    /// Only keys after this one.
+    pub(super) after: Option<String>,
+    /// At most this many.
+    pub(super) limit: u32,
+}
+
 /// A place in the buffered effects.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mark {
     kv: usize,
     follow_ups: usize,
     records: usize,
+    bytes: usize,
 }
 
 /// The version a call sees of its own uncommitted entries; it matches nothing in `swap`.
@@ -68,7 +81,8 @@ pub(super) struct Effects {
 
 impl Effects {
     pub(super) fn mark(&self) -> Mark {
-        Mark { kv: self.kv.len(), follow_ups: self.follow_ups.len(), records: self.records.len() }
+        let (kv, follow_ups, records) = (self.kv.len(), self.follow_ups.len(), self.records.len());
+        Mark { kv, follow_ups, records, bytes: self.bytes }
     }
 
     /// What was buffered since the mark. Without its reads: the confirm of something that has happened outside can't be undone by a
@@ -89,6 +103,7 @@ impl Effects {
         self.kv.truncate(mark.kv);
         self.follow_ups.truncate(mark.follow_ups);
         self.records.truncate(mark.records);
+        self.bytes = mark.bytes;
     }
 
     /// A nested transaction is given up. Send records stay: they are kept on every verdict.
@@ -188,10 +203,10 @@ impl Effects {
     }
 
     /// A stored entry was looked up: remembers the read and lays the call's `add`s over it.
-    pub(super) fn kv_read(&mut self, key: String, row: Option<KvRow>) -> Option<Entry> {
+    pub(super) fn kv_read(&mut self, key: String, row: Option<KvRow>) -> Result<Option<Entry>, ImportError> {
         let entry = self.laid_over(&key, row.as_ref());
-        self.remember(key, row.map_or(0, |row| row.version));
-        entry
+        self.remember(key, row.map_or(0, |row| row.version))?;
+        Ok(entry)
     }
 
     fn laid_over(&self, key: &str, row: Option<&KvRow>) -> Option<Entry> {
@@ -201,44 +216,62 @@ impl Effects {
         }
     }
 
-    fn remember(&mut self, key: String, version: u64) {
-        if self.reads.len() < limits::KV_READS_MAX && !self.reads.iter().any(|read| read.key == key) {
-            self.reads.push(KvRead { key, version });
+    /// A read that could not be remembered could not be validated, so there is none. Two versions of one key are both remembered: the
+    /// call has seen what never was at once, and meets a conflict.
+    fn remember(&mut self, key: String, version: u64) -> Result<(), ImportError> {
+        if self.reads.iter().any(|read| read.key == key && read.version == version) {
+            return Ok(());
         }
+        if self.reads.len() >= limits::KV_READS_MAX {
+            return Err(limits::error(
+                Code::Quota,
+                "a call may read 4096 kv entries; split the work over several events",
+            ));
+        }
+        self.reads.push(KvRead { key, version });
+        Ok(())
     }
 
-    /// A scan came back: own changes laid over it, expired entries left out, in key order, cut at the limit.
+    /// A page of a scan came back: own changes laid over it, ended entries left out, in key order, cut at the limits. `last` is the
+    /// page's last key if more follow: it says nothing about keys beyond, so own keys there wait for the next page.
     pub(super) fn kv_scanned(
         &mut self,
         now: Timestamp,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
+        scan: &Scan,
         rows: Vec<(String, KvRow)>,
-    ) -> Vec<(String, Entry)> {
-        // A full page says nothing about keys beyond its last one, so own keys there wait for the next page.
-        let page_end = if rows.len() >= limit as usize { rows.last().map(|(key, _)| key.clone()) } else { None };
-        let mut entries = alloc::collections::BTreeMap::new();
+        last: Option<&str>,
+    ) -> Result<Vec<(String, Entry)>, ImportError> {
+        let mut found = BTreeMap::new();
         for (key, row) in rows {
-            if row.expires.is_some_and(|expires| expires <= now) {
-                continue;
-            }
+            let is_live = row.expires.is_none_or(|expires| expires > now);
             if self.own(&key).is_none() {
-                let entry = self.kv_read(key.clone(), Some(row));
-                entries.insert(key, entry);
+                let row = Some(row).filter(|_| is_live);
+                let version = row.as_ref().map_or(0, |row| row.version);
+                found.insert(key.clone(), (self.laid_over(&key, row.as_ref()), Some(version)));
             }
         }
-        let own: Vec<String> = self.kv.iter().map(|(key, _)| key.clone()).collect();
-        for key in own {
-            let inside = key.starts_with(prefix)
-                && after.is_none_or(|after| key.as_str() > after)
-                && page_end.as_ref().is_none_or(|end| key <= *end);
-            if inside && !entries.contains_key(&key) {
-                let entry = self.own(&key).unwrap_or_else(|| self.laid_over(&key, None));
-                entries.insert(key, entry);
+        for (key, _) in &self.kv {
+            let is_inside = key.starts_with(&scan.prefix)
+                && scan.after.as_ref().is_none_or(|after| key > after)
+                && last.is_none_or(|last| key.as_str() <= last);
+            if is_inside && !found.contains_key(key) {
+                let found_own = self.own(key).map(|entry| (entry, None));
+                found.insert(key.clone(), found_own.unwrap_or_else(|| (self.laid_over(key, None), Some(0))));
             }
         }
-        entries.into_iter().filter_map(|(key, entry)| entry.map(|entry| (key, entry))).take(limit as usize).collect()
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for (key, (entry, version)) in found {
+            let Some(entry) = entry else { continue };
+            bytes += key.len() + entry.value.len();
+            if entries.len() == scan.limit as usize || (bytes > limits::SCAN_BYTES_MAX && !entries.is_empty()) {
+                break;
+            }
+            if let Some(version) = version {
+                self.remember(key.clone(), version)?;
+            }
+            entries.push((key, entry));
+        }
+        Ok(entries)
     }
 }
 

@@ -15,7 +15,7 @@ pub const CLAIMS_MAX: usize = 16;
 /// Business keys, kv keys, recipients: long enough for two URLs, short enough for an index.
 pub const KEY_BYTES_MAX: usize = 512;
 /// One kv value.
-pub(super) const VALUE_BYTES_MAX: usize = 64 * 1024;
+pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// Data of one follow-up event.
 pub(super) const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// A receipt is an identifier or a small answer, kept for the claim's keep time.
@@ -28,6 +28,8 @@ pub(super) const KV_CHANGES_MAX: usize = 1024;
 pub(super) const KV_READS_MAX: usize = 4096;
 /// Entries of one scan.
 pub(super) const SCAN_MAX: u32 = 256;
+/// Keys and values of one scan; a quarter of a transaction, so that a page can be written back.
+pub const SCAN_BYTES_MAX: usize = 256 * 1024;
 /// Follow-up events of one call.
 pub(super) const FOLLOW_UPS_MAX: usize = 256;
 /// Send records noted in one call.

@@ -69,7 +69,7 @@ impl ApplyError {
             ApplyError::Definition(_) | ApplyError::Secret(_) | ApplyError::UnknownTarget { .. } => Code::Invalid,
             ApplyError::UnknownTopic { .. } => Code::UnknownTopic,
             ApplyError::Plugin(error) => error.code(),
-            ApplyError::Bus(SubscriptionError::StillEnding(_)) => Code::Conflict,
+            ApplyError::Bus(SubscriptionError::StillEnding(_) | SubscriptionError::OtherChannel(_)) => Code::Conflict,
             ApplyError::Bus(_) | ApplyError::Stopped(_) => Code::Unavailable,
             ApplyError::Read(_) => Code::StorageFailed,
         }
