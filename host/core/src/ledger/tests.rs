@@ -182,6 +182,25 @@ fn done_weak_claim_is_a_mark_that_ends_as_a_range() {
 }
 
 #[test]
+fn row_of_a_mark_goes_although_its_key_was_claimed_again() {
+    let mut ledger = Ledger::new(BootId(2));
+    let mark = |ledger: &mut Ledger, now, keep| {
+        let asked = ClaimAsk { keep: Millis(keep), ..ask(1, Strength::Weak) };
+        let (claim, _) = claimed(&ledger.claim(now, asked, None).0);
+        match ledger.confirm(now, claim, None).unwrap().0 {
+            Write::Window { mark, .. } => mark,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = mark(&mut ledger, NOW, 1_000);
+    let later = NOW.after(Millis(1_500));
+    mark(&mut ledger, later, 60_000);
+    let range = Write::WindowEnded { scope: Name::from("sms"), expires: first.expires, number: first.number };
+    assert_eq!((ledger.end_marks(later), ledger.marks()), (vec![range], 1));
+    assert!(matches!(ledger.claim(later, ask(2, Strength::Weak), None).0, ClaimOutcome::Done(_)));
+}
+
+#[test]
 fn the_end_of_one_that_shares_a_scope_leaves_the_claims_of_the_others() {
     let mut ledger = Ledger::new(BootId(2));
     let of =

@@ -90,9 +90,8 @@ impl Window {
         let key: Arc<str> = Arc::from(key);
         scope.ends.insert((mark.expires, mark.number), Arc::clone(&key));
         if let Some(before) = scope.marks.insert(Arc::clone(&key), mark) {
-            // One that had ended: its row goes with its time.
+            // One that had ended. Its row is still there, so its end stays too.
             self.bytes -= before.bytes(&key);
-            scope.ends.remove(&(before.expires, before.number));
         }
     }
 
@@ -138,8 +137,9 @@ impl Ledger {
             let mut last = None;
             while left > 0 && scope.ends.first_key_value().is_some_and(|((expires, _), _)| *expires <= now) {
                 let Some((place, key)) = scope.ends.pop_first() else { break };
-                if let Some(mark) = scope.marks.remove(&key) {
+                if let Some(mark) = scope.marks.get(&key).filter(|mark| mark.number == place.1) {
                     window.bytes -= mark.bytes(&key);
+                    scope.marks.remove(&key);
                 }
                 left -= 1;
                 last = Some(place);

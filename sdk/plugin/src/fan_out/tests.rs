@@ -64,7 +64,7 @@ fn a_page_that_fails_leaves_nothing_and_is_made_again() {
     assert_eq!(host.published().len(), 2);
     host.reply(Reply::status(200));
     host.deliver(listed, mock::event("1")).expect_ack();
-    assert_eq!(keys(&host).into_iter().collect::<Vec<_>>(), ["user:0", "user:1", "user:2"]);
+    assert_eq!(keys(&host).into_iter().collect::<Vec<_>>(), ["user:1", "user:2", "user:3"]);
     assert_eq!(host.published().len(), 3);
 }
 

@@ -223,7 +223,7 @@ impl Sends<'_> {
         let taken = |id: &str| calls.get(id).map_or(0, Calls::may_have_been_taken);
         let mut in_doubt = BTreeMap::new();
         for result in unknown {
-            let id = result["event"]["id"].as_str().unwrap().to_owned();
+            let id = result["event"]["event"]["id"].as_str().unwrap().to_owned();
             in_doubt.insert(id, result["position"].as_str().unwrap().to_owned());
         }
         for id in self.ids() {
@@ -262,7 +262,7 @@ impl Sends<'_> {
                 break;
             }
             for result in unknown {
-                let id = result["event"]["id"].as_str().unwrap();
+                let id = result["event"]["event"]["id"].as_str().unwrap();
                 let is_taken = calls.get(id).is_some_and(|calls| calls.may_have_been_taken() > 0);
                 let word = if is_taken { "sent" } else { "not-sent" };
                 let request =
