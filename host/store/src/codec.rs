@@ -14,6 +14,7 @@ mod reader;
 mod scheduled;
 mod state;
 mod unknown;
+mod waiting;
 mod window;
 mod writer;
 
@@ -21,6 +22,7 @@ pub(crate) use event::{decode_event, encode_event, visit_id};
 pub(crate) use host::{EarlierRow, EpochRow, LossRow, Number};
 pub(crate) use ids::{decode_ids, encode_ids};
 pub(crate) use reader::Reader;
+pub(crate) use waiting::decode_without_notes;
 pub(crate) use window::WindowValue;
 pub(crate) use writer::Writer;
 

@@ -86,6 +86,22 @@ impl Store {
     ) -> impl Iterator<Item = Result<Pair, ReadError>> + use<'a> {
         iterate(self.db(), &self.family(family), prefix, from)
     }
+
+    /// Hands each row whose key begins with `prefix` to `each`, in key order and without copying it.
+    pub(crate) fn each_row(
+        &self,
+        family: Family,
+        prefix: &Key,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let mut rows = self.db().raw_iterator_cf_opt(&self.family(family), within(prefix));
+        rows.seek(prefix);
+        while let Some((key, value)) = rows.item() {
+            each(key, value)?;
+            rows.next();
+        }
+        Ok(rows.status()?)
+    }
 }
 
 fn iterate<'a>(
@@ -94,13 +110,18 @@ fn iterate<'a>(
     prefix: &Key,
     from: Option<&[u8]>,
 ) -> impl Iterator<Item = Result<Pair, ReadError>> + use<'a> {
+    let from = from.unwrap_or(prefix.as_ref());
+    db.iterator_cf_opt(family, within(prefix), IteratorMode::From(from, Direction::Forward))
+        .map(|pair| pair.map_err(ReadError::from))
+}
+
+/// Ends reading behind the keys that begin with `prefix`.
+fn within(prefix: &Key) -> ReadOptions {
     let mut options = ReadOptions::default();
     if let Some(end) = prefix.end() {
         options.set_iterate_upper_bound(end);
     }
-    let from = from.unwrap_or(prefix.as_ref());
-    db.iterator_cf_opt(family, options, IteratorMode::From(from, Direction::Forward))
-        .map(|pair| pair.map_err(ReadError::from))
+    options
 }
 
 /// All rows whose keys begin with `prefix`; for families that are small.

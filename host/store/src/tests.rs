@@ -16,6 +16,7 @@ use std::path::Path;
 
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, Slot, StreamId, SubscriptionId};
+use bugle_core::row::WaitingRow;
 use bugle_core::step::{CatalogKind, Write};
 
 use crate::{CommitError, Durability, EventBounds, OpenError, Opened, Options, ScannedRow, Store};
@@ -53,6 +54,10 @@ fn every_row_is_there_after_a_restart() {
         assert_eq!(rows.chunks, vec![(Class::Normal, 5, sample::chunk())]);
         let waiting: Vec<_> = store.waiting(subscription).map(Result::unwrap).collect();
         assert_eq!(waiting, vec![(Offset(11), sample::waiting())]);
+        let mut without_notes = Vec::new();
+        store.each_waiting(subscription, |offset, row| without_notes.push((offset, row))).unwrap();
+        assert!(!sample::waiting().notes.is_empty());
+        assert_eq!(without_notes, vec![(Offset(11), WaitingRow { notes: Vec::new(), ..sample::waiting() })]);
         assert_eq!(store.waiting_at(subscription, Offset(11)).unwrap(), Some(sample::waiting()));
         assert_eq!(store.waiting_at(subscription, Offset(12)).unwrap(), None);
         assert_eq!(rows.holds, vec![("key".to_owned(), Class::Normal, sample::hold())]);

@@ -150,10 +150,10 @@ impl Inside {
     /// The machine of a subscription's rows. Waiting deliveries can be millions: they go by one at a time.
     fn recover(&self, spec: &Subscription) -> Result<Machine, StartError> {
         let mut machine = self.machine(spec, self.rows(spec)?);
-        for row in self.shared.store.waiting(spec.id) {
-            let (offset, row) = row.map_err(ReadError::from)?;
-            machine.remember(offset, &row);
-        }
+        self.shared
+            .store
+            .each_waiting(spec.id, |offset, row| machine.remember(offset, &row))
+            .map_err(ReadError::from)?;
         Ok(machine)
     }
 

@@ -8,7 +8,8 @@
 use bugle_core::ids::{KeyGeneration, Revision};
 use bugle_core::row::{DeadRow, DeadState, DeadTotals};
 
-use super::state::{read_event, read_notes, write_event, write_notes};
+use super::state::{read_event, write_event};
+use super::waiting::{read_notes, write_notes};
 use super::{Damaged, Reader, Row, Writer};
 
 /// The version without states.

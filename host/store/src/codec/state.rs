@@ -2,12 +2,11 @@
 //!
 //! Knows nothing of what a row means. Invariant: `decode(encode(row)) == row` for every row the core can make.
 
-use bugle_core::event::{Class, StoredEvent};
-use bugle_core::ids::{Attempt, KeyGeneration, Offset, Position, Slot};
-use bugle_core::lane_hash::{LaneHash, LaneMark};
+use bugle_core::event::StoredEvent;
+use bugle_core::ids::{Attempt, Offset, Position, Slot};
 use bugle_core::row::{
-    AttemptNote, Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, HoldRow, IdBlockRow, KvRow,
-    LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow, RecordRow, RecordStatus, RunRow, WaitingRow,
+    Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, HoldRow, IdBlockRow, KvRow, LetGoRow,
+    LetGoWhy, OpenRow, PausedRow, RecordRow, RecordStatus, RunRow,
 };
 
 use super::{Damaged, Reader, Row, Writer, decode_event, encode_event};
@@ -48,65 +47,6 @@ impl Row for CursorChunk {
             };
         }
         Ok(CursorChunk(words))
-    }
-}
-
-/// Version 1 had one count of attempts, all of them charged to the event, and knew no parking, no class and no lane.
-impl Row for WaitingRow {
-    const VERSION: u8 = 2;
-
-    fn write(&self, out: &mut Writer<'_>) {
-        out.u32(self.spent);
-        out.time(self.due);
-        match self.parking {
-            Parking::Never => out.u8(0),
-            Parking::Parked => out.u8(1),
-            Parking::Released { generation } => {
-                out.u8(2);
-                out.u32(generation.0);
-            }
-        }
-        write_notes(&self.notes, out);
-        for count in [self.channel, self.plugin, self.broke] {
-            out.varint(count.into());
-        }
-        out.u8(self.class.code());
-        match self.lane {
-            LaneMark::Unknown => out.u8(0),
-            LaneMark::Unkeyed => out.u8(1),
-            LaneMark::Keyed(LaneHash(hash)) => {
-                out.u8(2);
-                out.u64(hash);
-            }
-        }
-    }
-
-    fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let (spent, due) = (from.u32()?, from.time()?);
-        let parking = match from.u8()? {
-            0 => Parking::Never,
-            1 => Parking::Parked,
-            2 => Parking::Released { generation: KeyGeneration(from.u32()?) },
-            _ => return Err(Damaged("unknown parking")),
-        };
-        let notes = read_notes(from)?;
-        let (channel, plugin, broke) = (from.varint_u32()?, from.varint_u32()?, from.varint_u32()?);
-        let class = Class::from_code(from.u8()?).ok_or(Damaged("unknown class"))?;
-        let lane = match from.u8()? {
-            0 => LaneMark::Unknown,
-            1 => LaneMark::Unkeyed,
-            2 => LaneMark::Keyed(LaneHash(from.u64()?)),
-            _ => return Err(Damaged("unknown lane mark")),
-        };
-        Ok(WaitingRow { spent, channel, plugin, broke, due, parking, class, lane, notes })
-    }
-
-    fn read_old(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
-        if version != 1 {
-            return Err(Damaged("unknown version"));
-        }
-        let (spent, due, notes) = (from.u32()?, from.time()?, read_notes(from)?);
-        Ok(WaitingRow { spent, due, notes, ..WaitingRow::default() })
     }
 }
 
@@ -336,25 +276,6 @@ fn status_code(status: RecordStatus) -> u8 {
         RecordStatus::Dead => 11,
         RecordStatus::Manual => 12,
     }
-}
-
-pub(super) fn write_notes(notes: &[AttemptNote], out: &mut Writer<'_>) {
-    out.varint(notes.len() as u64);
-    for note in notes {
-        out.u32(note.attempt.0);
-        out.time(note.at);
-        out.text(&note.reason);
-    }
-}
-
-pub(super) fn read_notes(from: &mut Reader<'_>) -> Result<Vec<AttemptNote>, Damaged> {
-    let count = from.varint()?;
-    // The count is not trusted with an allocation: each note takes bytes, and those run out.
-    let mut notes = Vec::new();
-    for _ in 0..count {
-        notes.push(AttemptNote { attempt: Attempt(from.u32()?), at: from.time()?, reason: from.text()? });
-    }
-    Ok(notes)
 }
 
 /// An event inside another row: its place and its record.

@@ -13,7 +13,7 @@ use bugle_core::row::{
 use bugle_core::step::CatalogKind;
 
 use super::{ReadError, damaged};
-use crate::codec::{Damaged, Row};
+use crate::codec::{Damaged, Row, decode_without_notes};
 use crate::family::Family;
 use crate::keys::{self, Fields, Key};
 use crate::store::Store;
@@ -103,6 +103,19 @@ impl Store {
         self.rows_from(Family::Lane, &keys::waitings(subscription), None).map(|pair| {
             let (key, value) = pair?;
             Ok((Offset(last_u64(&key)?), WaitingRow::decode(&value).map_err(damaged(&key))?))
+        })
+    }
+
+    /// Hands each of them to `each` in the order of their offsets, without the notes on their attempts: several times as fast, for
+    /// a start.
+    pub fn each_waiting(
+        &self,
+        subscription: SubscriptionId,
+        mut each: impl FnMut(Offset, WaitingRow),
+    ) -> Result<(), ReadError> {
+        self.each_row(Family::Lane, &keys::waitings(subscription), |key, value| {
+            each(Offset(last_u64(key)?), decode_without_notes(value).map_err(damaged(key))?);
+            Ok(())
         })
     }
 
