@@ -4,7 +4,7 @@
 //! Invariant: a row is looked at and its delete queued under one lock, so that no later write of it comes before.
 
 use bugle_core::ledger::Ledger;
-use bugle_core::row::{Expiring, ExpiryEntry, Second, swept_below};
+use bugle_core::row::{Expiring, ExpiryEntry, Second, sweep_until, swept_below};
 use bugle_core::step::Write;
 use bugle_core::time::Timestamp;
 
@@ -18,8 +18,11 @@ const PAGE: usize = 256;
 const PAGES_MAX: usize = 32;
 
 /// What was swept so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sweep {
+    /// When the host started, and the latest time its store had seen then.
+    started: Timestamp,
+    latest: Timestamp,
     /// Claims and kv entries that end before this second went as a range.
     below: [Second; 2],
 }
@@ -44,20 +47,24 @@ impl From<Stopped> for Ended {
 }
 
 impl Sweep {
+    pub(crate) fn new(started: Timestamp, latest: Timestamp) -> Sweep {
+        Sweep { started, latest, below: [Second::default(); 2] }
+    }
+
     /// Looks at what has ended, as far as the bound of one sweep goes.
     pub(crate) fn run(&mut self, shared: &Shared) {
+        let now = sweep_until(shared.clock.now(), self.started, self.latest);
         // A committer that has stopped takes nothing more.
-        let _ = shared.ledger_rows(|ledger| ledger.end_marks(shared.clock.now()));
+        let _ = shared.ledger_rows(|ledger| ledger.end_marks(now));
         for (of, below) in Expiring::ALL.into_iter().zip(&mut self.below) {
-            if let Err(Ended::Read(error)) = sweep(shared, of, below) {
+            if let Err(Ended::Read(error)) = sweep(shared, now, of, below) {
                 tracing::error!(%error, "could not look for claims and kv entries that have ended");
             }
         }
     }
 }
 
-fn sweep(shared: &Shared, of: Expiring, below: &mut Second) -> Result<(), Ended> {
-    let now = shared.clock.now();
+fn sweep(shared: &Shared, now: Timestamp, of: Expiring, below: &mut Second) -> Result<(), Ended> {
     let mut after = None;
     for _ in 0..PAGES_MAX {
         let page = shared.store.expiries(of, after.as_ref(), now, PAGE).map_err(ReadError::from)?;

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bugle_core::ids::Offset;
-use bugle_core::time::Millis;
+use bugle_core::time::{Millis, Timestamp};
 
 use crate::disk::DiskWatch;
 use crate::queue::{Item, Writes};
@@ -35,11 +35,11 @@ struct Stop {
 }
 
 impl Upkeep {
-    pub(crate) fn start(shared: Arc<Shared>, records_kept: Millis) -> std::io::Result<Upkeep> {
+    pub(crate) fn start(shared: Arc<Shared>, records_kept: Millis, latest: Timestamp) -> std::io::Result<Upkeep> {
         let stop = Arc::new(Stop::default());
         let mut disk = DiskWatch::default();
         look(&shared, &mut disk);
-        let (mut end, mut sweep) = (None, Sweep::default());
+        let (mut end, mut sweep) = (None, Sweep::new(shared.clock.now(), latest));
         let told = Arc::clone(&stop);
         let run = move || {
             while !told.wait() && look(&shared, &mut disk) {

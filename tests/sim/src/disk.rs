@@ -36,6 +36,12 @@ impl Disk {
         applied
     }
 
+    /// What weak claims were to remember until now is over.
+    pub(crate) fn end_remembered(&mut self, now: Timestamp) {
+        self.written.end_remembered(now);
+        self.synced.end_remembered(now);
+    }
+
     /// Syncs everything that was written.
     pub(crate) fn sync(&mut self) -> Checked {
         self.unsynced.drain(..).try_for_each(|(now, batch)| self.synced.apply(now, &batch))

@@ -58,6 +58,11 @@ impl Evidence {
         self.doubts.remove(claim);
     }
 
+    /// What had its time is over, even if the clock goes back behind its end.
+    pub(crate) fn end_doubts(&mut self, now: Timestamp) {
+        self.doubts.retain(|_, expires| *expires > now);
+    }
+
     pub(crate) fn is_in_doubt(&self, claim: &(SubscriptionId, String), now: Timestamp) -> bool {
         self.doubts.get(claim).is_some_and(|expires| *expires > now)
     }

@@ -238,6 +238,11 @@ impl Store {
         }
     }
 
+    /// The clock may go back now: what had its time is over all the same.
+    pub(crate) fn end_remembered(&mut self, now: Timestamp) {
+        self.remembered.retain(|_, until| *until > now);
+    }
+
     /// Marks of weak claims, for a restart.
     pub(crate) fn marks(&self) -> impl Iterator<Item = (&Arc<str>, &WindowMark)> {
         self.window.iter().map(|((scope, ..), mark)| (scope, mark))

@@ -342,6 +342,9 @@ impl World {
         let now = self.bus.now;
         let is_kept = |subscription, by, until| synced.rows(subscription).is_told(by) && until > now;
         self.bus.evidence.holds.retain(|(subscription, _), (by, until)| is_kept(*subscription, *by, *until));
+        // So has a claim; its row may be gone.
+        self.bus.evidence.end_doubts(now);
+        self.bus.disk.end_remembered(now);
         self.slow_for = 0;
         let boot = self.boots.last().map_or(1, |(boot, _)| boot.0 + 1);
         let boot = BootId(boot).max(self.first_boot);

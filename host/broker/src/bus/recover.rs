@@ -120,7 +120,7 @@ impl Bus {
             .name("committer".to_owned())
             .spawn(move || committer.run())
             .map_err(StartError::Thread)?;
-        let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept).map_err(StartError::Thread)?;
+        let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept, latest).map_err(StartError::Thread)?;
         let releaser = Releaser::start(Arc::clone(&shared), &runtime);
         let bus = Bus {
             inside: Arc::new(Inside {

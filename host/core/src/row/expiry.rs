@@ -64,9 +64,35 @@ pub fn swept_below(now: Timestamp) -> Second {
     Second(now.0.saturating_sub(SWEPT_AFTER.0) / 1000)
 }
 
+/// A host that starts this much later than the latest time its store has seen was down for long, or its wall clock is wrong.
+const DOWN_MAX: Millis = Millis::from_secs(24 * 3600);
+
+/// Up to when ended rows may be removed now. They count as absent by the clock in any case, but a row that is removed stays so when a
+/// wrong clock is set right: then what ended since the store saw its `latest` time, but for a day and the time since the start, waits.
+/// A store that has seen no time has nothing to wait for.
+#[must_use]
+pub fn sweep_until(now: Timestamp, started: Timestamp, latest: Timestamp) -> Timestamp {
+    let believed = latest.after(DOWN_MAX);
+    if latest == Timestamp::default() || started <= believed {
+        now
+    } else {
+        now.min(believed.after(now.since(started)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_starts_years_ahead_removes_nothing_that_has_not_ended() {
+        let (latest, year) = (Timestamp(1_000_000), Millis::from_secs(365 * 24 * 3600));
+        assert_eq!(sweep_until(latest, latest, Timestamp(0)), latest, "a new store");
+        let soon = latest.after(Millis::from_secs(3600));
+        assert_eq!(sweep_until(soon.after(Millis(5)), soon, latest), soon.after(Millis(5)));
+        let wrong = latest.after(year);
+        assert_eq!(sweep_until(wrong.after(Millis(5)), wrong, latest), latest.after(DOWN_MAX).after(Millis(5)));
+    }
 
     #[test]
     fn an_entry_comes_with_the_end_of_its_row_and_not_before() {

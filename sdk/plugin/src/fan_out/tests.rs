@@ -60,7 +60,7 @@ fn a_page_that_fails_leaves_nothing_and_is_made_again() {
         "a list whose answer was lost is asked for again"
     );
     host.reply(Reply::status(200)).reply(Reply::crash());
-    host.deliver(listed, mock::event("1"));
+    assert_eq!(host.deliver(listed, mock::event("1")), mock::Verdict::Crashed);
     assert_eq!(host.published().len(), 2);
     host.reply(Reply::status(200));
     host.deliver(listed, mock::event("1")).expect_ack();

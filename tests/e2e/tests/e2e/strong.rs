@@ -130,7 +130,9 @@ fn strong_sends_are_repeated_only_for_a_lost_answer_or_a_kill() {
         killed_at = Instant::now();
     }
     let counts = scene.runtime.block_on(publishing).unwrap();
-    assert_eq!((counts.stored, counts.refused, counts.unknown), (plan.events, 0, 0), "{counts:?}");
+    // What was in doubt at a kill was sent again by the client, and known by its id if it had been stored.
+    assert_eq!(counts.stored + counts.duplicates, plan.events, "{counts:?}");
+    assert_eq!((counts.refused, counts.unknown), (0, 0), "{counts:?}");
     for name in ["resend", "park"] {
         settled(&scene, name);
     }
