@@ -22,13 +22,15 @@ impl Ledger {
         ended(is_live, gone, entry)
     }
 
-    /// The same of a claim.
+    /// The same of a claim. Nothing, not even its entry, changes while a call holds it.
     #[must_use]
     pub fn expire_claim(&self, now: Timestamp, entry: ExpiryEntry, stored: Option<ClaimRow>) -> Vec<Write> {
         assert!(entry.of == Expiring::Claim, "the entry is of a claim");
         let row = match self.claims.get(&(entry.scope.clone(), entry.key.clone())) {
             Some(Held::Settling { row, .. }) => row.clone(),
-            Some(Held::Open(_)) | None => stored,
+            // Its intent may be on the way to the disk, behind the row that has ended: looked at again when the call is over.
+            Some(Held::Open(_)) => return Vec::new(),
+            None => stored,
         };
         let is_live = row.is_some_and(|row| row.expires > now);
         let gone = Write::Claim { scope: entry.scope.clone(), key: entry.key.clone(), row: None };

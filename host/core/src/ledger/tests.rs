@@ -129,7 +129,7 @@ fn ended_kv_entry_goes_and_a_renewed_one_stays() {
     let gone = Write::Kv { store: store.clone(), key: "k".to_string(), row: None };
     let seen = Write::ExpiryGone(entry.clone());
     assert_eq!(ledger.expire_kv(NOW, entry.clone(), stored(1_000)), [gone.clone(), seen.clone()]);
-    assert_eq!(ledger.expire_kv(NOW, entry.clone(), stored(1_001)), [seen.clone()], "renewed on disk");
+    assert_eq!(ledger.expire_kv(NOW, entry.clone(), stored(1_001)), vec![seen.clone()], "renewed on disk");
     let renewal = vec![("k".to_string(), KvEffect::Put { value: vec![], expires: Some(Timestamp(9_000)) })];
     let (_, step) = ledger.kv_commit(NOW, &store, &[], renewal, |_| stored(1_000)).unwrap().unwrap();
     assert_eq!(ledger.expire_kv(NOW, entry.clone(), stored(1_000)), [seen], "renewed, and on the way to the disk");
@@ -145,6 +145,7 @@ fn ended_claim_goes_and_one_on_the_way_decides_over_its_row() {
     assert_eq!(ledger.expire_claim(NOW, entry.clone(), stored(1_000)).len(), 2);
     assert_eq!(ledger.expire_claim(NOW, entry.clone(), stored(1_001)).len(), 1);
     let (claim, _) = claimed(&ledger.claim(NOW, ask(1, Strength::Strong), stored(1_000)).0);
+    assert_eq!(ledger.expire_claim(NOW, entry.clone(), stored(1_000)), [], "its intent is on the way");
     let (_, step) = ledger.confirm(NOW, claim, None).unwrap();
     assert_eq!(ledger.expire_claim(NOW, entry.clone(), stored(1_000)).len(), 1, "done anew, and on the way");
     ledger.durable(step);
