@@ -123,29 +123,12 @@ impl<'s> Batch<'s> {
             | Write::UnknownTotals { .. }
             | Write::Record { .. }
             | Write::RecordGone { .. } => self.for_people(write),
-            Write::Claim { scope, key, row } => {
-                self.set(Family::Claim, keys::claim(scope, key).as_ref(), row.as_ref());
-                self.ends(Expiring::Claim, scope, key, row.as_ref().map(|row| row.expires));
-            }
-            Write::Kv { store, key, row } => {
-                self.set(Family::Kv, keys::kv(store, key).as_ref(), row.as_ref());
-                self.ends(Expiring::Kv, store, key, row.as_ref().and_then(|row| row.expires));
-            }
-            Write::Window { scope, mark } => {
-                let value = WindowValue { key: mark.key.clone(), receipt: mark.receipt.clone() };
-                self.put(Family::Claim, keys::window_mark(scope, mark.expires, mark.number).as_ref(), &value);
-            }
-            Write::WindowEnded { scope, expires, number } => {
-                let end = keys::window_mark(scope, *expires, number.saturating_add(1));
-                self.delete_range(Family::Claim, keys::window(scope).as_ref(), end.as_ref());
-            }
-            Write::ExpiryGone(ExpiryEntry { of, second, scope, key }) => {
-                self.delete(keys::expiry_family(*of), keys::expiry(*of, *second, scope, key).as_ref());
-            }
-            Write::ExpiriesBelow { of, below } => {
-                let (from, to) = (keys::expiries(*of), keys::expiries_at(*of, *below));
-                self.delete_range(keys::expiry_family(*of), from.as_ref(), to.as_ref());
-            }
+            Write::Claim { .. }
+            | Write::Kv { .. }
+            | Write::Window { .. }
+            | Write::WindowEnded { .. }
+            | Write::ExpiryGone(_)
+            | Write::ExpiriesBelow { .. } => self.that_ends(write),
             Write::Catalog { kind, key, value } => {
                 let key = keys::catalog(*kind, key);
                 match value {
@@ -192,6 +175,36 @@ impl<'s> Batch<'s> {
                 self.record_gone(&key, row, *forgotten);
             }
             _ => self.problem = Some("a row that is not for people was taken for one that is"),
+        }
+    }
+
+    /// Claims, kv entries and what ends them.
+    fn that_ends(&mut self, write: &Write) {
+        match write {
+            Write::Claim { scope, key, row } => {
+                self.set(Family::Claim, keys::claim(scope, key).as_ref(), row.as_ref());
+                self.ends(Expiring::Claim, scope, key, row.as_ref().map(|row| row.expires));
+            }
+            Write::Kv { store, key, row } => {
+                self.set(Family::Kv, keys::kv(store, key).as_ref(), row.as_ref());
+                self.ends(Expiring::Kv, store, key, row.as_ref().and_then(|row| row.expires));
+            }
+            Write::Window { scope, mark } => {
+                let value = WindowValue { key: mark.key.clone(), receipt: mark.receipt.clone() };
+                self.put(Family::Claim, keys::window_mark(scope, mark.expires, mark.number).as_ref(), &value);
+            }
+            Write::WindowEnded { scope, expires, number } => {
+                let end = keys::window_mark(scope, *expires, number.saturating_add(1));
+                self.delete_range(Family::Claim, keys::window(scope).as_ref(), end.as_ref());
+            }
+            Write::ExpiryGone(ExpiryEntry { of, second, scope, key }) => {
+                self.delete(keys::expiry_family(*of), keys::expiry(*of, *second, scope, key).as_ref());
+            }
+            Write::ExpiriesBelow { of, below } => {
+                let (from, to) = (keys::expiries(*of), keys::expiries_at(*of, *below));
+                self.delete_range(keys::expiry_family(*of), from.as_ref(), to.as_ref());
+            }
+            _ => self.problem = Some("a row that does not end was taken for one that does"),
         }
     }
 

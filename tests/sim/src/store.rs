@@ -129,51 +129,12 @@ impl Store {
                 streams.insert(*stream, *sequence);
                 Ok(())
             }
-            Write::Claim { scope, key, row } => {
-                self.ends(Expiring::Claim, scope, key, row.as_ref().map(|row| row.expires));
-                self.claimed(scope, key, row.clone());
-                Ok(())
-            }
-            Write::Kv { store, key, row } => {
-                if let Some(offset) = key.strip_prefix(ACKED).and_then(|offset| offset.parse().ok())
-                    && let Some(rows) = self.names.get(store).and_then(|name| self.rows.get_mut(name))
-                {
-                    rows.ack(Offset(offset))?;
-                }
-                if key.starts_with(WEAK) {
-                    self.remember(store, key)?;
-                }
-                let ends = row.as_ref().and_then(|row| row.expires);
-                self.ends(Expiring::Kv, store, key, ends);
-                let before = self.kv(store, key).and_then(|row| row.expires);
-                let is_swept = row.is_none() && self.swept.contains(&(Arc::clone(store), key.clone()));
-                let has_ended = before.is_some_and(|before| before <= self.now);
-                let may_go = !is_swept || has_ended || !self.kv.get(store).is_some_and(|rows| rows.contains_key(key));
-                must(rule::KEPT_ITS_TIME, may_go, || {
-                    format!("{key} of {store} went at {} and ends at {before:?}", self.now.0)
-                })?;
-                put(&mut self.kv, store, key, row.clone());
-                Ok(())
-            }
-            Write::Window { scope, mark } => {
-                self.window.insert((Arc::clone(scope), mark.expires, mark.number), mark.clone());
-                Ok(())
-            }
-            Write::WindowEnded { scope, expires, number } => {
-                let is_early = |(of, ends, _): &(Arc<str>, Timestamp, u64)| of == scope && *ends > self.now;
-                self.window.retain(|place, _| place.0 != *scope || (place.1, place.2) > (*expires, *number));
-                must(rule::KEPT_ITS_TIME, !is_early(&(Arc::clone(scope), *expires, *number)), || {
-                    format!("marks of {scope} that end at {} went at {}", expires.0, self.now.0)
-                })
-            }
-            Write::ExpiryGone(entry) => {
-                self.expiries.remove(entry);
-                Ok(())
-            }
-            Write::ExpiriesBelow { of, below } => {
-                self.expiries.retain(|entry| entry.of != *of || entry.second >= *below);
-                Ok(())
-            }
+            Write::Claim { .. }
+            | Write::Kv { .. }
+            | Write::Window { .. }
+            | Write::WindowEnded { .. }
+            | Write::ExpiryGone(_)
+            | Write::ExpiriesBelow { .. } => self.apply_ending(write),
             Write::Record { subscription, position, row } => {
                 if row.detail.contains("handed on") {
                     // A copy continues the first event, which for a released one is the scheduled one.
@@ -219,6 +180,58 @@ impl Store {
             | Write::DeadTotals { subscription, .. }
             | Write::UnknownGone { subscription, .. }
             | Write::UnknownTotals { subscription, .. } => self.rows_mut(*subscription).apply(write),
+        }
+    }
+
+    /// Claims, kv entries and what ends them.
+    fn apply_ending(&mut self, write: &Write) -> Checked {
+        match write {
+            Write::Claim { scope, key, row } => {
+                self.ends(Expiring::Claim, scope, key, row.as_ref().map(|row| row.expires));
+                self.claimed(scope, key, row.clone());
+                Ok(())
+            }
+            Write::Kv { store, key, row } => {
+                if let Some(offset) = key.strip_prefix(ACKED).and_then(|offset| offset.parse().ok())
+                    && let Some(rows) = self.names.get(store).and_then(|name| self.rows.get_mut(name))
+                {
+                    rows.ack(Offset(offset))?;
+                }
+                if key.starts_with(WEAK) {
+                    self.remember(store, key)?;
+                }
+                let ends = row.as_ref().and_then(|row| row.expires);
+                self.ends(Expiring::Kv, store, key, ends);
+                let before = self.kv(store, key).and_then(|row| row.expires);
+                let is_swept = row.is_none() && self.swept.contains(&(Arc::clone(store), key.clone()));
+                let has_ended = before.is_some_and(|before| before <= self.now);
+                let may_go = !is_swept || has_ended || !self.kv.get(store).is_some_and(|rows| rows.contains_key(key));
+                must(rule::KEPT_ITS_TIME, may_go, || {
+                    format!("{key} of {store} went at {} and ends at {before:?}", self.now.0)
+                })?;
+                put(&mut self.kv, store, key, row.clone());
+                Ok(())
+            }
+            Write::Window { scope, mark } => {
+                self.window.insert((Arc::clone(scope), mark.expires, mark.number), mark.clone());
+                Ok(())
+            }
+            Write::WindowEnded { scope, expires, number } => {
+                let is_early = |(of, ends, _): &(Arc<str>, Timestamp, u64)| of == scope && *ends > self.now;
+                self.window.retain(|place, _| place.0 != *scope || (place.1, place.2) > (*expires, *number));
+                must(rule::KEPT_ITS_TIME, !is_early(&(Arc::clone(scope), *expires, *number)), || {
+                    format!("marks of {scope} that end at {} went at {}", expires.0, self.now.0)
+                })
+            }
+            Write::ExpiryGone(entry) => {
+                self.expiries.remove(entry);
+                Ok(())
+            }
+            Write::ExpiriesBelow { of, below } => {
+                self.expiries.retain(|entry| entry.of != *of || entry.second >= *below);
+                Ok(())
+            }
+            _ => broken(rule::DRIVER_IS_SOUND, "a row that does not end was taken for one that does"),
         }
     }
 

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bugle_harness::eventually;
-use bugle_receivers::{Dice, Journal};
+use bugle_receivers::producer::Counts;
+use bugle_receivers::{Dice, Journal, Producer};
 use serde_json::json;
 
 use crate::judge;
@@ -46,6 +47,39 @@ fn cents(order: u64, dice: Dice) -> u64 {
     100 + dice.roll("cents", &order.to_string(), 1_000_000)
 }
 
+/// Publishes paid orders, every fourth of all, some of them again.
+async fn produce(
+    mut producer: Producer,
+    number: u64,
+    events: u64,
+    dice: Dice,
+    sent: Arc<AtomicU64>,
+) -> (Counts, Published) {
+    let mut published = Published::default();
+    for order in (number..).step_by(usize::try_from(PRODUCERS).unwrap()) {
+        if published.events >= events {
+            break;
+        }
+        let cents = cents(order, dice);
+        let body = json!({ "order": format!("order-{order}"), "cents": cents });
+        let paid = event(&format!("paid-{order}"), "paid", &body);
+        published.orders += 1;
+        published.cents += cents;
+        let rolled = dice.roll("again", &order.to_string(), 100);
+        let again = match rolled {
+            _ if rolled < SAME_AGAIN => Some(paid.clone()),
+            _ if rolled < SAME_AGAIN + OTHER_AGAIN => Some(event(&format!("told-{order}"), "paid", &body)),
+            _ => None,
+        };
+        for event in std::iter::once(paid).chain(again) {
+            producer.send("paid", &event).await.unwrap();
+            published.events += 1;
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    (producer.finish().await.unwrap(), published)
+}
+
 #[test]
 fn gmv_is_exact_over_duplicates_and_kills() {
     let plan = Plan::from_environment();
@@ -59,33 +93,14 @@ fn gmv_is_exact_over_duplicates_and_kills() {
     for number in 0..PRODUCERS {
         let name = format!("checkout-{number}");
         let journal = Journal::create(scene.logs.path(), &format!("{name}.jsonl")).unwrap();
-        let mut producer = scene.producer(&name, &journal);
-        let (sent, events) = (Arc::clone(&sent), plan.events / PRODUCERS);
-        producers.push(scene.runtime.spawn(async move {
-            let mut published = Published::default();
-            for order in (number..).step_by(usize::try_from(PRODUCERS).unwrap()) {
-                if published.events >= events {
-                    break;
-                }
-                let cents = cents(order, dice);
-                let body = json!({ "order": format!("order-{order}"), "cents": cents });
-                let paid = event(&format!("paid-{order}"), "paid", &body);
-                published.orders += 1;
-                published.cents += cents;
-                let rolled = dice.roll("again", &order.to_string(), 100);
-                let again = match rolled {
-                    _ if rolled < SAME_AGAIN => Some(paid.clone()),
-                    _ if rolled < SAME_AGAIN + OTHER_AGAIN => Some(event(&format!("told-{order}"), "paid", &body)),
-                    _ => None,
-                };
-                for event in std::iter::once(paid).chain(again) {
-                    producer.send("paid", &event).await.unwrap();
-                    published.events += 1;
-                    sent.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            (producer.finish().await.unwrap(), published)
-        }));
+        let producer = scene.producer(&name, &journal);
+        producers.push(scene.runtime.spawn(produce(
+            producer,
+            number,
+            plan.events / PRODUCERS,
+            dice,
+            Arc::clone(&sent),
+        )));
     }
     for kill in 1..=plan.kills {
         let until = kill * plan.events / (plan.kills + 1);
