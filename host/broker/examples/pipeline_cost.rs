@@ -4,21 +4,20 @@
 //! in batches of 64 from 8 producers with 8 batches in flight each into a topic with one subscription whose plugin acks at
 //! once, and prints one JSON line. Durable (fsync), on the directory of `TMPDIR`.
 
+mod publishing;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, StartAt};
+use bugle_broker::{ApplySubscription, Bus, Call, Invoke, Options, StartAt};
 use bugle_core::delivery::CallEnd;
 use bugle_core::event::{Event, Index, Span};
-use bugle_core::ids::{Name, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
-use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
+use bugle_core::ids::{Name, SubscriptionId, TopicId};
 use bugle_core::spec::Subscription;
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use publishing::{BATCH, Producer, cpu};
 
 const PRODUCERS: u64 = 8;
-const BATCH: usize = 64;
-const BATCHES_IN_FLIGHT: usize = 8;
 const EVENT_BYTES: usize = 256;
 
 struct AckAll;
@@ -31,24 +30,11 @@ impl Invoke for AckAll {
     }
 }
 
-/// Gives a batch's place in flight back when its result is there.
-struct Window(Arc<Semaphore>);
-
-impl ResultSink for Window {
-    fn deliver(&self, results: Vec<BatchResult>) {
-        for result in &results {
-            let is_stored = matches!(&result.outcome, BatchOutcome::Stored { stored, .. } if *stored as usize == BATCH);
-            assert!(is_stored, "a batch was not stored: {result:?}");
-        }
-        self.0.add_permits(results.len());
-    }
-}
-
 /// One frame with the events of a batch, sliced like the door does it.
-fn batch(producer: u64, number: u64, is_keyed: bool) -> Vec<Result<Event, bugle_core::publish::Unreadable>> {
-    let mut frame = Vec::with_capacity(BATCH * EVENT_BYTES);
-    let mut spans = Vec::with_capacity(BATCH);
-    for n in 0..BATCH as u64 {
+fn batch(producer: u64, number: u64, is_keyed: bool) -> Vec<Event> {
+    let mut frame = Vec::with_capacity(BATCH as usize * EVENT_BYTES);
+    let mut spans = Vec::with_capacity(BATCH as usize);
+    for n in 0..BATCH {
         let start = frame.len();
         let id = format!("{producer:02x}{number:012x}{n:02x}");
         frame.extend_from_slice(id.as_bytes());
@@ -76,37 +62,17 @@ fn batch(producer: u64, number: u64, is_keyed: bool) -> Vec<Result<Event, bugle_
     spans
         .into_iter()
         .map(|(start, index)| {
-            Ok(Event::new(frame.slice(start..start + EVENT_BYTES), index).expect("the spans are in the event"))
+            Event::new(frame.slice(start..start + EVENT_BYTES), index).expect("the spans are in the event")
         })
         .collect()
 }
 
 async fn produce(bus: Bus, producer: u64, batches: u64, is_keyed: bool) {
-    let session = SessionId(producer);
-    let name = Name::from(format!("producer-{producer}"));
-    let open = OpenSession { session, producer: name, epoch: None };
-    bus.open_session(open).await.expect("the bus runs");
-    let places = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT));
-    let sink: Arc<dyn ResultSink> = Arc::new(Window(Arc::clone(&places)));
+    let mut publishing = Producer::open(&bus, producer, "bench").await;
     for number in 0..batches {
-        places.acquire().await.expect("the semaphore stays open").forget();
-        let batch = PublishBatch {
-            session,
-            stream: StreamId(1),
-            sequence: Sequence(number + 1),
-            attempt: Try::First,
-            topic: Name::from("bench"),
-            events: batch(producer, number, is_keyed),
-        };
-        bus.publish(batch, Arc::clone(&sink)).await.expect("the bus runs");
+        publishing.publish(batch(producer, number, is_keyed)).await;
     }
-    let all = places.acquire_many(BATCHES_IN_FLIGHT as u32).await;
-    all.expect("the semaphore stays open").forget();
-}
-
-fn cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+    publishing.all_stored().await;
 }
 
 /// Seconds of processor time by thread name, for those with more than a hundredth.
@@ -125,21 +91,8 @@ fn threads() -> Vec<(String, f64)> {
 
 /// A bus on a new store with one topic and one subscription.
 async fn start(dir: &std::path::Path) -> Bus {
-    let (store, opened) = bugle_store::Store::open(dir, bugle_store::Options::default()).expect("a new store opens");
-    let encode = Arc::new(|_: FollowUp<'_>| Err("no follow-ups here".to_owned()));
-    let bus = Bus::start(Parts {
-        store,
-        opened,
-        topics: Vec::new(),
-        subscriptions: Vec::new(),
-        invoke: Arc::new(AckAll),
-        encode,
-        stamp: Arc::new(|event, _| event.clone()),
-        topic_row: |topic| topic.name.as_bytes().to_vec(),
-        runtime: tokio::runtime::Handle::current(),
-        options: Options::default(),
-    })
-    .expect("the bus starts");
+    let opened = bugle_store::Store::open(dir, bugle_store::Options::default()).expect("a new store opens");
+    let bus = publishing::start(opened, Arc::new(AckAll), Vec::new(), Vec::new(), Options::default());
     bus.create_topic(Name::from("bench"), |_| Vec::new(), Vec::new()).await.expect("the topic is new");
     let spec =
         Subscription { concurrency: 1024, ..Subscription::new(SubscriptionId(0), "bench", "ack", vec![TopicId(1)]) };
@@ -153,7 +106,7 @@ async fn start(dir: &std::path::Path) -> Bus {
 async fn run(events: u64, is_keyed: bool) {
     let dir = tempfile::tempdir().expect("a directory can be made");
     let bus = start(dir.path()).await;
-    let batches = events / (PRODUCERS * BATCH as u64);
+    let batches = events / (PRODUCERS * BATCH);
     let (start, cpu_start) = (Instant::now(), cpu());
     // The producers have a thread of their own, as the host's QUIC side has.
     let producing = std::thread::Builder::new().name("producers".to_owned()).spawn({
@@ -170,7 +123,7 @@ async fn run(events: u64, is_keyed: bool) {
         }
     });
     let producing = producing.expect("a thread can be made");
-    let events = batches * PRODUCERS * BATCH as u64;
+    let events = batches * PRODUCERS * BATCH;
     let mut status = bus.status("bench").await.expect("it is there");
     while status.throughput.settle_ms.total() < events {
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -22,6 +22,12 @@ impl Blocking {
         Blocking { handle, permits: Arc::new(Semaphore::new(READS_MAX)) }
     }
 
+    /// Waits until no work runs any more, also none that nobody waits for.
+    pub(crate) async fn rest(&self) {
+        let all = self.permits.acquire_many(READS_MAX as u32).await;
+        drop(all.expect("the semaphore of blocking reads is never closed"));
+    }
+
     /// Runs `work` on a thread that may block; waits for a free place first. If this future is dropped, work that has begun
     /// still ends.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -399,6 +399,7 @@ fn facts(port: &Port, delivery: &Delivery, settles: Settles) -> CallFacts {
         kv_store: port.name.clone(),
         hops: event.attribute(HOPS_ATTRIBUTE).and_then(|hops| hops.parse().ok()).unwrap_or(0),
         settles,
+        asks: delivery.must_ask(),
     }
 }
 

@@ -27,6 +27,7 @@ use bugle_core::step::Write;
 use bugle_core::time::Millis;
 use bugle_store::{CommitError, Durability};
 
+use crate::invoke::FollowUp;
 use crate::queue::{Committed, Item, ResultSink, Writes};
 use crate::reads::ReadError;
 use crate::ring::Chunk;
@@ -165,6 +166,15 @@ impl Committer {
                 Write::Redeliver { topic, origin, is_late, event } => {
                     let copy = self.copy(origin, is_late, &event);
                     self.admission.append(now, topic, copy, &mut round.writes);
+                }
+                Write::Outcome { topic, subscription, hops, event } => {
+                    match (self.shared.encode)(FollowUp { event: &event, hops, subscription: &subscription, now }) {
+                        Ok(event) => {
+                            self.admission.append(now, topic, event, &mut round.writes);
+                        }
+                        // Its texts are those of an event that was stored, so this is a bug of ours.
+                        Err(error) => tracing::error!(%subscription, %error, "an outcome could not be told"),
+                    }
                 }
                 other => round.writes.push(other),
             }

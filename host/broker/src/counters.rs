@@ -79,6 +79,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) not_started: Counter,
     /// Events of the log that expired undelivered, because the backlog was over its cap.
     pub(crate) expired: Counter,
+    /// Deliveries that ended because the `expirytime` of their event had passed.
+    pub(crate) expired_deliveries: Counter,
     /// Leases that ran out.
     pub(crate) lapsed: Counter,
     /// Steps committed.

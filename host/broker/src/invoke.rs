@@ -18,8 +18,7 @@ pub trait Invoke: Send + Sync + 'static {
     fn invoke(&self, subscription: &Name, plugin: &Name, calls: Vec<Call>);
 }
 
-/// Attribute that carries the number of follow-ups that led to an event; the encoder writes it, the loop guard reads it.
-pub const HOPS_ATTRIBUTE: &str = "buglehops";
+pub use bugle_core::origin::HOPS_ATTRIBUTE;
 
 /// A follow-up event to encode.
 #[derive(Clone, Copy, Debug)]

@@ -16,6 +16,7 @@ mod payloads;
 mod read;
 mod settle;
 mod step;
+mod trim;
 mod unknown;
 
 use std::collections::{HashMap, VecDeque};
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bugle_core::attempt::Settlement;
-use bugle_core::delivery::Delivery;
+use bugle_core::delivery::{Delivery, Verdict};
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Ticket};
 use bugle_core::origin::Origin;
@@ -70,6 +71,8 @@ pub(crate) struct Worker {
     completed: u64,
     /// Deliveries given up that were counted.
     buried: u64,
+    /// The same of those that expired.
+    expired: u64,
     payloads: Payloads,
     reading: Reading,
     /// Start of the page that is being read from the store.
@@ -130,6 +133,7 @@ impl Worker {
             submitted: VecDeque::new(),
             completed: 0,
             buried: 0,
+            expired: 0,
             reading: Reading::Idle,
             paging: None,
             fetching: HashMap::new(),
@@ -213,8 +217,7 @@ impl Worker {
                 tracing::debug!(subscription = %self.port.name, ticket = ticket.0, "a lease ended before its call");
             }
             Action::Stuck { position, how } => self.stuck(position, how),
-            Action::TrimDead => self.show_letters(),
-            Action::TrimUnknown => self.show_unknown(),
+            Action::Trim(kept) => self.show_kept(kept),
             Action::Paused { reason } => {
                 tracing::warn!(subscription = %self.port.name, %reason, "the subscription is paused; resume it when the cause is gone");
             }
@@ -253,6 +256,13 @@ impl Worker {
     }
 
     fn call(&mut self, invocation: &Invocation, event: StoredEvent) {
+        if event.event.is_expired(self.now) {
+            // Its time passed while the step before the call was on its way to the disk.
+            let verdict = Verdict::NotStarted("its expirytime has passed".to_owned());
+            let (ticket, writes) = (invocation.ticket, Vec::new());
+            self.handle(Input::Finished { ticket, event, verdict, writes, hold: None, pause: None });
+            return;
+        }
         let origin = self.port.origin(&event);
         let generation = invocation.letter.unwrap_or(origin.generation);
         let idempotency_key = self.port.shared.keys.key(&Origin { generation, ..origin });
@@ -265,6 +275,7 @@ impl Worker {
             wants_fresh: invocation.wants_fresh,
             may_resend: origin.may_resend,
             batch: invocation.batch,
+            asks: invocation.asks.clone(),
         };
         self.port.counters.attempts.add(1);
         self.calls_out += 1;

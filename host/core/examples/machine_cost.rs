@@ -133,8 +133,7 @@ impl Driver {
             | Action::Cancel { .. }
             | Action::Paused { .. }
             | Action::Stuck { .. }
-            | Action::TrimDead
-            | Action::TrimUnknown
+            | Action::Trim(_)
             | Action::BacklogFull { .. }
             | Action::Expired { .. } => {}
         }

@@ -10,6 +10,7 @@ mod buffer;
 mod effects;
 mod finish;
 mod limits;
+mod reconcile;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use alloc::vec::Vec;
 
 pub use effects::{FollowUp, Transaction};
 pub use finish::{ClaimEnd, Ended};
+pub(crate) use limits::HOPS_MAX;
 pub use limits::{CLAIMS_MAX, KEY_BYTES_MAX, SCAN_BYTES_MAX, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX};
 
 use crate::code::Code;
@@ -55,6 +57,8 @@ pub struct CallFacts {
     pub hops: u32,
     /// When a verdict given by import takes effect.
     pub settles: Settles,
+    /// Whether the plugin is asked about an uncertain claim before it is given.
+    pub asks: bool,
 }
 
 /// What the driver has to do next.
@@ -193,6 +197,7 @@ enum Pending {
     Nothing,
     Claim { key: String },
     Confirm { claim: ClaimId },
+    FoundDone { claim: ClaimId, receipt: Option<Vec<u8>> },
     Release,
     Settle,
     Extend,
@@ -211,6 +216,8 @@ pub struct Attempt {
     effects: Effects,
     claims: Vec<OpenClaim>,
     confirmed: Vec<ClaimId>,
+    /// The plugin is asked about the innermost claim just now.
+    is_asking: bool,
     settled: Option<Verdict>,
     /// The verdict took effect at the call, with this answer; it stays the same.
     answer: Option<ImportResult>,
@@ -230,6 +237,7 @@ impl Attempt {
             effects: Effects::default(),
             claims: Vec::new(),
             confirmed: Vec::new(),
+            is_asking: false,
             settled: None,
             answer: None,
             egress_open: 0,
@@ -266,6 +274,7 @@ impl Attempt {
             Import::Claim { key, strength, keep } => self.claim(key, strength, keep),
             Import::Confirm { claim, receipt } => self.confirm(claim, receipt),
             Import::Release { claim } => self.release(claim),
+            Import::Reconciled(found) => self.reconciled(found),
             Import::Note(note) => self.note(now, note),
             Import::FindRecords { business_key, recipient } => {
                 self.ask(Pending::Find, Next::Look(Look::Records { business_key, recipient }))
@@ -292,6 +301,7 @@ impl Attempt {
             (_, Fact::Failed(error)) => Next::Reply(Err(error)),
             (Pending::Claim { key }, Fact::Claimed(outcome)) => self.claimed(key, outcome),
             (Pending::Confirm { claim }, Fact::Confirmed) => self.confirmed(claim),
+            (Pending::FoundDone { claim, receipt }, Fact::Confirmed) => self.found_done(claim, receipt),
             (Pending::Release, Fact::Released) => done(),
             (Pending::Settle, Fact::Settled(settlement)) => self.took_effect(settlement),
             (Pending::Extend, Fact::Extended(granted)) => {
@@ -312,8 +322,10 @@ impl Attempt {
         next
     }
 
-    /// After the guest gave its verdict nothing but the end of an outgoing call and the same verdict again is taken.
+    /// After the guest gave its verdict nothing but the end of an outgoing call and the same verdict again is taken; while it is asked
+    /// about a claim, nothing but outgoing calls and the answer.
     fn admit(&self, now: Timestamp, import: &Import) -> Result<(), ImportError> {
+        reconcile::admit(self.is_asking, import)?;
         let Some(settled) = &self.settled else { return limits::check(now, import) };
         let is_same = match import {
             Import::EgressEnd(_) => true,
@@ -370,6 +382,10 @@ impl Attempt {
 
     fn egress_end(&mut self, sent: Sent) -> Next {
         self.egress_open = self.egress_open.saturating_sub(1);
+        if self.is_asking {
+            // A question to the provider is no effect.
+            return done();
+        }
         for claim in &mut self.claims {
             match sent {
                 Sent::Nothing => {}
@@ -382,6 +398,9 @@ impl Attempt {
 
     fn claim(&mut self, key: String, strength: Strength, keep: Millis) -> Next {
         if let Some(open) = self.claims.iter().find(|open| open.key == key) {
+            if open.uncertain && self.facts.asks {
+                return reconcile::in_doubt(&key, "it was asked about in this call");
+            }
             let outcome = ClaimOutcome::Claimed { claim: open.id, uncertain: open.uncertain };
             return Next::Reply(Ok(Reply::Claim(outcome)));
         }
@@ -398,6 +417,10 @@ impl Attempt {
         if let ClaimOutcome::Claimed { claim, uncertain } = &outcome {
             let mark = self.effects.mark();
             self.claims.push(OpenClaim { id: *claim, key, uncertain: *uncertain, mark, evidence: Evidence::default() });
+            if *uncertain && self.facts.asks && !is_planted(Bug::NotAskedBeforeResend) {
+                self.is_asking = true;
+                return Next::Reply(Ok(Reply::Ask));
+            }
         }
         Next::Reply(Ok(Reply::Claim(outcome)))
     }

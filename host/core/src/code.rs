@@ -95,7 +95,7 @@ codes! {
     Exists = 69 "exists",
     /// A part that is needed is not available just now.
     Unavailable = 70 "unavailable",
-    /// The deadline of the delivery has passed.
+    /// The deadline of the delivery has passed, or the `expirytime` of an event that is published.
     Expired = 71 "expired",
     /// A provider answered with a permanent refusal.
     ProviderRefused = 72 "refused",

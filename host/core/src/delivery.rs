@@ -28,6 +28,16 @@ pub struct Delivery {
     pub may_resend: bool,
     /// The call it may share with others, if the plugin takes several deliveries per call.
     pub batch: Option<Batch>,
+    /// The plugin is to be asked about claims that were left uncertain: how the attempt before ended, as far as that is known.
+    pub asks: Option<String>,
+}
+
+impl Delivery {
+    /// Whether an uncertain claim is asked about before it is given. What a person said goes before the policy.
+    #[must_use]
+    pub fn must_ask(&self) -> bool {
+        self.asks.is_some() && !self.may_resend
+    }
 }
 
 /// When a verdict given by import takes effect. The world of the plugin that runs says which.

@@ -103,11 +103,13 @@ pub struct Index {
     pub others: Vec<(Span, Span)>,
 }
 
-/// When an event is to be delivered.
+/// When an event is to be delivered, and until when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
     /// `delivertime`: not delivered before it.
     pub deliver_at: Option<Timestamp>,
+    /// `expirytime`: from then on no attempt on it starts.
+    pub expires: Option<Timestamp>,
     /// `replaces` = `pending`: it takes the place of the scheduled events of its key.
     pub replaces_pending: bool,
     /// The scheduled event that this one is the copy of, appended when that was due. Never from outside: only admission sets it.
@@ -238,10 +240,16 @@ impl Event {
         self.index.class
     }
 
-    /// When it is to be delivered.
+    /// When it is to be delivered, and until when.
     #[must_use]
     pub fn timing(&self) -> Timing {
         self.index.timing.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Whether its time has passed: nobody wants it from its `expirytime` on.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.index.timing.as_deref().is_some_and(|timing| timing.expires.is_some_and(|at| at <= now))
     }
 
     /// The same bytes with another timing.

@@ -80,6 +80,8 @@ pub enum Import {
         /// The open claim.
         claim: ClaimId,
     },
+    /// What the plugin's `reconcile` said of the claim that [`Reply::Ask`] was about.
+    Reconciled(Found),
     /// `ordering.waiting`: how many events of the same key wait behind this one.
     Waiting,
     /// `ordering.hold`: keep the lane closed this long after this delivery settled.
@@ -181,6 +183,8 @@ pub struct NewEvent {
     pub id: Option<String>,
     /// Not before this time.
     pub deliver_at: Option<Timestamp>,
+    /// No attempt on it from this time on.
+    pub expires: Option<Timestamp>,
     /// Priority class.
     pub class: Class,
     /// CloudEvents `datacontenttype`.
@@ -189,6 +193,17 @@ pub struct NewEvent {
     pub attributes: Vec<(String, String)>,
     /// Payload.
     pub data: Vec<u8>,
+}
+
+/// What a plugin found out about an effect that may have happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It happened; with what later claims are answered.
+    Done(Option<Vec<u8>>),
+    /// It surely did not, and will not.
+    NotSent,
+    /// It cannot be told, or the plugin broke while it was asked; why, for people.
+    Unknown(String),
 }
 
 /// What a claim call is told.
@@ -225,6 +240,9 @@ pub enum Reply {
     Granted(Millis),
     /// `claim`.
     Claim(ClaimOutcome),
+    /// `claim`, not for the guest: it may have been done before. The plugin is to be asked, and [`Import::Reconciled`] says what it
+    /// found; the reply to that is the answer to the claim. Until then only outgoing calls are taken.
+    Ask,
     /// `waiting`.
     Count(u32),
     /// `kv.get`.

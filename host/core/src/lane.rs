@@ -90,6 +90,11 @@ impl Lane {
         self.queue.len()
     }
 
+    /// What is queued, the head included.
+    pub(crate) fn queued(&self) -> impl Iterator<Item = Offset> {
+        self.queue.iter().copied()
+    }
+
     /// How many of the lane come before an offset that is queued in it.
     pub(crate) fn place_of(&self, offset: Offset) -> Option<usize> {
         self.queue.binary_search(&offset).ok()

@@ -18,6 +18,10 @@ use crate::ids::{KeyGeneration, Position, SubscriptionId, TopicId};
 pub const RESERVED_PREFIX: &str = "bugle.";
 /// Private topics of subscriptions; the name of the subscription follows.
 pub const PRIVATE_PREFIX: &str = "bugle.to.";
+/// Outcomes of deliveries are events in this topic.
+pub const SETTLED_TOPIC: &str = "bugle.settled";
+/// Attribute that carries the number of events in a row that came of each other; the encoder writes it, the loop guard reads it.
+pub const HOPS_ATTRIBUTE: &str = "buglehops";
 /// Attribute of a copy with the text form of its [`Origin`].
 pub const ORIGIN_ATTRIBUTE: &str = "bugleorigin";
 /// Attribute of a replayed dead letter, `true`: events of its key that came after it may have been delivered before it.

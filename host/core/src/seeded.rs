@@ -87,12 +87,18 @@ bugs! {
     HandedOnAfterSettled = "handed-on-after-settled",
     /// The send record of a delivery is written in a later step than its settlement.
     RecordAfterSettled = "record-after-settled",
+    /// The event that tells how a delivery ended is written in a later step than its settlement.
+    OutcomeAfterSettled = "outcome-after-settled",
+    /// A claim that was left uncertain is given again although the plugin was to be asked first.
+    NotAskedBeforeResend = "not-asked-before-resend",
     /// Every fault is the event's, also while the provider is gone.
     OutageSpendsAttempts = "outage-spends-attempts",
     /// A kv entry or claim goes when an older end of its time has come, although it was renewed since.
     RenewedRowExpired = "renewed-row-expired",
     /// The weak claims that were done before a restart are forgotten.
     WindowForgottenAtRestart = "window-forgotten-at-restart",
+    /// An event past its `expirytime` is tried again like any other.
+    ExpiredIsRetried = "expired-is-retried",
     /// A call that several deliveries share breaks, and each of them pays for it.
     BatchPaysForOne = "batch-pays-for-one",
 }

@@ -188,6 +188,9 @@ pub enum OnUnknown {
     /// Like a nack: tried again after a backoff with the same idempotency key, so that the receiver can drop the repeat.
     #[default]
     Resend,
+    /// Like [`OnUnknown::Resend`], but before a claim that was left uncertain is given again the plugin is asked what became of it, also
+    /// after a crash of the host. Parked when there is no claim to ask about, or when the attempts are used up.
+    Ask,
     /// Parked until a person decides; its lane goes on.
     Park,
 }
@@ -263,6 +266,8 @@ pub struct Subscription {
     pub records: bool,
     /// The channel whose claims it shares with others; `None`: its claims are its own. Never changes.
     pub channel: Option<Name>,
+    /// Where events go that say how its deliveries ended: the topic [`crate::origin::SETTLED_TOPIC`]. Default: nowhere.
+    pub settled: Option<TopicId>,
     /// Rate, blame, breaker and degrade policy.
     pub protection: Protection,
     /// Bytes of events read ahead of the deliveries, beyond the host's own memory of the newest. Default 4 MiB.
@@ -308,6 +313,7 @@ impl Subscription {
             business_key: None,
             records: false,
             channel: None,
+            settled: None,
             protection: Protection::standard(),
             prefetch_bytes: 4 << 20,
         }

@@ -3,318 +3,15 @@
 //! Invariant: a driver commits the writes first and runs the actions only after the commit was synced. `immediate` holds the
 //! actions that no write of the step explains (the first attempt on a fresh event); they need not wait for the disk.
 
+mod write;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::event::{Class, Event, StoredEvent};
-use crate::ids::{
-    Attempt, KeyGeneration, Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, Ticket, TopicId,
-};
-use crate::origin::Origin;
-use crate::row::{
-    ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, Expiring, ExpiryEntry, FateRow, Forgotten,
-    HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, PausedRow, RecordRow, RunRow, ScheduledTotals, Second, UnknownRow,
-    UnknownTotals, WaitingRow, WindowMark,
-};
+use crate::ids::{Attempt, KeyGeneration, Offset, Position, Ticket};
 use crate::time::{Millis, Timestamp};
 
-/// One row to write or delete. All writes of a step land in one atomic, synced batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// An event with its place.
-    Event(StoredEvent),
-    /// A follow-up event; admission gives it its place when the batch is built.
-    Append {
-        /// Topic.
-        topic: TopicId,
-        /// Event.
-        event: Event,
-    },
-    /// A copy of an event into a private topic. The driver gives it the attributes that say where it comes from; admission gives
-    /// it its place when the batch is built.
-    Redeliver {
-        /// The private topic of the subscription that gets it.
-        topic: TopicId,
-        /// The delivery it continues.
-        origin: Origin,
-        /// Whether it is a replay: it comes out of order.
-        is_late: bool,
-        /// The event as it was.
-        event: Event,
-    },
-    /// Last stored sequence of a producer's stream.
-    ProducerSequence {
-        /// Producer.
-        producer: Name,
-        /// Its life.
-        epoch: ProducerEpoch,
-        /// Its stream.
-        stream: StreamId,
-        /// Last stored batch.
-        sequence: Sequence,
-    },
-    /// The cursor's floor.
-    Cursor {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Class whose cursor it is.
-        class: Class,
-        /// Floor.
-        row: CursorRow,
-    },
-    /// Settled offsets above the floor; `None` deletes a chunk that lies wholly below it.
-    Chunk {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Class whose cursor it is.
-        class: Class,
-        /// Chunk number: offset / [`crate::row::CHUNK_OFFSETS`].
-        chunk: u64,
-        /// Bits, or delete.
-        row: Option<CursorChunk>,
-    },
-    /// A delivery that waits; `None` deletes the row (it was settled).
-    Waiting {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Event.
-        offset: Offset,
-        /// Row, or delete.
-        row: Option<WaitingRow>,
-    },
-    /// A lane kept closed; `None` opens it.
-    Hold {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Ordering key.
-        key: String,
-        /// Class.
-        class: Class,
-        /// Row, or delete.
-        row: Option<HoldRow>,
-    },
-    /// A dead letter.
-    Dead {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Event.
-        position: Position,
-        /// Row.
-        row: DeadRow,
-    },
-    /// A dead letter that is removed.
-    DeadGone {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Event.
-        position: Position,
-    },
-    /// The dead letters of a subscription in numbers.
-    DeadTotals {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Row.
-        row: DeadTotals,
-    },
-    /// A delivery parked for a decision, or decided about.
-    Unknown {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Event.
-        position: Position,
-        /// Row.
-        row: UnknownRow,
-    },
-    /// An unknown result that is removed.
-    UnknownGone {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Event.
-        position: Position,
-    },
-    /// The unknown results of a subscription in numbers.
-    UnknownTotals {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Row.
-        row: UnknownTotals,
-    },
-    /// A dedup claim; `None` frees it.
-    Claim {
-        /// Scope: a subscription or a named channel.
-        scope: Name,
-        /// Business key.
-        key: String,
-        /// Row, or delete.
-        row: Option<ClaimRow>,
-    },
-    /// A kv entry.
-    Kv {
-        /// Store name (the subscription's name, unless a shared store is granted).
-        store: Name,
-        /// Key.
-        key: String,
-        /// Row with its version, or delete.
-        row: Option<KvRow>,
-    },
-    /// A send record.
-    Record {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Event.
-        position: Position,
-        /// Row.
-        row: RecordRow,
-    },
-    /// A state of a send record that is old enough to be removed.
-    RecordGone {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Event.
-        position: Position,
-        /// The state, as it was written.
-        row: RecordRow,
-        /// What goes with it.
-        forgotten: Forgotten,
-    },
-    /// A definition (topic, subscription, plugin revision, ...): opaque bytes of the server, which owns their form.
-    Catalog {
-        /// What kind of definition.
-        kind: CatalogKind,
-        /// Its name or number.
-        key: String,
-        /// Definition, or delete.
-        value: Option<Vec<u8>>,
-    },
-    /// A part of a block of the publish-id window that is being sealed; counts only once the block's row is there.
-    IdChunk {
-        /// The block.
-        block: u64,
-        /// Which part: the ids are divided evenly by hash.
-        chunk: u32,
-        /// First event of the block.
-        first: Offset,
-        /// Sorted by hash.
-        ids: Vec<IdEntry>,
-    },
-    /// The last row of a sealed block; `None` drops the block with its chunks.
-    IdBlock {
-        /// The block.
-        block: u64,
-        /// Row, or delete.
-        row: Option<IdBlockRow>,
-    },
-    /// Deletes the waiting rows of a run of offsets.
-    WaitingRange {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// First offset.
-        from: Offset,
-        /// The offset after the last one.
-        to: Offset,
-    },
-    /// How an operator has a subscription run; `None`: as usual.
-    Run {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Row, or delete.
-        row: Option<RunRow>,
-    },
-    /// A run of the log that a subscription let go of.
-    LetGo {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Row.
-        row: LetGoRow,
-    },
-    /// Everything of a subscription that ends with it: cursor, waiting rows, holds, marks, dead letters, parked deliveries, and
-    /// the claims and kv entries under its name. Send records stay.
-    Forget {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Its name.
-        name: Name,
-    },
-    /// A scheduled event that waits for its time from here on, with the rows by which it is found.
-    Scheduled(StoredEvent),
-    /// A scheduled event waits no more: its rows go, and what became of it is kept.
-    ScheduleEnded {
-        /// The event.
-        event: StoredEvent,
-        /// What became of it.
-        row: FateRow,
-    },
-    /// The scheduled events of a topic in numbers.
-    ScheduledTotals {
-        /// Topic.
-        topic: TopicId,
-        /// Row.
-        row: ScheduledTotals,
-    },
-    /// Forgets what became of scheduled events whose places left the log.
-    FatesBelow {
-        /// The log's floor.
-        floor: Offset,
-    },
-    /// A weak claim is done and remembered in the window of its scope.
-    Window {
-        /// Scope.
-        scope: Name,
-        /// Row.
-        mark: WindowMark,
-    },
-    /// The beginning of a scope's window has ended, this mark and all that end before it.
-    WindowEnded {
-        /// Scope.
-        scope: Name,
-        /// End of the last mark that goes.
-        expires: Timestamp,
-        /// Its number.
-        number: u64,
-    },
-    /// An entry of the index of rows that end by time was looked at.
-    ExpiryGone(ExpiryEntry),
-    /// All entries of a kind below this second were.
-    ExpiriesBelow {
-        /// Of which rows.
-        of: Expiring,
-        /// The first second that stays.
-        below: Second,
-    },
-    /// State of a subscription's channel; `None` forgets it.
-    Channel {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Row, or delete.
-        row: Option<ChannelRow>,
-    },
-    /// Pause mark of a subscription; `None` resumes it.
-    Paused {
-        /// Subscription.
-        subscription: SubscriptionId,
-        /// Row, or delete.
-        row: Option<PausedRow>,
-    },
-}
-
-/// Kinds of definitions the server keeps in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CatalogKind {
-    /// A topic.
-    Topic,
-    /// A subscription.
-    Subscription,
-    /// A plugin and its active revision.
-    Plugin,
-    /// The bytes of a plugin revision.
-    Component,
-    /// An audit row.
-    Audit,
-    /// Counters such as the next topic number.
-    Counter,
-    /// The name of a subscription that was deleted while calls of it may still run, under its number.
-    Deleted,
-}
+pub use write::{CatalogKind, Write};
 
 /// What the driver of a subscription does for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -346,10 +43,8 @@ pub enum Action {
         /// How it is stuck.
         how: Stuck,
     },
-    /// Show dead letters to the machine, oldest place first, until it says that it is enough.
-    TrimDead,
-    /// The same with unknown results.
-    TrimUnknown,
+    /// Show these rows to the machine, oldest place first, until it says that it is enough.
+    Trim(Kept),
     /// Say to operators that the subscription paused.
     Paused {
         /// Why.
@@ -367,6 +62,15 @@ pub enum Action {
         /// All of them below this one.
         below: Offset,
     },
+}
+
+/// Rows that are kept for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    /// Dead letters.
+    Dead,
+    /// Unknown results.
+    Unknown,
 }
 
 /// How a key is stuck.
@@ -398,6 +102,9 @@ pub struct Invocation {
     /// Set for a delivery that a person had tried again in its place: its event is that of its dead letter, and its idempotency
     /// key has this generation.
     pub letter: Option<KeyGeneration>,
+    /// Set if the plugin is to be asked about a claim that was left uncertain, before it is given: how the attempt before ended, as
+    /// far as that is known.
+    pub asks: Option<String>,
 }
 
 /// A place in a call that several deliveries share. A driver hands those with the same `first` that it has at the same time to the

@@ -101,10 +101,12 @@ fn index(view: &EventView<'_>) -> Index {
 
 /// What the event says of its own time. A time before 1970 has passed, like any other.
 fn timing(view: &EventView<'_>) -> Option<Box<Timing>> {
-    // A part of a millisecond counts as a whole one: never early.
+    // A part of a millisecond counts as a whole one: neither delivered nor expired early.
     let whole = |time: bugle_wire::Timestamp| time.unix_ms() + i64::from(!time.nanos().is_multiple_of(1_000_000));
+    let instant = |time| Timestamp(u64::try_from(whole(time)).unwrap_or(0));
     let timing = Timing {
-        deliver_at: view.deliver_time.map(|time| Timestamp(u64::try_from(whole(time)).unwrap_or(0))),
+        deliver_at: view.deliver_time.map(instant),
+        expires: view.expiry_time.map(instant),
         replaces_pending: view.replaces == Some(Replaces::Pending),
         ..Timing::default()
     };

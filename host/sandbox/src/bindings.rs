@@ -26,26 +26,38 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-/// The other world's export; every import is the one above.
+/// The exports of another world; every import is one of those above.
+macro_rules! exports_of {
+    ($world:tt) => {
+        wasmtime::component::bindgen!({
+            path: "../../wit",
+            world: $world,
+            with: {
+                "bugle:plugin/types": crate::bindings::bugle::plugin::types,
+                "bugle:plugin/ack": crate::bindings::bugle::plugin::ack,
+                "bugle:plugin/dedup": crate::bindings::bugle::plugin::dedup,
+                "bugle:plugin/ordering": crate::bindings::bugle::plugin::ordering,
+                "bugle:plugin/records": crate::bindings::bugle::plugin::records,
+                "bugle:plugin/kv": crate::bindings::bugle::plugin::kv,
+                "bugle:plugin/publish": crate::bindings::bugle::plugin::publish,
+                "bugle:plugin/timers": crate::bindings::bugle::plugin::timers,
+                "bugle:plugin/http": crate::bindings::bugle::plugin::http,
+                "bugle:plugin/mail": crate::bindings::bugle::plugin::mail,
+                "bugle:plugin/secrets": crate::bindings::bugle::plugin::secrets,
+                "bugle:plugin/config": crate::bindings::bugle::plugin::config,
+                "bugle:plugin/log": crate::bindings::bugle::plugin::log,
+            },
+            exports: { default: async },
+        });
+    };
+}
+
+/// The optional export `reconcile`.
+pub(crate) mod reconciling {
+    exports_of!("reconciling");
+}
+
+/// A plugin that takes several deliveries per call.
 pub(crate) mod batch {
-    wasmtime::component::bindgen!({
-        path: "../../wit",
-        world: "batch-channel",
-        with: {
-            "bugle:plugin/types": crate::bindings::bugle::plugin::types,
-            "bugle:plugin/ack": crate::bindings::bugle::plugin::ack,
-            "bugle:plugin/dedup": crate::bindings::bugle::plugin::dedup,
-            "bugle:plugin/ordering": crate::bindings::bugle::plugin::ordering,
-            "bugle:plugin/records": crate::bindings::bugle::plugin::records,
-            "bugle:plugin/kv": crate::bindings::bugle::plugin::kv,
-            "bugle:plugin/publish": crate::bindings::bugle::plugin::publish,
-            "bugle:plugin/timers": crate::bindings::bugle::plugin::timers,
-            "bugle:plugin/http": crate::bindings::bugle::plugin::http,
-            "bugle:plugin/mail": crate::bindings::bugle::plugin::mail,
-            "bugle:plugin/secrets": crate::bindings::bugle::plugin::secrets,
-            "bugle:plugin/config": crate::bindings::bugle::plugin::config,
-            "bugle:plugin/log": crate::bindings::bugle::plugin::log,
-        },
-        exports: { default: async },
-    });
+    exports_of!("batch-channel");
 }

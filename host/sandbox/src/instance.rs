@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use wasmtime::{Store, Trap};
+use wasmtime::{Engine, Store, Trap};
 
 use crate::bindings::Channel;
 use crate::bindings::batch::BatchChannel;
@@ -19,7 +19,7 @@ use crate::bindings::bugle::plugin::types::Failure;
 use crate::calls::HostCalls;
 use crate::deadline::Passed;
 use crate::hand_over;
-use crate::options::{Bounds, TICK};
+use crate::options::Bounds;
 use crate::revision::{Active, Linked};
 use crate::state::State;
 
@@ -67,17 +67,15 @@ impl<C: HostCalls> Instance<C> {
             Linked::Channel(pre) => pre.engine(),
             Linked::Batch(pre) => pre.engine(),
         };
-        let mut store = Store::new(engine, State::new(Arc::clone(&active.rights), &bounds));
-        store.limiter(|state| &mut state.memory);
-        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().tick()));
-        store.set_epoch_deadline(1);
-        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
-        store.set_max_component_handles(HANDLES_MAX);
-        let started = match &active.linked {
-            Linked::Channel(pre) => pre.instantiate_async(&mut store).await.map(Guest::Channel),
-            Linked::Batch(pre) => pre.instantiate_async(&mut store).await.map(Guest::Batch),
+        let mut store = bounded_store(engine, &active);
+        let cpu = store.data().cpu.clone();
+        let starting = async {
+            match &active.linked {
+                Linked::Channel(pre) => pre.instantiate_async(&mut store).await.map(Guest::Channel),
+                Linked::Batch(pre) => pre.instantiate_async(&mut store).await.map(Guest::Batch),
+            }
         };
-        let guest = started.map_err(|error| ending(&error, store.data_mut(), &bounds))?;
+        let guest = cpu.count(starting).await.map_err(|error| ending(&error, store.data_mut(), &bounds))?;
         Ok(Instance { store, guest, calls_left: bounds.reuse, active, idle_since: Instant::now(), _slots: slots })
     }
 
@@ -94,7 +92,7 @@ impl<C: HostCalls> Instance<C> {
         let left = time_left(calls);
         let state = self.store.data_mut();
         state.begin(calls);
-        let deadline = state.deadline.clone();
+        let (deadline, cpu) = (state.deadline.clone(), state.cpu.clone());
         deadline.set(Instant::now() + left.min(self.active.bounds.wall));
         self.store.set_epoch_deadline(1);
         let work = async {
@@ -109,7 +107,7 @@ impl<C: HostCalls> Instance<C> {
                 }
             }
         };
-        let outcome = AssertUnwindSafe(deadline.bound(work, on_wait)).catch_unwind().await;
+        let outcome = AssertUnwindSafe(deadline.bound(cpu.count(work), on_wait)).catch_unwind().await;
         let state = self.store.data_mut();
         let (end, life) = match outcome {
             Ok(Ok(Ok(returned))) => ends(returned, count, state),
@@ -138,7 +136,7 @@ impl<C: HostCalls> Instance<C> {
     pub(crate) async fn check(&mut self, wall: Duration) -> Result<Result<(), String>, CallEnd> {
         let state = self.store.data_mut();
         state.refill();
-        let deadline = state.deadline.clone();
+        let (deadline, cpu) = (state.deadline.clone(), state.cpu.clone());
         deadline.set(Instant::now() + wall);
         self.store.set_epoch_deadline(1);
         let work = async {
@@ -147,7 +145,7 @@ impl<C: HostCalls> Instance<C> {
                 Guest::Batch(guest) => guest.bugle_plugin_lifecycle().call_check(&mut self.store).await,
             }
         };
-        let outcome = deadline.bound(work, || ()).await;
+        let outcome = deadline.bound(cpu.count(work), || ()).await;
         let state = self.store.data_mut();
         match outcome {
             Ok(Ok(answer)) => Ok(answer),
@@ -155,6 +153,18 @@ impl<C: HostCalls> Instance<C> {
             Err(Passed) => Err(CallEnd::TimedOut(timed_out(state))),
         }
     }
+}
+
+/// An empty store with every bound set.
+pub(crate) fn bounded_store<C: HostCalls>(engine: &Engine, active: &Arc<Active<C>>) -> Store<State<C>> {
+    let mut store = Store::new(engine, State::new(Arc::clone(&active.rights), &active.bounds));
+    store.data_mut().active = Some(Arc::clone(active));
+    store.limiter(|state| &mut state.memory);
+    store.epoch_deadline_callback(|store| Ok(store.data().tick()));
+    store.set_epoch_deadline(1);
+    store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+    store.set_max_component_handles(HANDLES_MAX);
+    store
 }
 
 /// How the deliveries of one call ended.
@@ -166,7 +176,7 @@ enum Ends {
 }
 
 /// What a guest returned for so many deliveries. A list of another length tells nothing of anybody.
-fn ends<C>(returned: Returned, count: usize, state: &mut State<C>) -> (Ends, Life) {
+fn ends<C: HostCalls>(returned: Returned, count: usize, state: &mut State<C>) -> (Ends, Life) {
     match returned {
         Returned::One(result) => (Ends::All(hand_over::returned(result)), Life::Reusable),
         Returned::Many(results) if results.len() == count => (Ends::Each(results), Life::Reusable),
@@ -183,19 +193,19 @@ pub(crate) fn time_left<C: HostCalls>(calls: &[C]) -> Duration {
     Duration::from_millis(left.unwrap_or_default())
 }
 
-fn timed_out<C>(state: &mut State<C>) -> String {
+pub(crate) fn timed_out<C: HostCalls>(state: &mut State<C>) -> String {
     reason("ran past its deadline and was stopped".to_owned(), state)
 }
 
 /// What became of a call that wasmtime stopped.
-fn ending<C>(error: &wasmtime::Error, state: &mut State<C>, bounds: &Bounds) -> CallEnd {
+pub(crate) fn ending<C: HostCalls>(error: &wasmtime::Error, state: &mut State<C>, bounds: &Bounds) -> CallEnd {
     if state.memory.take_refused() {
         let text = format!("asked for more than its {} bytes of memory", state.memory.bytes_max());
         return CallEnd::LimitExceeded(reason(text, state));
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {
-            let budget = TICK * u32::try_from(bounds.cpu_ticks).unwrap_or(u32::MAX);
+            let budget = bounds.cpu;
             CallEnd::TimedOut(reason(format!("used up its CPU budget of {budget:?} and was stopped"), state))
         }
         Some(Trap::StackOverflow) => {
@@ -218,7 +228,7 @@ fn ending<C>(error: &wasmtime::Error, state: &mut State<C>, bounds: &Bounds) -> 
 }
 
 /// The text and what the guest wrote last: a panic message is told on stderr only.
-fn reason<C>(text: String, state: &mut State<C>) -> String {
+fn reason<C: HostCalls>(text: String, state: &mut State<C>) -> String {
     let full = match state.output.take() {
         Some(output) => format!("{text}; its last output: {output}"),
         None => text,

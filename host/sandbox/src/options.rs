@@ -71,12 +71,12 @@ pub struct Tighter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) memory_bytes: usize,
-    pub(crate) cpu_ticks: u64,
+    pub(crate) cpu: Duration,
     pub(crate) wall: Duration,
     pub(crate) reuse: u32,
 }
 
-/// One step of the epoch clock: how exactly CPU time is counted, and how long a busy guest holds a thread at most.
+/// One step of the epoch clock: how often CPU time is looked at, and how long a busy guest holds a thread at most.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 impl Bounds {
@@ -88,10 +88,9 @@ impl Bounds {
         let least =
             |host: Duration, asked: [Option<Duration>; 2]| asked.into_iter().flatten().fold(host, Duration::min);
         let cpu = least(host.cpu, [manifest.cpu.map(|time| time.0), subscription.cpu]);
-        let ticks = cpu.as_millis().div_ceil(TICK.as_millis()).max(1);
         Bounds {
             memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),
-            cpu_ticks: u64::try_from(ticks).unwrap_or(u64::MAX),
+            cpu,
             wall: least(host.wall, [manifest.wall.map(|time| time.0), subscription.wall]),
             reuse: manifest.reuse.unwrap_or(host.reuse).clamp(1, host.reuse.max(1)),
         }

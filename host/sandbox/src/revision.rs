@@ -8,10 +8,12 @@ use wasmtime::component::Component;
 
 use crate::bindings::ChannelPre;
 use crate::bindings::batch::BatchChannelPre;
+use crate::bindings::reconciling::ReconcilingPre;
 use crate::calls::HostCalls;
 use crate::manifest::Manifest;
 use crate::options::Bounds;
 use crate::rights::Rights;
+use crate::slots::Slots;
 use crate::state::State;
 use crate::verify::World;
 
@@ -23,6 +25,8 @@ pub(crate) struct Loaded {
     pub(crate) revision: Revision,
     pub(crate) manifest: Manifest,
     pub(crate) world: World,
+    /// It can be asked what became of an effect.
+    pub(crate) reconciles: bool,
     pub(crate) component: Component,
     /// Slots that one instance takes.
     pub(crate) slots: u32,
@@ -39,6 +43,12 @@ impl Plugin {
     #[must_use]
     pub fn world(&self) -> World {
         self.0.world
+    }
+
+    /// Whether it exports `reconcile`: it can be asked what became of an effect that may have happened.
+    #[must_use]
+    pub fn reconciles(&self) -> bool {
+        self.0.reconciles
     }
 
     /// What it says of itself.
@@ -74,6 +84,10 @@ pub(crate) enum Linked<C: HostCalls> {
 
 pub(crate) struct Active<C: HostCalls> {
     pub(crate) linked: Linked<C>,
+    /// The same component by its export `reconcile`, if it has that.
+    pub(crate) reconciling: Option<ReconcilingPre<State<C>>>,
+    /// Where an instance to be asked gets its place.
+    pub(crate) places: Arc<Slots>,
     pub(crate) world: World,
     pub(crate) rights: Arc<Rights>,
     pub(crate) bounds: Bounds,

@@ -21,6 +21,15 @@ pub(crate) async fn run<C: HostCalls>(pool: Arc<Pool<C>>) {
     let mut calls = Vec::new();
     while let Some(active) = pool.next(&mut instance, &mut calls) {
         calls.iter_mut().for_each(|call| call.runs_on(active.revision, active.world.settles()));
+        let late: Vec<C> = calls.extract_if(.., |call| is_late(call)).collect();
+        if !late.is_empty() {
+            // They waited too long for an instance; nobody's attempt.
+            let end = CallEnd::NotStarted("its expirytime passed before the plugin could take it".to_owned());
+            C::finish_all(late.into_iter().map(|call| (call, end.clone())));
+            if calls.is_empty() {
+                continue;
+            }
+        }
         if instance.is_none() {
             match start(&pool, active, time_left(&calls)).await {
                 Ok(started) => instance = Some(started),
@@ -49,6 +58,12 @@ pub(crate) async fn run<C: HostCalls>(pool: Arc<Pool<C>>) {
             turn_began = Instant::now();
         }
     }
+}
+
+/// Whether a call comes too late for its event. Most events say nothing of that, and cost no look at the clock.
+fn is_late<C: HostCalls>(call: &C) -> bool {
+    let event = &call.delivery().event.event;
+    event.index().timing.is_some() && event.is_expired(call.now())
 }
 
 /// A fresh instance, once there is a slot for it.

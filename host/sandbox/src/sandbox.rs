@@ -20,6 +20,7 @@ use wasmtime_wasi::random::WasiRandom;
 
 use crate::binding::Binding;
 use crate::bindings::batch::BatchChannelPre;
+use crate::bindings::reconciling::ReconcilingPre;
 use crate::bindings::{Channel, ChannelPre};
 use crate::cache::{self, Cache};
 use crate::calls::HostCalls;
@@ -111,6 +112,8 @@ impl<C: HostCalls> Sandbox<C> {
         };
         Ok(Bound(Arc::new(Active {
             linked: self.0.linked(&loaded.component, loaded.world).map_err(refuse)?,
+            reconciling: self.0.reconciling(loaded.reconciles, &loaded.component).map_err(refuse)?,
+            places: Arc::clone(&self.0.slots),
             world: loaded.world,
             rights: Arc::new(rights),
             bounds: Bounds::new(&self.0.options.limits, &loaded.manifest.limits, &binding.limits),
@@ -198,7 +201,8 @@ impl<C: HostCalls> Inner<C> {
     }
 
     fn load(&self, bytes: &[u8], manifest: Option<&str>) -> Result<Plugin, LoadPluginError> {
-        let (manifest, world) = verify::verify(bytes, manifest, self.options.limits.component_bytes)?;
+        let verify::Verified { manifest, world, reconciles } =
+            verify::verify(bytes, manifest, self.options.limits.component_bytes)?;
         let revision = Revision(Sha256::digest(bytes).into());
         let component = match self.cache.load(&self.engine, revision) {
             Some(component) => component,
@@ -210,8 +214,10 @@ impl<C: HostCalls> Inner<C> {
         };
         let slots = self.slots_of(&component, &manifest)?;
         // Types of imports and exports are compared here, so that a wrong one is found at deploy.
-        self.linked(&component, world).map_err(|error| LoadPluginError::Link(format!("{error:#}")))?;
-        Ok(Plugin(Arc::new(Loaded { revision, manifest, world, component, slots })))
+        let link = |error: wasmtime::Error| LoadPluginError::Link(format!("{error:#}"));
+        self.linked(&component, world).map_err(link)?;
+        self.reconciling(reconciles, &component).map_err(link)?;
+        Ok(Plugin(Arc::new(Loaded { revision, manifest, world, reconciles, component, slots })))
     }
 
     /// Slots of one instance; refuses components that could never be started.
@@ -238,6 +244,10 @@ impl<C: HostCalls> Inner<C> {
             World::Channel => Linked::Channel(ChannelPre::new(pre)?),
             World::BatchChannel => Linked::Batch(BatchChannelPre::new(pre)?),
         })
+    }
+
+    fn reconciling(&self, has: bool, component: &Component) -> wasmtime::Result<Option<ReconcilingPre<State<C>>>> {
+        has.then(|| ReconcilingPre::new(self.linker.instantiate_pre(component)?)).transpose()
     }
 }
 

@@ -17,12 +17,14 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::bugle::plugin::types::Error;
 use crate::calls::HostCalls;
+use crate::cpu::CpuBudget;
 use crate::deadline::Deadline;
 use crate::imports::log::LogBudget;
 use crate::imports::{error, from_core};
 use crate::memory::MemoryLimit;
 use crate::options::Bounds;
 use crate::output::Output;
+use crate::revision::Active;
 use crate::rights::Rights;
 
 /// WASI resources of one instance (streams, pollables).
@@ -36,7 +38,9 @@ const CLAIMS_KNOWN_MAX: usize = 4096;
 const LAST_WORDS: Duration = Duration::from_millis(20);
 
 /// The data of one store.
-pub(crate) struct State<C> {
+pub(crate) struct State<C: HostCalls> {
+    /// What its instance is of, so that another one can be asked; none in tests of imports.
+    pub(crate) active: Option<Arc<Active<C>>>,
     /// One, or several that share the call.
     calls: Vec<C>,
     /// Claims that a call for several deliveries opened, each with its ticket.
@@ -46,15 +50,14 @@ pub(crate) struct State<C> {
     pub(crate) output: Output,
     pub(crate) log: LogBudget,
     pub(crate) deadline: Deadline,
-    cpu_ticks_left: u64,
-    cpu_ticks: u64,
+    pub(crate) cpu: CpuBudget,
     /// Outgoing calls under way with their tickets, so that a call that is cut off still says what left.
     pub(crate) outgoing: Vec<(u64, Evidence)>,
     wasi: WasiCtx,
     resources: ResourceTable,
 }
 
-impl<C> State<C> {
+impl<C: HostCalls> State<C> {
     pub(crate) fn new(rights: Arc<Rights>, bounds: &Bounds) -> State<C> {
         let output = Output::default();
         let wasi = WasiCtx::builder()
@@ -67,6 +70,7 @@ impl<C> State<C> {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(RESOURCES_MAX);
         State {
+            active: None,
             calls: Vec::new(),
             claims: VecDeque::new(),
             rights,
@@ -74,8 +78,7 @@ impl<C> State<C> {
             output,
             log: LogBudget::default(),
             deadline: Deadline::default(),
-            cpu_ticks_left: bounds.cpu_ticks,
-            cpu_ticks: bounds.cpu_ticks,
+            cpu: CpuBudget::new(bounds.cpu),
             outgoing: Vec::new(),
             wasi,
             resources,
@@ -84,7 +87,7 @@ impl<C> State<C> {
 
     /// Refills the budgets; what follows is one attempt.
     pub(crate) fn refill(&mut self) {
-        self.cpu_ticks_left = self.cpu_ticks;
+        self.cpu.refill();
         self.log = LogBudget::default();
     }
 
@@ -101,13 +104,11 @@ impl<C> State<C> {
     }
 
     /// Called by wasmtime when the guest has run into the next tick: it may go on, after others had their turn, or stops.
-    pub(crate) fn tick(&mut self) -> UpdateDeadline {
-        match self.cpu_ticks_left.checked_sub(1) {
-            Some(left) => {
-                self.cpu_ticks_left = left;
-                UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
-            }
-            None => UpdateDeadline::Interrupt,
+    pub(crate) fn tick(&self) -> UpdateDeadline {
+        if self.cpu.tick() {
+            UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+        } else {
+            UpdateDeadline::Interrupt
         }
     }
 }
@@ -140,6 +141,17 @@ impl<C: HostCalls> State<C> {
     /// The deliveries of the call, to be finished.
     pub(crate) fn end(&mut self) -> std::vec::Drain<'_, C> {
         self.calls.drain(..)
+    }
+
+    /// Takes a delivery out of the call for a while, with its place.
+    pub(crate) fn lend(&mut self, ticket: u64) -> Option<(usize, C)> {
+        let nth = self.calls.iter().position(|call| call.delivery().ticket.0 == ticket)?;
+        Some((nth, self.calls.remove(nth)))
+    }
+
+    /// Puts it back in its place.
+    pub(crate) fn give_back(&mut self, nth: usize, call: C) {
+        self.calls.insert(nth.min(self.calls.len()), call);
     }
 
     /// The delivery that this ticket belongs to.
@@ -232,7 +244,7 @@ impl<C: HostCalls> State<C> {
     }
 }
 
-impl<C: Send> WasiView for State<C> {
+impl<C: HostCalls> WasiView for State<C> {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
     }

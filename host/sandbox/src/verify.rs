@@ -15,6 +15,8 @@ const MANIFEST_SECTION: &str = "bugle:plugin";
 const HANDLER: &str = "bugle:plugin/handler@0.1.0";
 const BATCH_HANDLER: &str = "bugle:plugin/batch-handler@0.1.0";
 const LIFECYCLE: &str = "bugle:plugin/lifecycle@0.1.0";
+/// What it may export beside them.
+const RECONCILE: &str = "bugle:plugin/reconcile@0.1.0";
 
 /// Interfaces of ours that a component may import.
 const OURS: [&str; 13] = [
@@ -124,8 +126,17 @@ impl World {
     }
 }
 
+/// What the bytes say of themselves.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) manifest: Manifest,
+    pub(crate) world: World,
+    /// It exports `reconcile`.
+    pub(crate) reconciles: bool,
+}
+
 /// Reads and checks.
-pub(crate) fn verify(bytes: &[u8], beside: Option<&str>, bytes_max: usize) -> Result<(Manifest, World), VerifyError> {
+pub(crate) fn verify(bytes: &[u8], beside: Option<&str>, bytes_max: usize) -> Result<Verified, VerifyError> {
     if bytes.len() > bytes_max {
         return Err(VerifyError::TooLarge { bytes: bytes.len(), bytes_max });
     }
@@ -152,7 +163,7 @@ pub(crate) fn verify(bytes: &[u8], beside: Option<&str>, bytes_max: usize) -> Re
         (None, Some(text)) => text.to_owned(),
         (None, None) => return Err(VerifyError::NoManifest),
     };
-    Ok((Manifest::parse(&text)?, world))
+    Ok(Verified { manifest: Manifest::parse(&text)?, world, reconciles: exports(RECONCILE) })
 }
 
 /// Whether the linker has it. Versions inside a track are compatible; the linker looks closer.

@@ -12,6 +12,7 @@ mod dump;
 mod explain;
 mod failure;
 mod gate;
+mod kept;
 mod kv;
 mod lookups;
 mod metrics;

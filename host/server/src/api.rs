@@ -6,6 +6,7 @@
 mod backup;
 mod dead;
 mod explain;
+mod kept;
 mod records;
 mod runs;
 mod scheduled;
@@ -20,13 +21,14 @@ use crate::quantity::Duration;
 
 pub use backup::{BackupRequest, BackupView, RestoreView};
 pub use dead::{
-    AuditView, DeadChanged, DeadFilter, DeadRequest, DeadView, PlannedReplay, ReplayPlan, ReplayProgress, ReplayRequest,
+    AuditView, DeadChanged, DeadRequest, DeadView, PlannedReplay, ReplayPlan, ReplayProgress, ReplayRequest,
 };
 pub use explain::{EventHead, ExplainView, ExplanationView};
+pub use kept::KeptFilter;
 pub use records::{RecordFilter, RecordView};
 pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
 pub use scheduled::{CancelRequest, CancelledView, ScheduledCounts, ScheduledEvent, ScheduledList, ScheduledView};
-pub use unknown::{ResolveRequest, Resolved, UnknownFilter, UnknownView};
+pub use unknown::{ResolveRequest, Resolved, UnknownView};
 
 /// Every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,6 +180,9 @@ pub struct SubscriptionStatus {
     /// Events that expired undelivered since the host started, because the backlog was over its cap.
     #[serde(default)]
     pub expired: u64,
+    /// Deliveries that ended since the host started because the `expirytime` of their event had passed.
+    #[serde(default)]
+    pub expired_deliveries: u64,
     /// The backlog is over its cap and publishing to the subscription's topics is refused.
     #[serde(default)]
     pub is_backlog_full: bool,

@@ -11,6 +11,7 @@ mod backup;
 mod dead;
 mod doctor;
 mod explain;
+mod kept;
 mod kv;
 mod plugin;
 mod policy;

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bugle_core::ids::{SubscriptionId, TopicId};
-use bugle_core::origin::PRIVATE_PREFIX;
+use bugle_core::origin::{PRIVATE_PREFIX, SETTLED_TOPIC};
 use bugle_core::pattern::TopicPattern;
 use bugle_core::spec;
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,9 @@ pub struct Definition {
     /// as for names. Default: claims are the subscription's own. Can't be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
+    /// Whether an event in the topic `bugle.settled` says how each delivery ended: outcome, subscription, event, cause. Default false.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub settled_events: bool,
     /// Where a new subscription starts: `latest` (default), `earliest`, a position such as `0-1234`, a time, or `2h ago`. Ignored
     /// once it exists.
     #[serde(default)]
@@ -350,6 +353,12 @@ impl Definition {
         Ok(())
     }
 
+    /// Whether it needs the topic of outcomes: it tells its own, or covers those of others.
+    #[must_use]
+    pub fn needs_settled_topic(&self) -> bool {
+        self.settled_events || self.topics.iter().any(|topic| topic == SETTLED_TOPIC)
+    }
+
     /// The topics it names; the others are patterns.
     pub fn named_topics(&self) -> impl Iterator<Item = &String> {
         self.topics.iter().filter(|topic| !TopicPattern::is_meant(topic))
@@ -376,7 +385,8 @@ impl Definition {
             },
             on_unknown: match self.uncertain {
                 Some(UncertainSpec::Park) => spec::OnUnknown::Park,
-                Some(UncertainSpec::Resend | UncertainSpec::Ask) | None => spec::OnUnknown::Resend,
+                Some(UncertainSpec::Ask) => spec::OnUnknown::Ask,
+                Some(UncertainSpec::Resend) | None => spec::OnUnknown::Resend,
             },
             on_exhausted: self.on_exhausted.to_core(),
             dead: self.dead_letters.to_core(),

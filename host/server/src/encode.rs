@@ -9,7 +9,7 @@ use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE};
 use bugle_wire::{AttributeValue, EventWriter, Timestamp};
 
 /// Attributes that the host writes from the event's own fields; a second one by hand is refused.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 15] = [
     "specversion",
     "id",
     "source",
@@ -21,6 +21,7 @@ const RESERVED: [&str; 14] = [
     "priority",
     "delivertime",
     "replaces",
+    "expirytime",
     HOPS_ATTRIBUTE,
     ORIGIN_ATTRIBUTE,
     LATE_ATTRIBUTE,
@@ -48,7 +49,7 @@ pub fn encode(follow_up: FollowUp<'_>) -> Result<Event, String> {
         text(name, Some(value));
     }
     text(HOPS_ATTRIBUTE, Some(&hops.to_string()));
-    for (name, at) in [("time", Some(now)), ("delivertime", event.deliver_at)] {
+    for (name, at) in [("time", Some(now)), ("delivertime", event.deliver_at), ("expirytime", event.expires)] {
         let ms = at.map(|at| i64::try_from(at.0).unwrap_or(i64::MAX));
         if let Some(time) = ms.and_then(Timestamp::from_unix_ms) {
             writer.attribute(name, AttributeValue::Timestamp(time));
@@ -92,6 +93,7 @@ mod tests {
             key: Some("user-42".to_owned()),
             id: Some("7".to_owned()),
             deliver_at: None,
+            expires: None,
             class: Class::Critical,
             content_type: Some("application/json".to_owned()),
             attributes: vec![("tenant".to_owned(), "a".to_owned())],
@@ -115,6 +117,8 @@ mod tests {
         assert_eq!(encoded.timing().deliver_at, None);
         let later = NewEvent { deliver_at: Some(Timestamp(2_500)), ..event() };
         assert_eq!(encode(&later).unwrap().timing().deliver_at, Some(Timestamp(2_500)));
+        let brief = NewEvent { expires: Some(Timestamp(9_500)), ..event() };
+        assert_eq!(encode(&brief).unwrap().timing().expires, Some(Timestamp(9_500)));
     }
 
     #[test]
@@ -130,9 +134,18 @@ mod tests {
 
     #[test]
     fn attributes_of_the_host_and_bad_names_are_refused() {
-        for name in
-            ["source", "buglehops", "bugleorigin", "buglelate", "priority", "delivertime", "replaces", "Upper", ""]
-        {
+        for name in [
+            "source",
+            "buglehops",
+            "bugleorigin",
+            "buglelate",
+            "priority",
+            "delivertime",
+            "replaces",
+            "expirytime",
+            "Upper",
+            "",
+        ] {
             let mut bad = event();
             bad.attributes.push((name.to_owned(), "x".to_owned()));
             assert!(encode(&bad).is_err(), "{name}");

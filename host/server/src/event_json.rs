@@ -41,6 +41,7 @@ pub fn event(event: &Event) -> Map<String, Value> {
     put("datacontenttype", event.content_type());
     put("time", event.time().map(moment::text).as_deref());
     put("delivertime", event.timing().deliver_at.map(moment::text).as_deref());
+    put("expirytime", event.timing().expires.map(moment::text).as_deref());
     if event.class() != Class::Normal {
         put("priority", Some(event.class().word()));
     }

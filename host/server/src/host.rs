@@ -10,6 +10,7 @@ mod backups;
 mod dead;
 mod doctor;
 mod explain;
+mod kept;
 mod lookups;
 mod plugins;
 mod policy;
@@ -41,8 +42,9 @@ use crate::wiring::PluginCall;
 
 pub(crate) use audit::restored_row;
 pub use backups::BackUpError;
-pub use dead::{DeadError, ReplayJob};
+pub use dead::ReplayJob;
 pub use explain::{ExplainError, Wanted};
+pub use kept::KeptError;
 pub use lookups::RecordsError;
 pub use plugins::DeployError;
 pub use policy::SimulateError;
@@ -50,7 +52,6 @@ pub use runs::RunError;
 pub(crate) use status::position;
 pub use status::resident_bytes;
 pub use subscriptions::{ApplyError, RemoveError};
-pub use unknown::UnknownError;
 
 /// What a host is made of.
 pub struct Parts {

@@ -23,5 +23,5 @@ fn samples_of_the_operating_guide_are_accepted() {
     assert_eq!(config.mail.host.as_deref(), Some("smtp.example.com"));
     let name = |text: &String| Definition::parse(Path::new("guide.toml"), text).unwrap().name;
     let names: Vec<String> = definitions.iter().map(name).collect();
-    assert_eq!(names, ["orders-webhook", "sms", "sms", "sms"]);
+    assert_eq!(names, ["orders-webhook", "sms", "sms", "sms", "orders-second-try"]);
 }

@@ -84,7 +84,9 @@ impl<'s> Batch<'s> {
     pub fn push(&mut self, write: &Write) {
         match write {
             Write::Event(event) => self.event(event),
-            Write::Append { .. } | Write::Redeliver { .. } => self.problem = Some("a follow-up event without a place"),
+            Write::Append { .. } | Write::Outcome { .. } | Write::Redeliver { .. } => {
+                self.problem = Some("a follow-up event without a place")
+            }
             Write::ProducerSequence { producer, epoch, stream, sequence } => {
                 let key = keys::sequence(producer, *epoch, *stream);
                 self.put(Family::Cursor, key.as_ref(), &Number(sequence.0));

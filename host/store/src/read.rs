@@ -26,7 +26,7 @@ use crate::store::{Db, Store};
 pub use events::{EventBounds, EventPage};
 pub use kept::{DeadEntry, UnknownEntry};
 pub(crate) use records::record_entry;
-pub use records::{RecordEntry, RecordLookup};
+pub use records::{LateRecords, RecordEntry, RecordLookup};
 pub(crate) use scheduled::{due_of, scheduled_event};
 pub(crate) use state::unversioned;
 pub use state::{KvPage, SubscriptionRows};

@@ -108,10 +108,8 @@ impl<'a> EventBuilder<'a> {
     /// again does not move it.
     #[must_use]
     pub fn delay(self, delay: Duration) -> Self {
-        let due = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(delay);
-        let ms = i64::try_from(due.as_millis()).unwrap_or(i64::MAX);
         // Beyond the calendar is beyond what any host takes: the last moment of it is refused in the same words.
-        self.deliver_at(Timestamp::from_unix_ms(ms).unwrap_or(Timestamp::MAX))
+        self.deliver_at(from_now(delay))
     }
 
     /// Has the event take the place of the scheduled events of its topic and ordering key, in the moment in which it is stored; it
@@ -121,10 +119,18 @@ impl<'a> EventBuilder<'a> {
         self.attribute("replaces", AttributeValue::String("pending"))
     }
 
-    /// Sets the time after which the event is not delivered any more.
+    /// Sets the time from which on the event is of no use: no delivery of it starts then, and it becomes no dead letter. The host
+    /// refuses one that has passed ([`Code::EXPIRED`](crate::Code::EXPIRED)) or that is not after the time to deliver it.
     #[must_use]
     pub fn expires(self, time: Timestamp) -> Self {
         self.attribute("expirytime", AttributeValue::Timestamp(time))
+    }
+
+    /// Has the event expire so long from now, by this machine's clock. The time is fixed here, so publishing the built event again
+    /// does not move it.
+    #[must_use]
+    pub fn ttl(self, ttl: Duration) -> Self {
+        self.expires(from_now(ttl))
     }
 
     /// Adds any optional or extension attribute.
@@ -177,6 +183,13 @@ impl<'a> EventBuilder<'a> {
         }
         Event::from_encoded(writer.finish())
     }
+}
+
+/// A time from now; beyond the calendar, its last moment.
+fn from_now(span: Duration) -> Timestamp {
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(span);
+    let ms = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_ms(ms).unwrap_or(Timestamp::MAX)
 }
 
 /// FNV-1a: spreads keys over a handful of streams, nothing more.

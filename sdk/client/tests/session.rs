@@ -11,7 +11,7 @@ use bugle_client::{Client, Code, ConnectError, Event, Outcome, PendingReceipt, P
 use bugle_wire::schema::{Abandoned, Duplicate, GoAway, QueryResult, QueryStatus, Receipt as WireReceipt, Refusal};
 use bugle_wire::{EventView, Frame};
 use futures_util::FutureExt;
-use scripted::{Host, soon};
+use scripted::{Host, Peer, soon};
 
 fn event(id: &str) -> Event {
     Event::builder("https://shop.example", "order.paid").id(id).build().unwrap()
@@ -40,6 +40,19 @@ async fn until(client: &Client, reached: impl Fn(&bugle_client::Counters) -> boo
         }
     })
     .await;
+}
+
+/// A client whose first event was confirmed, and which connects again with the receipt of its second one still to come.
+async fn second_in_doubt(host: &Host) -> (Client, PendingReceipt, Peer) {
+    let (client, mut peer) = host.welcome(host.client()).await;
+    let first = client.send("orders", event("a")).await;
+    let batch = peer.publish().await;
+    peer.confirm(&batch, 1).await;
+    soon(first).await;
+    let second = client.send("orders", event("b")).await;
+    peer.publish().await;
+    peer.cut();
+    (client, second, host.accept().await)
 }
 
 #[tokio::test]
@@ -125,15 +138,7 @@ async fn a_lost_connection_is_resumed_with_the_same_ids() {
 #[tokio::test]
 async fn a_host_that_gives_a_new_epoch_gets_new_numbers() {
     let host = Host::start();
-    let (client, mut peer) = host.welcome(host.client()).await;
-    let first = client.send("orders", event("a")).await;
-    let batch = peer.publish().await;
-    peer.confirm(&batch, 1).await;
-    soon(first).await;
-    let second = client.send("orders", event("b")).await;
-    peer.publish().await;
-    peer.cut();
-    let mut peer = host.accept().await;
+    let (_client, second, mut peer) = second_in_doubt(&host).await;
     peer.welcome(2, &[]).await;
     let again = peer.publish().await;
     assert_eq!((again.sequence, again.retry), (1, true));
@@ -144,15 +149,7 @@ async fn a_host_that_gives_a_new_epoch_gets_new_numbers() {
 #[tokio::test]
 async fn a_host_with_another_store_is_told_and_asked_by_ids() {
     let host = Host::start();
-    let (client, mut peer) = host.welcome(host.client()).await;
-    let first = client.send("orders", event("a")).await;
-    let batch = peer.publish().await;
-    peer.confirm(&batch, 1).await;
-    soon(first).await;
-    let second = client.send("orders", event("b")).await;
-    peer.publish().await;
-    peer.cut();
-    let mut peer = host.accept().await;
+    let (client, second, mut peer) = second_in_doubt(&host).await;
     // The number of the epoch is the same by chance, and so is the sequence; neither says anything of the batch.
     peer.welcome_as(b"restored", 1, &[(1, 2)]).await;
     let again = peer.publish().await;

@@ -53,7 +53,7 @@ pub(crate) fn channel(
     item: TokenStream,
     manifest: std::result::Result<String, String>,
 ) -> Result<TokenStream> {
-    let check = parse_check(world, arguments)?;
+    let Arguments { check, reconcile } = parse_arguments(world, arguments)?;
     let function: ItemFn = syn::parse2(item).map_err(|error| {
         Error::new(error.span(), format!("`#[{}]` stands on a function: {}", world.attribute(), world.shape()))
     })?;
@@ -65,6 +65,16 @@ pub(crate) fn channel(
         World::Channel => one(name),
         World::BatchChannel => several(name),
     };
+    let reconciling = reconcile.as_ref().map(asked);
+    let fits = reconcile.as_ref().map(|ask| {
+        quote! {
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(
+                ::bugle_plugin::raw::bugle::plugin::types::Delivery,
+                ::bugle_plugin::raw::reconciling::exports::bugle::plugin::reconcile::Doubt,
+            ) = |delivery, about| { let _ = ::bugle_plugin::reconcile(delivery, about, #ask); };
+        }
+    });
     Ok(quote! {
         #function
 
@@ -73,6 +83,8 @@ pub(crate) fn channel(
             struct Exported;
 
             #handler
+
+            #reconciling
 
             impl ::bugle_plugin::raw::exports::bugle::plugin::lifecycle::Guest for Exported {
                 fn check() -> ::core::result::Result<(), ::std::string::String> {
@@ -91,7 +103,24 @@ pub(crate) fn channel(
         const _: fn() -> ::core::result::Result<(), ::std::string::String> = || ::bugle_plugin::check(#check);
         #[cfg(not(target_arch = "wasm32"))]
         const _: fn(&::bugle_plugin::Cx) = |_| { let _ = #name; };
+        #fits
     })
+}
+
+/// The optional export `reconcile`.
+fn asked(ask: &syn::Path) -> TokenStream {
+    quote! {
+        ::bugle_plugin::raw::reconciling::export_reconcile!(Exported with_types_in ::bugle_plugin::raw::reconciling);
+
+        impl ::bugle_plugin::raw::reconciling::exports::bugle::plugin::reconcile::Guest for Exported {
+            fn check_sent(
+                delivery: ::bugle_plugin::raw::bugle::plugin::types::Delivery,
+                about: ::bugle_plugin::raw::reconciling::exports::bugle::plugin::reconcile::Doubt,
+            ) -> ::bugle_plugin::raw::reconciling::exports::bugle::plugin::reconcile::Answer {
+                ::bugle_plugin::reconcile(delivery, about, #ask)
+            }
+        }
+    }
 }
 
 /// The export of world `channel`.
@@ -126,21 +155,36 @@ fn several(name: &Ident) -> TokenStream {
     }
 }
 
-/// `check = path`, or nothing.
-fn parse_check(world: World, arguments: TokenStream) -> Result<Option<syn::Path>> {
-    if arguments.is_empty() {
-        return Ok(None);
-    }
+/// What stands in the brackets.
+#[derive(Default)]
+struct Arguments {
+    check: Option<syn::Path>,
+    reconcile: Option<syn::Path>,
+}
+
+/// `check = path` and `reconcile = path`, each at most once.
+fn parse_arguments(world: World, arguments: TokenStream) -> Result<Arguments> {
     let parse = |input: syn::parse::ParseStream<'_>| {
-        let name: Ident = input.parse()?;
-        if name != "check" {
-            return Err(Error::new(name.span(), "unknown"));
+        let mut given = Arguments::default();
+        while !input.is_empty() {
+            let name: Ident = input.parse()?;
+            let place = match name.to_string().as_str() {
+                "check" => &mut given.check,
+                "reconcile" => &mut given.reconcile,
+                _ => return Err(Error::new(name.span(), "unknown")),
+            };
+            input.parse::<Token![=]>()?;
+            if place.replace(input.parse()?).is_some() {
+                return Err(Error::new(name.span(), "twice"));
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
         }
-        input.parse::<Token![=]>()?;
-        input.parse::<syn::Path>()
+        Ok(given)
     };
-    let only = format!("the only argument is `#[{}(check = function)]`", world.attribute());
-    syn::parse::Parser::parse2(parse, arguments).map(Some).map_err(|error| Error::new(error.span(), only))
+    let only = format!("the arguments are `#[{}(check = function, reconcile = function)]`", world.attribute());
+    syn::parse::Parser::parse2(parse, arguments).map_err(|error| Error::new(error.span(), only))
 }
 
 fn check_shape(world: World, function: &ItemFn) -> Result<()> {
@@ -268,11 +312,23 @@ mod tests {
     }
 
     #[test]
-    fn only_check_is_taken_as_argument() {
+    fn a_channel_that_can_be_asked_exports_reconcile() {
         let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
-        for arguments in [quote!(chek = f), quote!(check), quote!(check = 7), quote!(check = f, more)] {
+        let made = |arguments| channel(World::Channel, arguments, item.clone(), Ok("/x/plugin.toml".into()));
+        let text = made(quote!(reconcile = crate::asked, check = ok)).unwrap().to_string();
+        assert!(text.contains("export_reconcile") && text.contains("about , crate :: asked"), "{text}");
+        let text = made(quote!(check = ok)).unwrap().to_string();
+        assert!(!text.contains("reconcil"), "{text}");
+    }
+
+    #[test]
+    fn only_check_and_reconcile_are_taken_as_arguments() {
+        let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
+        for arguments in
+            [quote!(chek = f), quote!(check), quote!(check = 7), quote!(check = f, more), quote!(check = f, check = f)]
+        {
             let text = error(arguments, item.clone());
-            assert_eq!(text, "the only argument is `#[channel(check = function)]`");
+            assert_eq!(text, "the arguments are `#[channel(check = function, reconcile = function)]`");
         }
     }
 

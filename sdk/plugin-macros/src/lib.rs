@@ -13,7 +13,8 @@ use proc_macro::TokenStream;
 /// Make this function the channel of the plugin: `#[channel] fn sms(cx: &Cx, event: Event<Sms>) -> Outcome`.
 ///
 /// `#[channel(check = config_ok)]` names a `fn config_ok(config: &Config) -> Result<(), impl Display>` that is
-/// called at deploy. `plugin.toml` beside `Cargo.toml` is put into the component. One channel per plugin.
+/// called at deploy. `reconcile = asked` names a `fn asked(cx: &Cx, event: &Event<T>, doubt: &Doubt) -> Result<Found<R>, Failure>`
+/// that is called before an effect that may have happened is done again, where the subscription says `uncertain = "ask"`. `plugin.toml` beside `Cargo.toml` is put into the component. One channel per plugin.
 #[proc_macro_attribute]
 pub fn channel(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let manifest = expand::find_manifest();

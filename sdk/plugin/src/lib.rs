@@ -44,6 +44,7 @@ pub mod mock;
 mod once;
 mod publish;
 pub mod raw;
+mod reconcile;
 mod records;
 mod structured;
 pub mod template;
@@ -63,6 +64,7 @@ pub use log::{Level, emit};
 pub use mail::{Accepted, Mail};
 pub use once::{Claim, Found};
 pub use publish::Publish;
+pub use reconcile::{Doubt, reconcile};
 pub use records::{Note, SendRecord};
 pub use verdict::{Failure, Fault, Outcome, defer, reject, retry, unknown};
 
@@ -70,8 +72,8 @@ pub use verdict::{Failure, Fault, Outcome, defer, reject, retry, unknown};
 pub mod prelude {
     pub use crate::template::Template;
     pub use crate::{
-        Config, Cx, Delivery, Event, Failure, Fault, Found, HostError, Mac, Outcome, batch_channel, channel, debug,
-        defer, error, info, reject, retry, trace, unknown, warn,
+        Config, Cx, Delivery, Doubt, Event, Failure, Fault, Found, HostError, Mac, Outcome, batch_channel, channel,
+        debug, defer, error, info, reject, retry, trace, unknown, warn,
     };
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::{Value, json};

@@ -13,78 +13,79 @@
     reason = "generated code"
 )]
 
-wit_bindgen::generate!({
-    inline: "
-        package bugle:sdk;
-        world lifecycle-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/lifecycle@0.1.0; }
-    ",
-    path: "../../wit",
-    world: "bugle:sdk/lifecycle-alone",
-    pub_export_macro: true,
-    export_macro_name: "export_lifecycle",
-    default_bindings_module: "bugle_plugin::raw",
-    additional_derives: [PartialEq],
-    generate_all,
-});
+/// The bindings of one world; what the host provides is taken from those of `lifecycle`, so that its types are the same everywhere.
+macro_rules! bindings {
+    ($inline:tt, $world:tt, $export:tt, $module:tt, { $($with:tt)* }) => {
+        wit_bindgen::generate!({
+            inline: $inline,
+            path: "../../wit",
+            world: $world,
+            pub_export_macro: true,
+            export_macro_name: $export,
+            default_bindings_module: $module,
+            additional_derives: [PartialEq],
+            $($with)*
+        });
+    };
+    ($inline:tt, $world:tt, $export:tt, $module:tt) => {
+        bindings!($inline, $world, $export, $module, {
+            with: {
+                "bugle:plugin/types@0.1.0": crate::raw::bugle::plugin::types,
+                "bugle:plugin/ack@0.1.0": crate::raw::bugle::plugin::ack,
+                "bugle:plugin/dedup@0.1.0": crate::raw::bugle::plugin::dedup,
+                "bugle:plugin/ordering@0.1.0": crate::raw::bugle::plugin::ordering,
+                "bugle:plugin/records@0.1.0": crate::raw::bugle::plugin::records,
+                "bugle:plugin/kv@0.1.0": crate::raw::bugle::plugin::kv,
+                "bugle:plugin/publish@0.1.0": crate::raw::bugle::plugin::publish,
+                "bugle:plugin/timers@0.1.0": crate::raw::bugle::plugin::timers,
+                "bugle:plugin/http@0.1.0": crate::raw::bugle::plugin::http,
+                "bugle:plugin/mail@0.1.0": crate::raw::bugle::plugin::mail,
+                "bugle:plugin/secrets@0.1.0": crate::raw::bugle::plugin::secrets,
+                "bugle:plugin/config@0.1.0": crate::raw::bugle::plugin::config,
+                "bugle:plugin/log@0.1.0": crate::raw::bugle::plugin::log,
+            },
+        });
+    };
+}
+
+bindings!(
+    "package bugle:sdk;
+     world lifecycle-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/lifecycle@0.1.0; }",
+    "bugle:sdk/lifecycle-alone",
+    "export_lifecycle",
+    "bugle_plugin::raw",
+    { generate_all, }
+);
 
 /// What a plugin of world `channel` exports beside `lifecycle`.
 pub mod channel {
-    wit_bindgen::generate!({
-        inline: "
-            package bugle:sdk;
-            world handler-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/handler@0.1.0; }
-        ",
-        path: "../../wit",
-        world: "bugle:sdk/handler-alone",
-        pub_export_macro: true,
-        export_macro_name: "export_handler",
-        default_bindings_module: "bugle_plugin::raw::channel",
-        additional_derives: [PartialEq],
-        with: {
-            "bugle:plugin/types@0.1.0": crate::raw::bugle::plugin::types,
-            "bugle:plugin/ack@0.1.0": crate::raw::bugle::plugin::ack,
-            "bugle:plugin/dedup@0.1.0": crate::raw::bugle::plugin::dedup,
-            "bugle:plugin/ordering@0.1.0": crate::raw::bugle::plugin::ordering,
-            "bugle:plugin/records@0.1.0": crate::raw::bugle::plugin::records,
-            "bugle:plugin/kv@0.1.0": crate::raw::bugle::plugin::kv,
-            "bugle:plugin/publish@0.1.0": crate::raw::bugle::plugin::publish,
-            "bugle:plugin/timers@0.1.0": crate::raw::bugle::plugin::timers,
-            "bugle:plugin/http@0.1.0": crate::raw::bugle::plugin::http,
-            "bugle:plugin/mail@0.1.0": crate::raw::bugle::plugin::mail,
-            "bugle:plugin/secrets@0.1.0": crate::raw::bugle::plugin::secrets,
-            "bugle:plugin/config@0.1.0": crate::raw::bugle::plugin::config,
-            "bugle:plugin/log@0.1.0": crate::raw::bugle::plugin::log,
-        },
-    });
+    bindings!(
+        "package bugle:sdk;
+         world handler-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/handler@0.1.0; }",
+        "bugle:sdk/handler-alone",
+        "export_handler",
+        "bugle_plugin::raw::channel"
+    );
 }
 
 /// What a plugin of world `batch-channel` exports beside `lifecycle`.
 pub mod batch {
-    wit_bindgen::generate!({
-        inline: "
-            package bugle:sdk;
-            world batch-handler-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/batch-handler@0.1.0; }
-        ",
-        path: "../../wit",
-        world: "bugle:sdk/batch-handler-alone",
-        pub_export_macro: true,
-        export_macro_name: "export_batch_handler",
-        default_bindings_module: "bugle_plugin::raw::batch",
-        additional_derives: [PartialEq],
-        with: {
-            "bugle:plugin/types@0.1.0": crate::raw::bugle::plugin::types,
-            "bugle:plugin/ack@0.1.0": crate::raw::bugle::plugin::ack,
-            "bugle:plugin/dedup@0.1.0": crate::raw::bugle::plugin::dedup,
-            "bugle:plugin/ordering@0.1.0": crate::raw::bugle::plugin::ordering,
-            "bugle:plugin/records@0.1.0": crate::raw::bugle::plugin::records,
-            "bugle:plugin/kv@0.1.0": crate::raw::bugle::plugin::kv,
-            "bugle:plugin/publish@0.1.0": crate::raw::bugle::plugin::publish,
-            "bugle:plugin/timers@0.1.0": crate::raw::bugle::plugin::timers,
-            "bugle:plugin/http@0.1.0": crate::raw::bugle::plugin::http,
-            "bugle:plugin/mail@0.1.0": crate::raw::bugle::plugin::mail,
-            "bugle:plugin/secrets@0.1.0": crate::raw::bugle::plugin::secrets,
-            "bugle:plugin/config@0.1.0": crate::raw::bugle::plugin::config,
-            "bugle:plugin/log@0.1.0": crate::raw::bugle::plugin::log,
-        },
-    });
+    bindings!(
+        "package bugle:sdk;
+         world batch-handler-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/batch-handler@0.1.0; }",
+        "bugle:sdk/batch-handler-alone",
+        "export_batch_handler",
+        "bugle_plugin::raw::batch"
+    );
+}
+
+/// What a plugin exports that can be asked what became of an effect.
+pub mod reconciling {
+    bindings!(
+        "package bugle:sdk;
+         world reconcile-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/reconcile@0.1.0; }",
+        "bugle:sdk/reconcile-alone",
+        "export_reconcile",
+        "bugle_plugin::raw::reconciling"
+    );
 }

@@ -75,6 +75,8 @@ codes! {
     NOT_FOUND = 68 "not-found",
     /// A part that is needed, such as the host itself, is not available just now.
     UNAVAILABLE = 70 "unavailable",
+    /// The event's `expirytime` has passed.
+    EXPIRED = 71 "expired",
 }
 
 impl Code {

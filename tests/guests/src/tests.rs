@@ -53,23 +53,22 @@ fn every_guest_is_there() {
 fn each_plugin_carries_its_manifest_and_exports_the_contract() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let plugins = [
-        (webhook(), "plugins/webhook", "handler"),
-        (email(), "plugins/email", "handler"),
-        (inbox(), "plugins/inbox", "handler"),
-        (batch(), "tests/zoo/batch", "batch-handler"),
-        (noop(), "tests/zoo/noop", "handler"),
-        (noop_batch(), "tests/zoo/noop-batch", "batch-handler"),
-        (probe(), "tests/zoo/probe", "handler"),
-        (start_trap(), "tests/zoo/start-trap", "handler"),
-        (unknown_import(), "tests/zoo/unknown-import", "handler"),
+        (webhook(), "plugins/webhook", &["handler", "lifecycle"][..]),
+        (email(), "plugins/email", &["handler", "lifecycle"]),
+        (inbox(), "plugins/inbox", &["handler", "lifecycle"]),
+        (batch(), "tests/zoo/batch", &["batch-handler", "lifecycle"]),
+        (noop(), "tests/zoo/noop", &["handler", "lifecycle"]),
+        (noop_batch(), "tests/zoo/noop-batch", &["batch-handler", "lifecycle"]),
+        (probe(), "tests/zoo/probe", &["handler", "lifecycle", "reconcile"]),
+        (start_trap(), "tests/zoo/start-trap", &["handler", "lifecycle"]),
+        (unknown_import(), "tests/zoo/unknown-import", &["handler", "lifecycle"]),
     ];
-    for (wasm, source, handler) in plugins {
+    for (wasm, source, exports) in plugins {
         let found = read(&wasm).unwrap();
         let manifest = std::fs::read_to_string(root.join(source).join("plugin.toml")).unwrap();
         assert_eq!(found.manifest.as_deref(), Some(manifest.as_str()), "{source}");
-        let exports: Vec<_> = found.exports.iter().map(String::as_str).collect();
-        let handler = format!("bugle:plugin/{handler}@0.1.0");
-        assert_eq!(exports, [handler.as_str(), "bugle:plugin/lifecycle@0.1.0"], "{source}");
+        let exports: BTreeSet<_> = exports.iter().map(|name| format!("bugle:plugin/{name}@0.1.0")).collect();
+        assert_eq!(found.exports, exports, "{source}");
     }
 }
 

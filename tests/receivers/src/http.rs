@@ -1,10 +1,11 @@
 //! The HTTP receiver: keeps connections alive, misbehaves as its scripts say, writes every complete request down.
 //!
-//! Each path stands for one subscription and has its own script, which may change while it runs. Does not verify signatures.
+//! Each path stands for one subscription and has its own script, which may change while it runs. Does not verify signatures. Whoever
+//! asks under `/sent/IDEMPOTENCY-KEY` is told by 200 or 404 whether a request with it was taken, answered or not.
 //!
 //! Invariant: a call is `accepted` only if its whole answer was written to the connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +47,9 @@ struct Inside {
     journal: Option<Journal>,
     routes: Mutex<Vec<Route>>,
     calls: Mutex<HashMap<(String, String), u32>>,
+    /// Idempotency keys of what was not refused.
+    taken: Mutex<HashSet<String>>,
+    questions: AtomicU64,
     requests: AtomicU64,
     waiting: AtomicU64,
     waiting_max: AtomicU64,
@@ -75,6 +79,8 @@ impl HttpReceiver {
             journal,
             routes: Mutex::new(routes),
             calls: Mutex::default(),
+            taken: Mutex::default(),
+            questions: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             waiting_max: AtomicU64::new(0),
@@ -102,6 +108,12 @@ impl HttpReceiver {
     pub fn hold(&self, until: u64) {
         self.inside.held_until.store(until, Ordering::Relaxed);
         self.inside.is_open.send_replace(false);
+    }
+
+    /// How often somebody asked whether a request was taken.
+    #[must_use]
+    pub fn questions(&self) -> u64 {
+        self.inside.questions.load(Ordering::Relaxed)
     }
 
     /// Complete requests so far.
@@ -156,6 +168,12 @@ impl Inside {
                 say(&mut writer, 200, "", &self.stats()).await?;
                 continue;
             }
+            if let ("GET", Some(key)) = (request.method.as_str(), request.path.strip_prefix("/sent/")) {
+                self.questions.fetch_add(1, Ordering::Relaxed);
+                let is_taken = locked(&self.taken).contains(key);
+                say(&mut writer, if is_taken { 200 } else { 404 }, "", "").await?;
+                continue;
+            }
             self.requests.fetch_add(1, Ordering::Relaxed);
             let waiting = self.waiting.fetch_add(1, Ordering::Relaxed) + 1;
             self.waiting_max.fetch_max(waiting, Ordering::Relaxed);
@@ -192,6 +210,9 @@ impl Inside {
         }
         let identity = Identity::of_request(request);
         let behaviour = self.decide(&route, identity.as_ref());
+        if let Some(identity) = identity.as_ref().filter(|_| behaviour.takes()) {
+            locked(&self.taken).insert(identity.idempotency_key.clone());
+        }
         let outcome = perform(&route.script, behaviour, reader, writer).await;
         let answer = match (&outcome, behaviour) {
             (Ok(Then::GoesOn), Behaviour::Accept) => CallAnswer::Accepted,

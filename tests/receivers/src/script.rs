@@ -48,6 +48,16 @@ pub enum Behaviour {
     Reset,
 }
 
+impl Behaviour {
+    /// Whether the call has its effect: only a complete answer that refuses it says that it has none.
+    pub(crate) fn takes(self) -> bool {
+        match self {
+            Behaviour::Accept | Behaviour::Hang | Behaviour::Break | Behaviour::Reset => true,
+            Behaviour::Fail | Behaviour::Busy | Behaviour::Reject | Behaviour::Gone => false,
+        }
+    }
+}
+
 /// Chances of each behaviour in a thousand; what is left is taken.
 #[derive(Clone, Debug)]
 pub struct Script {

@@ -3,20 +3,22 @@
 //! A call is advanced stage by stage, so that anything can happen between two of them; `import.rs` carries out what the attempt asks
 //! for. Invariant: while an import waits for the disk the call stands still.
 
+mod script;
+
 use bugle_core::attempt::{Attempt, CallFacts, Ended, Fact};
 use bugle_core::delivery::{CallEnd, Failure, Fault, Retry, Settles};
-use bugle_core::event::{Class, StoredEvent};
+use bugle_core::event::StoredEvent;
 use bugle_core::ids::{ClaimId, Name, SubscriptionId, TopicId};
-use bugle_core::import::{ClaimOutcome, Import, ImportResult, NewEvent, Reply, Sent, Strength};
+use bugle_core::import::{Import, ImportResult, Strength};
+use bugle_core::origin::Origin;
 use bugle_core::spec::Subscription;
 use bugle_core::step::Invocation;
 use bugle_core::subscription::Machine;
-use bugle_core::time::{Millis, Timestamp};
+use bugle_core::time::Millis;
 
 use crate::bus::Bus;
 use crate::evidence::Place;
 use crate::rule::{self, Checked, broken, must};
-use crate::store::{ACKED, WEAK};
 
 /// Where follow-ups go.
 pub(crate) const FOLLOW_UPS: TopicId = TopicId(2);
@@ -25,7 +27,7 @@ pub(crate) const FOLLOW_UPS: TopicId = TopicId(2);
 pub(crate) const POISONED: &str = "poisoned";
 
 /// How long a claim is kept; the longest that the core allows is 400 days.
-const KEEP: Millis = Millis::from_secs(30 * 24 * 3600);
+pub(crate) const KEEP: Millis = Millis::from_secs(30 * 24 * 3600);
 
 /// Counters of the acked events; which one counts an event depends on its offset.
 pub(crate) const COUNTERS: [&str; 4] = ["count-0", "count-1", "count-2", "count-3"];
@@ -56,6 +58,8 @@ enum Stage {
     Begin,
     Notify,
     Claiming,
+    /// The provider was asked what became of an earlier send, and the answer is on its way.
+    Asked,
     Send,
     Answer(Answer),
     Confirming,
@@ -105,6 +109,8 @@ impl Call {
         event: StoredEvent,
     ) -> Call {
         let facts = CallFacts {
+            // What a person had sent again is.
+            asks: invocation.asks.is_some() && !Origin::of(spec.id, spec.redelivery, &event).may_resend,
             ticket: invocation.ticket,
             attempt: invocation.attempt,
             subscription: spec.id,
@@ -160,6 +166,9 @@ impl Call {
         if self.pending.is_some() {
             return Ok(None);
         }
+        if self.stage == Stage::Begin && self.event.event.is_expired(bus.now) {
+            return Ok(Some(CallEnd::NotStarted("its time has passed".to_owned())));
+        }
         if self.stage == Stage::Begin && bus.fault(3) {
             return Ok(Some(CallEnd::NotStarted("no instance".to_owned())));
         }
@@ -169,7 +178,7 @@ impl Call {
         match self.stage {
             Stage::Begin => self.begin(bus, machine)?,
             Stage::Notify => return self.notify(bus, machine).map(Some),
-            Stage::Claiming => return self.claimed(bus),
+            Stage::Claiming | Stage::Asked => return self.claimed(bus, machine),
             Stage::Send => self.send(bus, machine)?,
             Stage::Answer(answer) => return self.answered(bus, machine, answer),
             Stage::Confirming => {
@@ -213,160 +222,6 @@ impl Call {
                 self.reply = self.import(bus, machine, Import::Claim { key, strength: Strength::Strong, keep: KEEP });
             }
         }
-        Ok(())
-    }
-
-    fn notify(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<CallEnd> {
-        if self.event.event.key() == Some(POISONED) {
-            return Ok(CallEnd::Trapped("index out of bounds".to_owned()));
-        }
-        self.expect(bus, machine, Import::EgressStart)?;
-        let place = self.place();
-        if bus.sick == Some(place.0) {
-            self.expect(bus, machine, Import::EgressEnd(Sent::Nothing))?;
-            return Ok(retry(None));
-        }
-        self.expect(bus, machine, Import::EgressEnd(Sent::Answered))?;
-        let key = format!("{ACKED}{}", place.1);
-        self.expect(bus, machine, Import::KvPut { key, value: Vec::new(), ttl: None })?;
-        bus.evidence.notified.push((bus.now, place));
-        Ok(CallEnd::Returned(Ok(())))
-    }
-
-    fn claimed(&mut self, bus: &mut Bus) -> Checked<Option<CallEnd>> {
-        match self.reply.take() {
-            Some(Ok(Reply::Claim(ClaimOutcome::Claimed { claim, uncertain }))) => {
-                let is_told = uncertain || !bus.evidence.is_in_doubt(&self.claim_key(), bus.now);
-                let what = || format!("{} was given the claim of {} as new", self.subscription, self.event.position);
-                must(rule::MAYBE_SENT_IS_TOLD, is_told, what)?;
-                self.claim = Some(claim);
-                self.stage = Stage::Send;
-            }
-            Some(Ok(Reply::Claim(ClaimOutcome::Done(_)))) => self.stage = Stage::Count,
-            Some(Ok(Reply::Claim(ClaimOutcome::Busy(after)))) => return Ok(Some(retry(Some(after)))),
-            other => return broken(rule::DRIVER_IS_SOUND, format!("a claim was answered {other:?}")),
-        }
-        Ok(None)
-    }
-
-    /// Key and keep time of the weak claim: some end within the history.
-    fn weak(&self) -> (String, Millis) {
-        let offset = self.event.position.offset;
-        (format!("{WEAK}{offset}"), if offset.0.is_multiple_of(2) { KEEP } else { Millis(1_000) })
-    }
-
-    /// Counts the event under a weak claim, unless that is remembered as done.
-    fn remember(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<Option<CallEnd>> {
-        match self.reply.take() {
-            Some(Ok(Reply::Claim(ClaimOutcome::Claimed { claim, .. }))) => {
-                let (key, _) = self.weak();
-                self.expect(bus, machine, Import::KvAdd { key, delta: 1, ttl: None })?;
-                self.stage = Stage::Remembered;
-                self.reply = self.import(bus, machine, Import::Confirm { claim, receipt: None });
-            }
-            Some(Ok(Reply::Claim(ClaimOutcome::Done(_)))) => self.stage = Stage::Count,
-            Some(Ok(Reply::Claim(ClaimOutcome::Busy(after)))) => return Ok(Some(retry(Some(after)))),
-            other => return broken(rule::DRIVER_IS_SOUND, format!("a weak claim was answered {other:?}")),
-        }
-        Ok(None)
-    }
-
-    fn send(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked {
-        self.expect(bus, machine, Import::EgressStart)?;
-        let answer = match bus.random.below(20) {
-            _ if bus.is_calm => Answer::Accepted,
-            0..14 => Answer::Accepted,
-            14..16 => Answer::Refused,
-            16 => Answer::NotSent,
-            _ => Answer::Lost,
-        };
-        let place = self.place();
-        if answer != Answer::NotSent {
-            bus.evidence.doubt(self.claim_key(), bus.now.after(KEEP));
-        }
-        let has_effect = answer == Answer::Accepted || answer == Answer::Lost && bus.random.chance(50);
-        if has_effect {
-            let scope = self.attempt.facts().claim_scope.clone();
-            let is_done = bus.disk.written.is_done(&scope, &business_key(&self.event), bus.now);
-            let what = || format!("{} sent {} although its claim is done", self.subscription, self.event.position);
-            must(rule::DONE_IS_DONE, !is_done, what)?;
-            let is_explained = bus.evidence.receive(place);
-            let what = || format!("{} sent {} again after no fault", self.subscription, self.event.position);
-            must(rule::REPEAT_HAS_A_CAUSE, is_explained, what)?;
-        }
-        self.stage = Stage::Answer(answer);
-        Ok(())
-    }
-
-    fn answered(&mut self, bus: &mut Bus, machine: &mut Machine, answer: Answer) -> Checked<Option<CallEnd>> {
-        let sent = match answer {
-            Answer::NotSent => Sent::Nothing,
-            Answer::Accepted | Answer::Refused => Sent::Answered,
-            Answer::Lost => Sent::Maybe,
-        };
-        self.expect(bus, machine, Import::EgressEnd(sent))?;
-        let Some(claim) = self.claim else {
-            return broken(rule::DRIVER_IS_SOUND, "nothing is sent without a claim");
-        };
-        match answer {
-            Answer::NotSent | Answer::Refused => {
-                bus.evidence.resolve(&self.claim_key());
-                self.expect(bus, machine, Import::Release { claim })?;
-                Ok(Some(retry(None)))
-            }
-            // Some guests know what it means that no answer came, others just try again.
-            Answer::Lost if bus.random.chance(30) => Ok(Some(retry(None))),
-            Answer::Lost => Ok(Some(CallEnd::Returned(Err(Failure::Unknown("no answer".to_owned()))))),
-            Answer::Accepted => {
-                self.expect(bus, machine, Import::KvAdd { key: "sent".to_owned(), delta: 1, ttl: None })?;
-                self.expect(bus, machine, Import::Publish(vec![self.follow_up(bus.now)]))?;
-                self.stage = Stage::Confirming;
-                let receipt = Some(self.event.position.offset.to_string().into_bytes());
-                self.reply = self.import(bus, machine, Import::Confirm { claim, receipt });
-                Ok(None)
-            }
-        }
-    }
-
-    fn follow_up(&self, now: Timestamp) -> NewEvent {
-        // The same whenever the call is run again, and now and then late.
-        let ahead = Millis(self.event.position.offset.0 % 7 * 400);
-        let deliver_at = (ahead > Millis(1_600)).then(|| now.after(ahead));
-        NewEvent {
-            topic: "sent".to_owned(),
-            kind: "sent".to_owned(),
-            subject: None,
-            key: self.event.event.key().map(str::to_owned),
-            id: None,
-            deliver_at,
-            class: Class::Normal,
-            content_type: None,
-            attributes: Vec::new(),
-            data: self.event.position.offset.to_string().into_bytes(),
-        }
-    }
-
-    /// Reads and writes a counter of the subscription, so that deliveries conflict; and marks the event as acked.
-    fn count(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked {
-        let counter = COUNTERS[(self.event.position.offset.0 % COUNTERS.len() as u64) as usize];
-        let count = match self.import(bus, machine, Import::KvGet { key: counter.to_owned() }) {
-            Some(Ok(Reply::Entry(entry))) => {
-                entry.and_then(|entry| String::from_utf8(entry.value).ok()?.parse::<u64>().ok()).unwrap_or(0)
-            }
-            other => return broken(rule::DRIVER_IS_SOUND, format!("a kv read was answered {other:?}")),
-        };
-        let value = (count + 1).to_string().into_bytes();
-        self.expect(bus, machine, Import::KvPut { key: counter.to_owned(), value, ttl: None })?;
-        let key = format!("{ACKED}{}", self.event.position.offset);
-        self.expect(bus, machine, Import::KvPut { key, value: Vec::new(), ttl: None })?;
-        if bus.fault(30) {
-            self.keep(bus, machine)?;
-        }
-        if bus.fault(8) {
-            let time = Millis(bus.random.within(1, 150));
-            self.expect(bus, machine, Import::Hold(time))?;
-        }
-        self.stage = Stage::Return;
         Ok(())
     }
 

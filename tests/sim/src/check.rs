@@ -8,7 +8,7 @@ use bugle_core::event::StoredEvent;
 use bugle_core::ids::Offset;
 use bugle_core::row::WaitingRow;
 use bugle_core::spec::Ordering;
-use bugle_core::step::Invocation;
+use bugle_core::step::{Action, Invocation};
 
 use crate::bus::Bus;
 use crate::call::COUNTERS;
@@ -64,6 +64,19 @@ impl Worker {
             }
             None => Ok(()),
         }
+    }
+
+    /// After an input: no attempt was started on what is past its time, counted from this action of the step on.
+    pub(crate) fn check_expiry(&self, bus: &Bus, known: usize) -> Checked {
+        let new = self.step.actions.get(known..).unwrap_or_default();
+        for action in new.iter().chain(&self.step.immediate) {
+            let Action::Invoke(invocation) = action else { continue };
+            let is_in_time = !self.event(bus, invocation).event.is_expired(bus.now);
+            must(rule::NOT_AFTER_ITS_TIME, is_in_time, || {
+                format!("{} starts {} at {}", self.spec.name, invocation.position, bus.now.0)
+            })?;
+        }
+        Ok(())
     }
 
     /// After each batch: rows and cursor tell the same story.
@@ -192,7 +205,7 @@ impl World {
                 let number: u64 = event.event.id().parse().unwrap_or(u64::MAX);
                 let is_new = places.insert(number, event.position.offset).is_none();
                 must(rule::ONE_EVENT_PER_ID, is_new, || format!("event {number} of {} is there twice", producer.name))?;
-                if let Some(key) = event.event.key()
+                if let Some(key) = event.event.key().filter(|_| !producer.sent_again.contains(&number))
                     && let Some(before) = latest.insert(key, number)
                 {
                     must(rule::PUBLISHED_IN_ORDER, before < number, || {

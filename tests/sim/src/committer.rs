@@ -4,6 +4,7 @@
 //! Invariant: a round is told after the sync that made it durable, and before the next one begins.
 
 use bugle_core::admission::{Admission, Facts, IdFact, IdLookup, IdPlace, Recovery, Released, WindowSize};
+use bugle_core::event::Timing;
 use bugle_core::ids::{BootId, Offset, SessionId, Slot};
 use bugle_core::ledger::LedgerStep;
 use bugle_core::publish::{BatchResult, Opened, PublishBatch};
@@ -14,6 +15,9 @@ use bugle_core::time::Millis;
 
 use crate::bus::{Bus, Done, Item};
 use crate::call::FOLLOW_UPS;
+use crate::definition::OUTCOMES;
+use crate::events::Attributes;
+use crate::outcomes;
 use crate::rule::{self, Checked, must};
 use crate::world::{ORDERS, World};
 
@@ -138,6 +142,12 @@ impl World {
                 Write::Append { topic, event } => {
                     self.admission.append(self.bus.now, topic, event, batch);
                 }
+                Write::Outcome { topic, subscription, event, .. } => {
+                    let (id, data) = (event.id.unwrap_or_default(), outcomes::data(&event.attributes));
+                    let (key, class, timing) = (event.key.as_deref(), event.class, Timing::default());
+                    let told = Attributes { id: &id, source: &subscription, key, class, data: &data, timing };
+                    self.admission.append(self.bus.now, topic, told.event(), batch);
+                }
                 Write::Redeliver { topic, origin, is_late, event } => {
                     let copy = crate::events::copy(&event, &origin, is_late);
                     self.admission.append(self.bus.now, topic, copy, batch);
@@ -196,7 +206,7 @@ pub(crate) fn recover(bus: &Bus, boot: BootId, first_boot: BootId, boots: &[(Boo
         boots: boots.to_vec(),
         next: bus.disk.synced.end(),
         floor: Offset(0),
-        topics: vec![topic(ORDERS, "orders"), topic(FOLLOW_UPS, "sent")],
+        topics: vec![topic(ORDERS, "orders"), topic(FOLLOW_UPS, "sent"), topic(OUTCOMES, "bugle.settled")],
         window: WindowSize { ids, time: Millis(u64::MAX / 2) },
     });
     bus.disk.synced.log.iter().for_each(|event| recovery.event(event));

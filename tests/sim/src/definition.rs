@@ -21,20 +21,32 @@ const HAS_RECORDS: [bool; 3] = [false, true, true];
 /// Which of them have their claims in a scope that another one could share; that never changes either.
 const HAS_CHANNEL: [bool; 3] = [false, true, false];
 
-/// The one that gets what a send publishes.
+/// The one that sends something.
+const SENDS: usize = 1;
+
+/// Which of them tell how their deliveries ended. The last one reads that, so it must not tell of what it read.
+const TELLS: [bool; 3] = [true, false, true];
+
+/// Where they tell it.
+pub(crate) const OUTCOMES: TopicId = TopicId(3);
+
+/// The one that gets what a send publishes, and outcomes.
 const FOLLOW: SubscriptionId = SubscriptionId(3);
 
 /// Largest concurrency that is drawn.
 pub(crate) const CONCURRENCY_MAX: u64 = 6;
 
 /// A new subscription.
-pub(crate) fn draw(random: &mut Random, index: usize, topic: TopicId) -> Subscription {
+pub(crate) fn draw(random: &mut Random, index: usize, topics: Vec<TopicId>) -> Subscription {
     let id = SubscriptionId(index as u32 + 1);
     let spec = Subscription {
+        // Who is asked before a second send is asked always, or the provider's word would not count.
+        on_unknown: if index == SENDS && random.chance(50) { OnUnknown::Ask } else { OnUnknown::Resend },
         redelivery: Some(private(index)),
         records: HAS_RECORDS[index],
         channel: HAS_CHANNEL[index].then(|| "shared".into()),
-        ..Subscription::new(id, NAMES[index], "script", vec![topic])
+        settled: TELLS[index].then_some(OUTCOMES),
+        ..Subscription::new(id, NAMES[index], "script", topics)
     };
     policy(random, spec)
 }
@@ -62,7 +74,11 @@ fn policy(random: &mut Random, spec: Subscription) -> Subscription {
             first_backoff: Millis(random.within(1, 20)),
             backoff_max: Millis(60),
         },
-        on_unknown: if random.chance(70) { OnUnknown::Resend } else { OnUnknown::Park },
+        on_unknown: match spec.on_unknown {
+            OnUnknown::Ask => OnUnknown::Ask,
+            OnUnknown::Resend | OnUnknown::Park if random.chance(70) => OnUnknown::Resend,
+            OnUnknown::Resend | OnUnknown::Park => OnUnknown::Park,
+        },
         lease: Millis(random.within(50, 400)),
         protection: protection(random, targets),
         backlog: backlog(random),

@@ -115,7 +115,7 @@ pub(crate) fn follow_ups(transaction: &Transaction, subscription: &str) -> Vec<W
             key: event.key.as_deref(),
             class: event.class,
             data: std::str::from_utf8(&event.data).unwrap_or_default(),
-            timing: Timing { deliver_at: event.deliver_at, ..Timing::default() },
+            timing: Timing { deliver_at: event.deliver_at, expires: event.expires, ..Timing::default() },
         };
         Write::Append { topic: follow_up.topic, event: attributes.event() }
     };

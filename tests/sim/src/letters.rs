@@ -1,4 +1,4 @@
-//! What a person does with dead letters in a history: decides about one, and the host trims them when the machine asks.
+//! What a person does with dead letters in a history: decides about one; and how the host shows rows to be trimmed.
 //!
 //! A letter is decided about as it is on disk, and only if no write of it is under way: the host holds the letters meanwhile.
 //! Invariant: a decision that is refused is refused for the reason that the rows give.
@@ -6,39 +6,42 @@
 use bugle_core::event::{Event, Timing};
 use bugle_core::ids::Offset;
 use bugle_core::row::{DeadRow, DeadState};
-use bugle_core::step::Write;
-use bugle_core::subscription::{DeadFacts, DecideError, Decision, Input};
+use bugle_core::step::{Kept, Write};
+use bugle_core::subscription::{DecideError, Decision, Input, KeptFacts};
 
 use crate::bus::{Bus, Item};
 use crate::events::Attributes;
 use crate::rule::{self, Checked, broken};
 use crate::worker::Worker;
 
-/// Letters of a page shown to the machine: small, so that there are several.
+/// Rows of a page shown to the machine: small, so that there are several.
 const PAGE: usize = 3;
 
 impl Worker {
     /// Letters that are on disk as they were last written.
     fn quiet_letters(&self, bus: &Bus) -> Vec<DeadRow> {
         let (synced, written) = (bus.disk.synced.rows(self.spec.id), bus.disk.written.rows(self.spec.id));
-        let queued = bus.queue.iter().filter_map(|item| match item {
-            Item::Writes { writes, .. } => Some(writes),
-            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
-        });
-        let busy: Vec<Offset> =
-            queued.flatten().chain(&self.step.writes).filter_map(|write| self.letter_of(write)).collect();
+        let busy = self.busy(bus, Kept::Dead);
         let is_quiet =
             |(offset, row): &(&Offset, &DeadRow)| !busy.contains(offset) && written.dead.get(offset) == Some(*row);
         synced.dead.iter().filter(is_quiet).map(|(_, row)| row.clone()).collect()
     }
 
-    fn letter_of(&self, write: &Write) -> Option<Offset> {
-        if let Write::Dead { subscription, position, .. } | Write::DeadGone { subscription, position } = write
-            && *subscription == self.spec.id
-        {
-            return Some(position.offset);
-        }
-        None
+    /// Rows of a kind of which a write is under way.
+    pub(super) fn busy(&self, bus: &Bus, kept: Kept) -> Vec<Offset> {
+        let queued = bus.queue.iter().filter_map(|item| match item {
+            Item::Writes { writes, .. } => Some(writes),
+            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
+        });
+        let position = |write: &Write| match (kept, write) {
+            (Kept::Dead, Write::Dead { subscription, position, .. } | Write::DeadGone { subscription, position })
+            | (
+                Kept::Unknown,
+                Write::Unknown { subscription, position, .. } | Write::UnknownGone { subscription, position },
+            ) => (*subscription == self.spec.id).then_some(position.offset),
+            _ => None,
+        };
+        queued.flatten().chain(&self.step.writes).filter_map(position).collect()
     }
 
     /// A person decides about one of them.
@@ -83,15 +86,19 @@ impl Worker {
         Ok(())
     }
 
-    /// Shows a page of letters to the machine, if it wants to trim them.
-    pub(crate) fn answer_trim(&mut self, bus: &mut Bus) -> Checked {
-        let Some(after) = self.trim else { return Ok(()) };
-        let letters = self.quiet_letters(bus);
-        let wanted = letters.iter().filter(|row| after.is_none_or(|after| row.event.position.offset > after));
-        let page: Vec<DeadFacts> = wanted.map(DeadFacts::of).take(PAGE).collect();
-        let is_last = page.len() < PAGE;
-        let trimmed = self.machine.trim(bus.now, &page, is_last, &mut self.step);
-        self.trim = if trimmed.is_done { None } else { page.last().map(|facts| Some(facts.position.offset)) };
+    /// Shows a page of rows to the machine, if it wants to trim that kind.
+    pub(crate) fn answer_trim(&mut self, bus: &mut Bus, kept: Kept) -> Checked {
+        let Some(after) = self.trims.remove(&kept) else { return Ok(()) };
+        let facts: Vec<KeptFacts> = match kept {
+            Kept::Dead => self.quiet_letters(bus).iter().map(KeptFacts::from).collect(),
+            Kept::Unknown => self.quiet_unknowns(bus).iter().map(KeptFacts::from).collect(),
+        };
+        let wanted = facts.into_iter().filter(|facts| after.is_none_or(|after| facts.position.offset > after));
+        let page: Vec<KeptFacts> = wanted.take(PAGE).collect();
+        let trimmed = self.machine.trim(bus.now, kept, &page, page.len() < PAGE, &mut self.step);
+        if let (false, Some(last)) = (trimmed.is_done, page.last()) {
+            self.trims.insert(kept, Some(last.position.offset));
+        }
         self.handle(bus, Input::Tick)
     }
 }

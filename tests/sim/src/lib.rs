@@ -23,6 +23,7 @@ mod import;
 mod letters;
 mod operate;
 mod outage;
+mod outcomes;
 mod producer;
 mod recovery;
 mod rows;

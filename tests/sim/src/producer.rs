@@ -3,7 +3,7 @@
 //! It sees only what a client sees: receipts. Its log of them is evidence for the checks. Invariant: it pins a key to a stream, sends
 //! the events of a key in the order of their numbers, and an unconfirmed batch again before any newer one of its stream.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bugle_core::code::Code;
 use bugle_core::event::{Class, Timing};
@@ -19,6 +19,10 @@ use crate::rule::{self, Checked, broken, must};
 const SCHEDULED_PERCENT: u64 = 12;
 /// So many of a hundred events with a key take the place of the scheduled ones of it.
 const REPLACING_PERCENT: u64 = 8;
+/// So many of a hundred events are of no use from some time on.
+const EXPIRING_PERCENT: u64 = 15;
+/// At most so much later: most attempts come before that, and the others not at all.
+const TTL_MS_MAX: u64 = 6_000;
 /// At most so much later: some are due before they are stored, some after a restart.
 const AHEAD_MS_MAX: u64 = 4_000;
 
@@ -44,6 +48,8 @@ struct Planned {
     key: Option<String>,
     class: Class,
     timing: Timing,
+    /// It was made with an expirytime.
+    is_expiring: bool,
 }
 
 /// See the module.
@@ -56,8 +62,9 @@ pub(crate) struct Producer {
     next_sequence: [u64; STREAMS.len()],
     outstanding: VecDeque<Outstanding>,
     resends: Vec<PublishBatch>,
-    /// Something was refused and sent again, so what came behind it may have been refused too.
-    has_sent_sooner: bool,
+    /// What was refused and sent again. What came behind it may have been refused too, or have overtaken it in a new session, which
+    /// begins without the refusals of the last one.
+    pub(crate) sent_again: BTreeSet<u64>,
     /// Each event it made.
     planned: Vec<Planned>,
     /// Number and place of each confirmed event.
@@ -74,7 +81,7 @@ impl Producer {
             next_sequence: [1; STREAMS.len()],
             outstanding: VecDeque::new(),
             resends: Vec::new(),
-            has_sent_sooner: false,
+            sent_again: BTreeSet::new(),
             planned: Vec::new(),
             confirmed: BTreeMap::new(),
         }
@@ -132,11 +139,15 @@ impl Producer {
             let class = *random.pick(&[Class::Normal, Class::Normal, Class::Normal, Class::Critical]);
             numbers.push(self.made());
             let ahead = random.chance(SCHEDULED_PERCENT).then(|| Millis(random.within(0, AHEAD_MS_MAX)));
+            let deliver_at = ahead.map(|ahead| now.after(ahead));
+            let ttl = random.chance(EXPIRING_PERCENT).then(|| Millis(random.within(1, TTL_MS_MAX)));
             self.planned.push(Planned {
                 key: key.map(|key| format!("{}/{key}", self.name)),
                 class,
+                is_expiring: ttl.is_some(),
                 timing: Timing {
-                    deliver_at: ahead.map(|ahead| now.after(ahead)),
+                    deliver_at,
+                    expires: ttl.map(|ttl| deliver_at.unwrap_or(now).after(ttl)),
                     replaces_pending: key.is_some() && random.chance(REPLACING_PERCENT),
                     ..Timing::default()
                 },
@@ -151,7 +162,7 @@ impl Producer {
             return None;
         }
         let number = self.made();
-        self.planned.push(Planned { key: Some(key.to_owned()), class, timing: Timing::default() });
+        self.planned.push(Planned { key: Some(key.to_owned()), class, timing: Timing::default(), is_expiring: false });
         Some(self.send(0, vec![number], false))
     }
 
@@ -176,7 +187,7 @@ impl Producer {
 
     fn batch(&self, batch: &Outstanding, attempt: Try) -> PublishBatch {
         let event = |number: &u64| {
-            let Planned { key, class, timing } = &self.planned[*number as usize];
+            let Planned { key, class, timing, .. } = &self.planned[*number as usize];
             let (key, data) = if batch.is_forged { (None, "forged") } else { (key.as_deref(), "") };
             let (id, source) = (&number.to_string(), &self.name);
             Ok(Attributes {
@@ -199,27 +210,32 @@ impl Producer {
         }
     }
 
-    /// Whether events were refused only since the host's clock fell behind by years, and others because of those.
-    fn is_too_far_ahead(&self, batch: &Outstanding, refused: &[(u32, Refusal)]) -> bool {
+    /// Whether events were refused only for their times, since the host's clock is another one by now, and others because of those.
+    fn is_of_another_time(&self, batch: &Outstanding, refused: &[(u32, Refusal)]) -> bool {
         let is_scheduled =
             |index: u32| self.planned[batch.numbers[index as usize] as usize].timing.deliver_at.is_some();
         let is_explained = |(index, refusal): &(u32, Refusal)| match refusal.code {
             Code::InvalidAttribute => is_scheduled(*index),
-            code => code == Code::BehindRefused && self.has_sent_sooner,
+            // The first answer was a refusal for its time, or behind one, and nobody remembers it.
+            Code::TooOld => self.planned.iter().any(|planned| planned.is_expiring),
+            Code::Expired => self.planned[batch.numbers[*index as usize] as usize].timing.expires.is_some(),
+            code => code == Code::BehindRefused && !self.sent_again.is_empty(),
         };
-        let is_first = refused.iter().any(|(_, refusal)| refusal.code == Code::InvalidAttribute);
+        let is_timing = |code: Code| matches!(code, Code::InvalidAttribute | Code::Expired | Code::TooOld);
+        let is_first = refused.iter().any(|(_, refusal)| is_timing(refusal.code));
         !refused.is_empty()
             && refused
                 .iter()
                 .all(|refused| is_explained(refused) || (is_first && refused.1.code == Code::BehindRefused))
     }
 
-    /// Sends the batch once more, to be delivered at once; what of it was stored is known.
+    /// Sends the batch once more, to be delivered at once and whenever that is; what of it was stored is known.
     fn send_sooner(&mut self, batch: &Outstanding, refused: &[(u32, Refusal)]) -> Checked<Vec<(u64, Offset)>> {
-        for (index, _) in refused.iter().filter(|(_, refusal)| refusal.code == Code::InvalidAttribute) {
-            self.planned[batch.numbers[*index as usize] as usize].timing.deliver_at = None;
+        for (index, _) in refused.iter().filter(|(_, refusal)| refusal.code != Code::BehindRefused) {
+            let timing = &mut self.planned[batch.numbers[*index as usize] as usize].timing;
+            (timing.deliver_at, timing.expires) = (None, None);
         }
-        self.has_sent_sooner = true;
+        self.sent_again.extend(refused.iter().map(|(index, _)| batch.numbers[*index as usize]));
         let again = self.send(batch.stream.0 as usize, batch.numbers.clone(), false);
         self.resends.push(again);
         Ok(Vec::new())
@@ -249,7 +265,7 @@ impl Producer {
             let what = || format!("{}: {:?} with other content: {:?}", self.name, batch.numbers, result.outcome);
             return must(rule::CONTENT_IS_COMPARED, is_refused, what).map(|()| Vec::new());
         }
-        if self.is_too_far_ahead(&batch, refused) {
+        if self.is_of_another_time(&batch, refused) {
             return self.send_sooner(&batch, refused);
         }
         if let Some((_, refusal)) = refused.first() {

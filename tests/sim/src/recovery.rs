@@ -4,7 +4,7 @@
 
 use bugle_core::ids::{Offset, Slot};
 use bugle_core::spec::Subscription;
-use bugle_core::step::{Action, Step, Write};
+use bugle_core::step::{Action, Step};
 use bugle_core::subscription::{Bounds, Image, Input, Machine, Recovered};
 use bugle_core::time::Timestamp;
 
@@ -53,51 +53,11 @@ impl Worker {
             Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
         });
         for write in queued.flatten().chain(&self.step.writes) {
-            if self.is_its(write) {
+            if write.subscription() == Some(self.spec.id) {
                 rows.apply(write)?;
             }
         }
         Ok(rows)
-    }
-
-    fn is_its(&self, write: &Write) -> bool {
-        match write {
-            Write::Cursor { subscription, .. }
-            | Write::Chunk { subscription, .. }
-            | Write::Waiting { subscription, .. }
-            | Write::Hold { subscription, .. }
-            | Write::Paused { subscription, .. }
-            | Write::WaitingRange { subscription, .. }
-            | Write::Run { subscription, .. }
-            | Write::LetGo { subscription, .. }
-            | Write::Forget { subscription, .. }
-            | Write::Channel { subscription, .. }
-            | Write::Dead { subscription, .. }
-            | Write::DeadGone { subscription, .. }
-            | Write::DeadTotals { subscription, .. }
-            | Write::Unknown { subscription, .. }
-            | Write::UnknownGone { subscription, .. }
-            | Write::UnknownTotals { subscription, .. }
-            | Write::Record { subscription, .. }
-            | Write::RecordGone { subscription, .. } => *subscription == self.spec.id,
-            Write::Event(_)
-            | Write::Append { .. }
-            | Write::Redeliver { .. }
-            | Write::ProducerSequence { .. }
-            | Write::Claim { .. }
-            | Write::Kv { .. }
-            | Write::Catalog { .. }
-            | Write::Scheduled(_)
-            | Write::ScheduleEnded { .. }
-            | Write::ScheduledTotals { .. }
-            | Write::FatesBelow { .. }
-            | Write::Window { .. }
-            | Write::WindowEnded { .. }
-            | Write::ExpiryGone(_)
-            | Write::ExpiriesBelow { .. }
-            | Write::IdChunk { .. }
-            | Write::IdBlock { .. } => false,
-        }
     }
 
     /// What was read under an earlier filter and not tried yet is not read again under this one. Whether there was any.

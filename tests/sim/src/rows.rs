@@ -33,10 +33,14 @@ pub(crate) struct Rows {
     /// How often its breaker opened.
     pub(crate) openings: u64,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
+    /// How many letters came, also of those that are gone.
+    pub(crate) buried: u64,
     totals: DeadTotals,
     pub(crate) unknown: BTreeMap<Offset, UnknownRow>,
     unknown_totals: UnknownTotals,
     pub(crate) acked: Bits,
+    /// Past the expirytime of the event.
+    pub(crate) expired: Bits,
     /// Dropped or handed on by a degrade rule.
     pub(crate) suppressed: Bits,
     /// What was let go: by a seek, or over the backlog cap. What was with the plugin at that moment may be among it.
@@ -49,6 +53,10 @@ pub(crate) struct Rows {
     recorded: BTreeMap<Offset, RecordStatus>,
     /// Ends told by the batch that is applied, with the status that a record must have after it.
     must_record: Vec<(Offset, RecordStatus)>,
+    /// The same, and what a person said of unknown results: each of them is an outcome.
+    ended: Vec<(Offset, RecordStatus)>,
+    /// Ends of which the batch does not say whether they are any: an outcome of theirs is in order, and so is none.
+    may_have_ended: Vec<(Offset, RecordStatus)>,
     /// Number of its latest definition.
     pub(crate) definition: Option<usize>,
 }
@@ -81,6 +89,10 @@ impl Rows {
             }
             Write::Record { position, row, .. } => {
                 self.recorded.insert(position.offset, row.status);
+                if row.status == RecordStatus::Expired {
+                    self.tell(position.offset, "expired", RecordStatus::Expired)?;
+                    self.expired.add(position.offset);
+                }
                 if row.detail.starts_with("degrade rule") {
                     self.tell(position.offset, "suppressed", RecordStatus::Suppressed)?;
                     self.suppressed.add(position.offset);
@@ -109,11 +121,17 @@ impl Rows {
     /// A letter comes, or somebody decided about it. One whose key waits for it ends no delivery.
     fn bury(&mut self, offset: Offset, row: &DeadRow) -> Checked {
         let before = self.dead.insert(offset, row.clone());
+        self.buried += u64::from(before.is_none());
         let is_decision = before.is_some_and(|old| row.decided.is_some() || row.generation > old.generation);
         match row.state {
             DeadState::Open if !is_decision => self.tell(offset, "dead", RecordStatus::Dead),
             DeadState::Dismissed if !self.is_told(offset) && !self.is_gone(offset) => {
                 self.tell(offset, "dismissed", RecordStatus::Dead)
+            }
+            DeadState::Dismissed if !self.is_told(offset) => {
+                // In one batch with a seek past it: which came first is not seen here.
+                self.may_have_ended.push((offset, RecordStatus::Dead));
+                Ok(())
             }
             DeadState::Open | DeadState::Manual | DeadState::Replayed | DeadState::Dismissed => Ok(()),
         }
@@ -125,6 +143,8 @@ impl Rows {
             None => self.tell(offset, "unknown", RecordStatus::Unknown),
             Some(old) => {
                 let is_decision = old.state == UnknownState::Open && row.state != UnknownState::Open;
+                let is_sent = row.state == UnknownState::Sent;
+                self.ended.push((offset, if is_sent { RecordStatus::Sent } else { RecordStatus::Suppressed }));
                 must(rule::RESOLVED_ONCE, is_decision, || {
                     format!("{offset} went from {:?} to {:?}", old.state, row.state)
                 })
@@ -174,8 +194,18 @@ impl Rows {
         Ok(())
     }
 
+    /// How deliveries ended by the batch that was applied.
+    pub(crate) fn take_ended(&mut self) -> Vec<(Offset, RecordStatus)> {
+        std::mem::take(&mut self.ended)
+    }
+
+    pub(crate) fn take_may_have_ended(&mut self) -> Vec<(Offset, RecordStatus)> {
+        std::mem::take(&mut self.may_have_ended)
+    }
+
     fn tell(&mut self, offset: Offset, what: &str, record: RecordStatus) -> Checked {
         self.must_record.push((offset, record));
+        self.ended.push((offset, record));
         must(rule::TOLD_ONCE, self.told.add(offset), || format!("{offset} is {what}, and was told of before"))
     }
 

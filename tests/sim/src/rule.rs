@@ -39,6 +39,8 @@ rules! {
     DONE_IS_DONE = "G4: what a claim says is done is not sent again";
     MAYBE_SENT_IS_TOLD = "G4: a claim under which something may have left is never given as a new one";
     RECORDED = "G4: what became of a delivery and its send record are in one batch and say the same";
+    OUTCOME_IS_TOLD = "G4: what became of a delivery and the event that tells it are in one batch and say the same";
+    ASKED_BEFORE_RESENT = "G4: with `ask` and a truthful provider, what was sent under a key is not sent again";
     RESOLVED_ONCE = "G4: an unknown result is resolved once, and what a person said of it is what its claims and its copy say in one batch";
     PUBLISHED_IN_ORDER = "G5: events of a key are stored in the order in which they were published";
     SETTLED_BEFORE_NEXT = "G5: the next event of a key starts after the one before is durably settled";
@@ -52,6 +54,8 @@ rules! {
     NOT_BEFORE_DUE = "G8: an attempt does not start before it is due";
     SCHEDULED_ENDS_WITH_ITS_COPY = "G1: the row of a scheduled event goes in the batch that holds its copy, and a copy is made once";
     NOT_BEFORE_ITS_TIME = "G8: a scheduled event is delivered by its copy, and that is stored when it is due";
+    NOT_AFTER_ITS_TIME = "G8: no attempt starts once the expirytime of its event has passed";
+    EXPIRED_IS_PAST = "G8: only what is past its expirytime is told as expired";
     CLOCK_IS_BELIEVABLE = "G8: the clock never goes back, and follows a large step only when it was stable";
     ATTEMPTS_ARE_COUNTED = "G8: an attempt has the number after those that ran, on disk and at the plugin";
     BOUNDED_MEMORY = "G10: a machine reads no further than its bounds allow";

@@ -31,7 +31,9 @@ pub struct Summary {
     pub received: u64,
     /// Of those, sends of something it had seen before.
     pub repeats: u64,
-    /// Dead letters.
+    /// Questions to a provider about what may have been sent.
+    pub asked: u64,
+    /// Dead letters that came.
     pub dead: u64,
     /// Deliveries parked for a decision.
     pub unknown: u64,
@@ -39,6 +41,8 @@ pub struct Summary {
     pub suppressed: u64,
     /// Deliveries that were let go: passed by a seek, or expired over the backlog cap.
     pub let_go: u64,
+    /// Deliveries whose event passed its expirytime.
+    pub expired: u64,
     /// Breakers that opened.
     pub openings: u64,
     /// Transactions that met a conflict.
@@ -55,10 +59,12 @@ impl AddAssign for Summary {
         self.crashes += other.crashes;
         self.received += other.received;
         self.repeats += other.repeats;
+        self.asked += other.asked;
         self.dead += other.dead;
         self.unknown += other.unknown;
         self.suppressed += other.suppressed;
         self.let_go += other.let_go;
+        self.expired += other.expired;
         self.openings += other.openings;
         self.conflicts += other.conflicts;
         self.comparisons += other.comparisons;

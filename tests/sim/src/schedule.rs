@@ -65,6 +65,8 @@ impl Schedule {
                 if matches!(row.fate, Fate::Released { .. }) {
                     self.balance(due.offset, 1);
                 }
+                let is_right = row.fate != Fate::Expired || event.event.is_expired(row.at);
+                must(rule::EXPIRED_IS_PAST, is_right, || format!("{} ended as expired at {}", due.offset, row.at.0))?;
             }
             Write::ScheduledTotals { topic, row } => drop(self.totals.insert(*topic, *row)),
             Write::FatesBelow { floor } => self.fates = self.fates.split_off(floor),

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bugle_core::event::{Class, StoredEvent};
-use bugle_core::ids::{Offset, ProducerEpoch, Sequence, StreamId, SubscriptionId};
+use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::origin::{ORIGIN_ATTRIBUTE, Origin};
 use bugle_core::row::{
-    ClaimRow, ClaimState, DeadState, Expiring, ExpiryEntry, KvRow, Second, UncertainClaim, UnknownRow, UnknownState,
-    WindowMark,
+    ClaimRow, ClaimState, DeadState, Expiring, ExpiryEntry, KvRow, RecordRow, RecordStatus, Second, UncertainClaim,
+    UnknownRow, UnknownState, WindowMark,
 };
 use bugle_core::spec::Subscription;
 use bugle_core::step::Write;
@@ -20,6 +20,7 @@ use bugle_core::time::Timestamp;
 use crate::call::FOLLOW_UPS;
 use crate::definition;
 use crate::expiry::KEPT;
+use crate::outcomes::Outcomes;
 use crate::rows::Rows;
 use crate::rule::{self, Checked, broken, must};
 use crate::schedule::Schedule;
@@ -61,6 +62,7 @@ pub(crate) struct Store {
     unbalanced: BTreeMap<Offset, i64>,
     /// Records of deliveries that were handed on and letters that were replayed, less the copies that came of it: empty between two batches, too.
     underway: BTreeMap<(SubscriptionId, Offset), i64>,
+    outcomes: Outcomes,
     /// Claims of results of which the batch says that they were sent: empty between two batches, too.
     told_sent: Vec<UncertainClaim>,
     pub(crate) schedule: Schedule,
@@ -72,6 +74,7 @@ impl Store {
     /// A subscription exists.
     pub(crate) fn name(&mut self, spec: &Subscription) {
         self.names.insert(Arc::clone(&spec.name), spec.id);
+        self.outcomes.name(spec);
         self.rows.entry(spec.id).or_default().has_records = spec.records;
     }
 
@@ -111,6 +114,12 @@ impl Store {
             must(rule::RESOLVED_ONCE, is_done, || format!("{} was sent, and its claim is not done", claim.key))?;
         }
         for (subscription, rows) in &mut self.rows {
+            for (offset, how) in rows.take_ended() {
+                self.outcomes.ended(*subscription, &self.log[offset.0 as usize], how);
+            }
+            for (offset, how) in rows.take_may_have_ended() {
+                self.outcomes.may_have_ended(*subscription, &self.log[offset.0 as usize], how);
+            }
             rows.check_records()?;
             rows.check_unknown()?;
             rows.check_letters()?;
@@ -118,7 +127,7 @@ impl Store {
                 return broken(rule::TOLD_ONCE, format!("{subscription}: {offset} is settled and waits"));
             }
         }
-        Ok(())
+        self.outcomes.check()
     }
 
     fn apply_one(&mut self, write: &Write) -> Checked {
@@ -142,6 +151,7 @@ impl Store {
                     let first = event.and_then(|event| event.event.timing().released_from).unwrap_or(*position);
                     add(&mut self.underway, (*subscription, first.offset), 1);
                 }
+                self.check_expired(*subscription, *position, row)?;
                 self.rows_mut(*subscription).apply(write)
             }
             Write::Dead { subscription, position, row } => {
@@ -159,27 +169,17 @@ impl Store {
             | Write::ScheduleEnded { .. }
             | Write::ScheduledTotals { .. }
             | Write::FatesBelow { .. } => self.schedule.apply(write),
-            Write::Append { .. } | Write::Redeliver { .. } => {
+            Write::Append { .. } | Write::Outcome { .. } | Write::Redeliver { .. } => {
                 broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place")
             }
             Write::Catalog { key, .. } => match key.parse() {
                 Ok(subscription) => self.rows_mut(SubscriptionId(subscription)).apply(write),
                 Err(_) => Ok(()),
             },
-            Write::Cursor { subscription, .. }
-            | Write::Chunk { subscription, .. }
-            | Write::Waiting { subscription, .. }
-            | Write::Hold { subscription, .. }
-            | Write::Paused { subscription, .. }
-            | Write::WaitingRange { subscription, .. }
-            | Write::Run { subscription, .. }
-            | Write::LetGo { subscription, .. }
-            | Write::Forget { subscription, .. }
-            | Write::Channel { subscription, .. }
-            | Write::DeadGone { subscription, .. }
-            | Write::DeadTotals { subscription, .. }
-            | Write::UnknownGone { subscription, .. }
-            | Write::UnknownTotals { subscription, .. } => self.rows_mut(*subscription).apply(write),
+            _ => match write.subscription() {
+                Some(subscription) => self.rows_mut(subscription).apply(write),
+                None => broken(rule::DRIVER_IS_SOUND, format!("nobody looks after {write:?}")),
+            },
         }
     }
 
@@ -308,6 +308,17 @@ impl Store {
         (page, is_end)
     }
 
+    /// Told as expired, its event is past its time: as it was published, or as it is in the letter from which it was tried again.
+    fn check_expired(&self, subscription: SubscriptionId, position: Position, row: &RecordRow) -> Checked {
+        if row.status != RecordStatus::Expired {
+            return Ok(());
+        }
+        let letter = self.rows(subscription).dead.get(&position.offset).map(|letter| &letter.event);
+        let events = self.log.get(position.offset.0 as usize).into_iter().chain(letter);
+        let is_past = events.into_iter().any(|event| event.event.is_expired(row.at));
+        must(rule::EXPIRED_IS_PAST, is_past, || format!("{position} of {subscription} at {}", row.at.0))
+    }
+
     fn claimed(&mut self, scope: &Arc<str>, key: &str, row: Option<ClaimRow>) {
         if let Some(ClaimRow { state: ClaimState::Done { receipt }, .. }) = &row {
             // Guests confirm with a receipt; a person who says that it was sent gives none.
@@ -325,6 +336,7 @@ impl Store {
         if event.topic == FOLLOW_UPS && event.event.timing().released_from.is_none() {
             self.balance(Some(event.event.data()), -1);
         }
+        self.outcomes.stored(event);
         if let Some(origin) = event.event.attribute(ORIGIN_ATTRIBUTE).and_then(|text| text.parse::<Origin>().ok()) {
             add(&mut self.underway, (origin.subscription, origin.position.offset), -1);
         }

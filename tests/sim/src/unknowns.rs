@@ -1,4 +1,4 @@
-//! What a person does with unknown results in a history: says of one what became of it, and the host trims them when asked.
+//! What a person does with unknown results in a history: says of one what became of it.
 //!
 //! A row is resolved as it is on disk, and only if no write of it is under way: the host holds the rows meanwhile. The person says
 //! anything; what is said wrongly is the person's fault, so the evidence follows it. Invariant: a resolution is refused only for
@@ -7,40 +7,23 @@
 use bugle_core::ids::Offset;
 use bugle_core::ledger::LedgerStep;
 use bugle_core::row::{UnknownRow, UnknownState};
-use bugle_core::step::Write;
-use bugle_core::subscription::{Input, Resolution, ResolveError, Resolved, UnknownFacts};
+use bugle_core::step::Kept;
+use bugle_core::subscription::{Resolution, ResolveError, Resolved};
 
-use crate::bus::{Bus, Item};
+use crate::bus::Bus;
 use crate::rule::{self, Checked, broken};
 use crate::worker::Worker;
 
-/// Rows of a page shown to the machine: small, so that there are several.
-const PAGE: usize = 3;
-
 impl Worker {
     /// Unknown results that are on disk as they were last written.
-    fn quiet_unknowns(&self, bus: &Bus) -> Vec<UnknownRow> {
+    pub(super) fn quiet_unknowns(&self, bus: &Bus) -> Vec<UnknownRow> {
         let (synced, written) = (bus.disk.synced.rows(self.spec.id), bus.disk.written.rows(self.spec.id));
-        let queued = bus.queue.iter().filter_map(|item| match item {
-            Item::Writes { writes, .. } => Some(writes),
-            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
-        });
-        let queued = queued.flatten().chain(&self.step.writes).filter_map(|write| self.unknown_of(write));
-        let held = self.resolving.iter().map(|(row, _)| row.event.position.offset);
-        let busy: Vec<Offset> = queued.chain(held).collect();
+        let mut busy = self.busy(bus, Kept::Unknown);
+        busy.extend(self.resolving.iter().map(|(row, _)| row.event.position.offset));
         let is_quiet = |(offset, row): &(&Offset, &UnknownRow)| {
             !busy.contains(offset) && written.unknown.get(offset) == Some(*row)
         };
         synced.unknown.iter().filter(is_quiet).map(|(_, row)| row.clone()).collect()
-    }
-
-    fn unknown_of(&self, write: &Write) -> Option<Offset> {
-        if let Write::Unknown { subscription, position, .. } | Write::UnknownGone { subscription, position } = write
-            && *subscription == self.spec.id
-        {
-            return Some(position.offset);
-        }
-        None
     }
 
     /// A person says something of one of them.
@@ -72,8 +55,13 @@ impl Worker {
             match self.machine.resolve(bus.now, ledger, told, stored, &mut self.step) {
                 Ok(Resolved::Now(step)) if state == UnknownState::Open => {
                     last = step.max(last);
-                    if resolution == Resolution::NotSent {
-                        keys.into_iter().for_each(|key| bus.evidence.resolve(&(self.spec.id, key)));
+                    for key in keys.into_iter().map(|key| (self.spec.id, key)) {
+                        if resolution == Resolution::NotSent {
+                            bus.evidence.resolve(&key);
+                        }
+                        if resolution != (Resolution::Sent { receipt: None }) {
+                            bus.evidence.tell_to_send(key);
+                        }
                     }
                 }
                 Ok(Resolved::Before) if state == resolution.state() => {}
@@ -86,17 +74,5 @@ impl Worker {
             }
         }
         Ok(last)
-    }
-
-    /// Shows a page of unknown results to the machine, if it wants to trim them.
-    pub(crate) fn answer_unknown_trim(&mut self, bus: &mut Bus) -> Checked {
-        let Some(after) = self.trim_unknown else { return Ok(()) };
-        let rows = self.quiet_unknowns(bus);
-        let wanted = rows.iter().filter(|row| after.is_none_or(|after| row.event.position.offset > after));
-        let page: Vec<UnknownFacts> = wanted.map(UnknownFacts::of).take(PAGE).collect();
-        let is_last = page.len() < PAGE;
-        let trimmed = self.machine.trim_unknown(bus.now, &page, is_last, &mut self.step);
-        self.trim_unknown = if trimmed.is_done { None } else { page.last().map(|facts| Some(facts.position.offset)) };
-        self.handle(bus, Input::Tick)
     }
 }

@@ -3,15 +3,16 @@
 //! `settle.rs` hands the ends of calls to ledger and machine, `check.rs` judges each start. Invariant: the end of a call with claims
 //! or kv changes enters the queue in the ledger's order, so ends wait for the submit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bugle_core::delivery::CallEnd;
+use bugle_core::delivery::{CallEnd, Verdict};
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, Slot, Ticket};
 use bugle_core::row::UnknownRow;
 use bugle_core::seeded::{Bug, is_planted};
 use bugle_core::spec::{Ordering, Subscription};
-use bugle_core::step::{Action, CatalogKind, Invocation, Load, Step, Write};
+use bugle_core::step::{Action, CatalogKind, Invocation, Kept, Load, Step, Write};
 use bugle_core::subscription::{Bounds, Input, Machine, Resolution};
 
 use crate::batch::Batches;
@@ -53,10 +54,8 @@ pub(crate) struct Worker {
     pub(crate) read: Option<(Offset, u32)>,
     /// Waiting deliveries that are on disk only and were asked for.
     loads: Vec<Load>,
-    /// Dead letters are to be shown to the machine, from after this one on.
-    pub(super) trim: Option<Option<Offset>>,
-    /// The same with unknown results.
-    pub(super) trim_unknown: Option<Option<Offset>>,
+    /// Rows of this kind are to be shown to the machine, from after this one on.
+    pub(super) trims: BTreeMap<Kept, Option<Offset>>,
     /// What a person says of an unknown result waits for the submit, as it has a part in the ledger.
     pub(super) resolving: Vec<(UnknownRow, Resolution)>,
     /// Events that were asked for, one by one.
@@ -94,8 +93,7 @@ impl Worker {
             batches: Batches::default(),
             read: None,
             loads: Vec::new(),
-            trim: None,
-            trim_unknown: None,
+            trims: BTreeMap::new(),
             resolving: Vec::new(),
             fetches: Vec::new(),
             outstanding: 0,
@@ -134,7 +132,9 @@ impl Worker {
     }
 
     pub(crate) fn handle(&mut self, bus: &mut Bus, input: Input<'_>) -> Checked {
+        let known = self.step.actions.len();
         self.machine.handle(bus.now, input, &mut self.step);
+        self.check_expiry(bus, known)?;
         let immediate = std::mem::take(&mut self.step.immediate);
         self.perform(bus, immediate)
     }
@@ -147,8 +147,7 @@ impl Worker {
                 Action::Fetch(invocation) => self.fetches.push((invocation.ticket, self.event(bus, &invocation))),
                 Action::Load(load) => self.loads.push(load),
                 Action::Stuck { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {}
-                Action::TrimDead => self.trim = Some(None),
-                Action::TrimUnknown => self.trim_unknown = Some(None),
+                Action::Trim(kept) => drop(self.trims.insert(kept, None)),
                 // The call may go on; its ticket is dead.
                 Action::Cancel { ticket } => self.lapsed(bus, ticket),
                 Action::Paused { reason } => bus.note(|| format!("{} paused: {reason}", self.spec.name)),
@@ -167,7 +166,7 @@ impl Worker {
     }
 
     /// The event of a delivery: as published, or as it is in the letter from which it is tried again.
-    fn event(&self, bus: &Bus, invocation: &Invocation) -> StoredEvent {
+    pub(crate) fn event(&self, bus: &Bus, invocation: &Invocation) -> StoredEvent {
         let offset = invocation.position.offset;
         let letter = bus.disk.written.rows(self.spec.id).dead.get(&offset).filter(|_| invocation.letter.is_some());
         letter.map_or_else(|| bus.disk.written.log[offset.0 as usize].clone(), |letter| letter.event.clone())
@@ -180,6 +179,13 @@ impl Worker {
             *bus.evidence.ran.entry((self.spec.id, event.position.offset)).or_default() += 1;
             self.batches.broken.remove(&event.position.offset);
             return self.handle(bus, Input::NeverRan { ticket: invocation.ticket });
+        }
+        if event.event.is_expired(bus.now) {
+            // Its step was long on the way to the disk.
+            self.batches.broken.remove(&event.position.offset);
+            let verdict = Verdict::NotStarted("its time has passed".to_owned());
+            let (ticket, writes) = (invocation.ticket, Vec::new());
+            return self.handle(bus, Input::Finished { ticket, event, verdict, writes, hold: None, pause: None });
         }
         self.check_start(bus, &invocation, &event)?;
         self.check_batch(bus, &invocation)?;

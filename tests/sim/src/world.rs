@@ -3,43 +3,38 @@
 //! First a history with faults; then faults stop and everything must settle; then the checks of `check.rs`. Invariant: what happens
 //! depends on the history alone.
 
+mod calm;
+mod crash;
+
 use bugle_core::admission::Admission;
 use bugle_core::ids::{BootId, Offset, SubscriptionId, TopicId};
 use bugle_core::ledger::Ledger;
 use bugle_core::schedule::Releases;
 use bugle_core::spec::Subscription;
+use bugle_core::step::Kept;
 use bugle_core::subscription::{Bounds, Input, STEPS_OUTSTANDING_MAX};
-use bugle_core::time::{Millis, Timestamp};
+use bugle_core::time::Millis;
 use bugle_random::Random;
 
 use crate::action::{Action, Kind};
-use crate::bus::{Bus, Done, Item};
+use crate::bus::{Bus, Item};
 use crate::call::{FOLLOW_UPS, Script};
 use crate::committer::{Round, recover};
-use crate::definition;
+use crate::definition::{self, OUTCOMES};
 use crate::history::History;
 use crate::producer::Producer;
-use crate::rule::{self, Checked, broken};
+use crate::rule::Checked;
 use crate::run::Summary;
 use crate::worker::{Plan, Worker};
 
 /// The topic producers publish to.
 pub(crate) const ORDERS: TopicId = TopicId(1);
 
-/// Rounds of the second phase; far more than any history needs.
-const CALM_ROUNDS_MAX: u32 = 50_000;
-
 /// Machines are compared with recovered ones at the seal after each of these steps.
 const STEPS_PER_COMPARISON: usize = 16;
 
-/// Stages of calls in one round in which everybody does something.
-const ADVANCES_PER_ROUND: u32 = 8;
-
 /// Publish ids that are known: more than any history has, so that no retry can be too old.
 const IDS: u64 = 20_000;
-
-/// Boots go on this far behind those of a backup.
-const BOOTS_LEFT_OUT: u64 = 1 << 16;
 
 /// Memory for marks of weak claims: about ten of them, so that it is full now and then.
 const WINDOW_BYTES: usize = 1_700;
@@ -87,12 +82,13 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// What a history happens to: three subscriptions, one of them of what another one publishes.
+    /// What a history happens to: three subscriptions, one of them of what another one publishes and of what became of deliveries.
     fn of(history: &History, has_journal: bool) -> Setup {
         let mut random = Random::new(history.seed);
-        let plans = [(ORDERS, Script::Count), (ORDERS, Script::Send), (FOLLOW_UPS, Script::Count)];
-        let subscriptions = plans.into_iter().enumerate().map(|(index, (topic, script))| {
-            let spec = definition::draw(&mut random, index, topic);
+        let plans =
+            [(vec![ORDERS], Script::Count), (vec![ORDERS], Script::Send), (vec![FOLLOW_UPS, OUTCOMES], Script::Count)];
+        let subscriptions = plans.into_iter().enumerate().map(|(index, (topics, script))| {
+            let spec = definition::draw(&mut random, index, topics);
             (spec, script, definition::bounds(&mut random), random.within(1, STEPS_OUTSTANDING_MAX))
         });
         Setup {
@@ -177,10 +173,12 @@ impl World {
             crashes: self.crashes,
             received: self.bus.evidence.received.values().map(|times| u64::from(*times)).sum(),
             repeats: self.bus.evidence.repeats(),
-            dead: (1..=3).map(|id| count(rows(id).dead.len())).sum(),
+            asked: self.bus.evidence.asked,
+            dead: (1..=3).map(|id| rows(id).buried).sum(),
             unknown: (1..=3).map(|id| count(rows(id).unknown.len())).sum(),
             suppressed: (1..=3).map(|id| rows(id).suppressed.count()).sum(),
             let_go: (1..=3).map(|id| rows(id).let_gone.count()).sum(),
+            expired: (1..=3).map(|id| rows(id).expired.count()).sum(),
             openings: (1..=3).map(|id| rows(id).openings).sum(),
             conflicts: self.bus.evidence.conflicts,
             comparisons: self.comparisons,
@@ -230,11 +228,11 @@ impl World {
             }
             Kind::Redeploy => worker.redeploy(bus)?,
             Kind::Letters => {
-                worker.answer_trim(bus)?;
+                worker.answer_trim(bus, Kept::Dead)?;
                 worker.decide_one(bus)?;
             }
             Kind::Unknowns => {
-                worker.answer_unknown_trim(bus)?;
+                worker.answer_trim(bus, Kept::Unknown)?;
                 worker.resolve_one(bus)?;
             }
             Kind::Cancel => {
@@ -315,118 +313,5 @@ impl World {
             self.comparisons += u64::from(!worker.must_compare);
             worker.must_compare = true;
         }
-    }
-
-    /// A crash from which a backup comes back: as another store, whose boots are far away and which resumes no epoch of before.
-    fn restore(&mut self) -> Checked {
-        self.bus.note(|| "RESTORE".to_owned());
-        let last = self.boots.last().map_or(0, |(boot, _)| boot.0);
-        self.first_boot = BootId(last + BOOTS_LEFT_OUT);
-        self.crash()
-    }
-
-    /// Everything in memory is gone; a part of what was not synced is gone with it.
-    pub(crate) fn crash(&mut self) -> Checked {
-        self.bus.note(|| "CRASH".to_owned());
-        self.crashes += 1;
-        for worker in &mut self.workers {
-            // It is lost anyway, so it may be sealed once more.
-            worker.machine.seal(&mut worker.step);
-            worker.check_recovery(&self.bus)?;
-            self.comparisons += 1;
-        }
-        self.bus.disk.crash(&mut self.bus.random)?;
-        self.lose_queue();
-        let synced = &self.bus.disk.synced;
-        // A hold that had its time is over, even if the clock starts again before its end: the wall may have gone back.
-        let now = self.bus.now;
-        let is_kept = |subscription, by, until| synced.rows(subscription).is_told(by) && until > now;
-        self.bus.evidence.holds.retain(|(subscription, _), (by, until)| is_kept(*subscription, *by, *until));
-        // So has a claim; its row may be gone.
-        self.bus.evidence.end_doubts(now);
-        self.bus.disk.end_remembered(now);
-        self.slow_for = 0;
-        let boot = self.boots.last().map_or(1, |(boot, _)| boot.0 + 1);
-        let boot = BootId(boot).max(self.first_boot);
-        self.bus.ledger = Ledger::with_window(boot, WINDOW_BYTES);
-        for (scope, mark) in self.bus.disk.synced.marks() {
-            self.bus.ledger.recover_mark(scope, mark.clone());
-        }
-        self.bus.tail = self.bus.disk.synced.end();
-        let latest = self.bus.disk.synced.log.last().map_or(Timestamp(0), |event| event.received);
-        self.bus.clock.restart(latest);
-        self.bus.now = self.bus.clock.now();
-        self.admission = recover(&self.bus, boot, self.first_boot, &self.boots, self.ids);
-        self.boots.push((boot, self.bus.tail));
-        self.releases = Releases::recover();
-        let workers = std::mem::take(&mut self.workers);
-        self.workers = workers.into_iter().map(|worker| worker.restarted(&mut self.bus)).collect();
-        self.check_batch()?;
-        self.check_survivors()?;
-        self.connect_all();
-        self.tick()
-    }
-
-    /// Attempts that were about to start may have been spent by a lease that ran out before that.
-    fn lose_queue(&mut self) {
-        let queued = self.bus.queue.drain(..).filter_map(|item| match item {
-            Item::Writes { done, .. } => Some(done),
-            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
-        });
-        let round = self.round.take().map(Round::into_dones).unwrap_or_default();
-        for done in queued.chain(round) {
-            if let Done::Worker(worker, actions) = done {
-                self.workers[worker].lose(&mut self.bus.evidence, &actions);
-            }
-        }
-    }
-
-    /// Everybody does what there is to do.
-    pub(crate) fn round_of_all(&mut self) -> Checked {
-        for worker in &mut self.workers {
-            worker.answer_read(&mut self.bus)?;
-            worker.answer_fetches(&mut self.bus)?;
-            for _ in 0..ADVANCES_PER_ROUND {
-                worker.advance(&mut self.bus)?;
-            }
-            worker.submit(&mut self.bus)?;
-        }
-        self.commit(usize::MAX)
-    }
-
-    /// The second phase: no more faults, nothing new, everything must settle.
-    fn calm_down(&mut self) -> Checked {
-        self.bus.note(|| "NO MORE FAULTS".to_owned());
-        self.bus.is_calm = true;
-        for worker in &mut self.workers {
-            worker.handle(&mut self.bus, Input::Resume)?;
-        }
-        for _ in 0..CALM_ROUNDS_MAX {
-            for worker in &mut self.workers {
-                worker.decide_parked(&mut self.bus)?;
-                worker.answer_trim(&mut self.bus)?;
-                worker.answer_unknown_trim(&mut self.bus)?;
-                if worker.machine.status().paused.is_some() {
-                    worker.handle(&mut self.bus, Input::Resume)?;
-                }
-            }
-            self.round_of_all()?;
-            let end = self.bus.disk.synced.end();
-            let has_receipts = self.producers.iter().all(|producer| !producer.is_waiting());
-            let is_released = self.bus.disk.synced.schedule.is_empty();
-            if has_receipts
-                && is_released
-                && self.bus.queue.is_empty()
-                && self.workers.iter().all(|worker| worker.is_at_rest(end))
-            {
-                self.check_end()?;
-                return self.check_swept();
-            }
-            if self.workers.iter().all(|worker| worker.calls.is_empty()) {
-                self.pass_time()?;
-            }
-        }
-        let statuses: Vec<_> = self.workers.iter().map(|worker| (worker.name(), worker.machine.status())).collect();
-        broken(rule::SETTLES_AT_LAST, format!("{statuses:?}"))
     }
 }

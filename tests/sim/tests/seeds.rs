@@ -17,8 +17,16 @@ fn random_histories_of_the_whole_bus_break_no_rule() {
     // Faults that never strike would prove nothing.
     assert!(all.crashes > all.seeds && all.comparisons > 50 * all.seeds, "{all:?}");
     assert!(all.let_go > all.seeds, "{all:?}");
+    assert!(all.expired > all.seeds, "{all:?}");
     assert!(all.openings > all.seeds / 4 && all.suppressed > all.seeds / 4, "{all:?}");
-    assert!(all.repeats > 0 && all.dead > all.seeds / 8 && all.unknown > 0 && all.conflicts > all.seeds, "{all:?}");
+    assert!(
+        all.repeats > 0
+            && all.dead > all.seeds / 4
+            && all.unknown > 0
+            && all.asked > all.seeds / 4
+            && all.conflicts > all.seeds,
+        "{all:?}"
+    );
 }
 
 #[test]

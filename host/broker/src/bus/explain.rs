@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Position, SubscriptionId};
 use bugle_core::lane_hash::LaneMark;
-use bugle_core::row::{DeadRow, LetGoRow, UnknownRow};
+use bugle_core::row::{DeadRow, LetGoRow, RecordRow, RecordStatus, UnknownRow};
 use bugle_core::subscription::{Answer, Explained, Question, Standing};
 use tokio::sync::oneshot;
 
@@ -26,19 +26,23 @@ pub struct Explanation {
     pub subscription: Name,
     /// What its machine says; `None` if its worker has broken.
     pub answer: Option<Answer>,
-    /// The row of an event that was given up or parked, whatever the machine says of it.
+    /// The row that tells how it ended, whatever the machine says of it.
     pub ending: Option<Ending>,
 }
 
-/// How a delivery ended that a person may want to take up again.
+/// How a delivery ended, by the row that tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// It was given up.
     Dead(Box<DeadRow>),
     /// It may have been sent and waits for a decision.
     Unknown(Box<UnknownRow>),
+    /// The `expirytime` of its event passed first; the record says so.
+    Expired(Box<RecordRow>),
     /// It lies in a run of the log that was let go, so it was not delivered unless that happened before.
     LetGo(LetGoRow),
+    /// The host's send record of it: of each delivery if the subscription has records, else of what a degrade rule did.
+    Record(Box<RecordRow>),
 }
 
 impl Bus {
@@ -74,7 +78,7 @@ impl Bus {
         }
         let ending = match (question, &answer) {
             (Question::Event(event), Some(Answer::Event(explained))) if explained.standing.is_over() => {
-                let ending = self.ending(port.subscription, event.position).await?;
+                let ending = self.ending(port.subscription, event).await?;
                 let is_settled = explained.standing == Standing::Settled;
                 ending.filter(|ending| is_settled || !matches!(ending, Ending::LetGo(_)))
             }
@@ -121,9 +125,15 @@ impl Bus {
         Ok(self.inside.shared.blocking.run(find).await?)
     }
 
-    async fn ending(&self, subscription: SubscriptionId, position: Position) -> Result<Option<Ending>, ReadError> {
+    async fn ending(&self, subscription: SubscriptionId, event: &StoredEvent) -> Result<Option<Ending>, ReadError> {
         let store = Arc::clone(&self.inside.shared.store);
+        let event = event.clone();
         let find = move || {
+            let position = event.position;
+            let record = store.record_of_delivery(subscription, &event)?.map(Box::new);
+            if record.as_ref().is_some_and(|row| row.status == RecordStatus::Expired) {
+                return Ok(record.map(Ending::Expired));
+            }
             // One that was tried again in its place may be in doubt since, and keeps its letter.
             if let Some(row) = store.unknown_at(subscription, position)? {
                 return Ok(Some(Ending::Unknown(Box::new(row))));
@@ -132,8 +142,13 @@ impl Bus {
                 return Ok(Some(Ending::Dead(Box::new(row))));
             }
             let is_in = |row: &LetGoRow| row.from <= position.offset && position.offset < row.to;
-            let row = store.let_go(subscription)?.into_iter().rev().find(is_in);
-            Ok::<_, bugle_store::ReadError>(row.map(Ending::LetGo))
+            let run = store.let_go(subscription)?.into_iter().rev().find(is_in);
+            Ok::<_, bugle_store::ReadError>(match (run, record) {
+                // It had not ended when the run was let go.
+                (Some(run), Some(record)) if record.status.is_open() => Some(Ending::LetGo(run)),
+                (Some(run), None) => Some(Ending::LetGo(run)),
+                (_, record) => record.map(Ending::Record),
+            })
         };
         Ok(self.inside.shared.blocking.run(find).await?)
     }

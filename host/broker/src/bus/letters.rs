@@ -5,12 +5,12 @@
 
 use std::sync::{Arc, PoisonError};
 
-use bugle_core::ids::{Name, Position};
+use bugle_core::event::StoredEvent;
+use bugle_core::ids::{KeyGeneration, Name, Position};
 use bugle_core::origin::Origin;
 use bugle_core::row::{ClaimState, DeadRow, UnknownRow};
 use bugle_core::step::Write;
 use bugle_core::subscription::{DecideError, Decision, Resolution, ResolveError, Resolved};
-use bugle_store::{DeadEntry, UnknownEntry};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use super::{Bus, Definition};
@@ -126,25 +126,18 @@ pub enum Changed {
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeLettersError {
     /// The operator: the disk.
-    #[error("could not read the dead letters to change")]
+    #[error("could not read the dead letters or unknown results to change")]
     Read(#[from] ReadError),
     /// The host stops.
-    #[error("could not change the dead letters")]
+    #[error("could not change the dead letters or unknown results")]
     Stopped(#[from] Stopped),
 }
 
 impl Letters {
-    /// Letters after a place, in the order of their places.
-    pub async fn page(&self, after: Option<Position>) -> Result<Vec<DeadEntry>, ReadError> {
-        let (store, id) = (Arc::clone(&self.port.shared.store), self.port.subscription);
-        let read = move || store.dead(id, after, LETTERS_PAGE_MAX);
-        Ok(self.port.shared.blocking.run(read).await?)
-    }
-
-    /// The delivery that a replay of a letter continues.
+    /// The delivery that a copy of a letter or of an unknown result continues.
     #[must_use]
-    pub fn origin(&self, letter: &DeadRow) -> Origin {
-        Origin { generation: letter.generation, ..self.port.origin(&letter.event) }
+    pub fn origin(&self, event: &StoredEvent, generation: KeyGeneration) -> Origin {
+        Origin { generation, ..self.port.origin(event) }
     }
 
     /// Reads letters again, asks for a decision about each, and carries all out in one batch, in the order given, together with
@@ -194,19 +187,6 @@ impl Letters {
         let answers = answers.await.map_err(|_| Stopped)?;
         durable.await.map_err(|_| Stopped)?;
         Ok(answers)
-    }
-
-    /// Unknown results after a place, in the order of their places.
-    pub async fn unknown_page(&self, after: Option<Position>) -> Result<Vec<UnknownEntry>, ReadError> {
-        let (store, id) = (Arc::clone(&self.port.shared.store), self.port.subscription);
-        let read = move || store.unknown(id, after, LETTERS_PAGE_MAX);
-        Ok(self.port.shared.blocking.run(read).await?)
-    }
-
-    /// The delivery that a copy of an unknown result continues.
-    #[must_use]
-    pub fn unknown_origin(&self, row: &UnknownRow) -> Origin {
-        Origin { generation: row.generation, ..self.port.origin(&row.event) }
     }
 
     /// Reads unknown results again and tells the same of all of them in one batch, in the order given, together with the rows that

@@ -9,7 +9,7 @@ use bugle_core::ids::{Position, SubscriptionId};
 use bugle_core::row::RecordRow;
 use bugle_core::step::CatalogKind;
 use bugle_core::time::Timestamp;
-use bugle_store::{DeadEntry, RecordEntry, RecordLookup, ScannedRow, UnknownEntry};
+use bugle_store::{DeadEntry, LateRecords, RecordEntry, RecordLookup, ScannedRow, UnknownEntry};
 
 use super::Bus;
 use crate::reads::ReadError;
@@ -92,10 +92,16 @@ impl Bus {
         Ok(self.inside.shared.blocking.run(read).await?)
     }
 
-    /// Send records in a state in which something has to follow, and in which they have been since before a time; oldest first.
-    pub async fn late_records(&self, before: Timestamp, limit: usize) -> Result<Vec<RecordEntry>, ReadError> {
+    /// Send records in a state in which something has to follow, and in which they have been since before a time; of one subscription,
+    /// which may be gone, or all.
+    pub async fn late_records(
+        &self,
+        before: Timestamp,
+        subscription: Option<SubscriptionId>,
+        limit: usize,
+    ) -> Result<LateRecords, ReadError> {
         let store = Arc::clone(&self.inside.shared.store);
-        let read = move || store.late_records(before, limit.min(PAGE_ROWS_MAX));
+        let read = move || store.late_records(before, subscription, limit.min(PAGE_ROWS_MAX));
         Ok(self.inside.shared.blocking.run(read).await?)
     }
 

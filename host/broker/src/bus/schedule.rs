@@ -36,7 +36,7 @@ pub enum CancelWhat {
 #[derive(Debug, thiserror::Error)]
 pub enum CancelError {
     /// The caller: the name.
-    #[error("there is no topic `{0}`")]
+    #[error("there is no topic `{0}`; `bugle topic list` shows them")]
     UnknownTopic(String),
     /// The operator: the disk.
     #[error("could not look for scheduled events")]

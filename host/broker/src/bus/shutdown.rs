@@ -52,6 +52,8 @@ impl Bus {
             upkeep.stop();
         };
         self.inside.shared.blocking.run(join).await;
+        // A read that a worker no longer waited for has the store open, which somebody may be about to open again.
+        self.inside.shared.blocking.rest().await;
         assert!(self.inside.shared.has_ended.load(Ordering::Acquire), "a joined committer has ended");
     }
 }

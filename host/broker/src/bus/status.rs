@@ -58,6 +58,8 @@ pub struct Throughput {
     pub not_started: u64,
     /// Events of the log that expired undelivered.
     pub expired: u64,
+    /// Deliveries that ended because the `expirytime` of their event had passed.
+    pub expired_deliveries: u64,
     /// Leases that ran out.
     pub lapsed: u64,
     /// Steps committed.
@@ -154,6 +156,7 @@ fn throughput(port: &Port) -> Throughput {
         conflicts: counters.conflicts.get(),
         not_started: counters.not_started.get(),
         expired: counters.expired.get(),
+        expired_deliveries: counters.expired_deliveries.get(),
         lapsed: counters.lapsed.get(),
         steps: counters.steps.get(),
         store_reads: counters.store_reads.get(),

@@ -1,7 +1,7 @@
 //! Creating topics. Their rows are the server's; their numbers are given here and never reused.
 
 use bugle_core::ids::{Name, TopicId};
-use bugle_core::origin::is_reserved;
+use bugle_core::origin::{SETTLED_TOPIC, is_reserved};
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::step::{CatalogKind, Write};
 use bugle_store::Store;
@@ -60,6 +60,24 @@ impl Bus {
         if let Some(id) = self.topic(&name) {
             return Err(CreateTopicError::Exists(Topic { id, name }));
         }
+        self.make_topic(name, row, also).await
+    }
+
+    /// The topic of outcomes; it is made when it is first asked for.
+    pub async fn settled_topic(&self) -> Result<TopicId, CreateTopicError> {
+        let _one_at_a_time = self.inside.definitions.lock().await;
+        if let Some(id) = self.topic(SETTLED_TOPIC) {
+            return Ok(id);
+        }
+        Ok(self.make_topic(SETTLED_TOPIC.into(), self.inside.topic_row, Vec::new()).await?.id)
+    }
+
+    async fn make_topic(
+        &self,
+        name: Name,
+        row: impl FnOnce(&Topic) -> Vec<u8>,
+        also: Vec<Definition>,
+    ) -> Result<Topic, CreateTopicError> {
         let (number, counter) = next_number(&self.inside.shared.store, NEXT_TOPIC).map_err(CreateTopicError::Read)?;
         let topic = Topic { id: TopicId(number), name };
         self.inside.cover_by_pattern(&topic).await;

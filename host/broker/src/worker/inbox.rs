@@ -14,10 +14,9 @@ use bugle_core::event::StoredEvent;
 use bugle_core::ids::{ClaimId, Offset, Revision, Ticket, TopicId};
 use bugle_core::row::{DeadRow, UnknownRow, WaitingRow};
 use bugle_core::spec;
-use bugle_core::step::{LoadNumber, Write};
+use bugle_core::step::{Kept, LoadNumber, Write};
 use bugle_core::subscription::{
-    Answer, DeadFacts, DecideError, Decision, Question, Resolution, ResolveError, Resolved, Status, Trimmed,
-    UnknownFacts,
+    Answer, DecideError, Decision, KeptFacts, Question, Resolution, ResolveError, Resolved, Status, Trimmed,
 };
 use bugle_core::time::Millis;
 use tokio::sync::{Notify, oneshot};
@@ -104,18 +103,12 @@ pub(crate) enum Message {
     ReadFailed(String),
     /// Decisions of a person about dead letters, as they are on disk.
     Decide(Box<Decide>),
-    /// A page of dead letters, oldest place first; what was removed, and the answer when that is durable.
-    Trim {
-        page: Vec<DeadFacts>,
-        is_last: bool,
-        trimmed: oneshot::Sender<Trimmed>,
-        done: oneshot::Sender<()>,
-    },
     /// What a person says of unknown results, as they are on disk.
     Resolve(Box<Resolve>),
-    /// A page of unknown results, as with `Trim`.
-    TrimUnknown {
-        page: Vec<UnknownFacts>,
+    /// A page of rows to trim, oldest place first; what was removed, and the answer when that is durable.
+    Trim {
+        kept: Kept,
+        page: Vec<KeptFacts>,
         is_last: bool,
         trimmed: oneshot::Sender<Trimmed>,
         done: oneshot::Sender<()>,

@@ -36,12 +36,8 @@ impl Worker {
                 Message::ReadFailed(reason) => self.read_failed(&reason),
                 Message::Decide(decide) => self.decide(*decide),
                 Message::Resolve(resolve) => self.resolving.push(*resolve),
-                Message::Trim { page, is_last, trimmed, done } => {
-                    let _ = trimmed.send(self.trim(&page, is_last));
-                    self.after.replies.push(done);
-                }
-                Message::TrimUnknown { page, is_last, trimmed, done } => {
-                    let _ = trimmed.send(self.trim_unknown(&page, is_last));
+                Message::Trim { kept, page, is_last, trimmed, done } => {
+                    let _ = trimmed.send(self.trim(kept, &page, is_last));
                     self.after.replies.push(done);
                 }
                 Message::Operator(operator, mut also, reply) => {
@@ -228,6 +224,7 @@ fn cost(write: &Write) -> usize {
     const ROW_OVERHEAD_BYTES: usize = 128;
     let bytes = match write {
         Write::Append { event, .. } | Write::Redeliver { event, .. } => event.bytes().len(),
+        Write::Outcome { event, .. } => event.attributes.iter().map(|(name, value)| name.len() + value.len()).sum(),
         Write::Kv { row, key, .. } => key.len() + row.as_ref().map_or(0, |row| row.value.len()),
         Write::Record { row, .. } => row.detail.len(),
         Write::Claim { key, .. } => key.len(),

@@ -46,6 +46,9 @@ impl Worker {
         let buried = self.machine.buried();
         self.port.counters.dead.add(buried - self.buried);
         self.buried = buried;
+        let expired = self.machine.expired();
+        self.port.counters.expired_deliveries.add(expired - self.expired);
+        self.expired = expired;
         for write in &writes {
             if let Write::Channel { row, .. } = write {
                 self.tell_channel(row.as_ref());

@@ -37,6 +37,7 @@ fn follow_up(kind: &str) -> Import {
         id: None,
         content_type: None,
         deliver_at: None,
+        expires: None,
         class: bugle_core::event::Class::Normal,
         attributes: Vec::new(),
         data: b"next".to_vec(),

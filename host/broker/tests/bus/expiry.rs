@@ -1,98 +1,90 @@
-//! Claims and kv entries that end by time: they count as absent at once, and their rows really go.
+//! Events that are past their time, on a real store: no attempt, a record, and over a restart.
 
-use std::path::Path;
+use std::time::UNIX_EPOCH;
 
-use bugle_broker::{Bus, Options, StartAt};
-use bugle_core::ids::Name;
-use bugle_core::import::{ClaimOutcome, Import, Reply, Strength};
-use bugle_core::row::Expiring;
+use bugle_broker::{Lookup, Options, StartAt};
+use bugle_core::code::Code;
+use bugle_core::delivery::{CallEnd, Failure, Fault, Retry};
+use bugle_core::event::{Event, Timing};
+use bugle_core::ids::Offset;
+use bugle_core::publish::BatchOutcome;
+use bugle_core::row::{Fate, RecordStatus};
 use bugle_core::time::{Millis, Timestamp};
-use bugle_store::{ScannedRow, Store};
 
-use crate::support::{Producer, Script, ack, event, set_up, settled, start, stop, subscription, wait};
+use crate::support::{Act, Producer, Script, event, set_up, settled, start, stop, subscription, wait};
 
-const STORE: &str = "mail";
-
-/// Rows of claims and kv entries, and entries of the index that finds them.
-fn rows(dir: &Path) -> (usize, usize, usize) {
-    let (store, _) = Store::open(dir, bugle_store::Options::default()).unwrap();
-    let scanned: Vec<ScannedRow> = store.scan().collect::<Result<_, _>>().unwrap();
-    let claims = scanned.iter().filter(|row| matches!(row, ScannedRow::Claim { .. })).count();
-    let entries = scanned.iter().filter(|row| matches!(row, ScannedRow::Kv { .. })).count();
-    let index = |of| store.expiries(of, None, Timestamp(u64::MAX), 10_000).unwrap().len();
-    (claims, entries, index(Expiring::Claim) + index(Expiring::Kv))
+fn until(id: &str, key: Option<&str>, at: Timestamp) -> Event {
+    event(id, key, "x").timed(Timing { expires: Some(at), ..Timing::default() })
 }
 
-async fn claim(call: &mut bugle_broker::Call, key: String, keep: Millis) -> ClaimOutcome {
-    match call.import(Import::Claim { key, strength: Strength::Strong, keep }).await {
-        Ok(Reply::Claim(outcome)) => outcome,
-        other => panic!("a claim was answered {other:?}"),
-    }
-}
-
-async fn put(call: &mut bugle_broker::Call, key: String, ttl: Option<Millis>) {
-    assert_eq!(call.import(Import::KvPut { key, value: b"v".to_vec(), ttl }).await, Ok(Reply::Done));
-}
-
-/// Waits until so many rows were removed.
-async fn swept(bus: &Bus, rows: usize) {
-    wait("the sweep", || bus.commits().swept.get() >= rows as u64).await;
+fn busy() -> Act {
+    let retry = Retry { after: Some(Millis::from_secs(3_600)), reason: "busy".to_owned(), fault: Fault::Channel };
+    Act::End(CallEnd::Returned(Err(Failure::Retry(retry))))
 }
 
 #[tokio::test]
-async fn rows_of_ended_claims_and_entries_go_and_renewed_ones_stay() {
-    const MANY: usize = 600;
+async fn a_failed_delivery_expires_at_its_time_over_a_restart_and_its_key_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let script = Script::keeps();
+    let script =
+        Script::new(
+            |delivery| {
+                if delivery.event.event.id() == "code" { busy() } else { Act::End(CallEnd::Returned(Ok(()))) }
+            },
+        );
     let bus = start(dir.path(), &script, Options::default());
-    set_up(&bus, subscription(STORE), StartAt::Latest).await;
+    set_up(&bus, subscription("mail"), StartAt::Latest).await;
     let mut producer = Producer::open(&bus, 1).await;
-    let first = producer.store("orders", vec![event("e0", None, "x"), event("e1", None, "x")]).await;
-
-    let (short, long) = (Millis(300), Millis::from_secs(3600));
-    let mut call = script.take().await;
-    for n in 0..MANY {
-        put(&mut call, format!("short/{n}"), Some(short)).await;
-    }
-    for (n, keep) in [(0, short), (1, short), (2, long)] {
-        let outcome = claim(&mut call, format!("order:{n}"), keep).await;
-        let ClaimOutcome::Claimed { claim, uncertain: false } = outcome else { panic!("{outcome:?}") };
-        assert_eq!(call.import(Import::Confirm { claim, receipt: None }).await, Ok(Reply::Done));
-    }
-    put(&mut call, "renewed".to_owned(), Some(short)).await;
-    put(&mut call, "kept".to_owned(), None).await;
-    call.finish(ack());
-    let mut call = script.take().await;
-    put(&mut call, "renewed".to_owned(), Some(long)).await;
-    call.finish(ack());
-    settled(&bus, STORE, first + 2).await;
+    let at = bus.now().after(Millis(1_500));
+    let batch = vec![until("code", Some("k"), at), event("after", Some("k"), "x")];
+    let first = producer.store("orders", batch).await;
+    wait("the first attempt", || !script.ids().is_empty()).await;
     drop(producer);
-    swept(&bus, MANY + 2).await;
-    let store = Name::from(STORE);
-    assert!(bus.kv_get(&store, "renewed").unwrap().is_some());
-    assert!(bus.kv_get(&store, "kept").unwrap().is_some());
     stop(bus).await;
-    let (claims, entries, index) = rows(dir.path());
-    assert_eq!((claims, entries), (1, 2), "one claim and two entries have not ended");
-    assert_eq!(index, 2, "of them one claim and one entry end by time");
+
+    let bus = start(dir.path(), &script, Options::default());
+    settled(&bus, "mail", first + 2).await;
+    assert!(bus.now() >= at, "it ends at its time, not before");
+    assert_eq!(script.ids(), ["code", "after"], "no second attempt, and the next of the key only then");
+    let records = bus.find_records(Lookup::Event("code".to_owned()), 10).await.unwrap();
+    assert_eq!(records.len(), 1);
+    let row = &records[0].row;
+    assert_eq!((row.status, row.attempt.0), (RecordStatus::Expired, 1));
+    assert!(row.at >= at && row.detail.contains("busy"), "{row:?}");
+    let status = bus.status("mail").await.unwrap();
+    assert_eq!((status.throughput.expired_deliveries, status.throughput.dead), (1, 0));
+    stop(bus).await;
 }
 
 #[tokio::test]
-async fn what_ended_while_the_host_was_down_goes_after_the_start() {
+async fn what_passed_its_time_while_the_host_was_down_is_never_attempted() {
     let dir = tempfile::tempdir().unwrap();
-    let script = Script::keeps();
+    let script = Script::acks();
     let bus = start(dir.path(), &script, Options::default());
-    set_up(&bus, subscription(STORE), StartAt::Latest).await;
-    let store = Name::from(STORE);
-    let ends = bus.now().after(Millis(1_200));
-    for key in ["a", "b"] {
-        bus.kv_put(&store, key.to_owned(), Some(b"v".to_vec()), Some(ends), Vec::new()).await.unwrap();
+    set_up(&bus, subscription("mail"), StartAt::Latest).await;
+    bus.pause("mail", "operator".to_owned(), "lunch".to_owned(), Vec::new()).await.unwrap();
+    let mut producer = Producer::open(&bus, 1).await;
+    let at = bus.now().after(Millis(400));
+    let timing = Timing { deliver_at: Some(Timestamp(at.0 - 1)), expires: Some(at), ..Timing::default() };
+    let later = event("reminder", None, "x").timed(timing);
+    let first = producer.store("orders", vec![until("code", None, at), later, event("other", None, "x")]).await;
+    drop(producer);
+    stop(bus).await;
+    // The next start takes the wall's time.
+    wait("its time to pass", || UNIX_EPOCH.elapsed().unwrap().as_millis() > u128::from(at.0)).await;
+
+    let bus = start(dir.path(), &script, Options::default());
+    bus.resume("mail", Vec::new()).await.unwrap();
+    settled(&bus, "mail", first + 3).await;
+    assert_eq!(script.ids(), ["other"]);
+    let topic = bus.topic("orders").unwrap();
+    wait("the release", || bus.scheduled_totals(topic).unwrap().waiting == 0).await;
+    let totals = bus.scheduled_totals(topic).unwrap();
+    assert_eq!((totals.expired, totals.released), (1, 0));
+    assert_eq!(bus.fate(Offset(first + 1)).unwrap().unwrap().fate, Fate::Expired);
+    let mut producer = Producer::open(&bus, 1).await;
+    match producer.publish("orders", vec![until("late", None, at)]).await {
+        BatchOutcome::Stored { stored: 0, refused, .. } => assert_eq!(refused[0].1.code, Code::Expired),
+        other => panic!("{other:?}"),
     }
     stop(bus).await;
-    assert_eq!(rows(dir.path()), (0, 2, 2));
-    let bus = start(dir.path(), &script, Options::default());
-    swept(&bus, 2).await;
-    assert!(bus.now() >= ends, "not early");
-    stop(bus).await;
-    assert_eq!(rows(dir.path()), (0, 0, 0));
 }

@@ -144,6 +144,7 @@ async fn an_event_that_feeds_itself_is_stopped_with_a_code() {
         key: None,
         id: None,
         deliver_at: None,
+        expires: None,
         class: Class::Normal,
         content_type: None,
         attributes: Vec::new(),

@@ -342,12 +342,21 @@ fn check_whole(batch: &PublishBatch, probe: &Probe) -> Result<TopicId, Refusal> 
     Ok(topic)
 }
 
-/// Whether the event may be scheduled as it wants to be. Asked for new events only: a repeat gets the answer of the first.
+/// Whether the event may be delivered when it wants to be. Asked for new events only: a repeat gets the answer of the first.
 fn check_timing(event: &Event, now: Timestamp) -> Result<(), Refusal> {
     if event.timing().deliver_at.is_some_and(|at| at > now.after(AHEAD_MAX)) {
         let days = AHEAD_MAX.0 / (24 * 3600 * 1000);
         let detail = format!("`delivertime` is more than {days} days ahead; publish the event later");
         return Err(refusal(Code::InvalidAttribute, detail));
+    }
+    if event.is_expired(now) {
+        let detail = "its `expirytime` has passed, so nobody would get it; publish it with a later one, or not at all";
+        return Err(refusal(Code::Expired, detail.into()));
+    }
+    let timing = event.timing();
+    if timing.expires.is_some_and(|expires| timing.deliver_at.is_some_and(|at| expires <= at)) {
+        let detail = "its `expirytime` is not after its `delivertime`, so nobody would get it; set a later one";
+        return Err(refusal(Code::InvalidAttribute, detail.into()));
     }
     Ok(())
 }

@@ -134,7 +134,7 @@ impl Admission {
     }
 
     /// Releases what is due of a page that was read from [`scheduled_from`](Self::scheduled_from) on, just now: each event gets a
-    /// copy at the log's end, and its row goes.
+    /// copy at the log's end, unless its time has passed by then, and its row goes.
     pub fn release(&mut self, now: Timestamp, page: DuePage, writes: &mut Vec<Write>) -> Released {
         let mut released = Released::default();
         let mut next = page.next;
@@ -146,8 +146,9 @@ impl Admission {
                 break;
             }
             if !self.schedule.is_ended(due.offset) {
+                let is_expired = event.event.is_expired(now);
                 self.release_one(now, event, writes);
-                released.events += 1;
+                released.events += u32::from(!is_expired);
             }
             self.schedule.reached = Some(due.next());
         }
@@ -159,6 +160,11 @@ impl Admission {
     }
 
     fn release_one(&mut self, now: Timestamp, event: StoredEvent, writes: &mut Vec<Write>) {
+        if event.event.is_expired(now) {
+            // Late, after a down-time say: a copy would only be read to expire in every subscription.
+            self.schedule.end(event, FateRow { fate: Fate::Expired, at: now }, writes);
+            return;
+        }
         let timing = Timing { released_from: Some(event.position), ..event.event.timing() };
         let copy = event.event.timed(timing);
         let to = if is_planted(Bug::ScheduledRowDeletedFirst) {

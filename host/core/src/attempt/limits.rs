@@ -35,7 +35,7 @@ pub(super) const FOLLOW_UPS_MAX: usize = 256;
 /// Send records noted in one call.
 pub(super) const NOTES_MAX: usize = 256;
 /// A chain of follow-ups longer than this is a loop.
-pub(super) const HOPS_MAX: u32 = 16;
+pub(crate) const HOPS_MAX: u32 = 16;
 /// Longest keep time of a claim and time to live of a kv entry: 400 days, so that a year of reminders fits.
 pub(super) const KEEP_MAX: Millis = Millis::from_secs(400 * 24 * 3600);
 /// Longest hold of a lane: a day; longer waits belong into `defer`.
@@ -106,6 +106,7 @@ pub(super) fn check(now: Timestamp, import: &Import) -> Result<(), ImportError> 
         | Import::Extend(_)
         | Import::PauseSubscription(_)
         | Import::Release { .. }
+        | Import::Reconciled(_)
         | Import::Waiting
         | Import::Hold(_)
         | Import::EgressStart

@@ -1,6 +1,7 @@
 //! One call against a ledger and a map as its store: what is committed, when, and what becomes of claims.
 
 mod at_call;
+mod reconcile;
 mod scan;
 
 use alloc::string::{String, ToString};
@@ -39,7 +40,12 @@ fn call() -> Driver {
 }
 
 fn call_that_settles(settles: Settles) -> Driver {
+    call_with(settles, false)
+}
+
+fn call_with(settles: Settles, asks: bool) -> Driver {
     let facts = CallFacts {
+        asks,
         ticket: Ticket(5),
         attempt: Try(1),
         subscription: SubscriptionId(1),
@@ -379,6 +385,7 @@ fn follow_up(topic: &str) -> NewEvent {
         topic: topic.to_string(),
         kind: "k".to_string(),
         deliver_at: None,
+        expires: None,
         class: Class::Normal,
         subject: None,
         key: None,

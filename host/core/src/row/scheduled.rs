@@ -15,6 +15,8 @@ pub enum Fate {
     },
     /// An operator cancelled it.
     Cancelled,
+    /// When it was released at last, its `expirytime` had passed.
+    Expired,
     /// A later event of its key took its place.
     Replaced {
         /// That event.
@@ -42,6 +44,8 @@ pub struct ScheduledTotals {
     pub cancelled: u64,
     /// Replaced by later ones of their keys.
     pub replaced: u64,
+    /// Past their `expirytime` when they were released.
+    pub expired: u64,
 }
 
 impl ScheduledTotals {
@@ -57,6 +61,7 @@ impl ScheduledTotals {
             Fate::Released { .. } => self.released += 1,
             Fate::Cancelled => self.cancelled += 1,
             Fate::Replaced { .. } => self.replaced += 1,
+            Fate::Expired => self.expired += 1,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Deliveries that end without a call: their event was fetched, and the machine buries them, hands them on or drops them.
+//! Deliveries that end without a call: their event was fetched, and the machine buries them, hands them on, drops them or lets
+//! them expire.
 //!
 //! Invariant: whatever is done with the event is in the same batch as the settlement of its delivery.
 
@@ -67,6 +68,7 @@ impl Machine {
                 self.bury(now, event, wait, ATTEMPTS_EXHAUSTED, None, step);
             }
             Disposal::Degrade(decision) => self.degrade(now, lease, &event, decision, step),
+            Disposal::Expire => self.expire_fetched(now, lease, &event, step),
         }
     }
 
@@ -95,8 +97,9 @@ impl Machine {
         let rule = decision.rule.map_or(0, |rule| rule + 1);
         let detail = format!("degrade rule {rule}: {did} (class {})", lease.class.word());
         // Written whether the subscription has records or not: nothing else tells of it.
-        let row =
-            self.record_row(now, event, Became { status: RecordStatus::Suppressed, attempt: lease.attempt, detail });
+        let dropped = Became { status: RecordStatus::Suppressed, attempt: lease.attempt, detail };
+        self.outcome(event, &dropped, step);
+        let row = self.record_row(now, event, dropped);
         step.writes.push(Write::Record { subscription: self.spec.id, position: event.position, row });
         self.flow.count(decision);
         let wait = self.waits.remove(lease.offset);

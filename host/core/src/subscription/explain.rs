@@ -142,6 +142,8 @@ pub enum Standing {
     Behind,
     /// A degrade rule hands it on or drops it, as soon as its event was read.
     Degraded,
+    /// The time of its event has passed: it ends as expired as soon as its event was read.
+    Expiring,
     /// No attempt is left: it becomes a dead letter as soon as its event was read.
     GivingUp {
         /// Attempts spent.
@@ -180,6 +182,7 @@ impl Standing {
             | Standing::BehindOnDisk { .. }
             | Standing::Behind
             | Standing::Degraded
+            | Standing::Expiring
             | Standing::GivingUp { .. } => false,
         }
     }
@@ -252,6 +255,7 @@ impl Machine {
                 self.start_gates()
             }
             Standing::Held { .. }
+            | Standing::Expiring
             | Standing::Waiting { .. }
             | Standing::OnDisk { .. }
             | Standing::BehindOnDisk { .. }
@@ -334,11 +338,15 @@ impl Machine {
             let (attempt, since, until) = (lease.attempt, lease.since, lease.until());
             return Some(Standing::InFlight { attempt, since, until });
         }
+        if self.ready.has_past(offset) {
+            return Some(Standing::Expiring);
+        }
         if let Some(disposal) = self.disposal_of(offset) {
             let spent = self.waits.get(offset).map_or(0, |wait| wait.row.attempts());
             return Some(match disposal {
                 Disposal::Bury => Standing::GivingUp { spent },
                 Disposal::Degrade(_) => Standing::Degraded,
+                Disposal::Expire => Standing::Expiring,
             });
         }
         if let Some(id) = lane

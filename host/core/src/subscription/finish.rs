@@ -10,7 +10,7 @@ use super::Machine;
 use super::charge::Tried;
 use super::leases::{Lease, Purpose};
 use super::records::Became;
-use super::start::Item;
+use super::start::{Item, Ready};
 use super::unknowns::{ParkEnd, uncertain_claims};
 use super::waits::Wait;
 use crate::delivery::Verdict;
@@ -65,7 +65,7 @@ impl Machine {
         let is_its_own = self.leases.get(ticket).is_some_and(is_its_own);
         let Some(lease) = is_its_own.then(|| self.leases.end(ticket)).flatten() else {
             self.stale_ends += 1;
-            self.forget_cancelled(ticket);
+            self.forget_cancelled_of(ticket, event.position.offset);
             if is_planted(Bug::StaleLeaseAccepted) {
                 self.cursor.settle(event.position.offset);
                 step.writes.append(&mut writes);
@@ -108,20 +108,17 @@ impl Machine {
                 self.wait_until(lease.offset, wait, until.max(now.after(DEFER_MIN)), step);
             }
             Verdict::Unknown(reference) => {
-                let spent = self.waits.get(lease.offset).map_or(0, |wait| wait.row.spent);
-                let has_next = !self.is_exhausted(spent.saturating_add(1));
-                match self.spec.on_unknown {
-                    OnUnknown::Resend if has_next => self.fail(now, &lease, Some(event), NO_ANSWER, reference, step),
-                    // Resent to the last attempt and still in doubt: that is for a person too, not a plain dead letter.
-                    OnUnknown::Resend | OnUnknown::Park => {
-                        self.park(now, &lease, event, ParkEnd { reference, hold, claims }, step);
-                    }
+                if self.is_tried_in_doubt(lease.offset, &claims) {
+                    self.fail(now, &lease, Some(event), NO_ANSWER, reference, step);
+                } else {
+                    self.park(now, &lease, event, ParkEnd { reference, hold, claims }, step);
                 }
             }
             Verdict::Conflict => {
                 self.stay_alone(&lease);
                 self.run_again(&lease);
             }
+            Verdict::NotStarted(_) if event.event.is_expired(now) => self.expire_delivery(now, &lease, &event, step),
             Verdict::NotStarted(_) => {
                 self.stay_alone(&lease);
                 self.refuse(now, &lease);
@@ -187,6 +184,18 @@ impl Machine {
         }
     }
 
+    /// Whether a delivery that may have been sent has another attempt. Resent or asked about to the last attempt and still in doubt is
+    /// for a person too, not a plain dead letter.
+    fn is_tried_in_doubt(&self, offset: Offset, claims: &[UncertainClaim]) -> bool {
+        let spent = self.waits.get(offset).map_or(0, |wait| wait.row.spent).saturating_add(1);
+        match self.spec.on_unknown {
+            OnUnknown::Resend => !self.is_exhausted(spent),
+            // The plugin is asked about claims; asking goes on for so long and no longer, whatever holds the key after that.
+            OnUnknown::Ask => !claims.is_empty() && spent < self.spec.retry.attempts_max.max(1),
+            OnUnknown::Park => false,
+        }
+    }
+
     /// Whether a delivery with so many attempts spent is given up.
     pub(super) fn is_exhausted(&self, spent: u32) -> bool {
         match self.spec.on_exhausted {
@@ -197,6 +206,7 @@ impl Machine {
 
     /// Writes the waiting row of a delivery and has it tried again then.
     fn wait_until(&mut self, offset: Offset, mut wait: Wait, due: Timestamp, step: &mut Step) {
+        let due = self.wakes_to_expire(offset, due);
         wait.row.due = due;
         wait.row.lane = self.mark_of(&wait);
         if !is_planted(Bug::TimerOnlyInMemory) {
@@ -232,6 +242,7 @@ impl Machine {
     ) {
         self.cursor.settle(offset);
         self.staying.remove(&offset);
+        self.expiries.forget(offset);
         self.take_alone(offset);
         if wait.is_some_and(|wait| wait.is_stored) {
             step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
@@ -264,7 +275,7 @@ impl Machine {
         if let Some(id) = lease.lane {
             self.lanes.get_mut(id).state = LaneState::Ready;
         }
-        self.ready.push_first(lease.class, Item { offset: lease.offset, lane: lease.lane });
+        self.make_ready(lease.class, Item { offset: lease.offset, lane: lease.lane }, Ready::push_first);
     }
 
     /// The call never ran: the same attempt again, soon. No row: after a restart it is simply ready.
@@ -279,6 +290,6 @@ impl Machine {
         if let Some(id) = lease.lane {
             self.lanes.get_mut(id).state = LaneState::Waiting;
         }
-        self.waits.alarm_retry(lease.offset, now.after(backoff));
+        self.waits.alarm_retry(lease.offset, self.wakes_to_expire(lease.offset, now.after(backoff)));
     }
 }

@@ -31,6 +31,8 @@ pub(crate) enum Disposal {
     Bury,
     /// A degrade rule hands it on or drops it.
     Degrade(Decision),
+    /// The time of its event has passed.
+    Expire,
 }
 
 /// What a lease was given for.

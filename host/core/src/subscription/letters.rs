@@ -1,30 +1,26 @@
-//! The dead letters of a subscription: how they come, what a person can do about them, and how they stay within their bounds.
+//! The dead letters of a subscription: how they come, and what a person can do about them.
 //!
-//! The letters themselves are on disk only; the machine keeps their numbers. Whoever decides about one reads it first, and sees
-//! to it that nobody else decides about letters of this subscription meanwhile. Knows nothing of filters, rates and people.
+//! The letters themselves are on disk only; their numbers and bounds are in `kept`. Whoever decides about one reads it first, and
+//! sees to it that nobody else decides about letters of this subscription meanwhile. Knows nothing of filters, rates and people.
 //!
-//! Invariant: the totals are those of the rows written so far; a letter whose delivery waits in its place is never removed.
+//! Invariant: a decision and what it does to the delivery are one batch; what was decided is not decided again.
 
 use alloc::format;
 use alloc::string::String;
 
 use super::Machine;
+use super::kept::KeptFacts;
 use super::records::Became;
 use super::waits::Wait;
 use crate::event::{Event, StoredEvent};
 use crate::ids::{Attempt, KeyGeneration, Offset, Position};
 use crate::lane_hash::LaneMark;
 use crate::origin::Origin;
-use crate::row::{DeadRow, DeadState, DeadTotals, Parking, RecordStatus, WaitingRow};
+use crate::row::{DeadRow, DeadState, Parking, RecordStatus, WaitingRow};
 use crate::seeded::{Bug, is_planted};
-use crate::spec::{OnDeadFull, OnExhausted, Ordering};
-use crate::step::{Action, Step, Stuck, Write};
+use crate::spec::{OnExhausted, Ordering};
+use crate::step::{Action, Kept, Step, Stuck, Write};
 use crate::time::{Millis, Timestamp};
-
-/// How often letters are looked through for those that are too old.
-pub(super) const CHECK_EVERY: Millis = Millis::from_secs(600);
-/// At a bound this part of it is removed at once, so that not every new letter costs a walk over the oldest ones.
-pub(super) const REMOVED_PART: u64 = 16;
 
 /// What a person does about a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,79 +50,6 @@ pub enum DecideError {
     /// There is no place for copies.
     #[error("the subscription has no private topic; start the host again to have it made")]
     NoPrivateTopic,
-}
-
-/// What the machine must know of a letter to trim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeadFacts {
-    /// Its event.
-    pub position: Position,
-    /// Where it stands.
-    pub state: DeadState,
-    /// When it was given up.
-    pub at: Timestamp,
-    /// When its event came; letters are shown in this order.
-    pub received: Timestamp,
-    /// See [`DeadRow::cost`].
-    pub cost: u64,
-}
-
-impl DeadFacts {
-    /// Those of a letter.
-    #[must_use]
-    pub fn of(row: &DeadRow) -> DeadFacts {
-        let DeadRow { event, state, at, .. } = row;
-        let (position, received) = (event.position, event.received);
-        DeadFacts { position, state: *state, at: *at, received, cost: row.cost() }
-    }
-}
-
-/// What trimming a page of letters came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Trimmed {
-    /// Undecided letters that were removed.
-    pub removed: u64,
-    /// No further page is wanted.
-    pub is_done: bool,
-}
-
-/// Why letters are looked through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trim {
-    Age,
-    Bound,
-}
-
-/// See the module.
-#[derive(Debug)]
-pub(super) struct Letters {
-    pub(super) totals: DeadTotals,
-    /// The totals differ from their row.
-    is_changed: bool,
-    /// Deliveries given up since the recovery.
-    buried: u64,
-    trim: Option<Trim>,
-    check_at: Option<Timestamp>,
-}
-
-impl Letters {
-    pub(super) fn new(totals: DeadTotals) -> Letters {
-        Letters { totals, is_changed: false, buried: 0, trim: None, check_at: None }
-    }
-
-    pub(super) fn next_check(&self) -> Option<Timestamp> {
-        self.check_at
-    }
-
-    fn add(&mut self, state: DeadState, cost: u64) {
-        self.totals.add(state, cost);
-        self.is_changed = true;
-    }
-
-    fn take(&mut self, state: DeadState, cost: u64) {
-        self.totals.take(state, cost);
-        self.is_changed = true;
-    }
 }
 
 impl Machine {
@@ -163,10 +86,10 @@ impl Machine {
         };
         if wait.row.parking != Parking::Never {
             // It takes the place of the letter from which it was tried again.
-            self.letters.take(DeadState::Replayed, row.cost());
+            self.letters.count(|totals| totals.take(DeadState::Replayed, row.cost()));
         }
-        self.letters.add(row.state, row.cost());
-        self.letters.buried += 1;
+        self.letters.count(|totals| totals.add(row.state, row.cost()));
+        self.buried += 1;
         let status = if parks { RecordStatus::Manual } else { RecordStatus::Dead };
         let detail = format!("{cause}: {}", row.reason);
         self.record(now, &row.event, Became { status, attempt: Attempt(wait.row.attempts()), detail }, step);
@@ -181,13 +104,13 @@ impl Machine {
         } else {
             self.settle(now, position.offset, wait.lane, Some(wait), hold, step);
         }
-        self.bound_letters(now, step);
+        self.bound_kept(now, Kept::Dead, step);
     }
 
     /// Deliveries given up since the machine was recovered.
     #[must_use]
     pub fn buried(&self) -> u64 {
-        self.letters.buried
+        self.buried
     }
 
     /// Leaves a delivery as the head of its lane, to be tried no more until a person decides.
@@ -239,17 +162,17 @@ impl Machine {
                 if is_moved && self.parking(offset) != Parking::Never {
                     return Err(DecideError::KeyChanged);
                 }
-                self.letters.take(letter.state, letter.cost());
+                let (state, cost) = (letter.state, letter.cost());
                 letter.event.event = event;
                 letter.generation = KeyGeneration(letter.generation.0.saturating_add(1));
-                self.letters.add(letter.state, letter.cost());
+                self.recount(cost, state, &letter);
                 self.write_letter(letter, step);
             }
             Decision::Purge => {
                 if self.parking(offset) != Parking::Never {
                     return Err(DecideError::KeyWaits);
                 }
-                self.remove_letter(&DeadFacts::of(&letter), step);
+                self.remove_kept(&KeptFacts::from(&letter), step);
             }
         }
         Ok(())
@@ -262,21 +185,23 @@ impl Machine {
     }
 
     fn restate(&mut self, now: Timestamp, mut letter: DeadRow, state: DeadState, step: &mut Step) {
-        let cost = letter.cost();
-        self.letters.take(letter.state, cost);
-        self.letters.add(state, cost);
+        let (cost, before) = (letter.cost(), letter.state);
         letter.state = state;
         letter.decided = Some(now);
+        self.recount(cost, before, &letter);
         self.write_letter(letter, step);
+    }
+
+    /// A letter that counted so much in that state is another one now.
+    fn recount(&mut self, cost: u64, state: DeadState, letter: &DeadRow) {
+        self.letters.count(|totals| {
+            totals.take(state, cost);
+            totals.add(letter.state, letter.cost());
+        });
     }
 
     fn write_letter(&self, row: DeadRow, step: &mut Step) {
         step.writes.push(Write::Dead { subscription: self.spec.id, position: row.event.position, row });
-    }
-
-    fn remove_letter(&mut self, facts: &DeadFacts, step: &mut Step) {
-        self.letters.take(facts.state, facts.cost);
-        step.writes.push(Write::DeadGone { subscription: self.spec.id, position: facts.position });
     }
 
     /// Whether a delivery waits for a person, or again after one decided. One that is on disk only and not parked counts as
@@ -332,89 +257,5 @@ impl Machine {
             self.lanes.end(id);
         }
         true
-    }
-
-    /// After a letter was added: are there too many?
-    fn bound_letters(&mut self, now: Timestamp, step: &mut Step) {
-        let (bounds, totals) = (self.spec.dead, self.letters.totals);
-        if totals.letters <= bounds.letters_max && totals.bytes <= bounds.bytes_max {
-            return;
-        }
-        match bounds.on_full {
-            OnDeadFull::RemoveOldest => {
-                if self.letters.trim.replace(Trim::Bound).is_none() {
-                    step.actions.push(Action::TrimDead);
-                }
-            }
-            OnDeadFull::Pause => {
-                let reason = alloc::format!(
-                    "{} dead letters ({} MiB) are more than allowed; replay, dismiss or purge some, then resume",
-                    totals.letters,
-                    totals.bytes >> 20
-                );
-                self.pause(now, "host".into(), reason, step);
-            }
-        }
-    }
-
-    /// Has letters looked through for their age now and then.
-    pub(super) fn look_after_letters(&mut self, now: Timestamp, step: &mut Step) {
-        let letters = &mut self.letters;
-        if letters.totals.letters == 0 {
-            letters.check_at = None;
-            return;
-        }
-        let at = *letters.check_at.get_or_insert(now.after(CHECK_EVERY));
-        if at <= now {
-            letters.check_at = Some(now.after(CHECK_EVERY));
-            if letters.trim.is_none() {
-                letters.trim = Some(Trim::Age);
-                step.actions.push(Action::TrimDead);
-            }
-        }
-    }
-
-    /// Removes letters that are too old or too many: the answer to [`Action::TrimDead`], page by page in the order of their
-    /// places. `is_last`: there are no more letters, or they cannot be read.
-    pub fn trim(&mut self, now: Timestamp, page: &[DeadFacts], is_last: bool, step: &mut Step) -> Trimmed {
-        let mut trimmed = Trimmed { removed: 0, is_done: is_last };
-        let age_max = self.spec.dead.age_max;
-        for facts in page {
-            let is_over = self.is_over();
-            if !is_over && now.since(facts.received) <= age_max {
-                // A letter is not older than its event, and what follows came later still.
-                trimmed.is_done = true;
-                break;
-            }
-            // A letter whose delivery was let go keeps no key any more.
-            let is_wanted = self.parking(facts.position.offset) != Parking::Never;
-            if !is_wanted && (is_over || now.since(facts.at) > age_max) {
-                self.remove_letter(facts, step);
-                trimmed.removed += u64::from(facts.state.is_undecided());
-            }
-        }
-        if trimmed.removed > 0 {
-            self.letters.totals.removed += trimmed.removed;
-        }
-        if trimmed.is_done {
-            self.letters.trim = None;
-        }
-        trimmed
-    }
-
-    /// Whether a trim for the bounds has more to remove.
-    fn is_over(&self) -> bool {
-        let (bounds, totals) = (self.spec.dead, self.letters.totals);
-        let low = |max: u64| max - max / REMOVED_PART;
-        self.letters.trim == Some(Trim::Bound)
-            && (totals.letters > low(bounds.letters_max) || totals.bytes > low(bounds.bytes_max))
-    }
-
-    /// Adds the totals to a step that is about to be committed.
-    pub(super) fn seal_letters(&mut self, step: &mut Step) {
-        if core::mem::take(&mut self.letters.is_changed) {
-            let row = self.letters.totals;
-            step.writes.push(Write::DeadTotals { subscription: self.spec.id, row });
-        }
     }
 }

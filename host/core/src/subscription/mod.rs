@@ -15,13 +15,17 @@ mod bounds;
 mod charge;
 mod dispose;
 mod due_heap;
+mod expiry;
 mod explain;
 mod finish;
 mod heads;
+mod holds;
 mod image;
+mod kept;
 mod leases;
 mod letters;
 mod offset_set;
+mod outcome;
 mod read;
 mod records;
 mod run;
@@ -43,7 +47,7 @@ use crate::delivery::Verdict;
 use crate::event::{Class, StoredEvent};
 use crate::flow::Flow;
 use crate::ids::{Offset, Position, Revision, Slot, Ticket, TopicId};
-use crate::lane::{LaneId, LaneState, Lanes};
+use crate::lane::Lanes;
 use crate::matcher::Matcher;
 use crate::row::{
     ChannelRow, CursorChunk, CursorRow, DeadTotals, HoldRow, LetGoRow, PausedRow, RunRow, UnknownTotals, WaitingRow,
@@ -55,18 +59,19 @@ use crate::time::{Millis, Timestamp};
 pub use backlog::LogExtent;
 use batch::Batches;
 pub use bounds::Bounds;
+use expiry::Expiries;
 pub use explain::{Answer, Bound, Explained, Gate, LaneExplained, Question, Standing};
 pub use image::Image;
+use kept::Shelf;
+pub use kept::{KeptFacts, KeptState, Trimmed};
 use leases::Leases;
-use letters::Letters;
-pub use letters::{DeadFacts, DecideError, Decision, Trimmed};
+pub use letters::{DecideError, Decision};
 use read::Reads;
 pub use run::{BOOST_MAX, DRAINED};
 use spilled::Spilled;
 use start::{Ready, Unwanted};
 pub use status::Status;
-use unknowns::Unknowns;
-pub use unknowns::{Resolution, ResolveError, Resolved, UnknownFacts};
+pub use unknowns::{Resolution, ResolveError, Resolved};
 use waits::Waits;
 
 /// Sealed steps that may be on their way to the disk at once. The machine counts on it: a lane whose latest settlement is this
@@ -218,6 +223,7 @@ pub struct Machine {
     leases: Leases,
     batches: Batches,
     waits: Waits,
+    expiries: Expiries,
     spilled: Spilled,
     reads: Reads,
     /// Deliveries that are not to be attempted, but whose event must be fetched before they can be disposed of.
@@ -227,12 +233,13 @@ pub struct Machine {
     flow: Flow,
     /// The time of the latest input.
     now: Timestamp,
-    letters: Letters,
-    unknowns: Unknowns,
+    letters: Shelf<DeadTotals>,
+    /// Deliveries given up since the recovery.
+    buried: u64,
+    unknowns: Shelf<UnknownTotals>,
     paused: Option<PausedRow>,
     run: RunRow,
-    /// Calls whose leases were cancelled and that may still run, with the time their leases would have run out.
-    cancelled: Vec<(Ticket, Timestamp)>,
+    cancelled: Vec<seek::Cancelled>,
     /// The seal that writes the latest seek or expiry: what comes behind it starts only after that.
     moved_in: Option<u64>,
     is_backlog_full: bool,
@@ -267,14 +274,16 @@ impl Machine {
             leases: Leases::new(seed, spec.id, slot),
             batches: Batches::default(),
             waits: Waits::default(),
+            expiries: Expiries::default(),
             spilled: Spilled::new(seed),
             reads: Reads::new(position),
             unwanted: VecDeque::new(),
             staying: BTreeSet::new(),
             flow: Flow::recover(&spec.protection, Jitter::new(seed, spec.id), rows.channel),
             now: Timestamp(0),
-            letters: Letters::new(rows.dead),
-            unknowns: Unknowns::new(rows.unknown),
+            letters: Shelf::new(rows.dead),
+            buried: 0,
+            unknowns: Shelf::new(rows.unknown),
             paused: rows.paused,
             run: rows.run.unwrap_or_default(),
             cancelled: Vec::new(),
@@ -329,8 +338,7 @@ impl Machine {
             Input::Reconfigure(spec) => self.reconfigure(now, spec),
         }
         self.wake(now, step);
-        self.look_after_letters(now, step);
-        self.look_after_unknowns(now, step);
+        self.look_after_kept(now, step);
         self.start(now, step);
         self.end_run(now, step);
         self.load_due(now, step);
@@ -345,8 +353,7 @@ impl Machine {
     pub fn seal(&mut self, step: &mut Step) {
         self.cursor.seal(self.spec.id, &mut step.writes);
         self.flow.ages.forget_below(self.cursor.floor());
-        self.seal_letters(step);
-        self.seal_unknowns(step);
+        self.seal_kept(step);
         self.close_batch_of_step();
         let [gathering, before] = &mut self.held_back;
         step.writes.append(before);
@@ -360,11 +367,12 @@ impl Machine {
     /// When the machine wants a [`Input::Tick`] at the latest.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        let alarms = [self.waits.next_alarm(), self.leases.next_check(), self.next_special(), self.next_load()];
+        let own = [self.waits.next_alarm(), self.leases.next_check(), self.next_special()];
+        let alarms = own.into_iter().chain([self.next_load(), self.next_expiry()]);
         // While it is paused nothing may start, and what the channel does then is found out at the resume.
         let flow = if self.paused.is_none() { self.flow.next_wakeup(Some(self.now)) } else { None };
         let kept = [self.letters.next_check(), self.unknowns.next_check()];
-        alarms.into_iter().chain(kept).chain([flow, self.next_cancelled()]).flatten().min()
+        alarms.chain(kept).chain([flow, self.next_cancelled()]).flatten().min()
     }
 
     /// Whether the delivery is still leased under this ticket.
@@ -460,26 +468,6 @@ impl Machine {
                 waits::Due::Open(lane, until) => self.reopen(lane, until, step),
             }
         }
-    }
-
-    /// Closes a lane; what is queued in it waits.
-    fn close(&mut self, lane: LaneId, until: Timestamp) {
-        self.lanes.get_mut(lane).state = LaneState::Closed { until };
-        self.waits.alarm_open(lane, until);
-    }
-
-    fn reopen(&mut self, id: LaneId, until: Timestamp, step: &mut Step) {
-        let lane = self.lanes.get(id);
-        if lane.state != (LaneState::Closed { until }) {
-            return;
-        }
-        step.writes.push(Write::Hold {
-            subscription: self.spec.id,
-            key: lane.key().into(),
-            class: lane.class(),
-            row: None,
-        });
-        self.proceed(id);
     }
 
     fn position(&self, offset: Offset) -> Position {

@@ -9,7 +9,7 @@
 
 use super::Machine;
 use super::explain::Bound;
-use super::start::Item;
+use super::start::{Item, Ready};
 use crate::event::StoredEvent;
 use crate::ids::Offset;
 use crate::lane::{Joined, Overflow};
@@ -337,7 +337,10 @@ impl Machine {
         let class = event.event.class();
         let Some(key) = key else {
             match self.spilled.take_stray(offset) {
-                None => self.ready.push(class, Item { offset, lane: None }),
+                None => {
+                    self.note_expiry(event);
+                    self.make_ready(class, Item { offset, lane: None }, Ready::push);
+                }
                 Some(due) => self.spill(offset, class, None, due),
             }
             return;
@@ -347,7 +350,11 @@ impl Machine {
             return;
         }
         let id = self.lanes.open_hashed(hash, key, class);
-        match self.lanes.join(id, offset, self.reads.rescans) {
+        let joined = self.lanes.join(id, offset, self.reads.rescans);
+        if joined != Joined::Overflowed {
+            self.note_expiry(event);
+        }
+        match joined {
             Joined::Head => self.proceed(id),
             Joined::Behind => {}
             Joined::Overflowed => {
@@ -401,7 +408,9 @@ impl Machine {
             return;
         }
         let Some(joined) = self.lanes.rejoin(id, offset) else { return };
-        if joined == Joined::Overflowed {
+        if joined != Joined::Overflowed {
+            self.note_expiry(event);
+        } else {
             if let Some(rescan) = &mut self.reads.rescan {
                 rescan.open = rescan.open.saturating_sub(1);
             }

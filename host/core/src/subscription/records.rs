@@ -27,8 +27,9 @@ pub(super) struct Became {
 }
 
 impl Machine {
-    /// Writes the record of a delivery, if the subscription has records.
+    /// Writes the record of a delivery and tells its end, if the subscription wants that.
     pub(super) fn record(&mut self, now: Timestamp, event: &StoredEvent, became: Became, step: &mut Step) {
+        self.outcome(event, &became, step);
         if !self.spec.records {
             return;
         }

@@ -33,6 +33,15 @@ pub(super) enum UnderWay {
     Kept,
 }
 
+/// A call whose lease was cancelled and that may still run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cancelled {
+    ticket: Ticket,
+    offset: Offset,
+    /// Its lease would have run out then.
+    until: Timestamp,
+}
+
 /// Offsets that are let go.
 struct Gone<'a> {
     from: Offset,
@@ -61,23 +70,28 @@ impl Machine {
 
     /// Calls that were cancelled and may still run, and when the last of their leases would have ended.
     pub(super) fn cancelled_until(&self) -> Option<(usize, Timestamp)> {
-        let last = self.cancelled.iter().map(|(_, until)| *until).max()?;
+        let last = self.cancelled.iter().map(|call| call.until).max()?;
         Some((self.cancelled.len(), last))
     }
 
     /// When the next cancelled lease would have run out.
     pub(super) fn next_cancelled(&self) -> Option<Timestamp> {
-        self.cancelled.iter().map(|(_, until)| *until).min()
+        self.cancelled.iter().map(|call| call.until).min()
     }
 
     /// A cancelled call has ended, or never began.
     pub(super) fn forget_cancelled(&mut self, ticket: Ticket) {
-        self.cancelled.retain(|(cancelled, _)| *cancelled != ticket);
+        self.cancelled.retain(|call| call.ticket != ticket);
+    }
+
+    /// The same, told with an event: another's says nothing of it.
+    pub(super) fn forget_cancelled_of(&mut self, ticket: Ticket, offset: Offset) {
+        self.cancelled.retain(|call| call.ticket != ticket || call.offset != offset);
     }
 
     /// Cancelled calls whose leases would have run out count as ended: the sandbox stops a call before that.
     pub(super) fn expire_cancelled(&mut self, now: Timestamp) {
-        self.cancelled.retain(|(_, until)| *until > now);
+        self.cancelled.retain(|call| call.until > now);
     }
 
     fn cancel(&mut self, now: Timestamp, lease: &Lease, step: &mut Step) {
@@ -85,7 +99,7 @@ impl Machine {
         self.note_end(now, lease, &Outcome::Nothing);
         // A fetch that comes back late does nothing that could meet another attempt.
         if lease.call().is_some() {
-            self.cancelled.push((lease.ticket, lease.until()));
+            self.cancelled.push(Cancelled { ticket: lease.ticket, offset: lease.offset, until: lease.until() });
         }
         step.actions.push(Action::Cancel { ticket: lease.ticket });
     }
@@ -120,6 +134,7 @@ impl Machine {
         self.ready.retain(|offset| offset >= to || kept.contains(&offset));
         self.unwanted.retain(|unwanted| unwanted.item.offset >= to || kept.contains(&unwanted.item.offset));
         self.staying = self.staying.split_off(&to);
+        self.expiries.forget_below(to, &kept);
         self.batches.forget_below(to);
         self.reads.move_to(to);
         for id in self.lanes.let_go_below(to, &kept, self.reads.position(), self.seals + 1) {
@@ -171,6 +186,7 @@ impl Machine {
         self.ready = Ready::default();
         self.unwanted.clear();
         self.staying.clear();
+        self.expiries.clear();
         self.batches = Batches::default();
         self.cursor.start_over(to);
         self.waits = Waits::default();

@@ -77,8 +77,10 @@ impl Machine {
 
     /// Lets go of a waiting delivery, whose row is on disk or in the gathering step, and of the lane it heads.
     pub(super) fn spill(&mut self, offset: Offset, class: Class, lane: Option<LaneId>, due: Timestamp) {
+        self.expiries.forget(offset);
         if let Some(id) = lane {
             assert!(self.lanes.get(id).head() == Some(offset), "the head of a lane is what waits");
+            self.forget_expiries_of(id);
             let taken = self.lanes.take(id);
             self.reads.lane_left(taken.overflow);
             let is_new = self.spilled.block(taken.hash, taken.behind);
@@ -199,6 +201,7 @@ impl Machine {
         let due = row.due;
         let successes_before = self.spilled.take_break(offset);
         let wait = Wait { row, is_stored: true, is_loaded: true, successes_before, ..Wait::new(lane, class) };
+        self.note_expiry(&event);
         self.waits.insert(offset, wait);
         self.waits.alarm_retry(offset, due);
         if due <= now {

@@ -5,6 +5,7 @@
 //! settlement is durable.
 
 use alloc::collections::VecDeque;
+use alloc::string::String;
 
 use super::batch::HandOver;
 use super::leases::{Disposal, Grant, LEASES_MAX, Purpose};
@@ -15,7 +16,7 @@ use crate::ids::{Attempt, KeyGeneration, Offset};
 use crate::lane::{LaneId, LaneState};
 use crate::row::Parking;
 use crate::seeded::{Bug, is_planted};
-use crate::spec::DegradeAction;
+use crate::spec::{DegradeAction, OnUnknown};
 use crate::step::{Action, Invocation, Step, Write};
 use crate::time::Timestamp;
 
@@ -23,7 +24,7 @@ use crate::time::Timestamp;
 const OTHERS_PER_LOW: u32 = 16;
 
 /// Events fetched at once to dispose of their deliveries: they take no place of the concurrency, only memory.
-const FETCHES_MAX: usize = 64;
+pub(super) const FETCHES_MAX: usize = 64;
 
 /// A delivery that could start.
 #[derive(Clone, Copy, Debug)]
@@ -55,16 +56,18 @@ pub(crate) struct Ready {
 struct ClassQueue {
     fresh: VecDeque<Item>,
     loaded: VecDeque<Item>,
+    /// Those whose event is past its time; they count as both, so that neither reading nor loading runs ahead of them.
+    past: VecDeque<Item>,
     is_turn_of_loaded: bool,
 }
 
 impl ClassQueue {
     fn len(&self) -> usize {
-        self.fresh.len() + self.loaded.len()
+        self.fresh.len() + self.loaded.len() + self.past.len()
     }
 
     fn retain(&mut self, keep: impl Fn(Offset) -> bool) {
-        for queue in [&mut self.fresh, &mut self.loaded] {
+        for queue in [&mut self.fresh, &mut self.loaded, &mut self.past] {
             queue.retain(|item| keep(item.offset));
         }
     }
@@ -76,14 +79,14 @@ impl ClassQueue {
     }
 
     fn front(&self) -> Option<Item> {
-        let ClassQueue { fresh, loaded, is_turn_of_loaded } = self;
+        let ClassQueue { fresh, loaded, is_turn_of_loaded, .. } = self;
         let (first, second) = if *is_turn_of_loaded { (loaded, fresh) } else { (fresh, loaded) };
         first.front().or_else(|| second.front()).copied()
     }
 
     /// Takes what [`ClassQueue::front`] showed.
     fn pop(&mut self) -> Option<Item> {
-        let ClassQueue { fresh, loaded, is_turn_of_loaded } = self;
+        let ClassQueue { fresh, loaded, is_turn_of_loaded, .. } = self;
         let (first, second) = if *is_turn_of_loaded { (loaded, fresh) } else { (fresh, loaded) };
         *is_turn_of_loaded = !*is_turn_of_loaded;
         first.pop_front().or_else(|| second.pop_front())
@@ -97,16 +100,13 @@ impl Ready {
 
     /// Those that did not come back from the disk.
     pub(crate) fn fresh_len(&self) -> usize {
-        self.critical.fresh.len() + self.normal.fresh.len() + self.low.fresh.len()
+        Class::ALL.into_iter().map(|class| self.class_len(class)).sum()
     }
 
     /// Those of a class that came back from the disk.
     pub(crate) fn loaded_len(&self, class: Class) -> usize {
-        match class {
-            Class::Critical => self.critical.loaded.len(),
-            Class::Normal => self.normal.loaded.len(),
-            Class::Low => self.low.loaded.len(),
-        }
+        let ClassQueue { loaded, past, .. } = self.class(class);
+        loaded.len() + past.len()
     }
 
     fn queue(&mut self, class: Class) -> &mut ClassQueue {
@@ -115,6 +115,39 @@ impl Ready {
             Class::Normal => &mut self.normal,
             Class::Low => &mut self.low,
         }
+    }
+
+    fn class(&self, class: Class) -> &ClassQueue {
+        match class {
+            Class::Critical => &self.critical,
+            Class::Normal => &self.normal,
+            Class::Low => &self.low,
+        }
+    }
+
+    /// Adds a delivery whose event is past its time.
+    pub(crate) fn push_past(&mut self, class: Class, item: Item) {
+        self.queue(class).past.push_back(item);
+    }
+
+    /// Moves those of these offsets to the ones that are past their time. Walks the queues.
+    pub(crate) fn pass(&mut self, is_past: impl Fn(Offset) -> bool) {
+        for ClassQueue { fresh, loaded, past, .. } in [&mut self.critical, &mut self.normal, &mut self.low] {
+            for queue in [fresh, loaded] {
+                past.extend(queue.iter().filter(|item| is_past(item.offset)).copied());
+                queue.retain(|item| !is_past(item.offset));
+            }
+        }
+    }
+
+    /// Takes one that is past its time.
+    pub(crate) fn pop_past(&mut self) -> Option<(Class, Item)> {
+        Class::ALL.into_iter().find_map(|class| Some((class, self.queue(class).past.pop_front()?)))
+    }
+
+    /// Whether a delivery is past its time.
+    pub(crate) fn has_past(&self, offset: Offset) -> bool {
+        Class::ALL.into_iter().any(|class| self.class(class).past.iter().any(|item| item.offset == offset))
     }
 
     pub(crate) fn push(&mut self, class: Class, item: Item) {
@@ -152,19 +185,12 @@ impl Ready {
 
     /// Deliveries of a class that were read ahead.
     pub(crate) fn class_len(&self, class: Class) -> usize {
-        match class {
-            Class::Critical => self.critical.fresh.len(),
-            Class::Normal => self.normal.fresh.len(),
-            Class::Low => self.low.fresh.len(),
-        }
+        let ClassQueue { fresh, past, .. } = self.class(class);
+        fresh.len() + past.len()
     }
 
     fn front(&self, class: Class) -> Option<Item> {
-        match class {
-            Class::Critical => self.critical.front(),
-            Class::Normal => self.normal.front(),
-            Class::Low => self.low.front(),
-        }
+        self.class(class).front()
     }
 
     /// In which order the classes have their turn.
@@ -206,6 +232,7 @@ impl Machine {
         if self.paused.is_some() || self.has_cancelled() {
             return;
         }
+        self.pick_past(now);
         self.flow.boost(now, self.boost());
         self.flow.look_again();
         if self.flow.wants_probe(now) {
@@ -322,7 +349,8 @@ impl Machine {
         let position = self.position(offset);
         let deadline = now.after(lease);
         let letter = self.letter_of(offset);
-        let invocation = Invocation { ticket, position, attempt, deadline, lease, wants_fresh, batch, letter };
+        let asks = self.asks(offset);
+        let invocation = Invocation { ticket, position, attempt, deadline, lease, wants_fresh, batch, letter, asks };
         match hand_over {
             HandOver::AfterStep => step.actions.push(Action::Invoke(invocation)),
             HandOver::Now => step.immediate.push(Action::Invoke(invocation)),
@@ -351,7 +379,14 @@ impl Machine {
             wants_fresh: false,
             batch: None,
             letter,
+            asks: None,
         }));
+    }
+
+    /// What a plugin that is asked about an uncertain claim is told of the attempt before.
+    fn asks(&self, offset: Offset) -> Option<String> {
+        let last = || self.waits.get(offset)?.row.notes.last().map(|note| note.reason.clone());
+        (self.spec.on_unknown == OnUnknown::Ask).then(|| last().unwrap_or_default())
     }
 
     /// The key generation of a delivery whose event is in its dead letter.
@@ -379,17 +414,16 @@ impl Machine {
             self.lanes.get_mut(id).state = LaneState::Ready;
         }
         let item = Item { offset, lane };
-        if is_loaded {
-            self.ready.push_loaded(class, item);
-        } else {
-            self.ready.push(class, item);
-        }
+        self.make_ready(class, item, if is_loaded { Ready::push_loaded } else { Ready::push });
     }
 
     /// Goes on with a lane whose head was settled, or that opens: its new head is ready, or waits for its time.
     pub(super) fn proceed(&mut self, id: LaneId) {
-        while self.lanes.get(id).head().is_some_and(|head| self.cursor.is_settled(head)) {
+        while let Some(head) = self.lanes.get(id).head()
+            && self.cursor.is_settled(head)
+        {
             // Settled by a person while it was queued.
+            self.expiries.forget(head);
             self.lanes.pop(id);
         }
         let lane = self.lanes.get_mut(id);
@@ -407,7 +441,7 @@ impl Machine {
             self.spill(offset, class, Some(id), due);
         } else {
             lane.state = LaneState::Ready;
-            self.ready.push(class, Item { offset, lane: Some(id) });
+            self.make_ready(class, Item { offset, lane: Some(id) }, Ready::push);
         }
     }
 }

@@ -2,8 +2,10 @@
 
 mod backlog;
 mod batch;
+mod expiry;
 mod explain;
 mod letters;
+mod outcomes;
 mod protect;
 mod records;
 mod run;
@@ -102,8 +104,7 @@ impl Bench {
                 | Action::Cancel { .. }
                 | Action::Paused { .. }
                 | Action::Stuck { .. }
-                | Action::TrimDead
-                | Action::TrimUnknown
+                | Action::Trim(_)
                 | Action::BacklogFull { .. }
                 | Action::Expired { .. } => return,
             };
@@ -165,8 +166,7 @@ fn invocations(actions: Vec<Action>) -> Vec<Invocation> {
         | Action::Cancel { .. }
         | Action::Paused { .. }
         | Action::Stuck { .. }
-        | Action::TrimDead
-        | Action::TrimUnknown
+        | Action::Trim(_)
         | Action::BacklogFull { .. }
         | Action::Expired { .. } => None,
     };
@@ -292,8 +292,7 @@ fn ticket_of_a_call_fetches_nothing_and_that_of_a_fetch_ends_no_call() {
         | Action::Cancel { .. }
         | Action::Paused { .. }
         | Action::Stuck { .. }
-        | Action::TrimDead
-        | Action::TrimUnknown
+        | Action::Trim(_)
         | Action::BacklogFull { .. }
         | Action::Expired { .. } => None,
     });

@@ -1,9 +1,9 @@
-//! Deliveries that may have been sent: how they are parked, what a person can say of them, and how they stay within their bounds.
+//! Deliveries that may have been sent: how they are parked, and what a person can say of them.
 //!
-//! The rows are on disk only; the machine keeps their numbers. Parking settles the delivery, so its key goes on; what is delivered
+//! The rows are on disk only; their numbers and bounds are in `kept`. Parking settles the delivery, so its key goes on; what is delivered
 //! again is a copy in the private topic, marked late. Knows nothing of filters and people.
 //!
-//! Invariant: the totals are those of the rows written so far; a decision, what it tells dedup and the copy are one batch.
+//! Invariant: a decision, what it tells dedup and the copy are one batch.
 
 use alloc::format;
 use alloc::string::String;
@@ -11,18 +11,14 @@ use alloc::vec::Vec;
 
 use super::Machine;
 use super::leases::Lease;
-use super::letters::{CHECK_EVERY, REMOVED_PART, Trim, Trimmed};
 use super::records::Became;
 use super::waits::cut;
 use crate::event::StoredEvent;
-use crate::ids::{Attempt, Position};
+use crate::ids::Attempt;
 use crate::ledger::{ClaimHeld, Effect, Ledger, LedgerStep};
 use crate::origin::Origin;
-use crate::row::{
-    ClaimRow, ClaimState, Parking, RecordStatus, UncertainClaim, UnknownRow, UnknownState, UnknownTotals,
-};
-use crate::spec::OnDeadFull;
-use crate::step::{Action, Step, Write};
+use crate::row::{ClaimRow, ClaimState, Parking, RecordStatus, UncertainClaim, UnknownRow, UnknownState};
+use crate::step::{Kept, Step, Write};
 use crate::time::{Millis, Timestamp};
 
 /// Claims of one attempt that a person's word is told to; an attempt has no more open.
@@ -85,59 +81,6 @@ pub enum ResolveError {
     Held(#[from] ClaimHeld),
 }
 
-/// What the machine must know of an unknown result to trim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownFacts {
-    /// Its event.
-    pub position: Position,
-    /// Where it stands.
-    pub state: UnknownState,
-    /// When it was parked.
-    pub at: Timestamp,
-    /// When its event came; rows are shown in this order.
-    pub received: Timestamp,
-    /// See [`UnknownRow::cost`].
-    pub cost: u64,
-}
-
-impl UnknownFacts {
-    /// Those of a row.
-    #[must_use]
-    pub fn of(row: &UnknownRow) -> UnknownFacts {
-        let (position, received) = (row.event.position, row.event.received);
-        UnknownFacts { position, state: row.state, at: row.at, received, cost: row.cost() }
-    }
-}
-
-/// See the module.
-#[derive(Debug)]
-pub(super) struct Unknowns {
-    pub(super) totals: UnknownTotals,
-    is_changed: bool,
-    trim: Option<Trim>,
-    check_at: Option<Timestamp>,
-}
-
-impl Unknowns {
-    pub(super) fn new(totals: UnknownTotals) -> Unknowns {
-        Unknowns { totals, is_changed: false, trim: None, check_at: None }
-    }
-
-    pub(super) fn next_check(&self) -> Option<Timestamp> {
-        self.check_at
-    }
-
-    fn add(&mut self, state: UnknownState, cost: u64) {
-        self.totals.add(state, cost);
-        self.is_changed = true;
-    }
-
-    fn take(&mut self, state: UnknownState, cost: u64) {
-        self.totals.take(state, cost);
-        self.is_changed = true;
-    }
-}
-
 impl Machine {
     /// Parks a delivery that may have been sent; its lane goes on. The rows that its call brought are in the step already, so the
     /// claims it left uncertain are those among them.
@@ -162,12 +105,12 @@ impl Machine {
             notes: wait.row.notes.clone(),
             at: now,
         };
-        self.unknowns.add(row.state, row.cost());
+        self.unknowns.count(|totals| totals.add(row.state, row.cost()));
         let detail = format!("maybe sent: {}", row.reference);
         self.record(now, &row.event, Became { status: RecordStatus::Unknown, attempt: lease.attempt, detail }, step);
         step.writes.push(Write::Unknown { subscription: self.spec.id, position, row });
         self.settle(now, position.offset, lease.lane, Some(wait), hold, step);
-        self.bound_unknowns(now, step);
+        self.bound_kept(now, Kept::Unknown, step);
     }
 
     /// Carries out what a person says of an unknown result as it is on disk. `stored` looks a claim up, under the ledger's lock.
@@ -209,93 +152,13 @@ impl Machine {
         let detail = if remark.is_empty() { what.into() } else { format!("{what} ({remark})") };
         self.record(now, &row.event, Became { status, attempt: Attempt(row.attempts), detail }, step);
         let cost = row.cost();
-        self.unknowns.take(row.state, cost);
-        self.unknowns.add(state, cost);
+        self.unknowns.count(|totals| {
+            totals.take(row.state, cost);
+            totals.add(state, cost);
+        });
         (row.state, row.decided, row.remark) = (state, Some(now), cut(remark.into()));
         step.writes.push(Write::Unknown { subscription: self.spec.id, position: row.event.position, row });
         Ok(Resolved::Now(last))
-    }
-
-    /// After one was added: are there too many?
-    fn bound_unknowns(&mut self, now: Timestamp, step: &mut Step) {
-        let (bounds, totals) = (self.spec.dead, self.unknowns.totals);
-        if totals.rows <= bounds.letters_max && totals.bytes <= bounds.bytes_max {
-            return;
-        }
-        match bounds.on_full {
-            OnDeadFull::RemoveOldest => {
-                if self.unknowns.trim.replace(Trim::Bound).is_none() {
-                    step.actions.push(Action::TrimUnknown);
-                }
-            }
-            OnDeadFull::Pause => {
-                let reason = alloc::format!(
-                    "{} unknown results ({} MiB) are more than allowed; raise `dead_letters.letters_max` or shorten \
-                     `dead_letters.age_max`, then resume",
-                    totals.rows,
-                    totals.bytes >> 20
-                );
-                self.pause(now, "host".into(), reason, step);
-            }
-        }
-    }
-
-    /// Has unknown results looked through for their age now and then.
-    pub(super) fn look_after_unknowns(&mut self, now: Timestamp, step: &mut Step) {
-        let unknowns = &mut self.unknowns;
-        if unknowns.totals.rows == 0 {
-            unknowns.check_at = None;
-            return;
-        }
-        let at = *unknowns.check_at.get_or_insert(now.after(CHECK_EVERY));
-        if at <= now {
-            unknowns.check_at = Some(now.after(CHECK_EVERY));
-            if unknowns.trim.is_none() {
-                unknowns.trim = Some(Trim::Age);
-                step.actions.push(Action::TrimUnknown);
-            }
-        }
-    }
-
-    /// Removes unknown results that are too old or too many: the answer to [`Action::TrimUnknown`], page by page in the order of
-    /// their places. `is_last`: there are no more, or they cannot be read.
-    pub fn trim_unknown(&mut self, now: Timestamp, page: &[UnknownFacts], is_last: bool, step: &mut Step) -> Trimmed {
-        let mut trimmed = Trimmed { removed: 0, is_done: is_last };
-        let age_max = self.spec.dead.age_max;
-        for facts in page {
-            let is_over = self.has_too_many_unknowns();
-            if !is_over && now.since(facts.received) <= age_max {
-                // A row is not older than its event, and what follows came later still.
-                trimmed.is_done = true;
-                break;
-            }
-            if is_over || now.since(facts.at) > age_max {
-                self.unknowns.take(facts.state, facts.cost);
-                step.writes.push(Write::UnknownGone { subscription: self.spec.id, position: facts.position });
-                trimmed.removed += u64::from(facts.state == UnknownState::Open);
-            }
-        }
-        self.unknowns.totals.removed += trimmed.removed;
-        if trimmed.is_done {
-            self.unknowns.trim = None;
-        }
-        trimmed
-    }
-
-    /// Whether a trim for the bounds has more to remove.
-    fn has_too_many_unknowns(&self) -> bool {
-        let (bounds, totals) = (self.spec.dead, self.unknowns.totals);
-        let low = |max: u64| max - max / REMOVED_PART;
-        self.unknowns.trim == Some(Trim::Bound)
-            && (totals.rows > low(bounds.letters_max) || totals.bytes > low(bounds.bytes_max))
-    }
-
-    /// Adds the totals to a step that is about to be committed.
-    pub(super) fn seal_unknowns(&mut self, step: &mut Step) {
-        if core::mem::take(&mut self.unknowns.is_changed) {
-            let row = self.unknowns.totals;
-            step.writes.push(Write::UnknownTotals { subscription: self.spec.id, row });
-        }
     }
 }
 

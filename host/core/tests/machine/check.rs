@@ -123,6 +123,7 @@ impl World {
                     "{offset} waits for a person without a letter that says so, or the other way round"
                 ));
             }
+            disk.check_told(offset, self.spec.settled.is_some())?;
             if disk.acked.contains(&offset) && !self.is_wanted(offset) {
                 return Err(format!("{offset} was acked and nobody wants it"));
             }

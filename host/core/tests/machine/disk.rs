@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bugle_core::event::Class;
-use bugle_core::ids::Offset;
+use bugle_core::ids::{Offset, Position};
+use bugle_core::import::NewEvent;
 use bugle_core::row::{
     CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadTotals, HoldRow, LetGoRow, LetGoWhy, Parking,
     PausedRow, RunRow, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
@@ -37,6 +38,8 @@ pub(crate) struct Disk {
     /// Events that a degrade rule settled, and those of them that were handed on.
     suppressed: BTreeSet<Offset>,
     rerouted: BTreeSet<Offset>,
+    /// Outcomes that were told as events.
+    told: BTreeMap<Offset, u32>,
 }
 
 /// The row an ack brings along, so that the disk shows which acks counted.
@@ -80,6 +83,7 @@ impl Disk {
                     return Err(format!("{} was handed on twice", origin.position));
                 }
             }
+            Write::Outcome { event, .. } => self.tell(event)?,
             Write::Record { position, row, .. } => {
                 self.outcome_is_new(position.offset)?;
                 self.suppressed.insert(position.offset);
@@ -118,6 +122,13 @@ impl Disk {
         Ok(())
     }
 
+    fn tell(&mut self, outcome: &NewEvent) -> Result<(), String> {
+        let place = outcome.attributes.iter().find(|(name, _)| name == "eventposition");
+        let place = place.and_then(|(_, text)| text.parse::<Position>().ok()).ok_or("an outcome of nothing")?;
+        *self.told.entry(place.offset).or_default() += 1;
+        Ok(())
+    }
+
     fn park(&mut self, offset: Offset, row: &UnknownRow) -> Result<(), String> {
         match self.unknown.insert(offset, row.clone()) {
             None if row.state == UnknownState::Open => self.outcome_is_new(offset)?,
@@ -140,6 +151,22 @@ impl Disk {
             || self.removed.contains(&offset)
             || self.parked.contains(&offset)
             || self.suppressed.contains(&offset)
+    }
+
+    /// Each end is told as one event, and what a person said of an unknown result as one more.
+    pub(crate) fn check_told(&self, offset: Offset, tells: bool) -> Result<(), String> {
+        let is_resolved = self.unknown.get(&offset).is_some_and(|row| row.decided.is_some());
+        let ends = u32::from(self.has_outcome(offset)) + u32::from(is_resolved);
+        let told = self.told.get(&offset).copied().unwrap_or_default();
+        // Of an unknown result that was removed nobody knows whether it was resolved.
+        let is_removed = self.parked.contains(&offset) && !self.unknown.contains_key(&offset);
+        match told {
+            0 if !tells => Ok(()),
+            _ if tells && (told == ends || is_removed && told == ends + 1) => Ok(()),
+            // What was let go of leaves its letter as it is, and has not ended.
+            _ if tells && told < ends && self.is_let_go(offset) => Ok(()),
+            told => Err(format!("{offset} ended {ends} times and that was told {told} times (it tells: {tells})")),
+        }
     }
 
     /// Whether the event waits for a person.

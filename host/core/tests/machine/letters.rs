@@ -7,10 +7,8 @@ use bugle_core::ids::{BootId, Offset, TopicId};
 use bugle_core::ledger::Ledger;
 use bugle_core::origin::Origin;
 use bugle_core::row::{DeadRow, DeadState, UnknownRow, UnknownState};
-use bugle_core::step::Write;
-use bugle_core::subscription::{
-    DeadFacts, DecideError, Decision, Input, Resolution, ResolveError, Resolved, UnknownFacts,
-};
+use bugle_core::step::{Kept, Write};
+use bugle_core::subscription::{DecideError, Decision, Input, KeptFacts, Resolution, ResolveError, Resolved};
 
 use crate::event::event;
 use crate::world::{Call, World};
@@ -114,38 +112,31 @@ impl World {
         }
     }
 
-    fn answer_unknown_trim(&mut self) -> Result<(), String> {
-        let Some(after) = self.trim_unknown else { return Ok(()) };
-        let rows = self.quiet_unknowns();
-        let wanted = rows.iter().filter(|row| after.is_none_or(|after| row.event.position.offset > after));
-        let page: Vec<UnknownFacts> = wanted.map(UnknownFacts::of).take(PAGE).collect();
-        let is_last = page.len() < PAGE;
-        let trimmed = self.machine.trim_unknown(self.now, &page, is_last, &mut self.step);
-        self.take_writes()?;
-        self.trim_unknown = if trimmed.is_done { None } else { page.last().map(|facts| Some(facts.position.offset)) };
-        self.handle(Input::Tick)
-    }
-
+    /// Shows a page of each kind that the machine wants to trim.
     pub(crate) fn answer_trims(&mut self) -> Result<(), String> {
-        self.answer_trim()?;
-        self.answer_unknown_trim()
-    }
-
-    fn answer_trim(&mut self) -> Result<(), String> {
-        let Some(after) = self.trim else { return Ok(()) };
-        let letters = self.quiet_letters();
-        let wanted = letters.iter().filter(|row| after.is_none_or(|after| row.event.position.offset > after));
-        let page: Vec<DeadFacts> = wanted.map(DeadFacts::of).take(PAGE).collect();
-        let is_last = page.len() < PAGE;
-        self.journal.push(format!("trim after {after:?}: {page:?}, last {is_last}"));
-        let before = self.written.dead.len() as u64;
-        let trimmed = self.machine.trim(self.now, &page, is_last, &mut self.step);
-        self.take_writes()?;
-        if trimmed.removed > before - self.written.dead.len() as u64 {
-            return Err("more letters were counted as removed than were".to_owned());
+        for kept in [Kept::Dead, Kept::Unknown] {
+            let Some(after) = self.trims.remove(&kept) else { continue };
+            let facts: Vec<KeptFacts> = match kept {
+                Kept::Dead => self.quiet_letters().iter().map(KeptFacts::from).collect(),
+                Kept::Unknown => self.quiet_unknowns().iter().map(KeptFacts::from).collect(),
+            };
+            let wanted = facts.into_iter().filter(|facts| after.is_none_or(|after| facts.position.offset > after));
+            let page: Vec<KeptFacts> = wanted.take(PAGE).collect();
+            let is_last = page.len() < PAGE;
+            self.journal.push(format!("trim {kept:?} after {after:?}: {page:?}, last {is_last}"));
+            let rows = |world: &World| (world.written.dead.len() + world.written.unknown.len()) as u64;
+            let before = rows(self);
+            let trimmed = self.machine.trim(self.now, kept, &page, is_last, &mut self.step);
+            self.take_writes()?;
+            if trimmed.removed > before - rows(self) {
+                return Err("more rows were counted as removed than were".to_owned());
+            }
+            if let (false, Some(last)) = (trimmed.is_done, page.last()) {
+                self.trims.insert(kept, Some(last.position.offset));
+            }
+            self.handle(Input::Tick)?;
         }
-        self.trim = if trimmed.is_done { None } else { page.last().map(|facts| Some(facts.position.offset)) };
-        self.handle(Input::Tick)
+        Ok(())
     }
 
     /// A copy gets its place in the log, as admission gives it, in the batch of the letter that explains it.

@@ -6,6 +6,7 @@ mod batches;
 mod check;
 mod disk;
 mod event;
+mod expiry;
 mod letters;
 mod loads;
 mod protect;
@@ -44,6 +45,12 @@ fn random_histories_keep_every_rule() {
     keep_every_rule();
 }
 
+#[cfg(not(feature = "seeded-bugs"))]
+#[test]
+fn a_wall_clock_that_steps_expires_nothing_early() {
+    expiry::steps_of_the_wall().unwrap();
+}
+
 fn keep_every_rule() {
     let start = setting("BUGLE_MACHINE_START", 1);
     let mut all = Vec::new();
@@ -64,6 +71,7 @@ fn keep_every_rule() {
         ("poisoned", sum(|reached| reached.poisoned)),
         ("given back", sum(|reached| reached.given_back)),
         ("shared", sum(|reached| reached.shared)),
+        ("expired", sum(|reached| reached.expired)),
         ("shared and broken", sum(|reached| reached.shared_broken)),
     ];
     println!("{sums:?}");

@@ -20,6 +20,7 @@ pub(crate) struct Reached {
     pub(crate) left_behind: u64,
     pub(crate) poisoned: u64,
     pub(crate) given_back: u64,
+    pub(crate) expired: u64,
     pub(crate) shared: u64,
     pub(crate) shared_broken: u64,
 }

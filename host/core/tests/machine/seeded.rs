@@ -10,12 +10,21 @@ const SEEDS: u64 = 200;
 #[test]
 fn every_planted_bug_is_found_and_without_one_nothing_is() {
     crate::keep_every_rule();
+    crate::expiry::steps_of_the_wall().unwrap();
+    plant(Some(Bug::WallClockTtl));
+    let early = crate::expiry::steps_of_the_wall();
+    plant(None);
+    assert!(
+        early.is_err_and(|wrong| wrong.contains("expired after 60 s")),
+        "a clock that follows each step expires early"
+    );
     let bugs = [
         Bug::CumulativeAck,
         Bug::RetryToTheTail,
         Bug::DeadLetterAfterAck,
         Bug::StaleLeaseAccepted,
         Bug::BatchPaysForOne,
+        Bug::ExpiredIsRetried,
     ];
     for bug in bugs {
         plant(Some(bug));

@@ -24,7 +24,7 @@ pub(crate) fn spec(random: &mut Random) -> Subscription {
             first_backoff: Millis(random.within(0, 20)),
             backoff_max: Millis(50),
         },
-        on_unknown: if random.chance(50) { OnUnknown::Resend } else { OnUnknown::Park },
+        on_unknown: *random.pick(&[OnUnknown::Resend, OnUnknown::Ask, OnUnknown::Park]),
         on_exhausted: *random.pick(&[
             OnExhausted::Skip,
             OnExhausted::ParkKey,
@@ -38,6 +38,7 @@ pub(crate) fn spec(random: &mut Random) -> Subscription {
             on_full: if random.chance(80) { OnDeadFull::RemoveOldest } else { OnDeadFull::Pause },
         },
         redelivery: Some(TopicId(3)),
+        settled: random.chance(50).then_some(TopicId(4)),
         lease: Millis(random.within(20, 200)),
         backlog: BacklogCap {
             events_max: if random.chance(30) { random.within(5, 60) } else { 1_000_000 },

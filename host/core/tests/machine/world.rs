@@ -3,13 +3,13 @@
 //! Actions are drawn at random and resolved to inputs; every output goes through the checks in `check.rs`. Steps are committed
 //! one after another, and a crash loses those that were not. Invariant: the world breaks no rule of the driver.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bugle_core::delivery::{Fault, Retry, Verdict};
-use bugle_core::event::{Class, StoredEvent};
+use bugle_core::event::{Class, StoredEvent, Timing};
 use bugle_core::ids::{Attempt, KeyGeneration, Offset, Slot, Ticket, TopicId};
 use bugle_core::spec::{OnDeadFull, OnExhausted, Ordering, Subscription};
-use bugle_core::step::{Action, Batch, Invocation, Step, Write};
+use bugle_core::step::{Action, Batch, Invocation, Kept, Step, Write};
 use bugle_core::subscription::{Bounds, DRAINED, Input, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::{Millis, Timestamp};
 use bugle_random::Random;
@@ -40,6 +40,13 @@ pub(crate) struct Call {
     pub(crate) batch: Option<Batch>,
 }
 
+impl Call {
+    pub(crate) fn of(invocation: &Invocation) -> Call {
+        let Invocation { ticket, position, attempt, letter, deadline, batch, .. } = *invocation;
+        Call { ticket, offset: position.offset, attempt, letter, deadline, batch }
+    }
+}
+
 /// See the module.
 pub(crate) struct World {
     pub(crate) random: Random,
@@ -61,10 +68,8 @@ pub(crate) struct World {
     read: Option<(Offset, u32)>,
     pub(crate) loads: Loads,
     fetches: Vec<Call>,
-    /// The machine wants to see dead letters, after this one.
-    pub(crate) trim: Option<Option<Offset>>,
-    /// The same with unknown results.
-    pub(crate) trim_unknown: Option<Option<Offset>>,
+    /// The machine wants to see rows of this kind, after this one.
+    pub(crate) trims: BTreeMap<Kept, Option<Offset>>,
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<String>,
     pub(crate) is_paused: bool,
@@ -97,8 +102,7 @@ impl World {
             read: None,
             loads: Loads::default(),
             fetches: Vec::new(),
-            trim: None,
-            trim_unknown: None,
+            trims: BTreeMap::new(),
             now: Timestamp(1_000),
             journal: Vec::new(),
             is_paused: false,
@@ -150,7 +154,11 @@ impl World {
             let topic = TopicId(if self.random.chance(80) { 1 } else { 2 });
             let kind = if self.random.chance(80) { "wanted" } else { "other" };
             self.journal.push(format!("publish {offset} topic {topic} kind {kind} key {key:?} {}", class.word()));
-            self.log.push(StoredEvent { received: self.now, ..event(offset, topic, kind, key, class) });
+            let plain = event(offset, topic, kind, key, class);
+            // Some are past their time before they are read, some while they wait, some never.
+            let expires = self.random.chance(15).then(|| self.now.after(Millis(self.random.within(0, 400))));
+            let event = plain.event.timed(Timing { expires, ..Timing::default() });
+            self.log.push(StoredEvent { received: self.now, event, ..plain });
         }
     }
 
@@ -296,7 +304,9 @@ impl World {
 
     pub(crate) fn handle(&mut self, input: Input<'_>) -> Result<(), String> {
         let counts = self.machine.flow_counts();
+        let known = self.step.actions.len();
         self.machine.handle(self.now, input, &mut self.step);
+        self.check_expiry(known)?;
         self.take_writes()?;
         let (before, after) = (counts, self.machine.flow_counts());
         self.reached.openings += after.opened - before.opened;
@@ -313,8 +323,10 @@ impl World {
     }
 
     pub(crate) fn take_writes(&mut self) -> Result<(), String> {
-        for write in &self.step.writes[self.seen..] {
+        let new = self.step.writes[self.seen..].to_vec();
+        for write in &new {
             self.journal.push(format!("  writes {}", brief(write)));
+            self.check_expired(write)?;
             self.written.apply(write)?;
             match write {
                 Write::Dead { row, .. } => self.reached.poisoned += u64::from(row.cause == "poison"),
@@ -339,17 +351,17 @@ impl World {
                     return self.handle(Input::NeverRan { ticket: invocation.ticket });
                 }
                 self.starts += 1;
-                let offset = invocation.position.offset;
-                let Invocation { ticket, attempt, letter, deadline, batch, .. } = invocation;
-                let call = Call { ticket, offset, attempt, letter, deadline, batch };
-                self.check_start(call)?;
-                self.check_batch(&invocation)?;
-                self.calls.push(call);
+                let call = Call::of(&invocation);
+                if self.is_in_time(call)? {
+                    self.check_start(call)?;
+                    self.check_batch(&invocation)?;
+                    self.calls.push(call);
+                }
             }
             Action::Load(load) => self.ask_load(load)?,
-            Action::Fetch(Invocation { ticket, attempt, position, letter, deadline, .. }) => {
+            Action::Fetch(invocation) => {
                 self.reached.fetches += 1;
-                self.fetches.push(Call { ticket, offset: position.offset, attempt, letter, deadline, batch: None });
+                self.fetches.push(Call::of(&invocation));
             }
             // The call goes on: its end must be without effect.
             Action::Cancel { ticket } => {
@@ -357,8 +369,7 @@ impl World {
                     return Err(format!("{ticket:?} was cancelled and is live"));
                 }
             }
-            Action::TrimDead => self.trim = Some(None),
-            Action::TrimUnknown => self.trim_unknown = Some(None),
+            Action::Trim(kept) => drop(self.trims.insert(kept, None)),
             Action::Paused { .. } | Action::Stuck { .. } | Action::BacklogFull { .. } | Action::Expired { .. } => {}
         }
         Ok(())
@@ -414,8 +425,7 @@ impl World {
             self.journal.push(format!("the ordering is {:?} now", self.spec.ordering));
         }
         self.fetches.clear();
-        self.trim = None;
-        self.trim_unknown = None;
+        self.trims.clear();
         self.written = self.disk.clone();
         let rows = self.disk.rows();
         self.machine = Machine::recover_bounded(self.spec.clone(), Slot(0), self.seed, rows, self.bounds);

@@ -1,6 +1,7 @@
 //! `dedup`: claims.
 //!
-//! Scope, evidence and fate of a claim are the core's; claim ids are checked there against those open in this call.
+//! Scope, evidence and fate of a claim are the core's; claim ids are checked there against those open in this call. Where the core
+//! wants the plugin asked first, that is done on another instance.
 
 use bugle_core::ids::ClaimId;
 use bugle_core::import::{ClaimOutcome, Import, Reply, Strength};
@@ -9,6 +10,7 @@ use bugle_core::time::Millis;
 use super::{done, unexpected};
 use crate::bindings::bugle::plugin::{dedup, types};
 use crate::calls::HostCalls;
+use crate::reconcile;
 use crate::state::State;
 
 impl<C: HostCalls> dedup::Host for State<C> {
@@ -24,7 +26,12 @@ impl<C: HostCalls> dedup::Host for State<C> {
             dedup::Strength::Weak => Strength::Weak,
         };
         let keep = keep.map_or(strength.keep_default(), Millis);
-        match self.ask(t, Import::Claim { key, strength, keep }).await? {
+        let mut reply = self.ask(t, Import::Claim { key: key.clone(), strength, keep }).await?;
+        if reply == Reply::Ask {
+            let found = reconcile::ask(self, t, key).await?;
+            reply = self.ask(t, Import::Reconciled(found)).await?;
+        }
+        match reply {
             Reply::Claim(ClaimOutcome::Claimed { claim, uncertain }) => {
                 self.claimed(t, claim.0);
                 Ok(dedup::Outcome::Claimed(dedup::OpenClaim { id: claim.0, uncertain }))

@@ -39,9 +39,6 @@ impl<C: HostCalls> publish::Host for State<C> {
 }
 
 fn new_event(event: types::NewEvent) -> Result<NewEvent, types::Error> {
-    if event.expires.is_some() {
-        return Err(error(Code::Unsupported, "this host version does not serve `expires`"));
-    }
     let class = match event.priority.as_deref() {
         None | Some("normal") => Class::Normal,
         Some("critical") => Class::Critical,
@@ -64,6 +61,7 @@ fn new_event(event: types::NewEvent) -> Result<NewEvent, types::Error> {
         key: event.key,
         id: event.id,
         deliver_at: event.deliver_at.map(Timestamp),
+        expires: event.expires.map(Timestamp),
         class,
         content_type: event.content_type,
         attributes: event.attributes,

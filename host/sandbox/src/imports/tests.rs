@@ -118,6 +118,7 @@ fn rig(key: Option<&str>) -> Rig {
             wants_fresh: false,
             may_resend: false,
             batch: None,
+            asks: None,
         },
         asked: Arc::clone(&asked),
     }]);
@@ -276,7 +277,6 @@ fn follow_ups_with_bad_parts_never_reach_the_core() {
             (types::NewEvent { key: Some(long.clone()), ..new_event() }, "invalid"),
             (types::NewEvent { subject: Some("\0".to_owned()), ..new_event() }, "invalid"),
             (types::NewEvent { priority: Some("urgent".to_owned()), ..new_event() }, "invalid"),
-            (types::NewEvent { expires: Some(1), ..new_event() }, "unsupported"),
             (types::NewEvent { attributes: pair("Upper", ""), ..new_event() }, "invalid"),
             (types::NewEvent { attributes: pair("", ""), ..new_event() }, "invalid"),
             (types::NewEvent { attributes: pair("abcdefghijklmnopqrstu", ""), ..new_event() }, "invalid"),

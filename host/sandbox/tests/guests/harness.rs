@@ -160,6 +160,7 @@ pub(crate) fn call(
         wants_fresh: false,
         may_resend: false,
         batch: None,
+        asks: None,
     };
     (Scripted { delivery, seen: Arc::clone(&seen), answer: Arc::new(answer), end }, ended, seen)
 }

@@ -3,6 +3,7 @@
 //! One file per topic; `harness` holds the scripted calls.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod asked;
 mod batch;
 mod deploy;
 mod ends;

@@ -9,51 +9,22 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use bugle_core::ids::Position;
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::failure::{Answer, Failure};
-use crate::api::{AuditView, DeadChanged, DeadFilter, DeadRequest, DeadView, ReplayPlan, ReplayRequest};
+use super::kept::{LIST_MAX, List, page, place};
+use crate::api::{AuditView, DeadChanged, DeadRequest, DeadView, ReplayPlan, ReplayRequest};
 use crate::host::{Host, ReplayJob};
 use crate::moment;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct List {
-    subscription: Option<String>,
-    #[serde(default = "page")]
-    limit: usize,
-    position: Option<String>,
-    r#type: Option<String>,
-    key: Option<String>,
-    cause: Option<String>,
-    since: Option<String>,
-    until: Option<String>,
-    revision: Option<String>,
-    state: Option<String>,
-}
-
-fn page() -> usize {
-    100
-}
-
-/// Dead letters carry their events, so a page is kept small.
-const DEAD_MAX: usize = 1000;
 
 pub(super) async fn list(
     State(host): State<Arc<Host>>,
     query: Result<Query<List>, QueryRejection>,
 ) -> Answer<Vec<DeadView>> {
-    let Query(List { subscription, limit, position, r#type, key, cause, since, until, revision, state }) = query?;
-    let filter = DeadFilter { position, kind: r#type, key, cause, since, until, revision, state };
-    let limit = limit.clamp(1, DEAD_MAX);
+    let (subscription, filter, limit) = query?.0.parts();
     Ok(Json(host.dead(subscription.as_deref(), &filter, limit).await?))
-}
-
-pub(super) fn place(position: &str) -> Result<Position, Failure> {
-    position.parse().map_err(|error: bugle_core::ids::ParsePositionError| Failure::invalid(error.to_string()))
 }
 
 pub(super) async fn show(
@@ -133,5 +104,5 @@ pub(super) async fn audit(
 ) -> Answer<Vec<AuditView>> {
     let Query(Audited { since, limit }) = query?;
     let since = moment::since(&since, host.bus().now()).map_err(Failure::invalid)?;
-    Ok(Json(host.audit_list(since, limit.clamp(1, DEAD_MAX)).await?))
+    Ok(Json(host.audit_list(since, limit.clamp(1, LIST_MAX)).await?))
 }

@@ -17,7 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 use bugle_core::code::Code;
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position};
-use bugle_core::row::{CHUNK_OFFSETS, DeadRow, DeadState, Fate, LetGoWhy};
+use bugle_core::row::{CHUNK_OFFSETS, DeadRow, DeadState, Fate, LetGoWhy, RecordStatus};
 use bugle_core::spec::Subscription;
 use bugle_store::{EventBounds, ReadError, Store, SubscriptionRows};
 use serde_json::json;
@@ -67,6 +67,8 @@ enum Scheduled {
     Waits,
     /// It ended without a delivery.
     Ended,
+    /// Its time had passed when it was to be released.
+    Expired,
     /// This copy of it is delivered.
     Released(StoredEvent),
 }
@@ -79,17 +81,19 @@ impl Scheduled {
         Ok(match store.fate(stored.position.offset)?.map(|row| row.fate) {
             None => Scheduled::Waits,
             Some(Fate::Cancelled | Fate::Replaced { .. }) => Scheduled::Ended,
+            Some(Fate::Expired) => Scheduled::Expired,
             Some(Fate::Released { to }) => store.event(to)?.map_or(Scheduled::Ended, Scheduled::Released),
         })
     }
 
-    fn state(&self, standing: &Standing, stored: &StoredEvent) -> &'static str {
-        match self {
-            Scheduled::Never => standing.state(stored),
+    fn state(&self, store: &Store, standing: &Standing, stored: &StoredEvent) -> Result<&'static str, ReadError> {
+        Ok(match self {
+            Scheduled::Never => standing.state(store, stored)?,
             Scheduled::Waits => "scheduled",
             Scheduled::Ended => "suppressed",
-            Scheduled::Released(copy) => standing.state(copy),
-        }
+            Scheduled::Expired => "expired",
+            Scheduled::Released(copy) => standing.state(store, copy)?,
+        })
     }
 }
 
@@ -136,7 +140,7 @@ fn write(host: &Host) -> Result<String, ReadError> {
             for standing in standings.iter().filter(|standing| standing.covers(stored)) {
                 let subscription = &*standing.spec.name;
                 let position = stored.position.to_string();
-                let state = fate.state(standing, stored);
+                let state = fate.state(store, standing, stored)?;
                 put(json!({ "kind": "state", "subscription": subscription, "position": position, "state": state }));
                 states += 1;
             }
@@ -198,21 +202,30 @@ impl Standing {
         self.spec.covered().contains(&stored.topic) && stored.position.offset >= self.start
     }
 
-    fn state(&self, stored: &StoredEvent) -> &'static str {
+    fn state(&self, store: &Store, stored: &StoredEvent) -> Result<&'static str, ReadError> {
         let position = stored.position;
-        if !self.spec.wants(stored) {
+        Ok(if !self.spec.wants(stored) {
             "filtered"
         } else if self.dead.get(&position) == Some(&Given::Up) {
             "dead"
         } else if self.unknown.contains(&position) {
             "unknown"
+        } else if self.is_settled(position.offset) && self.has_expired(store, stored)? {
+            "expired"
         } else if self.is_settled(position.offset) {
             self.let_go(position.offset).unwrap_or("acked")
         } else if self.waiting.contains(&position.offset) {
             "waiting"
         } else {
             "ready"
-        }
+        })
+    }
+
+    /// Whether a delivery ended since the time of its event had passed. Most events have none and cost no look.
+    fn has_expired(&self, store: &Store, stored: &StoredEvent) -> Result<bool, ReadError> {
+        let has_time = stored.event.timing().expires.is_some();
+        let record = if has_time { store.record_of_delivery(self.spec.id, stored)? } else { None };
+        Ok(record.is_some_and(|row| row.status == RecordStatus::Expired))
     }
 
     /// How the run of the log ended that an offset lies in, if it was let go. What was acked within it before is told so too.

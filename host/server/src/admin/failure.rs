@@ -11,8 +11,7 @@ use bugle_core::code::Code;
 
 use crate::api;
 use crate::host::{
-    ApplyError, BackUpError, DeadError, DeployError, ExplainError, RecordsError, RemoveError, RunError, SimulateError,
-    UnknownError,
+    ApplyError, BackUpError, DeployError, ExplainError, KeptError, RecordsError, RemoveError, RunError, SimulateError,
 };
 
 /// A refusal.
@@ -150,20 +149,11 @@ impl From<RemoveError> for Failure {
     }
 }
 
-impl From<DeadError> for Failure {
-    fn from(error: DeadError) -> Failure {
+impl From<KeptError> for Failure {
+    fn from(error: KeptError) -> Failure {
         match error.code() {
             code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
             code => Failure::new(code, chain(&error)),
-        }
-    }
-}
-
-impl From<UnknownError> for Failure {
-    fn from(error: UnknownError) -> Failure {
-        match error.code() {
-            code @ (Code::StorageFailed | Code::Unavailable) => Failure::internal(code, &error),
-            code => Failure::new(code, error.to_string()),
         }
     }
 }
@@ -172,7 +162,7 @@ impl From<RecordsError> for Failure {
     fn from(error: RecordsError) -> Failure {
         match error {
             RecordsError::Read(error) => error.into(),
-            RecordsError::Nothing => Failure::new(error.code(), error.to_string()),
+            RecordsError::Nothing | RecordsError::Cut => Failure::new(error.code(), error.to_string()),
         }
     }
 }

@@ -129,6 +129,8 @@ async fn subscriptions(page: &mut Page, host: &Host) {
     counter("bugle_conflicts_total", "Attempts run again after a conflict.", &|counts| counts.conflicts);
     counter("bugle_not_started_total", "Attempts that never started.", &|counts| counts.not_started);
     counter("bugle_expired_total", "Events that expired: the backlog was over its cap.", &|counts| counts.expired);
+    let past = "Deliveries that ended because the expirytime of their event had passed.";
+    counter("bugle_expired_deliveries_total", past, &|counts| counts.expired_deliveries);
     counter("bugle_breaker_opened_total", "Times the breaker opened.", &|counts| counts.flow.opened);
     counter("bugle_degrade_deferred_total", "Events a degrade rule kept back.", &|counts| counts.flow.deferred);
     counter("bugle_degrade_rerouted_total", "Events a degrade rule handed on.", &|counts| counts.flow.rerouted);

@@ -5,42 +5,18 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use serde::Deserialize;
 
-use super::dead::place;
 use super::failure::Answer;
-use crate::api::{ResolveRequest, Resolved, UnknownFilter, UnknownView};
+use super::kept::{List, place};
+use crate::api::{ResolveRequest, Resolved, UnknownView};
 use crate::host::Host;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct List {
-    subscription: Option<String>,
-    #[serde(default = "page")]
-    limit: usize,
-    position: Option<String>,
-    r#type: Option<String>,
-    key: Option<String>,
-    since: Option<String>,
-    until: Option<String>,
-    revision: Option<String>,
-    state: Option<String>,
-}
-
-fn page() -> usize {
-    100
-}
-
-/// They carry their events, so a page is kept small.
-const LIST_MAX: usize = 1000;
 
 pub(super) async fn list(
     State(host): State<Arc<Host>>,
     query: Result<Query<List>, QueryRejection>,
 ) -> Answer<Vec<UnknownView>> {
-    let Query(List { subscription, limit, position, r#type, key, since, until, revision, state }) = query?;
-    let filter = UnknownFilter { position, kind: r#type, key, since, until, revision, state };
-    Ok(Json(host.unknown(subscription.as_deref(), &filter, limit.clamp(1, LIST_MAX)).await?))
+    let (subscription, filter, limit) = query?.0.parts();
+    Ok(Json(host.unknown(subscription.as_deref(), &filter, limit).await?))
 }
 
 pub(super) async fn show(

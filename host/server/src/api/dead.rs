@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptView, EventView};
+use super::{AttemptView, EventView, KeptFilter};
 
 /// A dead letter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,36 +54,6 @@ pub struct DeadView {
     pub event: EventView,
 }
 
-/// Which dead letters are meant; what is not given is not asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeadFilter {
-    /// One letter only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub position: Option<String>,
-    /// CloudEvents type; with `*` at its end, every type that begins so.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// Ordering key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// Cause, such as `rejected`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cause: Option<String>,
-    /// Given up at this time or later: RFC 3339, or how long ago (`2h`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<String>,
-    /// Given up before this time: RFC 3339, or how long ago.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
-    /// Plugin revision of the last attempt, or how its SHA-256 begins.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub revision: Option<String>,
-    /// `open`, `manual`, `replayed` or `dismissed`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-}
-
 /// A replay to plan or to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,7 +62,7 @@ pub struct ReplayRequest {
     pub subscription: String,
     /// Which of its letters; without a state those that are open or manual.
     #[serde(default)]
-    pub filter: DeadFilter,
+    pub filter: KeptFilter,
     /// At most this many letters a second; without it as fast as they can be stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
@@ -157,7 +127,7 @@ pub struct DeadRequest {
     pub subscription: String,
     /// Which of its letters.
     #[serde(default)]
-    pub filter: DeadFilter,
+    pub filter: KeptFilter,
     /// For more than one letter: how many the caller knows it to be; more are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<u64>,

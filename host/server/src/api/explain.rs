@@ -42,6 +42,9 @@ pub struct EventHead {
     pub class: String,
     /// When the host accepted it.
     pub received: String,
+    /// Its `expirytime`: no attempt on it starts from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
     /// If it was to be delivered later: what became of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduled: Option<ScheduledView>,
@@ -56,7 +59,7 @@ pub struct ExplanationView {
     /// The subscription.
     pub subscription: String,
     /// `not-covered`, `before-start`, `filtered-out`, `unread`, `queued`, `held`, `ready`, `in-flight`, `waiting`, `giving-up`,
-    /// `held-back` and `degraded` (by the degrade policy), `parked`, `dead`, `replayed`, `dismissed`, `unknown`, `let-go`, `settled`, `stopped` (the subscription's worker broke) or `unaccounted` (a bug of the host).
+    /// `held-back` and `degraded` (by the degrade policy), `expiring`, `expired`, `parked`, `dead`, `replayed`, `dismissed`, `unknown`, `let-go`, `settled`, `stopped` (the subscription's worker broke) or `unaccounted` (a bug of the host).
     pub state: String,
     /// Why, a sentence each; what stands in the way comes last.
     pub why: Vec<String>,

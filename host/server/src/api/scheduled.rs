@@ -15,6 +15,9 @@ pub struct ScheduledCounts {
     /// Replaced by later events of their keys since then.
     #[serde(default)]
     pub replaced: u64,
+    /// Past their `expirytime` when they were released, since then.
+    #[serde(default)]
+    pub expired: u64,
 }
 
 /// Scheduled events to cancel: by `source` and `id`, or by `key`.
@@ -35,7 +38,7 @@ pub struct CancelRequest {
 /// What became of a wish to cancel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelledView {
-    /// `done`, `already-released`, `already-cancelled`, `already-replaced`, `not-scheduled` (delivered at once) or `unknown`.
+    /// `done`, `already-released`, `already-cancelled`, `already-replaced`, `already-expired`, `not-scheduled` (delivered at once) or `unknown`.
     pub state: String,
     /// How many events were cancelled.
     pub cancelled: u32,
@@ -87,7 +90,7 @@ pub struct ScheduledList {
 /// What became of a scheduled event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduledView {
-    /// `waiting`, `released`, `cancelled` or `replaced`.
+    /// `waiting`, `released`, `cancelled`, `replaced` or `expired`.
     pub state: String,
     /// When it was or is due.
     pub due: String,

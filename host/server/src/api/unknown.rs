@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptView, EventView};
+use super::{AttemptView, EventView, KeptFilter};
 
 /// A delivery that may have been sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,33 +43,6 @@ pub struct UnknownView {
     pub event: EventView,
 }
 
-/// Which unknown results are meant; what is not given is not asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct UnknownFilter {
-    /// One only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub position: Option<String>,
-    /// CloudEvents type; with `*` at its end, every type that begins so.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// Ordering key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// Parked at this time or later: RFC 3339, or how long ago (`2h`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<String>,
-    /// Parked before this time: RFC 3339, or how long ago.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
-    /// Plugin revision of the last attempt, or how its SHA-256 begins.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub revision: Option<String>,
-    /// `open`, `sent`, `not-sent` or `retried`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-}
-
 /// What a person says of unknown results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,7 +51,7 @@ pub struct ResolveRequest {
     pub subscription: String,
     /// Which of them; without a state those that are open.
     #[serde(default)]
-    pub filter: UnknownFilter,
+    pub filter: KeptFilter,
     /// `sent`, `not-sent` or `retry`.
     #[serde(rename = "as")]
     pub resolution: String,

@@ -64,7 +64,8 @@ pub fn restore(order: Restore<'_>, data: &DataDir) -> anyhow::Result<RestoreView
     let _lock = data.lock()?;
     refuse_used(data)?;
     let staging = data.restoring();
-    for folder in [&staging, &data.certificate()] {
+    // The staging folder goes last: it is what says that the certificate is ours to remove.
+    for folder in [&data.certificate(), &staging] {
         remove_folder(folder).with_context(|| format!("could not remove `{}`", folder.display()))?;
     }
     let copy = |from: &Path, to: &Path| {

@@ -5,12 +5,15 @@
 mod edit;
 mod replay;
 
-use anyhow::bail;
 use clap::{Args, Subcommand};
 
-use super::admin::{AdminClient, escape, query};
+use super::admin::AdminClient;
+use super::kept::{self, Extent, One, attribute};
 use super::{Context, print};
-use crate::api::{DeadChanged, DeadFilter, DeadRequest, DeadView};
+use crate::api::{DeadChanged, DeadRequest, DeadView, KeptFilter};
+
+/// Where dead letters are in the admin API.
+const ROOT: &str = "/v1/dead";
 
 /// What can be done with dead letters.
 #[derive(Debug, Subcommand)]
@@ -20,13 +23,10 @@ pub(super) enum DeadCommand {
         after_help = "Examples:\n  bugle dead list orders-webhook --state open --type order.* --since 2h\n  bugle dead list --cause rejected --limit 20 --json"
     )]
     List {
-        /// Subscription [default: all]
-        subscription: Option<String>,
+        #[command(flatten)]
+        extent: Extent,
         #[command(flatten)]
         filters: Filters,
-        /// At most this many
-        #[arg(long, default_value_t = 100)]
-        limit: u32,
     },
     /// Show a dead letter with its attempts and its event
     #[command(after_help = "Example:\n  bugle dead show orders-webhook 0-1234")]
@@ -53,15 +53,6 @@ pub(super) enum DeadCommand {
     Purge(Many),
 }
 
-/// One letter.
-#[derive(Debug, Args)]
-pub(super) struct One {
-    /// Subscription
-    subscription: String,
-    /// Position of its event
-    position: String,
-}
-
 /// One letter or those of a filter.
 #[derive(Debug, Args)]
 pub(super) struct Many {
@@ -79,42 +70,29 @@ pub(super) struct Many {
 /// Which letters.
 #[derive(Debug, Args)]
 pub(super) struct Filters {
-    /// CloudEvents type; with * at its end every type that begins so
-    #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<String>,
-    /// Ordering key
-    #[arg(long)]
-    key: Option<String>,
+    #[command(flatten)]
+    common: kept::Filters,
     /// Cause, such as rejected or attempts-exhausted
     #[arg(long)]
     cause: Option<String>,
-    /// Given up since: RFC 3339, or how long ago (2h)
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// Given up before: RFC 3339, or how long ago
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
-    /// Plugin revision of the last attempt, or how its SHA-256 begins
-    #[arg(long, value_name = "SHA256")]
-    revision: Option<String>,
     /// open, manual, replayed or dismissed
     #[arg(long)]
     state: Option<String>,
 }
 
 impl Filters {
-    fn filter(self, position: Option<String>) -> DeadFilter {
-        let Filters { kind, key, cause, since, until, revision, state } = self;
-        DeadFilter { position, kind, key, cause, since, until, revision, state }
+    fn filter(self, position: Option<String>) -> KeptFilter {
+        let Filters { common, cause, state } = self;
+        KeptFilter { cause, state, ..common.filter(position) }
     }
 }
 
 pub(super) fn run(context: &Context, command: DeadCommand) -> anyhow::Result<()> {
     let admin = context.admin()?;
     match command {
-        DeadCommand::List { subscription, filters, limit } => list(context, &admin, subscription, filters, limit),
+        DeadCommand::List { extent, filters } => list(context, &admin, extent, filters),
         DeadCommand::Show(one) => {
-            let letter: DeadView = admin.get(&path(&one))?;
+            let letter: DeadView = admin.get(&one.path(ROOT))?;
             show(context, &letter)
         }
         DeadCommand::Edit(args) => edit::run(context, &admin, args),
@@ -124,30 +102,8 @@ pub(super) fn run(context: &Context, command: DeadCommand) -> anyhow::Result<()>
     }
 }
 
-fn path(one: &One) -> String {
-    format!("/v1/dead/{}/{}", escape(&one.subscription), escape(&one.position))
-}
-
-fn list(
-    context: &Context,
-    admin: &AdminClient,
-    subscription: Option<String>,
-    filters: Filters,
-    limit: u32,
-) -> anyhow::Result<()> {
-    let filter = filters.filter(None);
-    let parameters = query(&[
-        ("subscription", subscription.as_deref()),
-        ("limit", Some(&limit.to_string())),
-        ("type", filter.kind.as_deref()),
-        ("key", filter.key.as_deref()),
-        ("cause", filter.cause.as_deref()),
-        ("since", filter.since.as_deref()),
-        ("until", filter.until.as_deref()),
-        ("revision", filter.revision.as_deref()),
-        ("state", filter.state.as_deref()),
-    ]);
-    let dead: Vec<DeadView> = admin.get(&format!("/v1/dead{parameters}"))?;
+fn list(context: &Context, admin: &AdminClient, extent: Extent, filters: Filters) -> anyhow::Result<()> {
+    let dead: Vec<DeadView> = kept::list(admin, ROOT, extent, &filters.filter(None))?;
     if context.json {
         return print::json(&dead);
     }
@@ -156,8 +112,8 @@ fn list(
             dead.at.clone(),
             dead.subscription.clone(),
             dead.position.clone(),
-            text(dead, "id"),
-            text(dead, "partitionkey"),
+            attribute(&dead.event, "id"),
+            attribute(&dead.event, "partitionkey"),
             dead.state.clone(),
             dead.cause.clone(),
             charges(dead),
@@ -175,10 +131,6 @@ fn charges(dead: &DeadView) -> String {
         (0, 0) => dead.attempts.to_string(),
         (channel, plugin) => format!("{} + {channel} channel + {plugin} plugin", dead.attempts),
     }
-}
-
-fn text(dead: &DeadView, attribute: &str) -> String {
-    dead.event.event.get(attribute).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
 }
 
 fn show(context: &Context, letter: &DeadView) -> anyhow::Result<()> {
@@ -202,34 +154,14 @@ fn show(context: &Context, letter: &DeadView) -> anyhow::Result<()> {
     ]);
     pairs.extend(letter.revision.clone().map(|revision| ("plugin revision", revision)));
     pairs.extend(letter.trace.clone().map(|trace| ("trace", trace)));
-    print::pairs(&pairs)?;
-    print::line("")?;
-    let attempts: Vec<_> = letter
-        .history
-        .iter()
-        .map(|note| vec![note.attempt.to_string(), note.at.clone(), note.reason.clone()])
-        .collect();
-    print::table(&["ATTEMPT", "ENDED", "WHY"], &attempts, "no attempts")?;
-    print::line("")?;
-    print::json(&letter.event.event)
+    kept::show(&pairs, &letter.history, &letter.event)
 }
 
 fn change(context: &Context, admin: &AdminClient, verb: &str, many: Many) -> anyhow::Result<()> {
     let Many { subscription, position, filters, yes } = many;
     let filter = filters.filter(position);
-    let mut request = DeadRequest { subscription, filter, confirm: None };
-    let path = format!("/v1/dead/{verb}");
-    let is_one = request.filter.position.is_some();
-    if yes && !is_one {
-        request.confirm = Some(u64::MAX);
-    }
-    let changed: DeadChanged = match admin.post(&path, &request) {
-        Ok(changed) => changed,
-        Err(error) if !yes && !is_one && error.to_string().contains("confirm that number") => {
-            bail!("{error}; add --yes to do it")
-        }
-        Err(error) => return Err(error),
-    };
+    let request = DeadRequest { subscription, confirm: kept::confirmed(yes, &filter), filter };
+    let changed: DeadChanged = kept::change(admin, &format!("{ROOT}/{verb}"), &request)?;
     if context.json {
         return print::json(&changed);
     }

@@ -81,6 +81,9 @@ fn title(head: &EventHead) -> String {
         "{} `{}` in topic `{}`, source `{}`, id `{}`{key}, {}\nreceived {}\n",
         head.position, head.kind, head.topic, head.source, head.id, head.class, head.received
     );
+    if let Some(at) = &head.expires {
+        out.push_str(&format!("expires {at}\n"));
+    }
     if let Some(original) = &head.released_from {
         out.push_str(&format!("released copy of the scheduled event {original}\n"));
     }

@@ -26,7 +26,7 @@ pub(super) struct PublishArgs {
     #[command(flatten)]
     event: EventArgs,
     /// Publish every line of this file: CloudEvents JSON (- is standard input)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "source", "id", "key", "subject", "deliver_at", "delay", "replaces_pending", "data", "data_file", "attributes"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "source", "id", "key", "subject", "deliver_at", "delay", "expire_at", "ttl", "replaces_pending", "data", "data_file", "attributes"])]
     file: Option<PathBuf>,
     /// With --file: at most this many events a second
     #[arg(long, value_name = "PER_SECOND")]
@@ -65,6 +65,12 @@ struct EventArgs {
     /// Not delivered before this time from now, such as 10m
     #[arg(long, value_name = "SPAN")]
     delay: Option<crate::quantity::Duration>,
+    /// No delivery starts from this time on, such as 2026-11-25T10:05:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "ttl")]
+    expire_at: Option<bugle_wire::Timestamp>,
+    /// No delivery starts from this time from now on, such as 5m
+    #[arg(long, value_name = "SPAN")]
+    ttl: Option<crate::quantity::Duration>,
     /// Take the place of the scheduled events of the same key
     #[arg(long, requires = "key")]
     replaces_pending: bool,
@@ -151,6 +157,12 @@ fn event(args: &EventArgs) -> anyhow::Result<Event> {
     }
     if let Some(delay) = &args.delay {
         builder = builder.delay(delay.std());
+    }
+    if let Some(time) = args.expire_at {
+        builder = builder.expires(time);
+    }
+    if let Some(ttl) = &args.ttl {
+        builder = builder.ttl(ttl.std());
     }
     if args.replaces_pending {
         builder = builder.replaces_pending();

@@ -74,6 +74,7 @@ fn cancel(context: &Context, topic: &str, request: &CancelRequest) -> anyhow::Re
             print::line(&format!("{position} was released {at}, too late to cancel; its copy is {other}"))
         }
         "already-replaced" => print::line(&format!("{position} was replaced {at} by {other}")),
+        "already-expired" => print::line(&format!("{position} expired {at}, when it was to be released")),
         "already-cancelled" => print::line(&format!("{position} was cancelled {at}")),
         "not-scheduled" => print::line(&format!("{position} was delivered at once; nothing is scheduled")),
         _ => bail!(

@@ -2,12 +2,15 @@
 //!
 //! Knows nothing of what a resolution does. Invariant: what changes more than one asks first.
 
-use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::admin::{AdminClient, escape, query};
+use super::admin::AdminClient;
+use super::kept::{self, Extent, One, attribute};
 use super::{Context, print};
-use crate::api::{ResolveRequest, Resolved, UnknownFilter, UnknownView};
+use crate::api::{KeptFilter, ResolveRequest, Resolved, UnknownView};
+
+/// Where unknown results are in the admin API.
+const ROOT: &str = "/v1/unknown";
 
 /// What can be done with unknown results.
 #[derive(Debug, Subcommand)]
@@ -17,22 +20,14 @@ pub(super) enum UnknownCommand {
         after_help = "Examples:\n  bugle unknown list orders-sms --state open --since 2h\n  bugle unknown list --type order.* --json"
     )]
     List {
-        /// Subscription [default: all]
-        subscription: Option<String>,
+        #[command(flatten)]
+        extent: Extent,
         #[command(flatten)]
         filters: Filters,
-        /// At most this many
-        #[arg(long, default_value_t = 100)]
-        limit: u32,
     },
     /// Show one with its attempts, the keys to ask the provider for, and its event
     #[command(after_help = "Example:\n  bugle unknown show orders-sms 0-1234")]
-    Show {
-        /// Subscription
-        subscription: String,
-        /// Position of its event
-        position: String,
-    },
+    Show(One),
     /// Say what became of it: sent, not-sent, or retry if nobody knows
     #[command(
         after_help = "Examples:\n  bugle unknown resolve orders-sms 0-1234 --as sent --receipt '\"sm-77\"'\n  bugle unknown resolve orders-sms 0-1234 --as not-sent\n  bugle unknown resolve orders-sms --since 2h --as retry --yes"
@@ -87,77 +82,40 @@ pub(super) struct ResolveArgs {
 /// Which ones.
 #[derive(Debug, Args)]
 pub(super) struct Filters {
-    /// CloudEvents type; with * at its end every type that begins so
-    #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<String>,
-    /// Ordering key
-    #[arg(long)]
-    key: Option<String>,
-    /// Parked since: RFC 3339, or how long ago (2h)
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// Parked before: RFC 3339, or how long ago
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
-    /// Plugin revision of the last attempt, or how its SHA-256 begins
-    #[arg(long, value_name = "SHA256")]
-    revision: Option<String>,
+    #[command(flatten)]
+    common: kept::Filters,
     /// open, sent, not-sent or retried
     #[arg(long)]
     state: Option<String>,
 }
 
 impl Filters {
-    fn filter(self, position: Option<String>) -> UnknownFilter {
-        let Filters { kind, key, since, until, revision, state } = self;
-        UnknownFilter { position, kind, key, since, until, revision, state }
+    fn filter(self, position: Option<String>) -> KeptFilter {
+        KeptFilter { state: self.state, ..self.common.filter(position) }
     }
 }
 
 pub(super) fn run(context: &Context, command: UnknownCommand) -> anyhow::Result<()> {
     let admin = context.admin()?;
     match command {
-        UnknownCommand::List { subscription, filters, limit } => list(context, &admin, subscription, filters, limit),
-        UnknownCommand::Show { subscription, position } => {
-            let path = format!("/v1/unknown/{}/{}", escape(&subscription), escape(&position));
-            show(context, &admin.get(&path)?)
-        }
+        UnknownCommand::List { extent, filters } => list(context, &admin, extent, filters),
+        UnknownCommand::Show(one) => show(context, &admin.get(&one.path(ROOT))?),
         UnknownCommand::Resolve(args) => resolve(context, &admin, args),
     }
 }
 
-fn list(
-    context: &Context,
-    admin: &AdminClient,
-    subscription: Option<String>,
-    filters: Filters,
-    limit: u32,
-) -> anyhow::Result<()> {
-    let filter = filters.filter(None);
-    let parameters = query(&[
-        ("subscription", subscription.as_deref()),
-        ("limit", Some(&limit.to_string())),
-        ("type", filter.kind.as_deref()),
-        ("key", filter.key.as_deref()),
-        ("since", filter.since.as_deref()),
-        ("until", filter.until.as_deref()),
-        ("revision", filter.revision.as_deref()),
-        ("state", filter.state.as_deref()),
-    ]);
-    let unknown: Vec<UnknownView> = admin.get(&format!("/v1/unknown{parameters}"))?;
+fn list(context: &Context, admin: &AdminClient, extent: Extent, filters: Filters) -> anyhow::Result<()> {
+    let unknown: Vec<UnknownView> = kept::list(admin, ROOT, extent, &filters.filter(None))?;
     if context.json {
         return print::json(&unknown);
     }
-    let text = |view: &UnknownView, attribute: &str| {
-        view.event.event.get(attribute).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
-    };
     let row = |view: &UnknownView| {
         vec![
             view.at.clone(),
             view.subscription.clone(),
             view.position.clone(),
-            text(view, "id"),
-            text(view, "partitionkey"),
+            attribute(&view.event, "id"),
+            attribute(&view.event, "partitionkey"),
             view.state.clone(),
             view.attempts.to_string(),
             view.reference.clone(),
@@ -192,33 +150,21 @@ fn show(context: &Context, view: &UnknownView) -> anyhow::Result<()> {
     ]);
     pairs.extend(view.revision.clone().map(|revision| ("plugin revision", revision)));
     pairs.extend(view.trace.clone().map(|trace| ("trace", trace)));
-    print::pairs(&pairs)?;
-    print::line("")?;
-    let attempts: Vec<_> =
-        view.history.iter().map(|note| vec![note.attempt.to_string(), note.at.clone(), note.reason.clone()]).collect();
-    print::table(&["ATTEMPT", "ENDED", "WHY"], &attempts, "no attempts")?;
-    print::line("")?;
-    print::json(&view.event.event)
+    kept::show(&pairs, &view.history, &view.event)
 }
 
 fn resolve(context: &Context, admin: &AdminClient, args: ResolveArgs) -> anyhow::Result<()> {
     let ResolveArgs { subscription, position, found, receipt, remark, filters, yes } = args;
-    let is_one = position.is_some();
+    let filter = filters.filter(position);
     let request = ResolveRequest {
         subscription,
-        filter: filters.filter(position),
+        confirm: kept::confirmed(yes, &filter),
+        filter,
         resolution: found.word().to_owned(),
         receipt,
         remark,
-        confirm: (yes && !is_one).then_some(u64::MAX),
     };
-    let resolved: Resolved = match admin.post("/v1/unknown/resolve", &request) {
-        Ok(resolved) => resolved,
-        Err(error) if !yes && !is_one && error.to_string().contains("confirm that number") => {
-            bail!("{error}; add --yes to do it")
-        }
-        Err(error) => return Err(error),
-    };
+    let resolved: Resolved = kept::change(admin, &format!("{ROOT}/resolve"), &request)?;
     if context.json {
         return print::json(&resolved);
     }

@@ -1,6 +1,6 @@
 //! What can be wrong with one subscription.
 
-use bugle_core::row::{DeadTotals, PausedRow};
+use bugle_core::row::{DeadTotals, PausedRow, UnknownTotals};
 use bugle_core::spec::{BacklogCap, DeadBounds};
 
 use super::{Level, Report};
@@ -30,7 +30,9 @@ pub struct SubscriptionFacts {
     pub is_backlog_full: bool,
     /// Its dead letters in numbers.
     pub dead: DeadTotals,
-    /// Their bounds.
+    /// Its unknown results in numbers.
+    pub unknown: UnknownTotals,
+    /// The bounds of either.
     pub dead_bounds: DeadBounds,
     /// Keys that wait for a decision.
     pub parked: u64,
@@ -42,7 +44,8 @@ pub struct SubscriptionFacts {
 pub(crate) const NEAR_PERCENT: u64 = 80;
 
 fn is_near(value: u64, bound: u64) -> bool {
-    value > bound / 100 * NEAR_PERCENT
+    // Small bounds must not come to nothing by the division.
+    u128::from(value) * 100 > u128::from(bound) * u128::from(NEAR_PERCENT)
 }
 
 impl SubscriptionFacts {
@@ -51,6 +54,7 @@ impl SubscriptionFacts {
         self.judge_running(report);
         self.judge_backlog(report);
         self.judge_letters(report);
+        self.judge_unknown(report);
         report.sick += usize::from(report.findings.len() > before);
     }
 
@@ -101,22 +105,63 @@ impl SubscriptionFacts {
     }
 
     fn judge_letters(&self, report: &mut Report) {
-        let (name, dead, bounds) = (&self.name, &self.dead, &self.dead_bounds);
-        if dead.removed > 0 {
-            let what = format!("{} undecided dead letters were removed for being too many or too old", dead.removed);
-            report.add(Level::Warning, "letters-removed", name, what, format!("bugle dead list {name}"));
-        }
-        if is_near(dead.letters, bounds.letters_max) || is_near(dead.bytes, bounds.bytes_max) {
-            let what = format!(
-                "its dead letters are near their bounds: {} of {}, {} of {} bytes",
-                dead.letters, bounds.letters_max, dead.bytes, bounds.bytes_max
-            );
-            let advice = format!("decide about them: bugle dead list {name}, then replay, dismiss or purge");
-            report.add(Level::Warning, "letters-near", name, what, advice);
-        }
+        let (name, dead) = (&self.name, &self.dead);
+        let letters = Shelf {
+            codes: ["letters-removed", "letters-near"],
+            words: ["undecided dead letters", "dead letters"],
+            list: format!("bugle dead list {name}"),
+            advice: format!("decide about them: bugle dead list {name}, then replay, dismiss or purge"),
+            removed: dead.removed,
+            rows: dead.letters,
+            bytes: dead.bytes,
+        };
+        self.judge_shelf(letters, report);
         if self.parked > 0 {
             let what = format!("{} keys wait for a decision about their dead letter", self.parked);
             report.add(Level::Warning, "parked", name, what, format!("bugle dead list {name} --state manual"));
         }
     }
+
+    fn judge_unknown(&self, report: &mut Report) {
+        let (name, unknown) = (&self.name, &self.unknown);
+        let results = Shelf {
+            codes: ["unknown-removed", "unknown-near"],
+            words: ["open unknown results", "unknown results"],
+            list: format!("bugle unknown list {name}"),
+            advice: format!("ask the provider and resolve them, the oldest go first: bugle unknown list {name}"),
+            removed: unknown.removed,
+            rows: unknown.rows,
+            bytes: unknown.bytes,
+        };
+        self.judge_shelf(results, report);
+    }
+
+    fn judge_shelf(&self, shelf: Shelf, report: &mut Report) {
+        let Shelf { codes: [lost, near], words: [undecided, all], list, advice, removed, rows, bytes } = shelf;
+        let (name, bounds) = (&self.name, &self.dead_bounds);
+        if removed > 0 {
+            let what = format!("{removed} {undecided} were removed for being too many or too old");
+            report.add(Level::Warning, lost, name, what, list);
+        }
+        if is_near(rows, bounds.letters_max) || is_near(bytes, bounds.bytes_max) {
+            let (rows_max, bytes_max) = (bounds.letters_max, bounds.bytes_max);
+            let what = format!("its {all} are near their bounds: {rows} of {rows_max}, {bytes} of {bytes_max} bytes");
+            report.add(Level::Warning, near, name, what, advice);
+        }
+    }
+}
+
+/// Dead letters or unknown results: how they are called, and how many there are.
+struct Shelf {
+    /// Of the findings that some were removed, and that there are nearly too many.
+    codes: [&'static str; 2],
+    /// Those that nobody decided about, and all.
+    words: [&'static str; 2],
+    /// Shows them.
+    list: String,
+    /// What to do if there are nearly too many.
+    advice: String,
+    removed: u64,
+    rows: u64,
+    bytes: u64,
 }

@@ -1,6 +1,6 @@
 //! Each finding from its facts, and none from a host in order.
 
-use bugle_core::row::{DeadTotals, PausedRow};
+use bugle_core::row::{DeadTotals, PausedRow, UnknownTotals};
 use bugle_core::time::Timestamp;
 
 use super::{Facts, FileFacts, Level, RoomFacts, SubscriptionFacts, diagnose};
@@ -74,6 +74,21 @@ fn each_fact_that_is_wrong_is_one_finding_with_an_advice() {
         facts.dead = DeadTotals { letters: facts.dead_bounds.letters_max, ..DeadTotals::default() };
     });
     one("parked", warning, &|facts| facts.parked = 2);
+    one("unknown-removed", warning, &|facts| facts.unknown.removed = 1);
+    one("unknown-near", warning, &|facts| {
+        facts.unknown = UnknownTotals { rows: facts.dead_bounds.letters_max, ..UnknownTotals::default() };
+    });
+}
+
+#[test]
+fn small_bounds_are_near_when_they_are() {
+    let found = |letters: u64| {
+        let mut subscription = sound();
+        subscription.dead_bounds.letters_max = 50;
+        subscription.dead.letters = letters;
+        diagnose(&Facts { subscriptions: vec![subscription], ..host() }).findings.len()
+    };
+    assert_eq!((found(1), found(40), found(41)), (0, 0, 1));
 }
 
 #[test]

@@ -5,131 +5,39 @@
 //!
 //! Invariant: what changes many letters was confirmed by somebody who knew how many.
 
-pub(super) mod filter;
 mod replay;
 
-use bugle_broker::{ChangeLettersError, Changed, HoldLettersError, Letters, ReadError};
-use bugle_core::code::Code;
+use bugle_broker::Changed;
 use bugle_core::event::Event;
 use bugle_core::ids::Position;
 use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE, Origin};
-use bugle_core::row::{AttemptNote, DeadRow};
+use bugle_core::row::DeadRow;
 use bugle_core::spec::Subscription;
-use bugle_core::subscription::{DecideError, Decision};
+use bugle_core::subscription::Decision;
 use serde_json::{Map, Value};
 
 use super::Host;
-use crate::api::{AttemptView, DeadChanged, DeadFilter, DeadRequest, DeadView};
+use super::kept::{CHANGED_AT_ONCE, Kept as _, KeptError, attempt};
+use crate::api::{DeadChanged, DeadRequest, DeadView, KeptFilter};
 use crate::{catalog, encode, event_json, moment};
 
-use filter::Wanted;
 pub use replay::ReplayJob;
-
-/// Letters changed in one batch.
-const CHANGED_AT_ONCE: usize = 64;
-
-/// Why something was not done with dead letters.
-#[derive(Debug, thiserror::Error)]
-pub enum DeadError {
-    /// The caller: the filter or the event.
-    #[error("{0}")]
-    Invalid(String),
-    /// The caller: no such letter.
-    #[error("there is no dead letter of `{subscription}` at {position}; `bugle dead list {subscription}` shows them")]
-    NotFound {
-        /// The subscription.
-        subscription: String,
-        /// The place.
-        position: Position,
-    },
-    /// The caller: it would be many.
-    #[error("this would {action} {letters} dead letters of `{subscription}`; confirm that number to do it")]
-    Unconfirmed {
-        /// What.
-        action: &'static str,
-        /// The subscription.
-        subscription: String,
-        /// How many.
-        letters: u64,
-    },
-    /// The caller: what the letter's state does not allow.
-    #[error("the dead letter at {position} was left as it is: {source}")]
-    Refused {
-        /// The place.
-        position: Position,
-        /// Why.
-        source: DecideError,
-    },
-    /// The caller: the subscription.
-    #[error(transparent)]
-    Hold(#[from] HoldLettersError),
-    /// The operator: the disk, or the host stops.
-    #[error(transparent)]
-    Change(#[from] ChangeLettersError),
-    /// The operator: the disk.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-}
-
-impl DeadError {
-    /// The stable code.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            DeadError::Invalid(_) => Code::Invalid,
-            DeadError::NotFound { .. } | DeadError::Hold(HoldLettersError::NotFound(_)) => Code::NotFound,
-            DeadError::Unconfirmed { .. } | DeadError::Refused { .. } | DeadError::Hold(HoldLettersError::Busy(_)) => {
-                Code::Conflict
-            }
-            DeadError::Change(ChangeLettersError::Stopped(_)) => Code::Unavailable,
-            DeadError::Change(ChangeLettersError::Read(_)) | DeadError::Read(_) => Code::StorageFailed,
-        }
-    }
-}
-
-/// A letter that was selected, in the order of its first event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Selected {
-    origin: Position,
-    position: Position,
-}
 
 impl Host {
     /// Dead letters of one subscription or all that a filter selects, oldest first.
     pub async fn dead(
         &self,
         subscription: Option<&str>,
-        filter: &DeadFilter,
+        filter: &KeptFilter,
         limit: usize,
-    ) -> Result<Vec<DeadView>, DeadError> {
-        let wanted = self.wanted(filter)?;
-        let mut found: Vec<(Subscription, DeadRow)> = Vec::new();
-        for spec in self.bus().subscriptions() {
-            if subscription.is_some_and(|wanted| *wanted != *spec.name) {
-                continue;
-            }
-            let (mut after, mut count) = (None, 0);
-            loop {
-                let page = self.bus().dead(&spec.name, after, PAGE).await?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.position);
-                let rows = page.into_iter().map(|entry| entry.row).filter(|row| wanted.matches(row));
-                let rows: Vec<_> = rows.take(limit - count).map(|row| (spec.clone(), row)).collect();
-                count += rows.len();
-                found.extend(rows);
-                if count >= limit {
-                    break;
-                }
-            }
-        }
-        found.sort_by_key(|(_, row)| row.at);
-        found.truncate(limit);
+    ) -> Result<Vec<DeadView>, KeptError> {
+        let found = self.kept(subscription, filter, limit).await?;
         Ok(found.into_iter().map(|(spec, row)| self.dead_view(&spec, row)).collect())
     }
 
     /// One dead letter.
-    pub async fn dead_letter(&self, subscription: &str, position: Position) -> Result<DeadView, DeadError> {
-        let none = || DeadError::NotFound { subscription: subscription.to_owned(), position };
+    pub async fn dead_letter(&self, subscription: &str, position: Position) -> Result<DeadView, KeptError> {
+        let none = || DeadRow::not_found(subscription, position);
         let spec = self.spec(subscription).ok_or_else(none)?;
         let row = self.bus().letter(subscription, position).await?.ok_or_else(none)?;
         Ok(self.dead_view(&spec, row))
@@ -141,8 +49,8 @@ impl Host {
         subscription: &str,
         position: Position,
         event: Map<String, Value>,
-    ) -> Result<DeadView, DeadError> {
-        let given = given_event(event).map_err(DeadError::Invalid)?;
+    ) -> Result<DeadView, KeptError> {
+        let given = given_event(event).map_err(KeptError::Invalid)?;
         let mut letters = self.bus().hold_letters(subscription)?;
         let audit = self.audit("dead.edit", &format!("{subscription} {position}"));
         let choose = |row: &DeadRow| Some(Decision::Edit(with_host_attributes(&given, &row.event.event)));
@@ -154,12 +62,12 @@ impl Host {
     }
 
     /// Gives letters up for good.
-    pub async fn dismiss(&self, request: &DeadRequest) -> Result<DeadChanged, DeadError> {
+    pub async fn dismiss(&self, request: &DeadRequest) -> Result<DeadChanged, KeptError> {
         self.change_many(request, "dismiss", "dead.dismiss", Decision::Dismiss).await
     }
 
     /// Removes letters.
-    pub async fn purge(&self, request: &DeadRequest) -> Result<DeadChanged, DeadError> {
+    pub async fn purge(&self, request: &DeadRequest) -> Result<DeadChanged, KeptError> {
         self.change_many(request, "purge", "dead.purge", Decision::Purge).await
     }
 
@@ -169,7 +77,7 @@ impl Host {
         verb: &'static str,
         action: &'static str,
         decision: Decision,
-    ) -> Result<DeadChanged, DeadError> {
+    ) -> Result<DeadChanged, KeptError> {
         let DeadRequest { subscription, filter, confirm } = request;
         let wanted = self.wanted(filter)?;
         let wanted = if decision == Decision::Purge { wanted } else { wanted.undecided() };
@@ -182,17 +90,13 @@ impl Host {
             one_change(subscription, position, &changed)?;
             return Ok(DeadChanged { changed: 1, skipped: 0 });
         }
-        let selected = select(&letters, &wanted).await?;
-        let count = selected.len() as u64;
-        if count > 1 && confirm.is_none_or(|confirmed| confirmed < count) {
-            let subscription = subscription.clone();
-            return Err(DeadError::Unconfirmed { action: verb, subscription, letters: count });
-        }
+        let selected = self.select::<DeadRow>(subscription, &letters, &wanted).await?;
+        DeadRow::confirm(&selected, *confirm, verb, subscription)?;
         let audit = self.audit(action, subscription);
         let mut done = DeadChanged::default();
         for chunk in selected.chunks(CHANGED_AT_ONCE) {
             let positions = chunk.iter().map(|letter| letter.position).collect();
-            let choose = |row: &DeadRow| wanted.matches(row).then(|| decision.clone());
+            let choose = |row: &DeadRow| row.is_wanted(&wanted).then(|| decision.clone());
             let before = done.changed;
             let also = |more| vec![audit.row(format!("{} letters; {wanted}", before + more as u64))];
             for change in letters.change(positions, choose, also).await? {
@@ -203,14 +107,6 @@ impl Host {
             }
         }
         Ok(done)
-    }
-
-    fn wanted(&self, filter: &DeadFilter) -> Result<Wanted, DeadError> {
-        Wanted::parse(filter, self.bus().now()).map_err(DeadError::Invalid)
-    }
-
-    pub(super) fn spec(&self, subscription: &str) -> Option<Subscription> {
-        self.bus().subscriptions().into_iter().find(|spec| *spec.name == *subscription)
     }
 
     fn dead_view(&self, spec: &Subscription, row: DeadRow) -> DeadView {
@@ -239,38 +135,12 @@ impl Host {
     }
 }
 
-/// Letters read at once.
-const PAGE: usize = bugle_broker::LETTERS_PAGE_MAX;
-
-/// The letters that are wanted, in the order of their first events, so that copies of one key come in their old order.
-async fn select(letters: &Letters, wanted: &Wanted) -> Result<Vec<Selected>, ReadError> {
-    let mut selected = Vec::new();
-    let mut after = None;
-    loop {
-        let page = letters.page(after).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.position);
-        let rows = page.iter().filter(|entry| wanted.matches(&entry.row));
-        selected.extend(
-            rows.map(|entry| Selected { origin: letters.origin(&entry.row).position, position: entry.position }),
-        );
-    }
-    selected.sort_unstable();
-    Ok(selected)
-}
-
-fn one_change(subscription: &str, position: Position, changed: &[Changed]) -> Result<(), DeadError> {
+fn one_change(subscription: &str, position: Position, changed: &[Changed]) -> Result<(), KeptError> {
     match changed.first() {
         Some(Changed::Done) => Ok(()),
-        Some(Changed::Refused(source)) => Err(DeadError::Refused { position, source: *source }),
-        Some(Changed::Gone | Changed::Skipped) | None => {
-            Err(DeadError::NotFound { subscription: subscription.to_owned(), position })
-        }
+        Some(Changed::Refused(why)) => Err(DeadRow::refused(position, *why)),
+        Some(Changed::Gone | Changed::Skipped) | None => Err(DeadRow::not_found(subscription, position)),
     }
-}
-
-pub(super) fn attempt(note: AttemptNote) -> AttemptView {
-    AttemptView { attempt: note.attempt.0, at: moment::text(note.at), reason: note.reason }
 }
 
 /// Attributes that say where a copy comes from: they are the host's, so an edit neither changes nor removes them.

@@ -19,13 +19,16 @@ impl Host {
         let figures = figures.unwrap_or_default();
         let log_bytes: u64 = figures.epochs.iter().map(|epoch| epoch.bytes).sum();
         let told = format!(
-            "store: incarnation {}, events {} up to {}, {} epochs with {} MiB of {} MiB in all",
+            "store: incarnation {}, events {} up to {}, {} of the log with {} in memory and on disk, {} of files",
             hexadecimal(self.parts.incarnation),
             position(bus.floor()),
             position(bus.end()),
-            figures.epochs.len(),
-            log_bytes >> 20,
-            figures.bytes >> 20
+            match figures.epochs.len() {
+                1 => "1 epoch".to_owned(),
+                epochs => format!("{epochs} epochs"),
+            },
+            size(log_bytes),
+            size(figures.bytes)
         );
         let subscriptions = bus.statuses().await;
         diagnose(&Facts {
@@ -67,6 +70,7 @@ impl Host {
             is_near_bytes: status.unsettled > 0 && machine.floor < self.bus().store().last_bytes_from(near),
             is_backlog_full: machine.is_backlog_full,
             dead: machine.dead,
+            unknown: machine.unknown,
             parked: machine.dead.manual,
             blocked: machine.blocked as u64,
             ..base
@@ -74,9 +78,26 @@ impl Host {
     }
 }
 
+/// Bytes for people: a young store has less than a MiB.
+fn size(bytes: u64) -> String {
+    if bytes < 1 << 20 { format!("{} KiB", bytes.div_ceil(1024)) } else { format!("{} MiB", bytes >> 20) }
+}
+
 /// Files this process may open, and has open; nothing where there is no bound.
 fn open_files() -> Option<FileFacts> {
     let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
     Some(FileFacts { allowed, open })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_small_is_not_told_as_nothing() {
+        for (bytes, told) in
+            [(0, "0 KiB"), (1, "1 KiB"), (300 << 10, "300 KiB"), (1 << 20, "1 MiB"), (5 << 30, "5120 MiB")]
+        {
+            assert_eq!(super::size(bytes), told);
+        }
+    }
 }

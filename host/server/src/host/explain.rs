@@ -161,11 +161,13 @@ impl Host {
 
     fn told(&self, subscription: &str) -> Told {
         let spec = self.bus().subscriptions().into_iter().find(|spec| *spec.name == *subscription);
+        let has_records = spec.as_ref().is_some_and(|spec| spec.records);
         let topics = spec.iter().flat_map(|spec: &Subscription| &spec.topics).map(|id| self.topic_name(*id));
         Told {
             subscription: subscription.to_owned(),
             topics: topics.collect(),
             started_at: self.started_at(subscription).unwrap_or(Offset(0)),
+            has_records,
             now: self.bus().now(),
         }
     }
@@ -181,6 +183,7 @@ impl Host {
             key: event.key().map(str::to_owned),
             class: event.class().word().to_owned(),
             received: moment::text(stored.received),
+            expires: event.timing().expires.map(moment::text),
             scheduled: None,
             released_from: event.timing().released_from.map(|place| place.to_string()),
         }

@@ -2,7 +2,7 @@
 
 use bugle_broker::{Lookup, ReadError};
 use bugle_core::code::Code;
-use bugle_core::ids::TopicId;
+use bugle_core::ids::{SubscriptionId, TopicId};
 use bugle_core::time::{Millis, Timestamp};
 use bugle_store::RecordEntry;
 
@@ -16,6 +16,11 @@ pub enum RecordsError {
     /// The caller: nothing to look for.
     #[error("nothing to look for; give a business key, a recipient, an event's id or a provider's reference")]
     Nothing,
+    /// The operator: there are too many old states to look through.
+    #[error(
+        "there are too many states of send records that others followed, so not all late ones were found; they go with time: shorten `storage.records`"
+    )]
+    Cut,
     /// The operator: the disk.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -27,6 +32,7 @@ impl RecordsError {
     pub fn code(&self) -> Code {
         match self {
             RecordsError::Nothing => Code::Invalid,
+            RecordsError::Cut => Code::Unavailable,
             RecordsError::Read(_) => Code::StorageFailed,
         }
     }
@@ -63,8 +69,20 @@ impl Host {
         limit: usize,
     ) -> Result<Vec<RecordView>, RecordsError> {
         let before = Timestamp(self.bus().now().0.saturating_sub(older.0));
-        let found = self.bus().late_records(before, limit.min(RECORDS_MAX)).await?;
-        Ok(self.record_views(found, subscription))
+        let id = match subscription.map(|name| (name, self.spec(name))) {
+            None => None,
+            Some((_, Some(spec))) => Some(spec.id),
+            // Of one that is gone the number is left.
+            Some((name, None)) => match name.parse() {
+                Ok(number) => Some(SubscriptionId(number)),
+                Err(_) => return Ok(Vec::new()),
+            },
+        };
+        let late = self.bus().late_records(before, id, limit.min(RECORDS_MAX)).await?;
+        if late.is_cut {
+            return Err(RecordsError::Cut);
+        }
+        Ok(self.record_views(late.found, None))
     }
 
     fn record_views(&self, found: Vec<RecordEntry>, subscription: Option<&str>) -> Vec<RecordView> {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::{Host, locked};
 use crate::api::PluginView;
 use crate::catalog::{self, PluginRow};
-use crate::definition::Definition;
+use crate::definition::{Definition, UncertainSpec};
 use crate::wiring::PluginCall;
 use crate::{moment, parts};
 
@@ -54,6 +54,16 @@ pub enum DeployError {
         "subscription `{subscription}`: `batch_max` is only for plugins of world `batch-channel`; plugin `{plugin}` is of world `channel` and takes one delivery per call, so remove the line"
     )]
     NotBatch {
+        /// The subscription.
+        subscription: String,
+        /// The plugin.
+        plugin: String,
+    },
+    /// The operator: a policy that this plugin cannot follow.
+    #[error(
+        "subscription `{subscription}`: `uncertain = \"ask\"` needs a plugin that exports `reconcile`, and `{plugin}` does not; use `resend` or `park`, or deploy a revision that does"
+    )]
+    CannotAsk {
         /// The subscription.
         subscription: String,
         /// The plugin.
@@ -97,6 +107,7 @@ impl DeployError {
                 Code::Unavailable
             }
             DeployError::Grants { .. }
+            | DeployError::CannotAsk { .. }
             | DeployError::NotBatch { .. }
             | DeployError::Bind(_)
             | DeployError::Check { .. } => Code::Invalid,
@@ -168,6 +179,10 @@ impl Host {
         if definition.batch_max.is_some() && plugin.world() == World::Channel {
             let subscription = definition.name.clone();
             return Err(DeployError::NotBatch { subscription, plugin: name.to_owned() });
+        }
+        if definition.uncertain == Some(UncertainSpec::Ask) && !plugin.reconciles() {
+            let subscription = definition.name.clone();
+            return Err(DeployError::CannotAsk { subscription, plugin: name.to_owned() });
         }
         let binding = parts::binding(definition)
             .map_err(|problem| DeployError::Grants { subscription: definition.name.clone(), problem })?;

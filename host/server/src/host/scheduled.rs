@@ -24,6 +24,7 @@ impl Host {
             released: totals.released,
             cancelled: totals.cancelled,
             replaced: totals.replaced,
+            expired: totals.expired,
         }
     }
 
@@ -66,6 +67,7 @@ impl Host {
                 return Ok((view, self.bus().event(to).await?));
             }
             Fate::Cancelled => view.state = "cancelled".into(),
+            Fate::Expired => view.state = "expired".into(),
             Fate::Replaced { by } => {
                 view.state = "replaced".into();
                 view.by = Some(by.to_string());
@@ -80,6 +82,7 @@ fn view_of(cancelled: Cancelled) -> CancelledView {
         let (state, place) = match row.fate {
             Fate::Released { to } => ("released", Some(to)),
             Fate::Cancelled => ("cancelled", None),
+            Fate::Expired => ("expired", None),
             Fate::Replaced { by } => ("replaced", Some(by)),
         };
         (state, place.map(|place| place.to_string()), moment::text(row.at))

@@ -63,6 +63,7 @@ impl Host {
             retried: counts.nacked + counts.broke + counts.lapsed,
             dead: counts.dead,
             expired: counts.expired,
+            expired_deliveries: counts.expired_deliveries,
             is_backlog_full: status.machine.as_ref().is_some_and(|machine| machine.is_backlog_full),
             suppressed: self.tally().suppressed(&status.spec.name),
             settle_ms_p50: counts.settle_ms.quantile(0.5).map(|ms| ms.0),

@@ -2,10 +2,10 @@
 //!
 //! A definition is checked with the plugin itself before anything of it is stored.
 
-use bugle_broker::{Applied, ApplySubscription, ReadError, StartAt, Stopped, SubscriptionError};
+use bugle_broker::{Applied, ApplySubscription, CreateTopicError, ReadError, StartAt, Stopped, SubscriptionError};
 use bugle_core::code::Code;
 use bugle_core::ids::{Offset, SubscriptionId, TopicId};
-use bugle_core::origin::private_topic;
+use bugle_core::origin::{SETTLED_TOPIC, private_topic};
 use bugle_core::spec::Subscription;
 use bugle_core::step::CatalogKind;
 
@@ -56,6 +56,9 @@ pub enum ApplyError {
     /// The host stops.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    /// The topic of outcomes could not be made.
+    #[error(transparent)]
+    Topic(#[from] CreateTopicError),
     /// The operator: the disk.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -71,7 +74,8 @@ impl ApplyError {
             ApplyError::Plugin(error) => error.code(),
             ApplyError::Bus(SubscriptionError::StillEnding(_) | SubscriptionError::OtherChannel(_)) => Code::Conflict,
             ApplyError::Bus(_) | ApplyError::Stopped(_) => Code::Unavailable,
-            ApplyError::Read(_) => Code::StorageFailed,
+            ApplyError::Read(_) | ApplyError::Topic(CreateTopicError::Read(_)) => Code::StorageFailed,
+            ApplyError::Topic(_) => Code::Unavailable,
         }
     }
 }
@@ -111,12 +115,21 @@ impl Host {
         definition.named_topics().map(number).collect()
     }
 
+    /// Nobody can create the topic of outcomes, so it is there as soon as somebody names it.
+    async fn make_settled_topic(&self, definition: &Definition) -> Result<(), ApplyError> {
+        if definition.needs_settled_topic() {
+            self.bus().settled_topic().await?;
+        }
+        Ok(())
+    }
+
     /// What the core would run for a definition that was checked, but for its number.
     pub(super) fn spec_of(&self, definition: &Definition) -> Result<Subscription, ApplyError> {
         let mut spec = definition.to_core(SubscriptionId(0), self.topic_ids(definition)?);
         if let Some(plugin) = locked(&self.loaded).get(&definition.plugin) {
             spec.batch_max = parts::batch_max(definition, plugin.world());
         }
+        spec.settled = definition.settled_events.then(|| self.bus().topic(SETTLED_TOPIC)).flatten();
         let private = |target: &str| self.bus().topic(&private_topic(target));
         spec.protection.degrade = definition
             .degrade_rules(private)
@@ -127,6 +140,7 @@ impl Host {
     /// What applying a definition would do.
     pub async fn plan(&self, definition: &Definition) -> Result<Plan, ApplyError> {
         definition.check()?;
+        self.make_settled_topic(definition).await?;
         let spec = self.spec_of(definition)?;
         let start = position(self.offset_of(definition.start).await?);
         let stored = locked(&self.definitions).get(&definition.name).cloned();
@@ -149,6 +163,7 @@ impl Host {
         let stored = locked(&self.definitions).get(&definition.name).cloned();
         let grants = stored.as_ref().map(|stored| &stored.definition.grants);
         definition.grants.resolve_secrets(grants).map_err(ApplyError::Secret)?;
+        self.make_settled_topic(&definition).await?;
         let spec = self.spec_of(&definition)?;
         let start = self.start_at(definition.start).await?;
         // Bound before the worker runs, so that its first delivery finds the plugin.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, anyhow};
 use bugle_broker::{Bus, Parts as BusParts};
 use bugle_core::ids::{BootId, Name, SubscriptionId, TopicId};
-use bugle_core::origin::private_topic;
+use bugle_core::origin::{SETTLED_TOPIC, private_topic};
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::step::CatalogKind;
 use bugle_egress::Egress;
@@ -197,6 +197,7 @@ fn read_catalog(store: &Store) -> anyhow::Result<Catalog> {
         let ids: Option<Vec<TopicId>> = row.definition.named_topics().map(number).collect();
         let ids = ids.ok_or_else(|| anyhow!("subscription `{name}` in the store covers a topic that is not there"))?;
         let mut spec = row.definition.to_core(SubscriptionId(row.id), ids);
+        spec.settled = row.definition.settled_events.then(|| topics.get(SETTLED_TOPIC).copied()).flatten();
         let private = |target: &str| topics.get(&private_topic(target)).copied();
         spec.protection.degrade = row.definition.degrade_rules(private).map_err(|target| {
             anyhow!("subscription `{name}` in the store reroutes to `{target}`, which is not there")

@@ -28,6 +28,7 @@ const HAS_TIME: u8 = 1 << 3;
 const HAS_DELIVER_AT: u8 = 1;
 const HAS_RELEASED_FROM: u8 = 1 << 1;
 const REPLACES_PENDING: u8 = 1 << 2;
+const HAS_EXPIRES: u8 = 1 << 3;
 
 /// Replaces the contents of `into` by the event's record.
 pub(crate) fn encode_event(stored: &StoredEvent, into: &mut Vec<u8>) {
@@ -75,7 +76,8 @@ fn write_timing(timing: &Timing, out: &mut Writer<'_>) {
     let bit = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
     out.u8(bit(timing.deliver_at.is_some(), HAS_DELIVER_AT)
         | bit(timing.released_from.is_some(), HAS_RELEASED_FROM)
-        | bit(timing.replaces_pending, REPLACES_PENDING));
+        | bit(timing.replaces_pending, REPLACES_PENDING)
+        | bit(timing.expires.is_some(), HAS_EXPIRES));
     if let Some(at) = timing.deliver_at {
         out.time(at);
     }
@@ -83,11 +85,14 @@ fn write_timing(timing: &Timing, out: &mut Writer<'_>) {
         out.0.extend_from_slice(&place.slot.0.to_be_bytes());
         out.u64(place.offset.0);
     }
+    if let Some(at) = timing.expires {
+        out.time(at);
+    }
 }
 
 fn read_timing(from: &mut Reader<'_>) -> Result<Timing, Damaged> {
     let has = from.u8()?;
-    if has & !(HAS_DELIVER_AT | HAS_RELEASED_FROM | REPLACES_PENDING) != 0 {
+    if has & !(HAS_DELIVER_AT | HAS_RELEASED_FROM | REPLACES_PENDING | HAS_EXPIRES) != 0 {
         return Err(Damaged("unknown timing"));
     }
     let mut timing = Timing { replaces_pending: has & REPLACES_PENDING != 0, ..Timing::default() };
@@ -97,6 +102,9 @@ fn read_timing(from: &mut Reader<'_>) -> Result<Timing, Damaged> {
     if has & HAS_RELEASED_FROM != 0 {
         let slot = Slot(u16::from_be_bytes(from.array()?));
         timing.released_from = Some(Position { slot, offset: Offset(from.u64()?) });
+    }
+    if has & HAS_EXPIRES != 0 {
+        timing.expires = Some(from.time()?);
     }
     Ok(timing)
 }

@@ -14,6 +14,7 @@ impl Row for FateRow {
             Fate::Released { to } => write_place(1, to, out),
             Fate::Cancelled => out.u8(2),
             Fate::Replaced { by } => write_place(3, by, out),
+            Fate::Expired => out.u8(4),
         }
     }
 
@@ -23,6 +24,7 @@ impl Row for FateRow {
             1 => Fate::Released { to: read_place(from)? },
             2 => Fate::Cancelled,
             3 => Fate::Replaced { by: read_place(from)? },
+            4 => Fate::Expired,
             _ => return Err(Damaged("unknown end of a scheduled event")),
         };
         Ok(FateRow { fate, at })
@@ -34,6 +36,10 @@ impl Row for ScheduledTotals {
         for count in [self.waiting, self.released, self.cancelled, self.replaced] {
             out.varint(count);
         }
+        // Left out while it is none, as by older hosts.
+        if self.expired > 0 {
+            out.varint(self.expired);
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
@@ -42,6 +48,7 @@ impl Row for ScheduledTotals {
             released: from.varint()?,
             cancelled: from.varint()?,
             replaced: from.varint()?,
+            expired: if from.is_at_end() { 0 } else { from.varint()? },
         })
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Invariant: what an entry finds is the record as it is now; an entry of an older state finds nothing.
 
+use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Position, SubscriptionId};
 use bugle_core::row::{RecordRow, forgets};
 use bugle_core::step::Write;
@@ -16,8 +17,12 @@ use crate::family::Family;
 use crate::keys::{self, Fields, Key, RecordIndex};
 use crate::store::Store;
 
-/// Entries of older states that are passed over in a row at most: a page may be short then, which its reader is told.
-const STATES_PASSED_MAX: usize = 10_000;
+/// States of records that are passed over in one look for late ones, since others followed or they are of others: a few seconds of
+/// reading.
+const STATES_PASSED_MAX: usize = 1_000_000;
+
+/// Records of one event, of all subscriptions and recipients, among which one is looked for.
+const RECORDS_OF_EVENT_MAX: usize = 10_000;
 
 /// A send record and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +33,15 @@ pub struct RecordEntry {
     pub position: Position,
     /// The record.
     pub row: RecordRow,
+}
+
+/// Records that wait for something to follow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LateRecords {
+    /// Oldest first.
+    pub found: Vec<RecordEntry>,
+    /// The look ended at its bound: there may be others, even if none was found.
+    pub is_cut: bool,
 }
 
 /// What a record is looked for by.
@@ -99,22 +113,58 @@ impl Store {
         Ok(found)
     }
 
-    /// Records that have been in a state in which something had to follow since before a time, oldest first, at most `limit`.
-    pub fn late_records(&self, before: Timestamp, limit: usize) -> Result<Vec<RecordEntry>, ReadError> {
-        let mut found = Vec::new();
-        for pair in self.rows_from(Family::Record, &keys::record_states(true), None).take(limit + STATES_PASSED_MAX) {
+    /// The host's own record of a delivery, which names no recipient; looked for among those of the event's id.
+    pub fn record_of_delivery(
+        &self,
+        subscription: SubscriptionId,
+        event: &StoredEvent,
+    ) -> Result<Option<RecordRow>, ReadError> {
+        let of_event = self.find_records(RecordLookup::Event(event.event.id()), RECORDS_OF_EVENT_MAX)?;
+        let is_it = |entry: &RecordEntry| {
+            entry.subscription == subscription && entry.position == event.position && entry.row.recipient.is_empty()
+        };
+        Ok(of_event.into_iter().find(is_it).map(|entry| entry.row))
+    }
+
+    /// Records that have been in a state in which something had to follow since before a time, oldest first, at most `limit`; of one
+    /// subscription or all.
+    pub fn late_records(
+        &self,
+        before: Timestamp,
+        subscription: Option<SubscriptionId>,
+        limit: usize,
+    ) -> Result<LateRecords, ReadError> {
+        self.late_among(before, subscription, limit, STATES_PASSED_MAX)
+    }
+
+    pub(crate) fn late_among(
+        &self,
+        before: Timestamp,
+        subscription: Option<SubscriptionId>,
+        limit: usize,
+        passed_max: usize,
+    ) -> Result<LateRecords, ReadError> {
+        let (mut late, mut passed) = (LateRecords::default(), 0);
+        for pair in self.rows_from(Family::Record, &keys::record_states(true), None) {
             let (key, value) = pair?;
             let state = RecordRow::decode(&value).map_err(damaged(&key))?;
-            if state.at >= before || found.len() >= limit {
+            if state.at >= before || late.found.len() >= limit {
                 break;
             }
-            if let Some(entry) = self.record_of_state(&key)?
-                && entry.row == state
-            {
-                found.push(entry);
+            let (owner, _) = place_of_state(&key).map_err(damaged(&key))?;
+            let is_asked_for = subscription.is_none_or(|subscription| subscription == owner);
+            let entry = if is_asked_for { self.record_of_state(&key)? } else { None };
+            if let Some(entry) = entry.filter(|entry| entry.row == state) {
+                late.found.push(entry);
+                continue;
+            }
+            passed += 1;
+            if passed > passed_max {
+                late.is_cut = true;
+                break;
             }
         }
-        Ok(found)
+        Ok(late)
     }
 
     /// States that are older than `kept`, as the deletes of them, at most `limit` of each kind.

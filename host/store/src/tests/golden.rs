@@ -5,12 +5,14 @@
 
 use std::fmt::Write as _;
 
+use bugle_core::event::{StoredEvent, Timing};
 use bugle_core::ids::{BootId, Offset};
-use bugle_core::row::{DeadRow, UnknownRow, WaitingRow};
+use bugle_core::row::{DeadRow, Fate, FateRow, ScheduledTotals, UnknownRow, WaitingRow};
+use bugle_core::time::Timestamp;
 
 use super::sample::every_write;
 use super::{commit, open, sample};
-use crate::codec::{EarlierRow, LossRow, Row};
+use crate::codec::{EarlierRow, LossRow, Row, decode_event, encode_event};
 use crate::family::Family;
 use crate::log::family_of;
 use crate::{Durability, Kind, keys};
@@ -81,5 +83,26 @@ fn every_kind_is_pinned() {
         let code = hex(&kind.code());
         let is_there = GOLDEN.lines().any(|line| line.split(' ').nth(1).is_some_and(|key| key.starts_with(&code)));
         assert!(is_there, "{kind:?} has no line");
+    }
+}
+
+#[test]
+fn what_is_said_of_expiry_is_read_back_and_takes_no_room_where_nothing_is_said() {
+    let plain = sample::scheduled(7);
+    let timing = Timing { expires: Some(Timestamp(1_700_000_000_900)), ..plain.event.timing() };
+    let expiring = StoredEvent { event: plain.event.timed(timing), ..plain.clone() };
+    let mut bytes = Vec::new();
+    encode_event(&plain, &mut bytes);
+    let len = bytes.len();
+    encode_event(&expiring, &mut bytes);
+    assert_eq!(bytes.len(), len + 8);
+    assert_eq!(decode_event(expiring.position, &bytes), Ok(expiring));
+    let ended = FateRow { fate: Fate::Expired, at: Timestamp(3) };
+    ended.encode(&mut bytes);
+    assert_eq!(FateRow::decode(&bytes), Ok(ended));
+    for expired in [0, 300] {
+        let totals = ScheduledTotals { expired, ..sample::scheduled_totals() };
+        totals.encode(&mut bytes);
+        assert_eq!(ScheduledTotals::decode(&bytes), Ok(totals));
     }
 }

@@ -53,14 +53,34 @@ fn late_are_those_that_still_wait_for_something_since_long_ago() {
     commit(&store, &waits);
     commit(&store, &[record(3, RecordStatus::Manual, "", 30), record(4, RecordStatus::Sent, "", 5)]);
     let late = |before, limit| {
-        let late = store.late_records(Timestamp(before), limit).unwrap();
-        late.into_iter().map(|entry| entry.position.offset.0).collect::<Vec<_>>()
+        let late = store.late_records(Timestamp(before), None, limit).unwrap();
+        late.found.into_iter().map(|entry| entry.position.offset.0).collect::<Vec<_>>()
     };
     assert_eq!(late(30, 10), [1, 2], "oldest first, what is done is not among them");
     assert_eq!(late(31, 2), [1, 2]);
     commit(&store, &[record(1, RecordStatus::Dead, "", 25), record(2, RecordStatus::Attempted, "", 26)]);
     assert_eq!(late(26, 10), Vec::<u64>::new());
     assert_eq!(late(100, 10), [2, 3]);
+}
+
+#[test]
+fn late_ones_are_found_behind_those_of_others_and_a_look_that_ends_early_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    for offset in 0..5 {
+        commit(&store, &[record(offset, RecordStatus::Attempted, "", 10 + offset)]);
+        commit(&store, &[record(offset, RecordStatus::Sent, "", 20 + offset)]);
+    }
+    let Write::Record { row, position, .. } = record(7, RecordStatus::Attempted, "", 30) else { unreachable!() };
+    commit(&store, &[record(6, RecordStatus::Attempted, "", 29)]);
+    commit(&store, &[Write::Record { subscription: SubscriptionId(4), position, row }]);
+    let late = |subscription, limit, passed_max| {
+        let late = store.late_among(Timestamp(100), subscription, limit, passed_max).unwrap();
+        (late.found.iter().map(|entry| entry.position.offset.0).collect::<Vec<_>>(), late.is_cut)
+    };
+    assert_eq!(late(None, 10, 5), (vec![6, 7], false));
+    assert_eq!(late(None, 10, 4), (vec![], true), "none was found, and that is not all");
+    assert_eq!(late(Some(SubscriptionId(4)), 1, 6), (vec![7], false), "the older one of another does not hide it");
 }
 
 #[test]

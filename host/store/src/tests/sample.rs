@@ -57,7 +57,7 @@ pub(super) fn fate() -> FateRow {
 }
 
 pub(super) fn scheduled_totals() -> ScheduledTotals {
-    ScheduledTotals { waiting: 1, released: 300, cancelled: 2, replaced: 3 }
+    ScheduledTotals { waiting: 1, released: 300, cancelled: 2, replaced: 3, expired: 0 }
 }
 
 fn notes() -> Vec<AttemptNote> {

@@ -67,6 +67,7 @@ pub(crate) mod dedup {
     use crate::host::wit::dedup::{OpenClaim, Outcome, Strength};
     use crate::host::wit::types::Error;
     use crate::mock::state::{Slot, error};
+    use crate::raw::reconciling::exports::bugle::plugin::reconcile::Doubt;
 
     const DAY: u64 = 86_400_000;
 
@@ -75,6 +76,11 @@ pub(crate) mod dedup {
             Strength::Strong => 30 * DAY,
             Strength::Weak => 10 * 60_000,
         });
+        if let Some((ask, delivery)) = current(|state| state.question(ticket, key)) {
+            // The plugin is asked while nothing of the host is borrowed: it calls out.
+            let answer = ask.0(delivery, Doubt { key: key.to_owned(), reference: String::new() });
+            current(|state| state.reconciled(key, keep, answer))?;
+        }
         current(|state| {
             if key.is_empty() || key.len() > 512 {
                 return Err(error("invalid", "a claim key has 1 to 512 bytes"));

@@ -20,9 +20,10 @@ pub use event::{EventBuilder, event};
 pub use reply::{MailReply, Reply};
 
 use crate::host::wit;
-use crate::{Cx, Delivery, Event, Failure, Outcome, batch};
+use crate::{Cx, Delivery, Doubt, Event, Failure, Found, Outcome, batch};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use state::State;
+use state::{Asked, State};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
@@ -105,6 +106,17 @@ impl Host {
     pub fn hold_claim(&self, key: &str) -> &Self {
         self.state.borrow_mut().claims.insert(key.to_owned(), state::Slot::Held);
         self
+    }
+
+    /// The plugin's `reconcile`: asked about uncertain claims when the policy is `ask` ([`Host::attribute`]).
+    pub fn reconciles<T, R, F>(&self, ask: F)
+    where
+        T: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        F: Fn(&Cx, &Event<T>, &Doubt) -> Result<Found<R>, Failure> + 'static,
+    {
+        let ask = move |delivery: wit::types::Delivery, doubt| crate::reconcile(delivery, doubt, &ask);
+        self.state.borrow_mut().asked = Some(Asked(Rc::new(ask)));
     }
 
     /// Let time pass: claims and kv entries expire.

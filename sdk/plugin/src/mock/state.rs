@@ -6,8 +6,10 @@
 use super::Verdict;
 use super::reply::{MailReply, Reply};
 use crate::host::wit;
+use crate::raw::reconciling::exports::bugle::plugin::reconcile::{Answer, Doubt};
 use crate::{Failure, Outcome};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use wit::types::{Delivery, Error, NewEvent};
 
 /// Where virtual time starts: 2026-11-01T00:00:00Z.
@@ -34,6 +36,7 @@ pub(super) struct State {
     pub(super) live: Vec<Live>,
     /// The call is one of a batch channel: verdicts take effect at once.
     pub(super) settles_at_call: bool,
+    pub(super) asked: Option<Asked>,
     kv: BTreeMap<String, Stored>,
     attempts: BTreeMap<String, u32>,
     counter: u64,
@@ -73,6 +76,16 @@ pub(super) struct Open {
     pub(super) keep: u64,
     writes_from: usize,
     events_from: usize,
+}
+
+/// The plugin's `reconcile`.
+#[derive(Clone)]
+pub(super) struct Asked(pub(super) Rc<dyn Fn(Delivery, Doubt) -> Answer>);
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Asked")
+    }
 }
 
 /// What is known of a claim key.
@@ -116,6 +129,7 @@ impl Default for State {
             claims: BTreeMap::new(),
             live: Vec::new(),
             settles_at_call: false,
+            asked: None,
             kv: BTreeMap::new(),
             attempts: BTreeMap::new(),
             counter: 0,
@@ -226,6 +240,28 @@ impl State {
                 Verdict::Crashed
             }
         }
+    }
+
+    /// The question to the plugin that comes before this claim, if the policy is to ask.
+    pub(super) fn question(&self, ticket: u64, key: &str) -> Option<(Asked, Delivery)> {
+        let asks = self.attributes.get("uncertain").is_some_and(|policy| policy == "ask");
+        let is_uncertain = matches!(self.claims.get(key), Some(Slot::Uncertain));
+        let live = self.live.iter().find(|live| live.delivery.ticket == ticket)?;
+        self.asked.clone().filter(|_| asks && is_uncertain).map(|asked| (asked, live.delivery.clone()))
+    }
+
+    pub(super) fn reconciled(&mut self, key: &str, keep: u64, answer: Answer) -> Result<(), Error> {
+        match answer {
+            Answer::Done(receipt) => {
+                let until = self.now.saturating_add(keep);
+                self.claims.insert(key.to_owned(), Slot::Done { receipt, until });
+            }
+            Answer::NotSent => drop(self.claims.remove(key)),
+            Answer::Unknown(reason) => {
+                return Err(error("uncertain", format!("it is not known whether it was done: {reason}")));
+            }
+        }
+        Ok(())
     }
 
     fn close_claims(&mut self, live: &Live, unknown: bool) {

@@ -126,7 +126,7 @@ fn zipf_keys_keep_their_order_through_failures_redeploys_and_kills() {
     let deployed = deploying.join().unwrap();
     assert_eq!((counts.refused, counts.unknown), (0, 0), "every publish must end confirmed: {counts:?}");
 
-    let dump = judge::dump(&scene, 4 * PATIENCE);
+    let dump = judge::dump(&scene, PATIENCE);
     let all: Vec<&Journal> = journals.iter().collect();
     let report = judge::report(&all, &dump, false);
     println!("{deployed} revisions deployed\n{report}");

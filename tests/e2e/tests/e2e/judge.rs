@@ -1,7 +1,7 @@
 //! From the logs of a run to the checker's report.
 //!
 //! Knows where the lines come from and decides nothing. Invariant: a dump is taken only when every subscription has settled
-//! everything, or when the time is up, which the checker then sees.
+//! everything, or when it settles nothing any more, which the checker then sees.
 
 use std::time::{Duration, Instant};
 
@@ -35,13 +35,18 @@ pub(crate) fn kill(scene: &mut Scene, journal: &Journal) {
     scene.host.restart().unwrap();
 }
 
-/// The store dump once the rows on disk say that everything is settled, or when the time is up.
-pub(crate) fn dump(scene: &Scene, within: Duration) -> String {
-    let deadline = Instant::now() + within;
+/// The store dump once the rows on disk say that everything is settled, or when nothing was settled for `patience`: a hot key on a
+/// slow disk takes its time, and goes on.
+pub(crate) fn dump(scene: &Scene, patience: Duration) -> String {
+    let (mut last, mut deadline) = (Vec::new(), Instant::now() + patience);
     loop {
         let status = scene.get("/v1/status");
         let lines = status["subscriptions"].as_object().unwrap();
-        let is_idle = lines.values().all(|line| line["backlog"] == 0);
+        let backlogs: Vec<u64> = lines.values().map(|line| line["backlog"].as_u64().unwrap()).collect();
+        let is_idle = backlogs.iter().all(|backlog| *backlog == 0);
+        if backlogs != last {
+            (last, deadline) = (backlogs, Instant::now() + patience);
+        }
         if is_idle || Instant::now() > deadline {
             let dump = scene.admin().text("/v1/dump").unwrap();
             let is_open = |line: &str| ["\"ready\"", "\"waiting\""].iter().any(|word| line.contains(word));

@@ -4,6 +4,7 @@
 //! with a deadline, never for a guess.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod asked;
 mod audit;
 mod backup;
 mod batch;
@@ -13,6 +14,7 @@ mod crash;
 mod deploy;
 mod doctor;
 mod door;
+mod expiry;
 mod fan_out;
 mod gmv;
 mod hostile;
@@ -20,12 +22,14 @@ mod independent;
 mod judge;
 mod letters;
 mod operator;
+mod outcomes;
 mod protect;
 mod restart;
 mod retry;
 mod runs;
 mod scene;
 mod scheduled;
+mod shared_claims;
 mod strong;
 mod unknowns;
 mod waiting;

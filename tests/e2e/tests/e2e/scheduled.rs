@@ -170,7 +170,7 @@ fn a_scheduled_event_is_listed_counted_and_explained_and_a_wrong_time_is_refused
     scene.host.restart().unwrap();
     assert_eq!(
         scene.get("/v1/topics/orders")["scheduled"],
-        json!({ "waiting": 1, "released": 1, "cancelled": 0, "replaced": 0 })
+        json!({ "waiting": 1, "released": 1, "cancelled": 0, "replaced": 0, "expired": 0 })
     );
     let listed = scene.host.cli(&["scheduled", "list", "orders"]).unwrap();
     assert!(listed.contains("hour") && !listed.contains("soon"), "{listed}");
@@ -242,7 +242,7 @@ fn scheduled_events_are_cancelled_exactly_and_replaced_by_a_later_one() {
     scene.host.stop().unwrap();
     scene.host.restart().unwrap();
     let counts = &scene.get("/v1/topics/orders")["scheduled"];
-    assert_eq!(counts, &json!({ "waiting": 0, "released": 1, "cancelled": 2, "replaced": 1 }));
+    assert_eq!(counts, &json!({ "waiting": 0, "released": 1, "cancelled": 2, "replaced": 1, "expired": 0 }));
     scene.settled("reminders");
     let mut called: Vec<String> = calls
         .records()

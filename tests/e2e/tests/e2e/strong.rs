@@ -1,7 +1,8 @@
 //! Strong sends against a receiver that answers, stumbles, hangs, breaks off and resets, on a host that is killed every few seconds.
 //!
-//! Two subscriptions get the same events: one sends again what may have been sent, one parks it for a person. Each repeated call must
-//! have a cause of its own: a complete refusal, a lost answer or a kill. `BUGLE_STRONG_SENDS=10000` makes the long run.
+//! Three subscriptions get the same events: one sends again what may have been sent, one parks it for a person, one asks the receiver.
+//! Each repeated call must have a cause of its own: a complete refusal, a lost answer or a kill. `BUGLE_STRONG_SENDS=10000` makes the
+//! long run, with so many sends through each of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bugle_checker::record::{Call, CallAnswer, Kill, Record};
 use bugle_harness::eventually;
-use bugle_receivers::{Dice, Journal, Script};
+use bugle_receivers::{Dice, HttpReceiver, Journal, Script};
 use serde_json::{Value, json};
 
 use crate::judge;
@@ -19,16 +20,22 @@ use crate::scene::{PATIENCE, Scene, event, seed, webhook};
 /// Time between two events: what a busy machine with two cores keeps up with.
 const PACE: Duration = Duration::from_millis(6);
 
+/// Results that one list shows, and lists that a person goes through at most.
+const LISTED_MAX: usize = 1_000;
+const ROUNDS_MAX: u32 = 40;
+
 struct Plan {
     events: u64,
     kill_every: Duration,
+    /// With no more kills than this a machine on which a start takes long gets to the end.
+    kills_max: usize,
 }
 
 impl Plan {
     fn from_environment() -> Plan {
         match std::env::var("BUGLE_STRONG_SENDS").ok().and_then(|text| text.parse::<u64>().ok()) {
-            Some(sends) => Plan { events: sends / 2, kill_every: Duration::from_secs(3) },
-            None => Plan { events: 150, kill_every: Duration::from_millis(400) },
+            Some(events) => Plan { events, kill_every: Duration::from_secs(3), kills_max: 200 },
+            None => Plan { events: 150, kill_every: Duration::from_millis(400), kills_max: 4 },
         }
     }
 }
@@ -94,7 +101,7 @@ fn strong_sends_are_repeated_only_for_a_lost_answer_or_a_kill() {
     scene.deploy("webhook", &bugle_guests::webhook());
     let script =
         Script { dice, fail: 80, busy: 10, hang: 3, broken: 20, reset: 20, faulty_calls: 2, ..Script::default() };
-    let routes = [("resend", script.clone()), ("park", script)];
+    let routes = [("resend", script.clone()), ("park", script.clone()), ("ask", script)];
     let (receiver, journal) = scene.receiver("calls.jsonl", &routes);
     for name in ["resend", "park"] {
         let more = format!("uncertain = \"{name}\"\nrecords = true\nordering = \"none\"\nconcurrency = 16");
@@ -103,6 +110,8 @@ fn strong_sends_are_repeated_only_for_a_lost_answer_or_a_kill() {
         assert!(definition.contains("8s"));
         scene.apply(name, &definition);
     }
+    scene.deploy("probe", &bugle_guests::probe());
+    scene.apply("ask", &asking(&receiver));
     let director = Journal::create(scene.logs.path(), "director.jsonl").unwrap();
     let (sent, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut producer = scene.producer("checkout", &Journal::create(scene.logs.path(), "checkout.jsonl").unwrap());
@@ -112,7 +121,8 @@ fn strong_sends_are_repeated_only_for_a_lost_answer_or_a_kill() {
             let mut pace = tokio::time::interval(PACE);
             for number in 0..plan.events {
                 pace.tick().await;
-                let order = event(&format!("order-{number}"), "order.paid", &json!({ "number": number }));
+                let data = json!({ "number": number, "url": "/ask", "timeout": 8_000 });
+                let order = event(&format!("order-{number}"), "once-post", &data);
                 producer.send("orders", &order).await.unwrap();
                 sent.fetch_add(1, Ordering::Relaxed);
             }
@@ -123,7 +133,10 @@ fn strong_sends_are_repeated_only_for_a_lost_answer_or_a_kill() {
     };
     let start = Instant::now();
     let mut killed_at = Instant::now();
-    while !is_over.load(Ordering::Relaxed) {
+    for _ in 0..plan.kills_max {
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
         let is_due = || is_over.load(Ordering::Relaxed) || killed_at.elapsed() >= plan.kill_every;
         eventually("the next kill", 2 * PATIENCE, || is_due().then_some(()));
         judge::kill(&mut scene, &director);
@@ -133,20 +146,31 @@ fn strong_sends_are_repeated_only_for_a_lost_answer_or_a_kill() {
     // What was in doubt at a kill was sent again by the client, and known by its id if it had been stored.
     assert_eq!(counts.stored + counts.duplicates, plan.events, "{counts:?}");
     assert_eq!((counts.refused, counts.unknown), (0, 0), "{counts:?}");
-    for name in ["resend", "park"] {
+    for name in ["resend", "park", "ask"] {
         settled(&scene, name);
     }
     let kills: Vec<Kill> = director.records().unwrap().into_iter().filter_map(as_kill).collect();
     let sends = Sends { scene: &scene, journal: &journal, kills: &kills, events: plan.events };
     let resent = sends.judge_resend();
     let parked = sends.judge_park();
+    let asked = sends.judge_ask(receiver.questions());
     println!(
-        "{} sends, {} kills, {:.0} s\nresend: {resent}\npark: {parked}",
-        2 * plan.events,
+        "3 x {} sends, {} kills, {:.0} s\nresend: {resent}\npark: {parked}\nask: {asked}",
+        plan.events,
         kills.len(),
         start.elapsed().as_secs_f64()
     );
     assert!(kills.len() >= 2, "the run was too short to mean anything");
+}
+
+/// A plugin whose receiver can be asked.
+fn asking(receiver: &HttpReceiver) -> String {
+    let origin = format!("http://{}", receiver.address());
+    format!(
+        "topics = [\"orders\"]\nplugin = \"probe\"\nuncertain = \"ask\"\nrecords = true\nordering = \"none\"\nconcurrency = 16\n\
+         retry = {{ first_backoff = \"100ms\", backoff_max = \"500ms\" }}\n\
+         config = {{ url = \"{origin}\" }}\ngrants = {{ egress = [\"{origin}\"] }}"
+    )
 }
 
 fn as_kill(record: Record) -> Option<Kill> {
@@ -218,66 +242,83 @@ impl Sends<'_> {
         )
     }
 
+    /// Whoever asks in doubt sends exactly what the receiver has not taken, and nobody has to decide anything.
+    fn judge_ask(&self, questions: u64) -> String {
+        let (calls, causes) = self.calls("ask");
+        assert_eq!((causes.lost, causes.killed), (0, 0), "nothing that was taken is sent again");
+        let mut unanswered = 0;
+        for id in self.ids() {
+            assert_eq!(calls[&id].may_have_been_taken(), 1, "{id}: {:?}", calls[&id]);
+            assert_eq!(self.status("ask", &id), "sent", "{id}");
+            unanswered += u64::from(calls[&id].accepted() == 0);
+        }
+        assert_eq!(self.scene.get("/v1/unknown?subscription=ask"), json!([]));
+        assert_eq!(self.scene.get("/v1/dead?subscription=ask"), json!([]));
+        assert!(questions >= unanswered, "{questions} questions for {unanswered} lost answers");
+        format!(
+            "again after {} complete refusals and nothing else; {questions} questions, {unanswered} of the answers were lost for good; \
+             every key taken once and every record says sent",
+            causes.refused
+        )
+    }
+
     /// Whoever parks in doubt never calls again on its own: a person looks at the receiver's log and says what became of it.
     fn judge_park(&self) -> String {
         let (calls, causes) = self.calls("park");
         assert_eq!((causes.lost, causes.killed), (0, 0), "nothing in doubt is sent again");
-        let unknown = self.scene.get("/v1/unknown?subscription=park&state=open&limit=1000");
-        let unknown = unknown.as_array().unwrap();
         let taken = |id: &str| calls.get(id).map_or(0, Calls::may_have_been_taken);
-        let mut in_doubt = BTreeMap::new();
-        for result in unknown {
-            let id = result["event"]["event"]["id"].as_str().unwrap().to_owned();
-            in_doubt.insert(id, result["position"].as_str().unwrap().to_owned());
-        }
+        let (mut sent, mut not_sent) = (0, 0);
         for id in self.ids() {
             assert!(taken(&id) <= 1, "{id} reached the receiver more than once: {:?}", calls[&id]);
-            let lost =
-                calls.get(&id).is_some_and(|calls| calls.0.iter().any(|call| call.answer == CallAnswer::Aborted));
-            assert!(!lost || in_doubt.contains_key(&id), "the answer to {id} was lost, and nobody is asked");
-            let expected = if in_doubt.contains_key(&id) { "unknown" } else { "sent" };
-            assert_eq!(self.status("park", &id), expected, "{id}");
+            let is_lost = |call: &Call| call.answer == CallAnswer::Aborted;
+            let is_lost = calls.get(&id).is_some_and(|calls| calls.0.iter().any(is_lost));
+            match self.status("park", &id).as_str() {
+                "unknown" if taken(&id) > 0 => sent += 1,
+                "unknown" => not_sent += 1,
+                "sent" => assert!(!is_lost && taken(&id) == 1, "{id} was in doubt, and nobody is asked"),
+                other => panic!("{id} is {other}"),
+            }
         }
-        let (mut sent, mut not_sent) = (0, 0);
-        for (id, position) in &in_doubt {
-            let (word, count) = if taken(id) > 0 { ("sent", &mut sent) } else { ("not-sent", &mut not_sent) };
-            let request = json!({ "subscription": "park", "filter": { "position": position }, "as": word });
-            let resolved: Value = self.scene.admin().post("/v1/unknown/resolve", &request).unwrap().unwrap();
-            assert_eq!(resolved["resolved"], 1, "{id}");
-            *count += 1;
-        }
-        self.finish_park(&in_doubt);
+        let listed = self.in_doubt().len();
+        assert_eq!(listed, usize::min(sent + not_sent, LISTED_MAX), "what the records call unknown is listed");
+        self.resolve();
         format!(
             "again after {} complete refusals and nothing else; {} results in doubt, by the receiver's log {sent} sent and {not_sent} \
              not; then every key taken once and every record says sent",
             causes.refused,
-            in_doubt.len()
+            sent + not_sent
         )
     }
 
-    /// What was not sent goes out now; it may meet a fault again, and is then said to be sent by what the log says.
-    fn finish_park(&self, in_doubt: &BTreeMap<String, String>) {
-        for _ in 0..10 {
+    /// What waits for a person, as far as one list goes.
+    fn in_doubt(&self) -> Vec<Value> {
+        let unknown = self.scene.get(&format!("/v1/unknown?subscription=park&state=open&limit={LISTED_MAX}"));
+        unknown.as_array().unwrap().clone()
+    }
+
+    /// Says of everything in doubt what the receiver's log says. What was not sent goes out then, and may meet a fault again.
+    fn resolve(&self) {
+        for _ in 0..ROUNDS_MAX {
             settled(self.scene, "park");
-            let calls = by_event(self.journal, "park");
-            let unknown = self.scene.get("/v1/unknown?subscription=park&state=open&limit=1000");
-            let unknown = unknown.as_array().unwrap();
+            let unknown = self.in_doubt();
             if unknown.is_empty() {
                 break;
             }
+            let calls = by_event(self.journal, "park");
             for result in unknown {
                 let id = result["event"]["event"]["id"].as_str().unwrap();
                 let is_taken = calls.get(id).is_some_and(|calls| calls.may_have_been_taken() > 0);
                 let word = if is_taken { "sent" } else { "not-sent" };
-                let request =
-                    json!({ "subscription": "park", "filter": { "position": result["position"] }, "as": word });
-                let _: Value = self.scene.admin().post("/v1/unknown/resolve", &request).unwrap().unwrap();
+                let filter = json!({ "position": result["position"] });
+                let request = json!({ "subscription": "park", "filter": filter, "as": word });
+                let resolved: Value = self.scene.admin().post("/v1/unknown/resolve", &request).unwrap().unwrap();
+                assert_eq!(resolved["resolved"], 1, "{id}");
             }
         }
         let calls = by_event(self.journal, "park");
         for id in self.ids() {
             assert_eq!(calls[&id].may_have_been_taken(), 1, "{id}: {:?}", calls[&id]);
-            assert_eq!(self.status("park", &id), "sent", "{id}, in doubt before: {}", in_doubt.contains_key(&id));
+            assert_eq!(self.status("park", &id), "sent", "{id}");
         }
     }
 }

@@ -13,7 +13,7 @@ mod store;
 use bugle_plugin::prelude::*;
 use given::Given;
 
-#[channel(check = check)]
+#[channel(check = check, reconcile = asked)]
 fn probe(cx: &Cx, event: Event<Value>) -> Outcome {
     let given = Given::new(event.body());
     let kind = event.kind();
@@ -26,6 +26,31 @@ fn probe(cx: &Cx, event: Event<Value>) -> Outcome {
 
 /// One family of behaviours: none if the type is not one of its own.
 type Tried = Option<Outcome>;
+
+/// What the event's field `ask` says; by default it asks `/sent/<idempotency key>` under the setting `url`.
+fn asked(cx: &Cx, event: &Event<Value>, doubt: &Doubt) -> Result<Found<Value>, Failure> {
+    let given = Given::new(event.body());
+    info!("asked about {} after `{}`", doubt.key(), doubt.reference());
+    match given.text("ask", "provider") {
+        "provider" => {}
+        "trap" => panic!("asked to trap"),
+        "spin" => hostile::spin(),
+        "sleep" => std::thread::sleep(Duration::from_secs(60)),
+        "kv" => {
+            cx.kv().put("asked", b"yes", None)?;
+            return Ok(Found::NotDone);
+        }
+        "claim" => return cx.once("another", || Ok(())).map(|()| Found::NotDone),
+        "huge" => return Ok(Found::Done(Value::String("x".repeat(8_000)))),
+        _ => return Ok(Found::Unclear),
+    }
+    let reply = cx.get(&format!("/sent/{}", cx.idempotency_key())).send()?;
+    match reply.status() {
+        200 => Ok(Found::Done(Value::Null)),
+        404 => Ok(Found::NotDone),
+        status => retry(None, format!("the provider says {status}")),
+    }
+}
 
 fn check(config: &Config) -> Result<(), String> {
     match config.get_or("check", "ok".to_owned()).map_err(|error| error.to_string())?.as_str() {

@@ -18,6 +18,13 @@ fn kv(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried {
             let old: u64 = kv.get_json(key)?.unwrap_or(0);
             Ok(kv.put_json(key, &(old + 1), ttl)?)
         })(),
+        // After its first attempt it waits until there is an entry `go`.
+        "trap-when" => (|| {
+            if cx.attempt() > 1 && kv.get("go")?.is_none() {
+                return defer(Duration::from_millis(20));
+            }
+            panic!("said trap")
+        })(),
         "kv-put" => tell(kv.put(key, value, ttl)),
         "kv-put-then-retry" => {
             kv.put(key, value, ttl).map_err(Failure::from).and_then(|()| retry(None, "after the put"))

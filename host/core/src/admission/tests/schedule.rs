@@ -75,6 +75,48 @@ fn cancel(driver: &mut Driver, name: ScheduledName<'_>) -> u32 {
     driver.admission.cancel(driver.now, query, found, &mut driver.group)
 }
 
+fn expiring(id: &str, deliver_at: Option<Timestamp>, expires: Timestamp) -> Event {
+    event(id, None, "x").timed(Timing { deliver_at, expires: Some(expires), ..Timing::default() })
+}
+
+#[test]
+fn an_event_past_its_time_is_refused_and_so_is_one_that_could_never_be_delivered() {
+    let mut driver = driver();
+    let (now, later) = (driver.now, driver.now.after(Millis(50)));
+    let batch = vec![
+        expiring("past", None, now),
+        expiring("next", None, now.after(Millis(1))),
+        expiring("never", Some(later), later),
+        expiring("just", Some(later), later.after(Millis(1))),
+    ];
+    let stored = driver.publish(1, 1, 1, Try::First, batch);
+    let refused = vec![(0, Code::Expired), (2, Code::InvalidAttribute)];
+    assert_eq!(parts(&stored), (Some(0), 2, vec![], refused));
+    driver.commit();
+    // What was stored in time is known for ever.
+    driver.now = later;
+    let again = driver.publish(1, 1, 2, Try::Retry, vec![expiring("next", None, now.after(Millis(1)))]);
+    assert_eq!(parts(&again), (None, 0, vec![(0, 0)], vec![]));
+}
+
+#[test]
+fn what_is_released_past_its_time_ends_as_expired_and_has_no_copy() {
+    let mut driver = driver();
+    let due = driver.now.after(Millis(50));
+    let batch = vec![expiring("a", Some(due), due.after(Millis(10))), expiring("b", Some(due), due.after(Millis(11)))];
+    driver.publish(1, 1, 1, Try::First, batch);
+    driver.commit();
+    driver.now = due.after(Millis(10));
+    assert_eq!(release(&mut driver, 9), Released { events: 1, next: None });
+    driver.commit();
+    assert_eq!(driver.disk.fates[&Offset(0)].fate, Fate::Expired);
+    let copy = &driver.disk.events[&Offset(2)];
+    assert_eq!((copy.event.id(), copy.event.timing().expires), ("b", Some(due.after(Millis(11)))));
+    let totals = ScheduledTotals { released: 1, expired: 1, ..ScheduledTotals::default() };
+    assert_eq!(driver.disk.totals[&TOPIC], totals);
+    assert!(driver.disk.due.is_empty());
+}
+
 #[test]
 fn what_is_cancelled_is_not_released_whichever_comes_first_in_the_batch() {
     let mut driver = driver();

@@ -9,8 +9,8 @@ use crate::ids::{KeyGeneration, Revision};
 use crate::origin::Origin;
 use crate::row::{DeadRow, DeadState, DeadTotals, Parking, WaitingRow};
 use crate::spec::{DeadBounds, OnDeadFull, OnExhausted};
-use crate::step::Stuck;
-use crate::subscription::{DeadFacts, DecideError, Decision};
+use crate::step::{Kept, Stuck};
+use crate::subscription::{DecideError, Decision, KeptFacts};
 
 fn with(on_exhausted: OnExhausted) -> Subscription {
     Subscription { on_exhausted, redelivery: Some(TopicId(7)), ..spec() }
@@ -238,7 +238,7 @@ fn replay_without_a_private_topic_is_refused() {
 }
 
 /// Rejects that many events and gives the facts of their letters.
-fn bury_many(bench: &mut Bench, count: usize) -> Vec<DeadFacts> {
+fn bury_many(bench: &mut Bench, count: usize) -> Vec<KeptFacts> {
     let mut facts = Vec::new();
     while facts.len() < count {
         let mut calls = bench.started();
@@ -247,7 +247,7 @@ fn bury_many(bench: &mut Bench, count: usize) -> Vec<DeadFacts> {
         for call in calls {
             bench.end(&call, Verdict::Reject("410".to_string()));
             facts.extend(bench.step.writes.iter().rev().find_map(|write| match write {
-                Write::Dead { row, .. } => Some(DeadFacts::of(row)),
+                Write::Dead { row, .. } => Some(KeptFacts::from(row)),
                 _ => None,
             }));
         }
@@ -265,9 +265,9 @@ fn too_many_letters_lose_the_oldest_and_say_how_many() {
     let keys = vec![""; 17];
     let mut bench = Bench::new(bounded(OnDeadFull::RemoveOldest), &keys);
     let facts = bury_many(&mut bench, 17);
-    let trims = bench.step.actions.iter().filter(|action| **action == Action::TrimDead).count();
+    let trims = bench.step.actions.iter().filter(|action| **action == Action::Trim(Kept::Dead)).count();
     assert_eq!(trims, 1);
-    let trimmed = bench.machine.trim(bench.now, &facts, true, &mut bench.step);
+    let trimmed = bench.machine.trim(bench.now, Kept::Dead, &facts, true, &mut bench.step);
     // Down to fifteen sixteenths of the bound.
     assert_eq!((trimmed.removed, bench.machine.status().dead.letters), (2, 15));
     assert_eq!(bench.machine.status().dead.removed, 2);
@@ -286,8 +286,8 @@ fn old_letters_are_removed_and_parked_ones_never() {
     let facts = bury_many(&mut bench, 3);
     bench.commit();
     bench.tick(600_000);
-    assert!(bench.step.actions.contains(&Action::TrimDead), "looked at from time to time");
-    let trimmed = bench.machine.trim(bench.now, &facts, true, &mut bench.step);
+    assert!(bench.step.actions.contains(&Action::Trim(Kept::Dead)), "looked at from time to time");
+    let trimmed = bench.machine.trim(bench.now, Kept::Dead, &facts, true, &mut bench.step);
     assert_eq!((trimmed.removed, bench.machine.status().dead.manual), (2, 1));
 }
 
@@ -298,7 +298,7 @@ fn full_letters_pause_by_policy() {
     bury_many(&mut bench, 17);
     let paused = bench.machine.status().paused.unwrap();
     assert!(paused.by == "host" && paused.reason.contains("17 dead letters"), "{paused:?}");
-    assert!(!bench.step.actions.contains(&Action::TrimDead));
+    assert!(!bench.step.actions.contains(&Action::Trim(Kept::Dead)));
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn records(writes: &[Write]) -> Vec<(RecordStatus, u32, &str)> {
 }
 
 /// The next attempt ends like this; what that wrote.
-fn end_next(bench: &mut Bench, verdict: Verdict) -> Vec<Write> {
+pub(super) fn end_next(bench: &mut Bench, verdict: Verdict) -> Vec<Write> {
     let mut calls = bench.started();
     calls.extend(bench.commit().1);
     bench.tick(60);

@@ -4,13 +4,14 @@ use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
 
-use super::super::{Resolution, ResolveError, Resolved, Trimmed, UnknownFacts};
+use super::super::{KeptFacts, Resolution, ResolveError, Resolved, Trimmed};
 use super::*;
 use crate::ids::BootId;
 use crate::import::{ClaimOutcome, Strength};
 use crate::ledger::{ClaimAsk, ClaimFate, Ledger};
 use crate::row::{ClaimRow, ClaimState, UnknownRow, UnknownState};
-use crate::spec::DeadBounds;
+use crate::spec::{DeadBounds, OnExhausted};
+use crate::step::Kept;
 
 const KEEP: Millis = Millis(10_000);
 
@@ -187,14 +188,51 @@ fn the_oldest_are_removed_at_the_bound_and_those_too_old_as_well() {
     let mut ledger = Ledger::new(BootId(1));
     let (mut bench, row) = doubtful(&mut ledger);
     bench.tick(599_999);
-    assert!(!bench.step.actions.contains(&Action::TrimUnknown), "young enough, first look");
+    assert!(!bench.step.actions.contains(&Action::Trim(Kept::Unknown)), "young enough, first look");
     bench.tick(1);
-    assert!(bench.step.actions.contains(&Action::TrimUnknown));
-    let facts = UnknownFacts::of(&row);
+    assert!(bench.step.actions.contains(&Action::Trim(Kept::Unknown)));
+    let facts = KeptFacts::from(&row);
     let now = row.at.after(DeadBounds::default().age_max).after(Millis(1));
-    let trimmed = bench.machine.trim_unknown(now, &[facts], true, &mut bench.step);
+    let trimmed = bench.machine.trim(now, Kept::Unknown, &[facts], true, &mut bench.step);
     assert_eq!(trimmed, Trimmed { removed: 1, is_done: true });
     assert!(bench.step.writes.iter().any(|write| matches!(write, Write::UnknownGone { .. })));
     let totals = bench.machine.status().unknown;
     assert_eq!((totals.rows, totals.open, totals.removed), (0, 0, 1));
+}
+
+#[test]
+fn with_ask_doubt_is_tried_again_as_long_as_there_is_a_claim_to_ask_about() {
+    let claim = |state| Write::Claim {
+        scope: "mail".into(),
+        key: "order:7".to_string(),
+        row: Some(ClaimRow { state, expires: Timestamp(9_000) }),
+    };
+    for on_exhausted in [OnExhausted::Skip, OnExhausted::Block] {
+        let ask = Subscription { on_unknown: OnUnknown::Ask, on_exhausted, ..spec() };
+        let mut bench = Bench::new(ask, &["a"]);
+        let end = |bench: &mut Bench, call: &Invocation, writes| {
+            let event = bench.log[0].clone();
+            let verdict = Verdict::Unknown("250?".into());
+            bench.handle(Input::Finished { ticket: call.ticket, event, verdict, writes, hold: None, pause: None });
+        };
+        let first = bench.started().remove(0);
+        assert_eq!(
+            first.asks.as_deref(),
+            Some(""),
+            "nothing is known of an attempt before, and there may have been one"
+        );
+        end(&mut bench, &first, vec![claim(ClaimState::Uncertain)]);
+        let second = bench.commit().1.remove(0);
+        assert_eq!(second.asks.as_deref(), Some("250?"));
+        end(&mut bench, &second, vec![claim(ClaimState::Uncertain)]);
+        let parked = |write: &Write| matches!(write, Write::Unknown { row, .. } if row.claims.len() == 1);
+        assert!(bench.commit().0.iter().any(parked), "after the last attempt it is for a person: {on_exhausted:?}");
+    }
+    let ask = Subscription { on_unknown: OnUnknown::Ask, ..spec() };
+    let mut bench = Bench::new(ask, &["a"]);
+    let call = bench.started().remove(0);
+    bench.end(&call, Verdict::Unknown("250?".into()));
+    assert!(bench.commit().0.iter().any(|write| matches!(write, Write::Unknown { .. })), "nothing to ask about");
+    let mut bench = Bench::new(spec(), &["a"]);
+    assert_eq!(bench.started().remove(0).asks, None);
 }

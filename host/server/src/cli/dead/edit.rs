@@ -9,8 +9,9 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::super::admin::AdminClient;
+use super::super::kept::One;
 use super::super::{Context, print};
-use super::{One, path, show};
+use super::{ROOT, show};
 use crate::api::DeadView;
 
 /// What to change.
@@ -33,7 +34,7 @@ pub(in super::super) struct EditArgs {
 }
 
 pub(super) fn run(context: &Context, admin: &AdminClient, args: EditArgs) -> anyhow::Result<()> {
-    let path = path(&args.one);
+    let path = args.one.path(ROOT);
     let event = match &args.file {
         Some(file) => {
             let text = std::fs::read_to_string(file).with_context(|| format!("could not read `{}`", file.display()))?;

@@ -93,6 +93,9 @@ pub(super) fn lines(view: &SubscriptionView) -> Vec<(&'static str, String)> {
     if view.status.is_backlog_full {
         lines.push(("backlog cap", "reached: publishing to its topics is refused".to_owned()));
     }
+    if view.status.expired_deliveries > 0 {
+        lines.push(("expired", format!("{} deliveries since the start", view.status.expired_deliveries)));
+    }
     if let Some(row) = &view.let_go {
         let (why, at) = (&row.why, &row.at);
         let run = format!("{} events from {} to {} {why} at {at}", row.events, row.from, row.to);

@@ -13,14 +13,15 @@ use bugle_broker::{Changed, ClaimFact, Letters};
 use bugle_core::code::Code;
 use bugle_core::ids::Position;
 use bugle_core::origin::Origin;
-use bugle_core::row::DeadRow;
+use bugle_core::row::{DeadRow, DeadState};
 use bugle_core::subscription::{DecideError, Decision};
 use tokio::time::Instant;
 
-use super::filter::Wanted;
-use super::{CHANGED_AT_ONCE, DeadError, Host, Selected, select};
 use crate::api::{Failure, PlannedReplay, ReplayPlan, ReplayProgress, ReplayRequest};
+use crate::host::Host;
 use crate::host::audit::Audit;
+use crate::host::kept::filter::Wanted;
+use crate::host::kept::{CHANGED_AT_ONCE, Kept as _, KeptError, Selected};
 
 /// Letters of a plan that are shown one by one.
 const SHOWN_MAX: usize = 20;
@@ -31,7 +32,7 @@ const BATCHES_PER_SECOND: u32 = 20;
 pub struct ReplayJob {
     host: Arc<Host>,
     letters: Letters,
-    wanted: Wanted,
+    wanted: Wanted<DeadState>,
     selected: Vec<Selected>,
     /// Of `selected`, how many were worked on.
     at: usize,
@@ -43,18 +44,18 @@ pub struct ReplayJob {
 
 impl Host {
     /// What a replay would do, and what dedup would suppress. Sends and changes nothing.
-    pub async fn plan_replay(&self, request: &ReplayRequest) -> Result<ReplayPlan, DeadError> {
+    pub async fn plan_replay(&self, request: &ReplayRequest) -> Result<ReplayPlan, KeptError> {
         let ReplayRequest { subscription, filter, .. } = request;
         let wanted = self.wanted(filter)?.undecided();
         let letters = self.bus().hold_letters(subscription)?;
-        let selected = select(&letters, &wanted).await?;
+        let selected = self.select::<DeadRow>(subscription, &letters, &wanted).await?;
         let mut plan = ReplayPlan { letters: selected.len() as u64, ..ReplayPlan::default() };
         for chunk in selected.chunks(CHANGED_AT_ONCE) {
             let mut rows = Vec::new();
             for letter in chunk {
                 rows.extend(self.bus().letter(subscription, letter.position).await?);
             }
-            let origins: Vec<Origin> = rows.iter().map(|row| letters.origin(row)).collect();
+            let origins: Vec<Origin> = rows.iter().map(|row| letters.origin(&row.event, row.generation)).collect();
             let facts = self.dedup_facts(subscription, &rows, &origins).await?;
             for ((row, origin), fact) in rows.iter().zip(&origins).zip(facts) {
                 let (count, word) = match fact {
@@ -85,7 +86,7 @@ impl Host {
         subscription: &str,
         rows: &[DeadRow],
         origins: &[Origin],
-    ) -> Result<Vec<ClaimFact>, DeadError> {
+    ) -> Result<Vec<ClaimFact>, KeptError> {
         let attribute = self.business_key_attribute(subscription);
         let business = |row: &DeadRow| bugle_sandbox::business_key(&row.event.event, attribute.as_deref());
         let keys = rows.iter().map(business).chain(origins.iter().map(|origin| self.bus().idempotency_key(origin)));
@@ -105,10 +106,10 @@ impl Host {
     }
 
     /// Begins a replay.
-    pub async fn replay(self: Arc<Self>, request: &ReplayRequest) -> Result<ReplayJob, DeadError> {
+    pub async fn replay(self: Arc<Self>, request: &ReplayRequest) -> Result<ReplayJob, KeptError> {
         let ReplayRequest { subscription, filter, rate } = request;
         if *rate == Some(0) {
-            return Err(DeadError::Invalid("a rate of 0 would replay nothing; use 1 or more".to_owned()));
+            return Err(KeptError::Invalid("a rate of 0 would replay nothing; use 1 or more".to_owned()));
         }
         let named = self.wanted(filter)?;
         let letters = self.bus().hold_letters(subscription)?;
@@ -116,12 +117,12 @@ impl Host {
             && let Some(row) = self.bus().letter(subscription, position).await?
             && !row.state.is_undecided()
         {
-            return Err(DeadError::Refused { position, source: DecideError::Decided(row.state) });
+            return Err(DeadRow::refused(position, DecideError::Decided(row.state)));
         }
         let wanted = named.undecided();
-        let selected = select(&letters, &wanted).await?;
+        let selected = self.select::<DeadRow>(subscription, &letters, &wanted).await?;
         if let (Some(position), true) = (wanted.position, selected.is_empty()) {
-            return Err(DeadError::NotFound { subscription: subscription.clone(), position });
+            return Err(DeadRow::not_found(subscription, position));
         }
         let progress = ReplayProgress { total: selected.len() as u64, ..ReplayProgress::default() };
         Ok(ReplayJob {
@@ -149,7 +150,7 @@ impl ReplayJob {
         self.progress.clone()
     }
 
-    async fn try_step(&mut self) -> Result<(), DeadError> {
+    async fn try_step(&mut self) -> Result<(), KeptError> {
         let size = self.rate.map_or(CHANGED_AT_ONCE, |rate| (rate / BATCHES_PER_SECOND).max(1) as usize);
         let end = (self.at + size.min(CHANGED_AT_ONCE)).min(self.selected.len());
         let positions: Vec<Position> =
@@ -160,7 +161,7 @@ impl ReplayJob {
                 tokio::time::sleep_until(self.began + due).await;
             }
             let (audit, wanted, before) = (&self.audit, &self.wanted, self.progress.replayed);
-            let choose = |row: &DeadRow| wanted.matches(row).then_some(Decision::Replay);
+            let choose = |row: &DeadRow| row.is_wanted(wanted).then_some(Decision::Replay);
             let also = |more| vec![audit.row(format!("{} letters; {wanted}", before + more as u64))];
             for changed in self.letters.change(positions, choose, also).await? {
                 match changed {

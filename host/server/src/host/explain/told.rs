@@ -5,7 +5,9 @@
 use bugle_broker::Ending;
 use bugle_core::event::Class;
 use bugle_core::ids::{Offset, Position};
-use bugle_core::row::{AttemptNote, DeadRow, DeadState, LetGoRow, LetGoWhy, UnknownRow, UnknownState};
+use bugle_core::row::{
+    AttemptNote, DeadRow, DeadState, LetGoRow, LetGoWhy, RecordRow, RecordStatus, UnknownRow, UnknownState,
+};
 use bugle_core::subscription::{Bound, Explained, Gate, LaneExplained, Standing};
 use bugle_core::time::Timestamp;
 
@@ -20,6 +22,8 @@ pub(super) struct Told {
     pub(super) topics: Vec<String>,
     /// First offset it looked at.
     pub(super) started_at: Offset,
+    /// Whether it keeps a send record of each delivery.
+    pub(super) has_records: bool,
     pub(super) now: Timestamp,
 }
 
@@ -37,6 +41,9 @@ impl Told {
             None => self.standing(position.offset, Some(head), explained),
         };
         view.subscription.clone_from(&self.subscription);
+        if view.state == "waiting" && view.until.is_some() && view.until == head.expires {
+            view.next = "it expires then, without another attempt".to_owned();
+        }
         view.why.extend(explained.gates.iter().map(|gate| self.gate(gate)));
         view
     }
@@ -94,7 +101,7 @@ impl Told {
                 let why = format!("the subscription began at {}", text_of(self.started_at));
                 over("before-start", why, "nothing: it is not delivered here")
             }
-            Standing::Settled => over("settled", "it was delivered, or let go for good", "nothing: it is done"),
+            Standing::Settled => over("settled", self.without_record(), "nothing: it is done"),
             Standing::Unread { read } => ExplanationView {
                 why: vec![format!("everything below {} has been read", text_of(*read))],
                 next: format!("it is read after {} more", events(offset.0.saturating_sub(read.0))),
@@ -124,6 +131,7 @@ impl Told {
             | Standing::BehindOnDisk { .. }
             | Standing::Behind
             | Standing::Degraded
+            | Standing::Expiring
             | Standing::GivingUp { .. }
             | Standing::Unaccounted => self.standing_still(key, explained),
         }
@@ -165,6 +173,11 @@ impl Told {
                 why: vec!["a degrade rule hands it on or drops it".to_owned()],
                 next: "its event is read once more for that".to_owned(),
                 ..state("degraded")
+            },
+            Standing::Expiring => ExplanationView {
+                why: vec!["its expirytime has passed".to_owned()],
+                next: "its event is read once more for its record, and it ends as expired".to_owned(),
+                ..state("expiring")
             },
             Standing::GivingUp { spent } => ExplanationView {
                 why: vec![format!("{spent} of {} attempts are spent", explained.attempts_max)],
@@ -262,7 +275,25 @@ impl Told {
         match ending {
             Ending::Dead(row) => self.dead(row),
             Ending::Unknown(row) => self.unknown(row),
+            Ending::Expired(row) => ExplanationView {
+                why: vec![row.detail.clone()],
+                next: "nothing: it is of no use any more, and no dead letter".to_owned(),
+                since: Some(moment::text(row.at)),
+                attempt: Some(row.attempt.0),
+                ..state("expired")
+            },
             Ending::LetGo(row) => self.let_go(row),
+            Ending::Record(row) => record(row),
+        }
+    }
+
+    /// What is known of a settled event when no row tells how it ended.
+    fn without_record(&self) -> &'static str {
+        if self.has_records {
+            "it is done, and no row says how: it was delivered before the subscription kept send records, or its rows were removed since"
+        } else {
+            "it is done, and no row says how: it was delivered, which leaves no row here (`records = true` would), or its rows were \
+             removed since"
         }
     }
 
@@ -358,6 +389,27 @@ impl Told {
         }
         format!("in {} ({})", moment::span(at.since(self.now)), moment::text(at))
     }
+}
+
+/// What the host's send record says of a delivery that is over.
+fn record(row: &RecordRow) -> ExplanationView {
+    let what = match row.status {
+        RecordStatus::Sent => format!("delivered, by the plugin's word, in attempt {}", row.attempt),
+        RecordStatus::Suppressed => "not sent, on purpose".to_owned(),
+        RecordStatus::Expired => "not sent: too late".to_owned(),
+        RecordStatus::Dead | RecordStatus::Manual => "given up; its dead letter was removed since".to_owned(),
+        RecordStatus::Unknown => "maybe sent; the row to decide about was removed since".to_owned(),
+        RecordStatus::Accepted
+        | RecordStatus::Scheduled
+        | RecordStatus::Claimed
+        | RecordStatus::Attempted
+        | RecordStatus::Delivered
+        | RecordStatus::Bounced => {
+            format!("done, and the last that its send record says is `{}`", row.status.word())
+        }
+    };
+    let why = if row.detail.is_empty() { what } else { format!("{what}: {}", row.detail) };
+    ExplanationView { since: Some(moment::text(row.at)), ..over("settled", why, "nothing: it is done") }
 }
 
 fn full(bound: Bound) -> &'static str {

@@ -3,7 +3,9 @@
 use bugle_core::event::{Event, Index, StoredEvent};
 use bugle_core::ids::{Attempt, KeyGeneration, TopicId};
 use bugle_core::lane_hash::LaneMark;
-use bugle_core::row::{DeadRow, DeadState, LetGoRow, LetGoWhy, PausedRow, UnknownRow, UnknownState};
+use bugle_core::row::{
+    DeadRow, DeadState, LetGoRow, LetGoWhy, PausedRow, RecordRow, RecordStatus, UnknownRow, UnknownState,
+};
 use bytes::Bytes;
 
 use super::*;
@@ -15,6 +17,7 @@ fn told() -> Told {
         subscription: "mail".to_owned(),
         topics: vec!["orders".to_owned(), "refunds".to_owned()],
         started_at: Offset(5),
+        has_records: false,
         now: NOW,
     }
 }
@@ -61,7 +64,7 @@ fn note() -> AttemptNote {
 fn what_is_not_for_the_subscription() {
     check(Standing::NotCovered, "not-covered", "it covers `orders`, `refunds`, not `lottery`", "nothing");
     check(Standing::FilteredOut, "filtered-out", "filter", "nothing");
-    check(Standing::Settled, "settled", "delivered", "nothing");
+    check(Standing::Settled, "settled", "`records = true` would", "nothing");
     let before = told().event(at(4), &head(), &explained(Standing::Settled), None);
     assert_eq!((before.state.as_str(), before.why[0].as_str()), ("before-start", "the subscription began at 0-5"));
 }
@@ -239,4 +242,33 @@ fn the_lane_of_a_key_tells_its_length_and_its_head() {
     let on_disk = LaneExplained { head: None, queued: 0, beyond: None, held: None, on_disk: Some(LaneMark::Unkeyed) };
     let view = told().lane("user-42", Class::Normal, &on_disk);
     assert!(view.state == "waiting" && view.why[0].contains("waits on disk"), "{view:?}");
+}
+
+#[test]
+fn what_a_send_record_tells() {
+    let check = |status, detail: &str, why: &str| {
+        let row = RecordRow {
+            business_key: "order:7".to_owned(),
+            recipient: String::new(),
+            status,
+            provider: String::new(),
+            provider_reference: String::new(),
+            detail: detail.to_owned(),
+            attempt: Attempt(2),
+            at: NOW,
+            event_id: "e1".to_owned(),
+        };
+        let ending = Ending::Record(Box::new(row));
+        let view = told().event(at(20), &head(), &explained(Standing::Settled), Some(&ending));
+        assert_eq!((view.state.as_str(), view.why.as_slice()), ("settled", [why.to_owned()].as_slice()));
+        assert_eq!(view.since.as_deref(), Some("2023-11-14T22:13:20Z"));
+    };
+    check(RecordStatus::Sent, "", "delivered, by the plugin's word, in attempt 2");
+    let rule = "degrade rule 1: handed on (class critical)";
+    check(RecordStatus::Suppressed, rule, &format!("not sent, on purpose: {rule}"));
+    check(RecordStatus::Dead, "rejected: 410", "given up; its dead letter was removed since: rejected: 410");
+    check(RecordStatus::Attempted, "503", "done, and the last that its send record says is `attempted`: 503");
+    let told = Told { has_records: true, ..told() };
+    let view = told.event(at(20), &head(), &explained(Standing::Settled), None);
+    assert!(view.why[0].contains("before the subscription kept send records"), "{view:?}");
 }

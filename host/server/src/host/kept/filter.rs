@@ -1,4 +1,4 @@
-//! Which dead letters or unknown results are meant: the words of a person, and the test of one.
+//! Which dead letters or unknown results are meant: the words of a person, and the test of one row.
 //!
 //! Knows nothing of who asks. Invariant: a filter that was parsed asks for what its text says, at the moment of the parse.
 
@@ -6,15 +6,55 @@ use std::fmt;
 
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Position, Revision};
-use bugle_core::row::{DeadRow, DeadState};
+use bugle_core::row::{DeadState, UnknownState};
 use bugle_core::time::Timestamp;
 
-use crate::api::DeadFilter;
+use crate::api::KeptFilter;
 use crate::{catalog, moment};
 
-/// A parsed [`DeadFilter`].
-#[derive(Clone, Debug, Default)]
-pub(in crate::host) struct Wanted {
+/// Where a row of one kind stands.
+pub(in crate::host) trait State: Copy + PartialEq + 'static {
+    const ALL: &'static [Self];
+    /// What such a row is called.
+    const KIND: &'static str;
+    /// Whether a row has a cause to ask for.
+    const HAS_CAUSE: bool;
+    fn word(self) -> &'static str;
+    /// Whether a person still has to decide.
+    fn is_undecided(self) -> bool;
+}
+
+impl State for DeadState {
+    const ALL: &'static [DeadState] = &DeadState::ALL;
+    const KIND: &'static str = "a dead letter";
+    const HAS_CAUSE: bool = true;
+
+    fn word(self) -> &'static str {
+        self.word()
+    }
+
+    fn is_undecided(self) -> bool {
+        self.is_undecided()
+    }
+}
+
+impl State for UnknownState {
+    const ALL: &'static [UnknownState] = &UnknownState::ALL;
+    const KIND: &'static str = "an unknown result";
+    const HAS_CAUSE: bool = false;
+
+    fn word(self) -> &'static str {
+        self.word()
+    }
+
+    fn is_undecided(self) -> bool {
+        self == UnknownState::Open
+    }
+}
+
+/// A parsed [`KeptFilter`].
+#[derive(Clone, Debug)]
+pub(in crate::host) struct Wanted<S> {
     pub(in crate::host) position: Option<Position>,
     kind: Option<String>,
     key: Option<String>,
@@ -22,33 +62,33 @@ pub(in crate::host) struct Wanted {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     revision: Option<String>,
-    state: Option<DeadState>,
-    /// Only those that are open or manual.
+    pub(in crate::host) state: Option<S>,
+    /// Only those that nobody decided about.
     is_undecided: bool,
 }
 
-/// What a filter looks at in a row of either kind.
-pub(in crate::host) struct Seen<'a> {
+/// What a filter looks at in a row.
+pub(in crate::host) struct Seen<'a, S> {
     pub(in crate::host) event: &'a StoredEvent,
     pub(in crate::host) cause: &'a str,
     pub(in crate::host) revision: Option<&'a Revision>,
     pub(in crate::host) at: Timestamp,
+    pub(in crate::host) state: S,
 }
 
-impl Wanted {
+impl<S: State> Wanted<S> {
     /// Says what is wrong with a filter that cannot be.
-    pub(in crate::host) fn parse(filter: &DeadFilter, now: Timestamp) -> Result<Wanted, String> {
-        let DeadFilter { position, kind, key, cause, since, until, revision, state } = filter;
+    pub(in crate::host) fn parse(filter: &KeptFilter, now: Timestamp) -> Result<Wanted<S>, String> {
+        let KeptFilter { position, kind, key, cause, since, until, revision, state } = filter;
         let time = |text: &Option<String>| text.as_deref().map(|text| moment::since(text, now)).transpose();
         let position = position.as_deref().map(str::parse::<Position>).transpose();
         let is_digits = |text: &String| text.len() <= 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
         if revision.as_ref().is_some_and(|text| !is_digits(text)) {
             return Err("a revision is the SHA-256 of a component, or the first of its hexadecimal digits".to_owned());
         }
-        let state = state.as_deref().map(|word| {
-            let words = "`open`, `manual`, `replayed` or `dismissed`";
-            DeadState::from_word(word).ok_or_else(|| format!("`{word}` is not a state of a dead letter; use {words}"))
-        });
+        if cause.is_some() && !S::HAS_CAUSE {
+            return Err(format!("{} has no cause; leave `cause` away", S::KIND));
+        }
         let wanted = Wanted {
             position: position.map_err(|error| error.to_string())?,
             kind: kind.clone(),
@@ -57,7 +97,7 @@ impl Wanted {
             since: time(since)?,
             until: time(until)?,
             revision: revision.as_ref().map(|text| text.to_ascii_lowercase()),
-            state: state.transpose()?,
+            state: state.as_deref().map(state_of).transpose()?,
             is_undecided: false,
         };
         match (wanted.since, wanted.until) {
@@ -68,20 +108,12 @@ impl Wanted {
         }
     }
 
-    /// The same, without letters that were decided.
-    pub(super) fn undecided(self) -> Wanted {
+    /// The same, without those that were decided about.
+    pub(in crate::host) fn undecided(self) -> Wanted<S> {
         Wanted { is_undecided: true, ..self }
     }
 
-    pub(super) fn matches(&self, row: &DeadRow) -> bool {
-        let seen = Seen { event: &row.event, cause: &row.cause, revision: row.revision.as_ref(), at: row.at };
-        self.selects(&seen)
-            && self.state.is_none_or(|wanted| row.state == wanted)
-            && (!self.is_undecided || row.state.is_undecided())
-    }
-
-    /// All but the state.
-    pub(in crate::host) fn selects(&self, row: &Seen<'_>) -> bool {
+    pub(in crate::host) fn selects(&self, row: &Seen<'_, S>) -> bool {
         let event = &row.event.event;
         let has_kind = |wanted: &String| match wanted.strip_suffix('*') {
             Some(beginning) => event.kind().starts_with(beginning),
@@ -97,11 +129,21 @@ impl Wanted {
             && self.since.is_none_or(|since| row.at >= since)
             && self.until.is_none_or(|until| row.at < until)
             && self.revision.as_ref().is_none_or(has_revision)
+            && self.state.is_none_or(|wanted| row.state == wanted)
+            && (!self.is_undecided || row.state.is_undecided())
     }
 }
 
+fn state_of<S: State>(word: &str) -> Result<S, String> {
+    S::ALL.iter().copied().find(|state| state.word() == word).ok_or_else(|| {
+        let mut words: Vec<String> = S::ALL.iter().map(|state| format!("`{}`", state.word())).collect();
+        let last = words.pop().unwrap_or_default();
+        format!("`{word}` is not a state of {}; use {} or {last}", S::KIND, words.join(", "))
+    })
+}
+
 /// For the audit list.
-impl fmt::Display for Wanted {
+impl<S: State> fmt::Display for Wanted<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             ("position", self.position.map(|position| position.to_string())),
@@ -123,46 +165,38 @@ impl fmt::Display for Wanted {
 #[cfg(test)]
 mod tests {
     use bugle_core::event::{Event, Index, Span, StoredEvent};
-    use bugle_core::ids::{KeyGeneration, Offset, Revision, Slot, TopicId};
+    use bugle_core::ids::{Offset, Revision, Slot, TopicId};
     use bytes::Bytes;
 
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
 
-    fn letter() -> DeadRow {
+    fn event() -> StoredEvent {
         let span = |start, len| Span { start, len };
         let index =
             Index { id: span(0, 2), source: span(0, 2), kind: span(2, 10), key: Some(span(12, 6)), ..Index::default() };
         let event = Event::new(Bytes::from_static(b"e1order.paiduser-1"), index).unwrap();
         let position = Position { slot: Slot(0), offset: Offset(7) };
-        DeadRow {
-            event: StoredEvent { position, topic: TopicId(1), received: Timestamp(0), event },
-            state: DeadState::Open,
-            holds_key: false,
-            decided: None,
-            generation: KeyGeneration(0),
-            revision: Some(Revision([0xab; 32])),
-            cause: "rejected".to_owned(),
-            reason: String::new(),
-            attempts: 1,
-            channel: 0,
-            plugin: 0,
-            notes: Vec::new(),
-            at: Timestamp(NOW.0 - 3_600_000),
-        }
+        StoredEvent { position, topic: TopicId(1), received: Timestamp(0), event }
     }
 
-    fn parse(change: impl FnOnce(&mut DeadFilter)) -> Result<Wanted, String> {
-        let mut filter = DeadFilter::default();
+    fn selects(wanted: &Wanted<DeadState>, state: DeadState) -> bool {
+        let (event, revision) = (event(), Revision([0xab; 32]));
+        let at = Timestamp(NOW.0 - 3_600_000);
+        wanted.selects(&Seen { event: &event, cause: "rejected", revision: Some(&revision), at, state })
+    }
+
+    fn parse(change: impl FnOnce(&mut KeptFilter)) -> Result<Wanted<DeadState>, String> {
+        let mut filter = KeptFilter::default();
         change(&mut filter);
         Wanted::parse(&filter, NOW)
     }
 
     #[test]
     fn each_part_selects_and_all_must_hold() {
-        let check = |change: fn(&mut DeadFilter), wanted: bool| {
-            assert_eq!(parse(change).unwrap().matches(&letter()), wanted);
+        let check = |change: fn(&mut KeptFilter), wanted: bool| {
+            assert_eq!(selects(&parse(change).unwrap(), DeadState::Open), wanted);
         };
         check(|_| {}, true);
         check(|filter| filter.kind = Some("order.*".to_owned()), true);
@@ -188,13 +222,13 @@ mod tests {
             },
             false,
         );
-        let decided = DeadRow { state: DeadState::Dismissed, ..letter() };
-        assert!(!Wanted::default().undecided().matches(&decided) && Wanted::default().matches(&decided));
+        let all = parse(|_| {}).unwrap();
+        assert!(selects(&all, DeadState::Dismissed) && !selects(&all.undecided(), DeadState::Dismissed));
     }
 
     #[test]
     fn what_cannot_be_meant_is_told() {
-        let check = |change: fn(&mut DeadFilter), told: &str| {
+        let check = |change: fn(&mut KeptFilter), told: &str| {
             let error = parse(change).unwrap_err();
             assert!(error.contains(told), "{error}");
         };
@@ -209,5 +243,10 @@ mod tests {
             },
             "not before",
         );
+        let unknown = |filter: KeptFilter| Wanted::<UnknownState>::parse(&filter, NOW).unwrap_err();
+        let state = unknown(KeptFilter { state: Some("manual".to_owned()), ..KeptFilter::default() });
+        assert!(state.ends_with("use `open`, `sent`, `not-sent` or `retried`"), "{state}");
+        let cause = unknown(KeptFilter { cause: Some("rejected".to_owned()), ..KeptFilter::default() });
+        assert!(cause.contains("no cause"), "{cause}");
     }
 }

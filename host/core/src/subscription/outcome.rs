@@ -1,0 +1,98 @@
+//! What became of a delivery, as an event: for subscriptions that want to tell others.
+//!
+//! One event in the topic of outcomes for each delivery that a row tells the end of, in the batch of that row, and one more when a
+//! person said later what became of an unknown one. Its ordering key is that of the event it is about. Knows nothing of how events
+//! are encoded.
+//!
+//! Invariant: what is delivered from the topic of outcomes has no outcome, and a chain of events that came of each other ends.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+
+use super::Machine;
+use super::records::Became;
+use crate::attempt::HOPS_MAX;
+use crate::event::StoredEvent;
+use crate::import::NewEvent;
+use crate::origin::{HOPS_ATTRIBUTE, Origin, SETTLED_TOPIC};
+use crate::row::RecordStatus;
+use crate::seeded::{Bug, is_planted};
+use crate::step::{Step, Write};
+
+/// Longest cause, in bytes: half of what an attribute may have.
+const CAUSE_BYTES_MAX: usize = 512;
+
+impl Machine {
+    /// Tells the end of a delivery to whoever covers the topic of outcomes. A key that waits for a person has not ended.
+    pub(super) fn outcome(&mut self, event: &StoredEvent, became: &Became, step: &mut Step) {
+        let Some(topic) = self.spec.settled.filter(|_| is_end(became.status)) else { return };
+        let origin = Origin::of(self.spec.id, self.spec.redelivery, event);
+        let hops = event.event.attribute(HOPS_ATTRIBUTE).and_then(|hops| hops.parse::<u32>().ok()).unwrap_or(0);
+        if event.topic == topic || origin.topic == topic || hops >= HOPS_MAX {
+            return;
+        }
+        let (word, position) = (became.status.word(), event.position);
+        let name = &self.spec.name;
+        let mut attributes = vec![
+            ("outcome".to_string(), word.to_string()),
+            ("subscription".to_string(), name.to_string()),
+            ("eventid".to_string(), event.event.id().to_string()),
+            ("eventsource".to_string(), event.event.source().to_string()),
+            ("eventtype".to_string(), event.event.kind().to_string()),
+            ("eventposition".to_string(), position.to_string()),
+            ("attempts".to_string(), became.attempt.to_string()),
+        ];
+        let named = self.spec.business_key.as_deref().and_then(|name| event.event.attribute(name));
+        // Not as `businesskey`: outcomes of several subscriptions would be one and the same to a plugin that does a thing once.
+        let business_key = named.or_else(|| event.event.attribute("businesskey")).map(str::to_string);
+        let subject = event.event.attribute("subject").map(str::to_string);
+        let cause = Some(cause(&became.detail)).filter(|cause| !cause.is_empty());
+        let known = [("eventsubject", subject), ("eventbusinesskey", business_key), ("cause", cause)];
+        attributes.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))));
+        let event = NewEvent {
+            topic: SETTLED_TOPIC.to_string(),
+            kind: SETTLED_TOPIC.to_string(),
+            subject: Some(event.event.id().to_string()),
+            key: event.event.key().map(str::to_string),
+            // A delivery ends once, and once more when a person says what became of an unknown one.
+            id: Some(format!("{name}/{position}/{word}")),
+            deliver_at: None,
+            expires: None,
+            class: event.event.class(),
+            content_type: None,
+            attributes,
+            data: vec![],
+        };
+        let outcome = Write::Outcome { topic, subscription: name.clone(), hops: hops + 1, event };
+        if is_planted(Bug::OutcomeAfterSettled) {
+            self.held_back[0].push(outcome);
+        } else {
+            step.writes.push(outcome);
+        }
+    }
+}
+
+fn is_end(status: RecordStatus) -> bool {
+    match status {
+        RecordStatus::Sent
+        | RecordStatus::Delivered
+        | RecordStatus::Bounced
+        | RecordStatus::Unknown
+        | RecordStatus::Expired
+        | RecordStatus::Suppressed
+        | RecordStatus::Dead => true,
+        RecordStatus::Accepted
+        | RecordStatus::Scheduled
+        | RecordStatus::Claimed
+        | RecordStatus::Attempted
+        | RecordStatus::Manual => false,
+    }
+}
+
+/// A text as an attribute may have it.
+fn cause(detail: &str) -> String {
+    let mut text: String = detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.truncate(text.floor_char_boundary(CAUSE_BYTES_MAX));
+    text.trim().to_string()
+}
