@@ -61,7 +61,7 @@ kinds! {
     /// An operator cancels scheduled events.
     Cancel = "cancel", 5, true;
     /// The host looks for claims and kv entries that have ended.
-    Sweep = "sweep", 5, false;
+    Sweep = "sweep", 8, false;
     /// A part of the log cannot be read.
     FailRead = "fail-read", 3, true;
     /// A sync fails.

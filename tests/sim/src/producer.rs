@@ -48,8 +48,8 @@ struct Planned {
     key: Option<String>,
     class: Class,
     timing: Timing,
-    /// It was made with an expirytime.
-    is_expiring: bool,
+    /// It was made with an expirytime or a delivertime.
+    is_timed: bool,
 }
 
 /// See the module.
@@ -144,7 +144,7 @@ impl Producer {
             self.planned.push(Planned {
                 key: key.map(|key| format!("{}/{key}", self.name)),
                 class,
-                is_expiring: ttl.is_some(),
+                is_timed: ttl.is_some() || deliver_at.is_some(),
                 timing: Timing {
                     deliver_at,
                     expires: ttl.map(|ttl| deliver_at.unwrap_or(now).after(ttl)),
@@ -162,7 +162,7 @@ impl Producer {
             return None;
         }
         let number = self.made();
-        self.planned.push(Planned { key: Some(key.to_owned()), class, timing: Timing::default(), is_expiring: false });
+        self.planned.push(Planned { key: Some(key.to_owned()), class, timing: Timing::default(), is_timed: false });
         Some(self.send(0, vec![number], false))
     }
 
@@ -217,7 +217,7 @@ impl Producer {
         let is_explained = |(index, refusal): &(u32, Refusal)| match refusal.code {
             Code::InvalidAttribute => is_scheduled(*index),
             // The first answer was a refusal for its time, or behind one, and nobody remembers it.
-            Code::TooOld => self.planned.iter().any(|planned| planned.is_expiring),
+            Code::TooOld => self.planned.iter().any(|planned| planned.is_timed),
             Code::Expired => self.planned[batch.numbers[*index as usize] as usize].timing.expires.is_some(),
             code => code == Code::BehindRefused && !self.sent_again.is_empty(),
         };

@@ -35,7 +35,7 @@ impl Plan {
     fn from_environment() -> Plan {
         match std::env::var("BUGLE_STRONG_SENDS").ok().and_then(|text| text.parse::<u64>().ok()) {
             Some(events) => Plan { events, kill_every: Duration::from_secs(3), kills_max: 200 },
-            None => Plan { events: 150, kill_every: Duration::from_millis(400), kills_max: 4 },
+            None => Plan { events: 250, kill_every: Duration::from_millis(400), kills_max: 4 },
         }
     }
 }
