@@ -5,6 +5,7 @@
 //!
 //! Knows nothing of frames, HTTP, WebAssembly or the form of catalog rows; those are the server's.
 
+mod callback;
 mod count;
 mod delete;
 mod explain;
@@ -44,6 +45,7 @@ use crate::releaser::Releaser;
 use crate::shared::Shared;
 use crate::upkeep::Upkeep;
 
+pub use callback::{CallbackError, Heard};
 pub use count::Count;
 pub use explain::{Ending, Explanation};
 pub use kv::{KvSwap, KvWriteError};

@@ -6,6 +6,7 @@
 //! Use: [`Call::delivery`], any number of [`Call::import`], then [`Call::finish`] once, or [`Call::finish_all`] for those that
 //! shared a call of the plugin. Dropped without it, the attempt counts as never started and the delivery is run again at no cost.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bugle_core::attempt::{self, Attempt, CallFacts, Fact, Look, Next, Settlement, Transaction};
@@ -43,6 +44,8 @@ pub(crate) struct Port {
     /// Held by the one operator who works on dead letters.
     pub(crate) operators: Arc<tokio::sync::Mutex<()>>,
     pub(crate) counters: WorkerCounters,
+    /// Whether providers call back, so that notes are compared with what they said.
+    pub(crate) inbound: AtomicBool,
     /// Dropped, and so told, with the last call once the subscription was deleted.
     pub(crate) last_call: Mutex<Option<oneshot::Sender<()>>>,
 }
@@ -294,10 +297,13 @@ impl Call {
                 Ok(Write::Append { topic: follow_up.topic, event })
             })
             .collect::<Result<Vec<Write>, String>>()?;
-        let records = std::mem::take(&mut transaction.records)
-            .into_iter()
-            .map(|row| Write::Record { subscription: self.port.subscription, position: self.position(), row })
-            .collect();
+        let (subscription, position) = (self.port.subscription, self.position());
+        let is_compared = self.port.inbound.load(Ordering::Relaxed);
+        let record = |row| match is_compared {
+            true => Write::Note { subscription, position, row },
+            false => Write::Record { subscription, position, row },
+        };
+        let records = std::mem::take(&mut transaction.records).into_iter().map(record).collect();
         Ok((transaction, follow_ups, records))
     }
 

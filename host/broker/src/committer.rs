@@ -6,6 +6,7 @@
 //! Invariant: nobody hears of a write before the sync that made it durable returned; after a failed commit nobody hears
 //! anything any more, and the process must end (guarantees G1, G11).
 
+mod callback;
 mod cancel;
 mod look_up;
 mod release;
@@ -32,6 +33,7 @@ use crate::queue::{Committed, Item, ResultSink, Writes};
 use crate::reads::ReadError;
 use crate::ring::Chunk;
 use crate::shared::Shared;
+pub(crate) use callback::{Callback, RecordName, Told};
 pub(crate) use cancel::{Also, Cancel, What};
 use round::Round;
 
@@ -105,12 +107,13 @@ impl Committer {
                 round.credit += credit as usize;
                 self.publish(batch, sink, round)?;
             }
-            Item::Writes(writes) => self.writes(writes, round),
+            Item::Writes(writes) => self.writes(writes, round)?,
             Item::Release(reply) => {
                 let released = self.release(round);
                 round.releases.push((reply, released));
             }
             Item::Cancel(cancel) => self.cancel(*cancel, round),
+            Item::Callback(callback) => self.callback(*callback, round)?,
             Item::Open(open, reply) => round.opens.push((reply, self.open(open)?)),
             Item::Close(session) => self.admission.close(session),
             Item::Abandon(abandon) => self.admission.abandon(&abandon),
@@ -152,13 +155,29 @@ impl Committer {
         Ok(())
     }
 
-    fn writes(&mut self, item: Writes, round: &mut Round) {
-        let now = self.shared.clock.now();
+    fn writes(&mut self, item: Writes, round: &mut Round) -> Result<(), ReadError> {
         let committed = Committed { tail: self.admission.next() };
         if let Some(topic) = item.topic {
             self.admission.add_topic(topic);
         }
-        for write in item.writes {
+        self.place(item.writes, round)?;
+        if let Some(subscription) = item.cursor_at_tail {
+            round.writes.push(Write::Cursor {
+                subscription,
+                class: Class::Normal,
+                row: CursorRow { floor: committed.tail },
+            });
+        }
+        round.ledger = round.ledger.max(item.ledger);
+        round.count();
+        round.done(item.done, committed);
+        Ok(())
+    }
+
+    /// Gives events their place and compares notes; what is left are rows.
+    fn place(&mut self, writes: Vec<Write>, round: &mut Round) -> Result<(), ReadError> {
+        let now = self.shared.clock.now();
+        for write in writes {
             match write {
                 Write::Append { topic, event } => {
                     self.admission.append(now, topic, event, &mut round.writes);
@@ -176,19 +195,11 @@ impl Committer {
                         Err(error) => tracing::error!(%subscription, %error, "an outcome could not be told"),
                     }
                 }
+                Write::Note { subscription, position, row } => self.note(subscription, position, row, round)?,
                 other => round.writes.push(other),
             }
         }
-        if let Some(subscription) = item.cursor_at_tail {
-            round.writes.push(Write::Cursor {
-                subscription,
-                class: Class::Normal,
-                row: CursorRow { floor: committed.tail },
-            });
-        }
-        round.ledger = round.ledger.max(item.ledger);
-        round.count();
-        round.done(item.done, committed);
+        Ok(())
     }
 
     /// An event with what a copy of it carries.

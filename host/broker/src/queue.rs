@@ -16,7 +16,7 @@ use bugle_core::spec::Topic;
 use bugle_core::step::Write;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::committer::Cancel;
+use crate::committer::{Callback, Cancel};
 use crate::worker::Inbox;
 
 /// Bytes of published events that may wait for the committer: about a tenth of a second of the fastest ingest measured, and
@@ -43,6 +43,8 @@ pub(crate) enum Item {
     Release(oneshot::Sender<Released>),
     /// An operator cancels scheduled events.
     Cancel(Box<Cancel>),
+    /// A provider tells what became of what was sent.
+    Callback(Box<Callback>),
     /// A connection ended.
     Close(SessionId),
     /// A producer gives up a refused event.

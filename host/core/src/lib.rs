@@ -15,6 +15,7 @@ extern crate std;
 pub mod admission;
 pub mod attempt;
 mod backoff;
+pub mod callback;
 pub mod clock;
 pub mod code;
 mod cursor;

@@ -99,6 +99,10 @@ bugs! {
     WindowForgottenAtRestart = "window-forgotten-at-restart",
     /// An event past its `expirytime` is tried again like any other.
     ExpiredIsRetried = "expired-is-retried",
+    /// What a provider says is written whatever the send record says already.
+    CallbackGoesBack = "callback-goes-back",
+    /// A plugin's note is written whatever the provider has said of the same send.
+    NoteOverCallback = "note-over-callback",
     /// A call that several deliveries share breaks, and each of them pays for it.
     BatchPaysForOne = "batch-pays-for-one",
 }

@@ -266,6 +266,8 @@ pub struct Subscription {
     pub records: bool,
     /// The channel whose claims it shares with others; `None`: its claims are its own. Never changes.
     pub channel: Option<Name>,
+    /// Whether providers call back: then what a plugin notes of a send is compared with what its provider said of it. Default no.
+    pub inbound: bool,
     /// Where events go that say how its deliveries ended: the topic [`crate::origin::SETTLED_TOPIC`]. Default: nowhere.
     pub settled: Option<TopicId>,
     /// Rate, blame, breaker and degrade policy.
@@ -313,6 +315,7 @@ impl Subscription {
             business_key: None,
             records: false,
             channel: None,
+            inbound: false,
             settled: None,
             protection: Protection::standard(),
             prefetch_bytes: 4 << 20,

@@ -57,6 +57,11 @@ pub(crate) mod reconciling {
     exports_of!("reconciling");
 }
 
+/// The optional export `inbound`.
+pub(crate) mod receiving {
+    exports_of!("receiving");
+}
+
 /// A plugin that takes several deliveries per call.
 pub(crate) mod batch {
     exports_of!("batch-channel");

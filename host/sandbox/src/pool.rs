@@ -227,6 +227,11 @@ impl<C: HostCalls> Pool<C> {
         }
     }
 
+    /// The revision and binding that a call would run on now.
+    pub(crate) fn active(&self) -> Arc<Active<C>> {
+        Arc::clone(&self.lock().active)
+    }
+
     pub(crate) fn has_stopped(&self) -> bool {
         self.lock().runners == 0
     }

@@ -8,6 +8,7 @@ use wasmtime::component::Component;
 
 use crate::bindings::ChannelPre;
 use crate::bindings::batch::BatchChannelPre;
+use crate::bindings::receiving::ReceivingPre;
 use crate::bindings::reconciling::ReconcilingPre;
 use crate::calls::HostCalls;
 use crate::manifest::Manifest;
@@ -27,6 +28,8 @@ pub(crate) struct Loaded {
     pub(crate) world: World,
     /// It can be asked what became of an effect.
     pub(crate) reconciles: bool,
+    /// Its provider can call back.
+    pub(crate) receives: bool,
     pub(crate) component: Component,
     /// Slots that one instance takes.
     pub(crate) slots: u32,
@@ -49,6 +52,12 @@ impl Plugin {
     #[must_use]
     pub fn reconciles(&self) -> bool {
         self.0.reconciles
+    }
+
+    /// Whether it exports `inbound`: it understands callbacks of its provider.
+    #[must_use]
+    pub fn receives(&self) -> bool {
+        self.0.receives
     }
 
     /// What it says of itself.
@@ -86,7 +95,9 @@ pub(crate) struct Active<C: HostCalls> {
     pub(crate) linked: Linked<C>,
     /// The same component by its export `reconcile`, if it has that.
     pub(crate) reconciling: Option<ReconcilingPre<State<C>>>,
-    /// Where an instance to be asked gets its place.
+    /// The same component by its export `inbound`.
+    pub(crate) receiving: Option<ReceivingPre<State<C>>>,
+    /// Where an instance to be asked, or for a callback, gets its place.
     pub(crate) places: Arc<Slots>,
     pub(crate) world: World,
     pub(crate) rights: Arc<Rights>,

@@ -17,6 +17,7 @@ const BATCH_HANDLER: &str = "bugle:plugin/batch-handler@0.1.0";
 const LIFECYCLE: &str = "bugle:plugin/lifecycle@0.1.0";
 /// What it may export beside them.
 const RECONCILE: &str = "bugle:plugin/reconcile@0.1.0";
+const INBOUND: &str = "bugle:plugin/inbound@0.1.0";
 
 /// Interfaces of ours that a component may import.
 const OURS: [&str; 13] = [
@@ -133,6 +134,8 @@ pub(crate) struct Verified {
     pub(crate) world: World,
     /// It exports `reconcile`.
     pub(crate) reconciles: bool,
+    /// It exports `inbound`.
+    pub(crate) receives: bool,
 }
 
 /// Reads and checks.
@@ -163,7 +166,8 @@ pub(crate) fn verify(bytes: &[u8], beside: Option<&str>, bytes_max: usize) -> Re
         (None, Some(text)) => text.to_owned(),
         (None, None) => return Err(VerifyError::NoManifest),
     };
-    Ok(Verified { manifest: Manifest::parse(&text)?, world, reconciles: exports(RECONCILE) })
+    let (reconciles, receives) = (exports(RECONCILE), exports(INBOUND));
+    Ok(Verified { manifest: Manifest::parse(&text)?, world, reconciles, receives })
 }
 
 /// Whether the linker has it. Versions inside a track are compatible; the linker looks closer.

@@ -25,7 +25,7 @@ pub use dead::{
 };
 pub use explain::{EventHead, ExplainView, ExplanationView};
 pub use kept::KeptFilter;
-pub use records::{RecordFilter, RecordView};
+pub use records::{ReceivedView, RecordFilter, RecordView};
 pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
 pub use scheduled::{CancelRequest, CancelledView, ScheduledCounts, ScheduledEvent, ScheduledList, ScheduledView};
 pub use unknown::{ResolveRequest, Resolved, UnknownView};

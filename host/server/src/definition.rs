@@ -103,6 +103,10 @@ pub struct Definition {
     /// Whether an event in the topic `bugle.settled` says how each delivery ended: outcome, subscription, event, cause. Default false.
     #[serde(default, skip_serializing_if = "is_default")]
     pub settled_events: bool,
+    /// Whether its provider may call back at `/inbound/NAME` of the listener `[inbound]`, for a plugin that exports `inbound`. Default
+    /// false: such a call finds nothing there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub inbound: bool,
     /// Where a new subscription starts: `latest` (default), `earliest`, a position such as `0-1234`, a time, or `2h ago`. Ignored
     /// once it exists.
     #[serde(default)]
@@ -396,6 +400,7 @@ impl Definition {
             business_key: self.business_key.as_deref().map(bugle_core::ids::Name::from),
             records: self.records,
             channel: self.channel.as_deref().map(bugle_core::ids::Name::from),
+            inbound: self.inbound,
             protection: spec::Protection {
                 rate: self.rate.map(|rate| rate.to_core(self.burst)),
                 blame: self.blame.to_core(),

@@ -10,6 +10,7 @@ mod backups;
 mod dead;
 mod doctor;
 mod explain;
+mod inbound;
 mod kept;
 mod lookups;
 mod plugins;
@@ -44,6 +45,7 @@ pub(crate) use audit::restored_row;
 pub use backups::BackUpError;
 pub use dead::ReplayJob;
 pub use explain::{ExplainError, Wanted};
+pub use inbound::InboundError;
 pub use kept::KeptError;
 pub use lookups::RecordsError;
 pub use plugins::DeployError;
@@ -67,6 +69,8 @@ pub struct Parts {
     pub token: Token,
     /// Further `Host` headers that are accepted.
     pub allowed_hosts: Vec<String>,
+    /// Callbacks of providers that plugins may work on at once.
+    pub callbacks: u32,
     /// Where everything is kept.
     pub data: DataDir,
     /// Where it listens.
@@ -93,6 +97,8 @@ pub struct Host {
     changes: tokio::sync::Mutex<()>,
     /// Held while a backup is made.
     backups: tokio::sync::Mutex<()>,
+    /// Callbacks that plugins work on.
+    callbacks: tokio::sync::Semaphore,
     started: Instant,
     is_stopping: AtomicBool,
 }
@@ -116,6 +122,7 @@ impl Host {
             loaded: Mutex::new(std::mem::take(&mut parts.loaded)),
             changes: tokio::sync::Mutex::default(),
             backups: tokio::sync::Mutex::default(),
+            callbacks: tokio::sync::Semaphore::new(parts.callbacks as usize),
             started: Instant::now(),
             is_stopping: AtomicBool::new(false),
             parts,

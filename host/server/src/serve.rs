@@ -101,6 +101,9 @@ fn greet(config: &Config, file: Option<&Path>, running: &Running) {
     println!("  producers    quic {}", endpoints.quic);
     println!("  certificate  {}", endpoints.fingerprint);
     println!("  operators    http {} (token in {})", endpoints.admin, running.data().token().display());
+    if let Some(inbound) = &endpoints.inbound {
+        println!("  callbacks    http {inbound} (/inbound/SUBSCRIPTION, for a proxy)");
+    }
     println!("  data         {} (boot {})", running.data().path().display(), running.boot());
     println!("  config       {file}");
     println!(

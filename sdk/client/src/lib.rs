@@ -33,8 +33,8 @@
 //! ```
 //!
 //! A refused event with a key stops its key: later events of it come back [`Code::BEHIND_REFUSED`], so that none overtakes
-//! it. Await the outcomes of what was sent after it, then publish the refused events again in their order, or
-//! [`Client::abandon`] the first and publish the others again. Nothing else waits, and a session that ends forgets it.
+//! it. Await the outcomes of what was sent after it, then publish each refused event again in its order, or
+//! [`Client::abandon`] it. Nothing else waits, and a session that ends forgets it.
 //!
 //! For throughput use [`Client::send`]: it returns once the event has its place in the queue, and the receipt is
 //! awaited later. Events that queue up while a receipt is pending travel together.

@@ -53,7 +53,7 @@ pub(crate) fn channel(
     item: TokenStream,
     manifest: std::result::Result<String, String>,
 ) -> Result<TokenStream> {
-    let Arguments { check, reconcile } = parse_arguments(world, arguments)?;
+    let Arguments { check, reconcile, inbound } = parse_arguments(world, arguments)?;
     let function: ItemFn = syn::parse2(item).map_err(|error| {
         Error::new(error.span(), format!("`#[{}]` stands on a function: {}", world.attribute(), world.shape()))
     })?;
@@ -66,6 +66,14 @@ pub(crate) fn channel(
         World::BatchChannel => several(name),
     };
     let reconciling = reconcile.as_ref().map(asked);
+    let receiving = inbound.as_ref().map(called_back);
+    let receives = inbound.as_ref().map(|receive| {
+        quote! {
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(::bugle_plugin::raw::receiving::exports::bugle::plugin::inbound::Callback) =
+                |callback| { let _ = ::bugle_plugin::receive(callback, #receive); };
+        }
+    });
     let fits = reconcile.as_ref().map(|ask| {
         quote! {
             #[cfg(not(target_arch = "wasm32"))]
@@ -86,6 +94,8 @@ pub(crate) fn channel(
 
             #reconciling
 
+            #receiving
+
             impl ::bugle_plugin::raw::exports::bugle::plugin::lifecycle::Guest for Exported {
                 fn check() -> ::core::result::Result<(), ::std::string::String> {
                     ::bugle_plugin::check(#check)
@@ -104,7 +114,26 @@ pub(crate) fn channel(
         #[cfg(not(target_arch = "wasm32"))]
         const _: fn(&::bugle_plugin::Cx) = |_| { let _ = #name; };
         #fits
+        #receives
     })
+}
+
+/// The optional export `inbound`.
+fn called_back(receive: &syn::Path) -> TokenStream {
+    quote! {
+        ::bugle_plugin::raw::receiving::export_inbound!(Exported with_types_in ::bugle_plugin::raw::receiving);
+
+        impl ::bugle_plugin::raw::receiving::exports::bugle::plugin::inbound::Guest for Exported {
+            fn receive(
+                callback: ::bugle_plugin::raw::receiving::exports::bugle::plugin::inbound::Callback,
+            ) -> ::core::result::Result<
+                ::std::vec::Vec<::bugle_plugin::raw::receiving::exports::bugle::plugin::inbound::StatusChange>,
+                ::std::string::String,
+            > {
+                ::bugle_plugin::receive(callback, #receive)
+            }
+        }
+    }
 }
 
 /// The optional export `reconcile`.
@@ -160,9 +189,10 @@ fn several(name: &Ident) -> TokenStream {
 struct Arguments {
     check: Option<syn::Path>,
     reconcile: Option<syn::Path>,
+    inbound: Option<syn::Path>,
 }
 
-/// `check = path` and `reconcile = path`, each at most once.
+/// `check = path`, `reconcile = path` and `inbound = path`, each at most once.
 fn parse_arguments(world: World, arguments: TokenStream) -> Result<Arguments> {
     let parse = |input: syn::parse::ParseStream<'_>| {
         let mut given = Arguments::default();
@@ -171,6 +201,7 @@ fn parse_arguments(world: World, arguments: TokenStream) -> Result<Arguments> {
             let place = match name.to_string().as_str() {
                 "check" => &mut given.check,
                 "reconcile" => &mut given.reconcile,
+                "inbound" => &mut given.inbound,
                 _ => return Err(Error::new(name.span(), "unknown")),
             };
             input.parse::<Token![=]>()?;
@@ -183,7 +214,10 @@ fn parse_arguments(world: World, arguments: TokenStream) -> Result<Arguments> {
         }
         Ok(given)
     };
-    let only = format!("the arguments are `#[{}(check = function, reconcile = function)]`", world.attribute());
+    let only = format!(
+        "the arguments are `#[{}(check = function, reconcile = function, inbound = function)]`",
+        world.attribute()
+    );
     syn::parse::Parser::parse2(parse, arguments).map_err(|error| Error::new(error.span(), only))
 }
 
@@ -322,13 +356,26 @@ mod tests {
     }
 
     #[test]
-    fn only_check_and_reconcile_are_taken_as_arguments() {
+    fn a_channel_whose_provider_calls_back_exports_inbound() {
+        let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
+        let made = |arguments| channel(World::Channel, arguments, item.clone(), Ok("/x/plugin.toml".into()));
+        let text = made(quote!(inbound = crate::told)).unwrap().to_string();
+        assert!(text.contains("export_inbound") && text.contains("callback , crate :: told"), "{text}");
+        let text = made(quote!(check = ok)).unwrap().to_string();
+        assert!(!text.contains("inbound"), "{text}");
+    }
+
+    #[test]
+    fn only_functions_that_are_exported_are_taken_as_arguments() {
         let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
         for arguments in
             [quote!(chek = f), quote!(check), quote!(check = 7), quote!(check = f, more), quote!(check = f, check = f)]
         {
             let text = error(arguments, item.clone());
-            assert_eq!(text, "the arguments are `#[channel(check = function, reconcile = function)]`");
+            assert_eq!(
+                text,
+                "the arguments are `#[channel(check = function, reconcile = function, inbound = function)]`"
+            );
         }
     }
 

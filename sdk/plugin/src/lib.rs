@@ -36,6 +36,7 @@ mod event;
 mod fan_out;
 mod host;
 mod http;
+mod inbound;
 mod kv;
 mod log;
 mod mail;
@@ -59,6 +60,7 @@ pub use error::{Code, HostError};
 pub use event::Event;
 pub use fan_out::{FanOut, Page};
 pub use http::{ReplyError, Request, Response, send_all};
+pub use inbound::{Callback, Status, receive};
 pub use kv::{Entry, Item, Kv};
 pub use log::{Level, emit};
 pub use mail::{Accepted, Mail};
@@ -72,8 +74,8 @@ pub use verdict::{Failure, Fault, Outcome, defer, reject, retry, unknown};
 pub mod prelude {
     pub use crate::template::Template;
     pub use crate::{
-        Config, Cx, Delivery, Doubt, Event, Failure, Fault, Found, HostError, Mac, Outcome, batch_channel, channel,
-        debug, defer, error, info, reject, retry, trace, unknown, warn,
+        Callback, Config, Cx, Delivery, Doubt, Event, Failure, Fault, Found, HostError, Mac, Outcome, Status,
+        batch_channel, channel, debug, defer, error, info, reject, retry, trace, unknown, warn,
     };
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::{Value, json};

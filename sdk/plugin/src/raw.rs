@@ -89,3 +89,14 @@ pub mod reconciling {
         "bugle_plugin::raw::reconciling"
     );
 }
+
+/// What a plugin exports whose provider calls back.
+pub mod receiving {
+    bindings!(
+        "package bugle:sdk;
+         world inbound-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/inbound@0.1.0; }",
+        "bugle:sdk/inbound-alone",
+        "export_inbound",
+        "bugle_plugin::raw::receiving"
+    );
+}

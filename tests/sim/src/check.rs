@@ -163,6 +163,7 @@ impl World {
         for (index, producer) in self.producers.iter().enumerate() {
             producer.confirmed.iter().try_for_each(|(number, place)| self.check_receipt(index, *number, *place))?;
         }
+        self.check_callbacks()?;
         self.check_acks()
     }
 
@@ -192,11 +193,11 @@ impl World {
         })
     }
 
-    /// Each event of each producer is in the log once, and those of a key in their order.
+    /// Each event of each producer is in the log once, and those of a key in the order in which they were published.
     fn check_log(&self) -> Checked {
         for (index, producer) in self.producers.iter().enumerate() {
             let mut places: BTreeMap<u64, Offset> = BTreeMap::new();
-            let mut latest: BTreeMap<&str, u64> = BTreeMap::new();
+            let mut stored: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
             let is_copy = |event: &StoredEvent| event.event.timing().released_from.is_some();
             let is_its = |event: &&StoredEvent| {
                 event.topic == ORDERS && event.event.source() == producer.name && !is_copy(event)
@@ -205,13 +206,13 @@ impl World {
                 let number: u64 = event.event.id().parse().unwrap_or(u64::MAX);
                 let is_new = places.insert(number, event.position.offset).is_none();
                 must(rule::ONE_EVENT_PER_ID, is_new, || format!("event {number} of {} is there twice", producer.name))?;
-                if let Some(key) = event.event.key().filter(|_| !producer.sent_again.contains(&number))
-                    && let Some(before) = latest.insert(key, number)
-                {
-                    must(rule::PUBLISHED_IN_ORDER, before < number, || {
-                        format!("{key}: {number} of {} was stored after {before}", producer.name)
-                    })?;
-                }
+                let Some(key) = event.event.key() else { continue };
+                let before = stored.entry(key).or_default();
+                let overtaking = before.iter().find(|by| **by > number && !producer.may_be_overtaken(number, **by));
+                must(rule::PUBLISHED_IN_ORDER, overtaking.is_none(), || {
+                    format!("{key}: {number} of {} was stored after {overtaking:?}", producer.name)
+                })?;
+                before.push(number);
             }
             let is_all = places == producer.confirmed && places.len() as u64 == producer.made();
             let what = || format!("producer {index} has other receipts than the log has events");

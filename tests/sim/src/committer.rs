@@ -4,6 +4,7 @@
 //! Invariant: a round is told after the sync that made it durable, and before the next one begins.
 
 use bugle_core::admission::{Admission, Facts, IdFact, IdLookup, IdPlace, Recovery, Released, WindowSize};
+use bugle_core::callback::StatusChange;
 use bugle_core::event::Timing;
 use bugle_core::ids::{BootId, Offset, SessionId, Slot};
 use bugle_core::ledger::LedgerStep;
@@ -17,6 +18,7 @@ use crate::bus::{Bus, Done, Item};
 use crate::call::FOLLOW_UPS;
 use crate::definition::OUTCOMES;
 use crate::events::Attributes;
+use crate::evidence::Place;
 use crate::outcomes;
 use crate::rule::{self, Checked, must};
 use crate::world::{ORDERS, World};
@@ -29,6 +31,7 @@ pub(crate) struct Round {
     opened: Vec<(usize, SessionId, Opened)>,
     dones: Vec<Done>,
     released: Option<Released>,
+    heard: Vec<(Place, StatusChange)>,
     is_synced: bool,
 }
 
@@ -102,6 +105,10 @@ impl World {
                     round.opened.push((producer, session, self.admission.open(open, stored.unwrap_or_default())));
                 }
                 Some(Item::Release) => round.released = Some(self.release(&mut batch)),
+                Some(Item::Callback { place, change }) => {
+                    self.hear(place, &change, &mut batch);
+                    round.heard.push((place, change));
+                }
                 Some(Item::Cancel { event, by_key }) => self.cancel(&event, by_key, &mut batch),
                 Some(Item::Writes { writes, ledger, done }) => {
                     self.place(writes, &mut batch);
@@ -136,7 +143,7 @@ impl World {
         self.admission.publish(self.bus.now, publish, &probe, &facts, batch)
     }
 
-    fn place(&mut self, writes: Vec<Write>, batch: &mut Vec<Write>) {
+    pub(crate) fn place(&mut self, writes: Vec<Write>, batch: &mut Vec<Write>) {
         for write in writes {
             match write {
                 Write::Append { topic, event } => {
@@ -152,6 +159,7 @@ impl World {
                     let copy = crate::events::copy(&event, &origin, is_late);
                     self.admission.append(self.bus.now, topic, copy, batch);
                 }
+                Write::Note { subscription, position, row } => self.note(subscription, position, row, batch),
                 other => batch.push(other),
             }
         }
@@ -184,6 +192,9 @@ impl World {
         }
         let end = self.bus.disk.synced.end();
         must(rule::SYNCED_BEFORE_TOLD, self.bus.tail <= end, || format!("readers see {} of {end}", self.bus.tail))?;
+        for (place, change) in round.heard {
+            self.answered(place, &change)?;
+        }
         for done in round.dones {
             match done {
                 Done::Nobody => {}

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bugle_core::callback::Progress;
 use bugle_core::ids::{Offset, SubscriptionId};
 use bugle_core::time::{Millis, Timestamp};
 
@@ -36,6 +37,8 @@ pub(crate) struct Evidence {
     pub(crate) holds: BTreeMap<(SubscriptionId, u32), (Offset, Timestamp)>,
     /// What plain notifications reached their receiver: when, whose, which.
     pub(crate) notified: Vec<(Timestamp, Place)>,
+    /// What providers were answered to have said, at the furthest.
+    pub(crate) told_by_providers: BTreeMap<Place, Progress>,
     /// Attempts started.
     pub(crate) attempts: u64,
     /// Transactions that met a conflict.

@@ -3,11 +3,12 @@
 //! Holds no decision. Invariant: the ledger's steps enter the queue in the ledger's order.
 
 use bugle_core::attempt::{Fact, FollowUp, Look, Next, Settlement, Transaction};
-use bugle_core::event::Timing;
-use bugle_core::ids::ClaimId;
+use bugle_core::event::{StoredEvent, Timing};
+use bugle_core::ids::{ClaimId, Position, SubscriptionId};
 use bugle_core::import::{Import, ImportResult, Strength};
 use bugle_core::ledger::ClaimAsk;
 use bugle_core::seeded::{Bug, is_planted};
+use bugle_core::spec::Subscription;
 use bugle_core::step::Write;
 use bugle_core::subscription::Machine;
 use bugle_core::time::Millis;
@@ -86,7 +87,10 @@ impl Call {
     fn confirm(&mut self, bus: &mut Bus, claim: ClaimId, receipt: Option<Vec<u8>>, transaction: Transaction) {
         let (write, mut step) =
             bus.ledger.confirm(bus.now, claim, receipt).expect("the claim of a running call is open");
+        let mut transaction = transaction;
         let mut rows = follow_ups(&transaction, &self.subscription);
+        let (subscription, position) = (self.attempt.facts().subscription, self.event.position);
+        rows.extend(notes_of(&mut transaction, subscription, position));
         let stored = |key: &str| bus.disk.written.kv(&self.subscription, key);
         let kv = bus.ledger.kv_commit(bus.now, &self.subscription, &[], transaction.kv, stored);
         if let Some((writes, later)) = kv.expect("without reads there is no conflict") {
@@ -120,4 +124,18 @@ pub(crate) fn follow_ups(transaction: &Transaction, subscription: &str) -> Vec<W
         Write::Append { topic: follow_up.topic, event: attributes.event() }
     };
     transaction.follow_ups.iter().map(row).collect()
+}
+
+/// What a call noted, kept on every verdict: to be compared where the provider calls back.
+pub(crate) fn notes(transaction: &mut Transaction, spec: &Subscription, event: &StoredEvent) -> Vec<Write> {
+    notes_of(transaction, spec.id, event.position).collect()
+}
+
+fn notes_of(
+    transaction: &mut Transaction,
+    subscription: SubscriptionId,
+    position: Position,
+) -> impl Iterator<Item = Write> + use<> {
+    let records = std::mem::take(&mut transaction.records);
+    records.into_iter().map(move |row| Write::Note { subscription, position, row })
 }

@@ -10,6 +10,7 @@ mod batch;
 mod bits;
 mod bus;
 mod call;
+mod callback;
 mod check;
 mod clock;
 mod committer;

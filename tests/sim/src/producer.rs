@@ -3,7 +3,7 @@
 //! It sees only what a client sees: receipts. Its log of them is evidence for the checks. Invariant: it pins a key to a stream, sends
 //! the events of a key in the order of their numbers, and an unconfirmed batch again before any newer one of its stream.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bugle_core::code::Code;
 use bugle_core::event::{Class, Timing};
@@ -50,6 +50,19 @@ struct Planned {
     timing: Timing,
     /// It was made with an expirytime or a delivertime.
     is_timed: bool,
+    /// The call that published it, or published it again after it was refused; an unanswered batch that is sent again is none.
+    called: u64,
+    /// The session that told of its first refusal.
+    refused_in: Option<SessionId>,
+    /// The session that confirmed it.
+    confirmed_in: Option<SessionId>,
+}
+
+impl Planned {
+    fn new(key: Option<String>, class: Class, timing: Timing) -> Planned {
+        let is_timed = timing.expires.is_some() || timing.deliver_at.is_some();
+        Planned { key, class, timing, is_timed, called: 0, refused_in: None, confirmed_in: None }
+    }
 }
 
 /// See the module.
@@ -62,9 +75,8 @@ pub(crate) struct Producer {
     next_sequence: [u64; STREAMS.len()],
     outstanding: VecDeque<Outstanding>,
     resends: Vec<PublishBatch>,
-    /// What was refused and sent again. What came behind it may have been refused too, or have overtaken it in a new session, which
-    /// begins without the refusals of the last one.
-    pub(crate) sent_again: BTreeSet<u64>,
+    /// Calls that published something.
+    calls: u64,
     /// Each event it made.
     planned: Vec<Planned>,
     /// Number and place of each confirmed event.
@@ -81,7 +93,7 @@ impl Producer {
             next_sequence: [1; STREAMS.len()],
             outstanding: VecDeque::new(),
             resends: Vec::new(),
-            sent_again: BTreeSet::new(),
+            calls: 0,
             planned: Vec::new(),
             confirmed: BTreeMap::new(),
         }
@@ -141,18 +153,16 @@ impl Producer {
             let ahead = random.chance(SCHEDULED_PERCENT).then(|| Millis(random.within(0, AHEAD_MS_MAX)));
             let deliver_at = ahead.map(|ahead| now.after(ahead));
             let ttl = random.chance(EXPIRING_PERCENT).then(|| Millis(random.within(1, TTL_MS_MAX)));
-            self.planned.push(Planned {
-                key: key.map(|key| format!("{}/{key}", self.name)),
-                class,
-                is_timed: ttl.is_some() || deliver_at.is_some(),
-                timing: Timing {
-                    deliver_at,
-                    expires: ttl.map(|ttl| deliver_at.unwrap_or(now).after(ttl)),
-                    replaces_pending: key.is_some() && random.chance(REPLACING_PERCENT),
-                    ..Timing::default()
-                },
-            });
+            let timing = Timing {
+                deliver_at,
+                expires: ttl.map(|ttl| deliver_at.unwrap_or(now).after(ttl)),
+                replaces_pending: key.is_some() && random.chance(REPLACING_PERCENT),
+                ..Timing::default()
+            };
+            let key = key.map(|key| format!("{}/{key}", self.name));
+            self.planned.push(Planned::new(key, class, timing));
         }
+        self.call(&numbers);
         Some(self.send(stream, numbers, false))
     }
 
@@ -162,7 +172,8 @@ impl Producer {
             return None;
         }
         let number = self.made();
-        self.planned.push(Planned { key: Some(key.to_owned()), class, timing: Timing::default(), is_timed: false });
+        self.planned.push(Planned::new(Some(key.to_owned()), class, Timing::default()));
+        self.call(&[number]);
         Some(self.send(0, vec![number], false))
     }
 
@@ -175,6 +186,20 @@ impl Producer {
         // Without a key, since a refused event would hold back what follows it.
         let number = *number;
         Some(self.send(random.below(STREAMS.len() as u64) as usize, vec![number], true))
+    }
+
+    fn call(&mut self, numbers: &[u64]) {
+        self.calls += 1;
+        for number in numbers {
+            self.planned[*number as usize].called = self.calls;
+        }
+    }
+
+    /// Whether an event may be stored behind a later one: it was refused, and published again after that one was, and a new
+    /// session lay between, which begins without the refusals of the last one.
+    pub(crate) fn may_be_overtaken(&self, number: u64, by: u64) -> bool {
+        let (event, by) = (&self.planned[number as usize], &self.planned[by as usize]);
+        event.called > by.called && event.refused_in.is_some() && event.refused_in != by.confirmed_in
     }
 
     fn send(&mut self, stream: usize, numbers: Vec<u64>, is_forged: bool) -> PublishBatch {
@@ -219,7 +244,7 @@ impl Producer {
             // The first answer was a refusal for its time, or behind one, and nobody remembers it.
             Code::TooOld => self.planned.iter().any(|planned| planned.is_timed),
             Code::Expired => self.planned[batch.numbers[*index as usize] as usize].timing.expires.is_some(),
-            code => code == Code::BehindRefused && !self.sent_again.is_empty(),
+            code => code == Code::BehindRefused && self.planned.iter().any(|planned| planned.refused_in.is_some()),
         };
         let is_timing = |code: Code| matches!(code, Code::InvalidAttribute | Code::Expired | Code::TooOld);
         let is_first = refused.iter().any(|(_, refusal)| is_timing(refusal.code));
@@ -235,7 +260,11 @@ impl Producer {
             let timing = &mut self.planned[batch.numbers[*index as usize] as usize].timing;
             (timing.deliver_at, timing.expires) = (None, None);
         }
-        self.sent_again.extend(refused.iter().map(|(index, _)| batch.numbers[*index as usize]));
+        let refused: Vec<u64> = refused.iter().map(|(index, _)| batch.numbers[*index as usize]).collect();
+        for number in &refused {
+            self.planned[*number as usize].refused_in.get_or_insert(self.session);
+        }
+        self.call(&refused);
         let again = self.send(batch.stream.0 as usize, batch.numbers.clone(), false);
         self.resends.push(again);
         Ok(Vec::new())
@@ -280,6 +309,7 @@ impl Producer {
             let offset = duplicate.map_or(Offset(next), |(_, position)| position.offset);
             next += u64::from(duplicate.is_none());
             self.confirmed.insert(*number, offset);
+            self.planned[*number as usize].confirmed_in.get_or_insert(session);
             places.push((*number, offset));
         }
         Ok(places)

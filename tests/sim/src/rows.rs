@@ -98,6 +98,8 @@ impl Rows {
                     self.suppressed.add(position.offset);
                 }
             }
+            // On its way to the committer; what comes of it is looked after beside these rows.
+            Write::Note { .. } => {}
             Write::Dead { position, row, .. } => self.bury(position.offset, row)?,
             Write::DeadGone { position, .. } => {
                 let is_there = self.dead.remove(&position.offset).is_some();

@@ -12,7 +12,7 @@ use bugle_core::step::Write;
 use bugle_core::subscription::Input;
 
 use crate::bus::Bus;
-use crate::import::follow_ups;
+use crate::import::{follow_ups, notes};
 use crate::rule::Checked;
 use crate::worker::Worker;
 
@@ -73,6 +73,9 @@ impl Worker {
             for claim in bus.ledger.open_claims(ticket) {
                 add(bus.ledger.release(bus.now, claim, ClaimFate::Unsent).unwrap_or(None));
             }
+        }
+        if is_live {
+            rows.append(&mut notes(&mut ended.transaction, &self.spec, &event));
         }
         if is_acked {
             rows.append(&mut follow_ups(&ended.transaction, &self.spec.name));

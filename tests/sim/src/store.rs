@@ -18,6 +18,7 @@ use bugle_core::step::Write;
 use bugle_core::time::Timestamp;
 
 use crate::call::FOLLOW_UPS;
+use crate::callback::Notes;
 use crate::definition;
 use crate::expiry::KEPT;
 use crate::outcomes::Outcomes;
@@ -66,6 +67,8 @@ pub(crate) struct Store {
     /// Claims of results of which the batch says that they were sent: empty between two batches, too.
     told_sent: Vec<UncertainClaim>,
     pub(crate) schedule: Schedule,
+    /// What plugins noted, and providers said.
+    pub(crate) notes: Notes,
     /// Claims that became done.
     pub(crate) confirms: u64,
 }
@@ -144,6 +147,9 @@ impl Store {
             | Write::WindowEnded { .. }
             | Write::ExpiryGone(_)
             | Write::ExpiriesBelow { .. } => self.apply_ending(write),
+            Write::Record { subscription, position, row } if !row.recipient.is_empty() => {
+                self.notes.apply(*subscription, *position, row)
+            }
             Write::Record { subscription, position, row } => {
                 if row.detail.contains("handed on") {
                     // A copy continues the first event, which for a released one is the scheduled one.
@@ -169,7 +175,7 @@ impl Store {
             | Write::ScheduleEnded { .. }
             | Write::ScheduledTotals { .. }
             | Write::FatesBelow { .. } => self.schedule.apply(write),
-            Write::Append { .. } | Write::Outcome { .. } | Write::Redeliver { .. } => {
+            Write::Append { .. } | Write::Outcome { .. } | Write::Redeliver { .. } | Write::Note { .. } => {
                 broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place")
             }
             Write::Catalog { key, .. } => match key.parse() {

@@ -242,6 +242,7 @@ impl World {
                 }
             }
             Kind::Sweep => self.sweep(),
+            Kind::Callback => self.call_back(),
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,
             Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),

@@ -227,6 +227,7 @@ impl Inside {
             letters: tokio::sync::Mutex::default(),
             operators: Arc::default(),
             counters: WorkerCounters::default(),
+            inbound: AtomicBool::new(spec.inbound),
             last_call: Mutex::default(),
         });
         let worker = Worker::new(Arc::clone(&port), spec.plugin.clone(), Arc::clone(&self.invoke), machine);

@@ -3,6 +3,7 @@
 //! Invariant: a subscription and its cursor are created in one batch, so a crash never leaves one that starts at the wrong
 //! place.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use bugle_core::event::Class;
@@ -185,6 +186,7 @@ impl Bus {
         self.inside.operate(&spec.name, operator, Vec::new()).await?;
         let mut running = self.inside.running.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = running.get_mut(&spec.name) {
+            running.port.inbound.store(spec.inbound, Ordering::Relaxed);
             running.spec = spec.clone();
         }
         Ok(Applied::Changed { spec })

@@ -3,6 +3,7 @@
 
 mod backlog;
 mod batch;
+mod callbacks;
 mod deliver;
 mod effects;
 mod expiry;

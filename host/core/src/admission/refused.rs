@@ -1,11 +1,12 @@
 //! What later events of a session wait for: events that were refused and are neither sent again nor abandoned (guarantees G5).
 //!
 //! A refused event holds back its key in its topic. One whose key nobody can read may be of any key, so it holds back every event
-//! with a key on its publish stream, to which its client has pinned it. When there are too many to remember, the next one
+//! with a key on its publish stream, to which its client has pinned it. When there are too many keys to remember, the next one
 //! holds back every event with a key in the session. Events without a key never wait. Knows nothing of why an event was refused.
 //! See docs/decisions/0016-refusals-at-the-door.md.
 //!
-//! Invariant: each hold names one refused event; of the holds there are, the event of the oldest can always be sent again.
+//! Invariant: each hold names one refused event; of the holds there are, the event of the oldest can always be sent again. What waits
+//! together has at least one hold; those behind its first are remembered while there is room.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -19,10 +20,14 @@ use crate::event::Event;
 use crate::ids::{Name, StreamId};
 use crate::publish::{Abandon, TracedKey, Unreadable};
 
-/// Holds of one session: every event of one batch has room.
-const HOLDS_MAX: usize = BATCH_EVENTS_MAX;
-/// Text in them: 256 bytes for each of [`HOLDS_MAX`], far more than usual ids take.
+/// Keys of one session that wait: every event of one batch has room.
+const SCOPES_MAX: usize = BATCH_EVENTS_MAX;
+/// Refused events that are remembered behind the first of their key.
+const FURTHER_MAX: usize = BATCH_EVENTS_MAX;
+/// Text of the holds of a session: 128 bytes for each, far more than usual ids take.
 const HOLD_BYTES_MAX: usize = 1 << 20;
+/// Text at which no event behind the first of its key is remembered any more, so that other keys have room.
+const FURTHER_BYTES_MAX: usize = HOLD_BYTES_MAX / 2;
 
 /// Bytes of a name in the text for events that wait.
 const SHOWN_BYTES_MAX: usize = 64;
@@ -97,24 +102,17 @@ impl Refused {
     pub(super) fn hold(&mut self, stream: StreamId, topic: &Name, event: &Event) {
         let Some(key) = event.key() else { return };
         let scope = Scope::Key(topic.clone(), key.to_string());
-        self.insert_first(scope, stream, || Head::new(topic, event.source(), event.id()));
+        self.insert(scope, stream, Head::new(topic, event.source(), event.id()));
     }
 
     /// An event was refused that the door could not read.
     pub(super) fn hold_unreadable(&mut self, stream: StreamId, topic: &Name, event: &Unreadable) {
-        let head = Head::new(topic, &event.source, &event.id);
-        match &event.key {
-            TracedKey::None => {}
-            TracedKey::Known(key) => self.insert_first(Scope::Key(topic.clone(), key.clone()), stream, || head),
-            TracedKey::Unknown => {
-                let scope = Scope::Stream(stream);
-                let serials = self.heads.get(&head).into_iter().flatten();
-                let mut holds = serials.filter_map(|serial| self.holds.get(serial));
-                if !holds.any(|hold| hold.scope == scope) {
-                    self.insert(scope, stream, head);
-                }
-            }
-        }
+        let scope = match &event.key {
+            TracedKey::None => return,
+            TracedKey::Known(key) => Scope::Key(topic.clone(), key.clone()),
+            TracedKey::Unknown => Scope::Stream(stream),
+        };
+        self.insert(scope, stream, Head::new(topic, &event.source, &event.id));
     }
 
     /// Either, as a batch has it.
@@ -138,26 +136,27 @@ impl Refused {
 
     /// The producer gives the event up. One that has no whole name is meant only on its own publish stream.
     pub(super) fn abandon(&mut self, abandon: &Abandon) {
-        let is_named = !abandon.source.is_empty() && !abandon.id.is_empty();
         let head = Head::new(&abandon.topic, &abandon.source, &abandon.id);
         for serial in self.heads.get(&head).cloned().unwrap_or_default() {
-            if is_named || self.holds.get(&serial).is_some_and(|hold| hold.stream == abandon.stream) {
+            if head.is_named() || self.holds.get(&serial).is_some_and(|hold| hold.stream == abandon.stream) {
                 self.remove(serial);
             }
         }
     }
 
-    /// A key waits for the first of its refused events only.
-    fn insert_first(&mut self, scope: Scope, stream: StreamId, head: impl FnOnce() -> Head) {
-        if !self.scopes.contains_key(&scope) {
-            self.insert(scope, stream, head());
-        }
-    }
-
+    /// An event that is refused once more keeps its place.
     fn insert(&mut self, scope: Scope, stream: StreamId, head: Head) {
+        if self.has(&scope, stream, &head) {
+            return;
+        }
         let mut hold = Hold { scope, head, stream };
-        let has_room = self.holds.len() < HOLDS_MAX && self.bytes + hold.bytes() <= HOLD_BYTES_MAX;
-        if !has_room {
+        let bytes = self.bytes + hold.bytes();
+        if self.scopes.contains_key(&hold.scope) {
+            let further = self.holds.len() - self.scopes.len();
+            if further >= FURTHER_MAX || bytes > FURTHER_BYTES_MAX {
+                return;
+            }
+        } else if self.scopes.len() >= SCOPES_MAX || bytes > HOLD_BYTES_MAX {
             if self.scopes.contains_key(&Scope::Session) {
                 return;
             }
@@ -169,6 +168,12 @@ impl Refused {
         self.scopes.entry(hold.scope.clone()).or_default().push(serial);
         self.heads.entry(hold.head.clone()).or_default().push(serial);
         self.holds.insert(serial, hold);
+    }
+
+    fn has(&self, scope: &Scope, stream: StreamId, head: &Head) -> bool {
+        let serials = self.heads.get(head).into_iter().flatten();
+        let mut holds = serials.filter_map(|serial| self.holds.get(serial));
+        holds.any(|hold| hold.scope == *scope && (head.is_named() || hold.stream == stream))
     }
 
     fn remove(&mut self, serial: Serial) {
@@ -196,6 +201,11 @@ fn shown(text: &str) -> &str {
 impl Head {
     fn new(topic: &Name, source: &str, id: &str) -> Head {
         Head { topic: topic.clone(), source: source.to_string(), id: id.to_string() }
+    }
+
+    /// Whether the event can come again under its name.
+    fn is_named(&self) -> bool {
+        !self.source.is_empty() && !self.id.is_empty()
     }
 }
 
@@ -225,7 +235,7 @@ impl Hold {
                 )
             }
             Scope::Session => format!(
-                "{HOLDS_MAX} refused events are unresolved; send those again or abandon them, the last of them being {name}"
+                "{SCOPES_MAX} keys wait for refused events; send those again or abandon them, the last of them being {name}"
             ),
         }
     }

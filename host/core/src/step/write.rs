@@ -176,6 +176,16 @@ pub enum Write {
         /// Row.
         row: RecordRow,
     },
+    /// What a plugin noted of a send where providers call back. The driver of the committer compares it with the record as it is, with
+    /// [`crate::callback::noted`], and writes a [`Write::Record`] or nothing.
+    Note {
+        /// Subscription.
+        subscription: SubscriptionId,
+        /// Event.
+        position: Position,
+        /// Row.
+        row: RecordRow,
+    },
     /// A state of a send record that is old enough to be removed.
     RecordGone {
         /// Subscription.
@@ -329,6 +339,7 @@ impl Write {
             | Write::UnknownGone { subscription, .. }
             | Write::UnknownTotals { subscription, .. }
             | Write::Record { subscription, .. }
+            | Write::Note { subscription, .. }
             | Write::RecordGone { subscription, .. } => Some(*subscription),
             Write::Event(_)
             | Write::Append { .. }

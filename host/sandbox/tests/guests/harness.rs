@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of the core's decisions: an import is answered by the test or by the plainest good answer.
 
+use bugle_core::callback::StatusChange;
 use bugle_core::delivery::{CallEnd, Delivery};
 use bugle_core::event::{Event, Index, Span, StoredEvent};
 use bugle_core::ids::{Attempt, ClaimId, Name, Offset, Position, Slot, Ticket, TopicId};
@@ -9,6 +10,7 @@ use bugle_core::import::{ClaimOutcome, Import, ImportResult, Reply};
 use bugle_core::step::Batch;
 use bugle_core::time::Timestamp;
 use bugle_egress::{Egress, Options as EgressOptions};
+use bugle_sandbox::inbound::{Callback, ReceiveError};
 use bugle_sandbox::{Binding, Bound, Compiler, Grants, HostCalls, Limits, Options, Plugin, Sandbox, Tighter};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -234,6 +236,11 @@ impl Bench {
 
     pub(crate) fn wait(&self, ended: oneshot::Receiver<CallEnd>) -> CallEnd {
         self.runtime.block_on(async { tokio::time::timeout(PATIENCE, ended).await }).unwrap().unwrap()
+    }
+
+    /// A callback of a provider.
+    pub(crate) fn receive(&self, callback: Callback, within: Duration) -> Result<Vec<StatusChange>, ReceiveError> {
+        self.runtime.block_on(self.sandbox.receive(SUBSCRIPTION, callback, within))
     }
 
     /// Waits until every slot is free again.

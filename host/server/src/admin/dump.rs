@@ -17,7 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 use bugle_core::code::Code;
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position};
-use bugle_core::row::{CHUNK_OFFSETS, DeadRow, DeadState, Fate, LetGoWhy, RecordStatus};
+use bugle_core::row::{CHUNK_OFFSETS, DeadRow, DeadState, Fate, LetGoWhy, RecordStatus, UnknownState};
 use bugle_core::spec::Subscription;
 use bugle_store::{EventBounds, ReadError, Store, SubscriptionRows};
 use serde_json::json;
@@ -104,6 +104,7 @@ struct Standing {
     rows: SubscriptionRows,
     waiting: BTreeSet<Offset>,
     dead: BTreeMap<Position, Given>,
+    /// Those for which a person has to say what became of them.
     unknown: BTreeSet<Position>,
 }
 
@@ -181,12 +182,14 @@ impl Standing {
             }
             dead.extend(page.into_iter().map(|entry| (entry.position, Given::of(&entry.row))));
         }
+        let mut last = None;
         loop {
-            let page = store.unknown(spec.id, unknown.last().copied(), KEPT_MAX)?;
-            if page.is_empty() {
-                break;
-            }
-            unknown.extend(page.into_iter().map(|entry| entry.position));
+            let page = store.unknown(spec.id, last, KEPT_MAX)?;
+            let Some(end) = page.last() else { break };
+            last = Some(end.position);
+            // Of the others a person has said what became of them.
+            let open = page.iter().filter(|entry| entry.row.state == UnknownState::Open);
+            unknown.extend(open.map(|entry| entry.position));
         }
         Ok(Standing {
             waiting: store.waiting(spec.id).map(|row| row.map(|(offset, _)| offset)).collect::<Result<_, _>>()?,

@@ -14,6 +14,7 @@ use bugle_core::flow::BreakerStatus;
 use bugle_core::ids::Name;
 
 use crate::host::Host;
+use crate::tally::Took;
 
 /// Version 0.0.4 of the text format.
 const TEXT: &str = "text/plain; version=0.0.4";
@@ -25,6 +26,7 @@ pub(super) async fn show(State(host): State<Arc<Host>>) -> Response {
     producers(&mut page, &host);
     subscriptions(&mut page, &host).await;
     plugins(&mut page, &host);
+    callbacks(&mut page, &host);
     ([(CONTENT_TYPE, TEXT)], page.0).into_response()
 }
 
@@ -249,4 +251,16 @@ fn plugins(page: &mut Page, host: &Host) {
     page.each("counter", "bugle_plugin_limits_total", "Calls stopped by a limit.", "plugin", &all, |broken| {
         broken.limited
     });
+}
+
+fn callbacks(page: &mut Page, host: &Host) {
+    let (all, to_nobody) = host.tally().callbacks();
+    let name = "bugle_callbacks_total";
+    page.head(name, "counter", "Callbacks of providers, by what became of them.");
+    for (subscription, counts) in &all {
+        for (took, count) in Took::ALL.into_iter().zip(counts) {
+            page.line(name, &format!("subscription=\"{subscription}\",result=\"{}\"", took.word()), *count);
+        }
+    }
+    page.counter("bugle_callbacks_to_nobody_total", "Callbacks under a name that takes none.", to_nobody);
 }

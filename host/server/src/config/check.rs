@@ -40,6 +40,9 @@ const RECORDS_MIN: Duration = Duration::from_secs(3600);
 /// More guest threads than this are surely a typing mistake.
 const GUEST_THREADS_MAX: u32 = 1024;
 
+/// Callbacks are for records; deliveries need the instances.
+const CALLBACKS_MAX: u32 = 1024;
+
 /// Collects problems.
 struct Check(Vec<Problem>);
 
@@ -76,6 +79,7 @@ impl Config {
         check.that(self.storage.epoch <= EPOCH_MAX, "storage.epoch", || {
             format!("{} is too large; use at most {EPOCH_MAX}", self.storage.epoch)
         });
+        self.check_inbound(&mut check);
         self.check_sandbox(&mut check);
         self.check_mail(&mut check);
         if let Err(error) = crate::logs::filter(&self.log.filter) {
@@ -104,6 +108,20 @@ impl Config {
                 "`{}` is not loopback; the admin API is served on this machine only, use an ssh tunnel or a proxy",
                 self.admin.listen
             )
+        });
+    }
+
+    fn check_inbound(&self, check: &mut Check) {
+        let inbound = &self.inbound;
+        let listen = inbound.listen.filter(|listen| !listen.ip().is_loopback());
+        check.that(listen.is_none(), "inbound.listen", || {
+            let listen = listen.map(|listen| listen.to_string()).unwrap_or_default();
+            format!(
+                "`{listen}` is not loopback; callbacks come in plain HTTP from a proxy on this machine that ends TLS"
+            )
+        });
+        check.that((1..=CALLBACKS_MAX).contains(&inbound.concurrency), "inbound.concurrency", || {
+            format!("{} is not from 1 to {CALLBACKS_MAX}", inbound.concurrency)
         });
     }
 

@@ -11,16 +11,18 @@
 //! assert_eq!(verdict.settled(), retry(Duration::from_secs(7), "provider busy"));
 //! ```
 
+mod callback;
 mod event;
 pub(crate) mod imports;
 mod reply;
 mod state;
 
+pub use callback::{CallbackBuilder, callback};
 pub use event::{EventBuilder, event};
 pub use reply::{MailReply, Reply};
 
 use crate::host::wit;
-use crate::{Cx, Delivery, Doubt, Event, Failure, Found, Outcome, batch};
+use crate::{Callback, Cx, Delivery, Doubt, Event, Failure, Found, Outcome, Status, batch};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use state::{Asked, State};
@@ -176,6 +178,19 @@ impl Host {
         };
         state.settles_at_call = false;
         verdicts
+    }
+
+    /// Hand a callback of the provider to the plugin's `inbound` function. What it says is checked by the real host, not here.
+    ///
+    /// # Errors
+    /// The text with which it refuses.
+    pub fn receive<E: std::fmt::Display>(
+        &self,
+        inbound: impl FnOnce(&Callback) -> Result<Vec<Status>, E>,
+        callback: CallbackBuilder,
+    ) -> Result<Vec<Status>, String> {
+        let callback = Callback::from(callback.into_inner());
+        self.within(|| inbound(&callback)).map_err(|error| error.to_string())
     }
 
     /// Run code that needs a host but no delivery, such as a config check.

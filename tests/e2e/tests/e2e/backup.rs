@@ -15,13 +15,13 @@ use crate::scene::{PATIENCE, Scene, event, webhook};
 /// Minutes of load: a test that needs more of them has failed.
 const LOAD_EVENTS_MAX: u32 = 200_000;
 
-fn cli(scene: &Scene, arguments: &[&str]) -> Result<Value, String> {
+pub(crate) fn cli(scene: &Scene, arguments: &[&str]) -> Result<Value, String> {
     let answer = scene.host.cli(&[arguments, &["--json"]].concat()).map_err(|error| error.to_string())?;
     Ok(serde_json::from_str(&answer).unwrap())
 }
 
 /// Takes the data directory away, as a lost disk would, and restores the backup in its place.
-fn lose_and_restore(scene: &mut Scene, backup: &Path, flags: &[&str]) -> Value {
+pub(crate) fn lose_and_restore(scene: &mut Scene, backup: &Path, flags: &[&str]) -> Value {
     scene.host.kill().unwrap();
     let data = scene.host.data();
     fs::rename(data.path(), scene.host.directory().join("lost")).unwrap();

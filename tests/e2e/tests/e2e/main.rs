@@ -7,6 +7,7 @@
 mod asked;
 mod audit;
 mod backup;
+mod backup_load;
 mod batch;
 mod channels;
 mod chaos;
@@ -18,6 +19,7 @@ mod expiry;
 mod fan_out;
 mod gmv;
 mod hostile;
+mod inbound;
 mod independent;
 mod judge;
 mod letters;

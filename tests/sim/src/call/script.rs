@@ -11,6 +11,7 @@ use bugle_core::time::{Millis, Timestamp};
 
 use super::{Answer, COUNTERS, Call, KEEP, POISONED, Stage, business_key, retry};
 use crate::bus::Bus;
+use crate::callback::note;
 use crate::rule::{self, Checked, broken, must};
 use crate::store::{ACKED, WEAK};
 
@@ -69,7 +70,11 @@ impl Call {
                 self.claim = Some(claim);
                 self.stage = Stage::Send;
             }
-            Some(Ok(Reply::Claim(ClaimOutcome::Done(_)))) => self.stage = Stage::Count,
+            Some(Ok(Reply::Claim(ClaimOutcome::Done(_)))) => {
+                // Once more, as guests do; the provider may have spoken meanwhile.
+                self.expect(bus, machine, Import::Note(note(self.place())))?;
+                self.stage = Stage::Count;
+            }
             Some(Ok(Reply::Claim(ClaimOutcome::Busy(after)))) => return Ok(Some(retry(Some(after)))),
             other => return broken(rule::DRIVER_IS_SOUND, format!("a claim was answered {other:?}")),
         }
@@ -155,6 +160,7 @@ impl Call {
             Answer::Accepted => {
                 self.expect(bus, machine, Import::KvAdd { key: "sent".to_owned(), delta: 1, ttl: None })?;
                 self.expect(bus, machine, Import::Publish(vec![self.follow_up(bus.now)]))?;
+                self.expect(bus, machine, Import::Note(note(self.place())))?;
                 self.stage = Stage::Confirming;
                 let receipt = Some(self.event.position.offset.to_string().into_bytes());
                 self.reply = self.import(bus, machine, Import::Confirm { claim, receipt });

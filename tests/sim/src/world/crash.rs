@@ -71,7 +71,9 @@ impl World {
     fn lose_queue(&mut self) {
         let queued = self.bus.queue.drain(..).filter_map(|item| match item {
             Item::Writes { done, .. } => Some(done),
-            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
+            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } | Item::Callback { .. } => {
+                None
+            }
         });
         let round = self.round.take().map(Round::into_dones).unwrap_or_default();
         for done in queued.chain(round) {

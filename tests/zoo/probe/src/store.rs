@@ -71,7 +71,7 @@ fn other(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried 
     };
     let note = || {
         let note = cx.note(given.text("recipient", "someone"), given.text("status", "sent"));
-        note.provider("probe").reference("r-1").detail("by the probe").save()
+        note.provider("probe").reference(given.text("reference", "r-1")).detail("by the probe").save()
     };
     Some(match kind {
         "publish" => tell(publish()),

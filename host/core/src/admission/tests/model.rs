@@ -82,8 +82,8 @@ struct Model {
     /// `durable` and the group.
     live: Stored,
     epoch: ProducerEpoch,
-    /// Key and the id that holds it.
-    held: BTreeMap<u8, String>,
+    /// Key and the ids that hold it, oldest first.
+    held: BTreeMap<u8, Vec<String>>,
     last: Option<Last>,
     pushed: u32,
 }
@@ -121,7 +121,7 @@ impl Model {
             Act::Repeat => self.repeat(),
             Act::Abandon(id) => {
                 self.driver.abandon("t", 1, 1, &id.to_string());
-                self.held.retain(|_, held| *held != id.to_string());
+                self.resolve(&id.to_string());
             }
             Act::Query(id) => self.query(&id.to_string()),
             Act::Commit => {
@@ -162,14 +162,14 @@ impl Model {
         for (index, (id, key, data)) in (0..).zip(&wishes) {
             let duplicate = duplicates.iter().find(|(of, _)| *of == index).map(|(_, position)| position.offset);
             let refusal = refused.iter().find(|(of, _)| *of == index).map(|(_, refusal)| refusal.code);
-            let is_held = key.and_then(|key| self.held.get(&key)).is_some_and(|head| head != id);
+            let is_held = key.and_then(|key| self.held.get(&key)?.first()).is_some_and(|head| head != id);
             assert_eq!(is_held && duplicate.is_none(), refusal == Some(Code::BehindRefused), "{id}");
             if refusal != Some(Code::BehindRefused) {
                 self.check(id, &content(*key, data), attempt, duplicate, refusal);
             }
             match (refusal, key) {
-                (Some(_), Some(key)) => drop(self.held.entry(*key).or_insert(id.clone())),
-                (None, _) => self.held.retain(|_, head| head != id),
+                (Some(_), Some(key)) => self.hold(*key, id),
+                (None, _) => self.resolve(id),
                 (Some(_), None) => {}
             }
             if duplicate.is_none() && refusal.is_none() {
@@ -181,6 +181,17 @@ impl Model {
         }
         assert_eq!(u64::from(stored), next - first.map_or(next, |first| first.offset.0));
         self.last = Some((stream, sequence, wishes, outcome));
+    }
+
+    fn hold(&mut self, key: u8, id: &str) {
+        let held = self.held.entry(key).or_default();
+        if held.iter().all(|other| other != id) {
+            held.push(id.to_string());
+        }
+    }
+
+    fn resolve(&mut self, id: &str) {
+        self.held.values_mut().for_each(|held| held.retain(|other| other != id));
     }
 
     /// The verdict of an event that no key held back.
@@ -216,7 +227,7 @@ impl Model {
         let BatchOutcome::Stored { refused, .. } = outcome else { return };
         for (index, _) in refused {
             if let Some((id, Some(key), _)) = wishes.get(index as usize) {
-                self.held.entry(*key).or_insert(id.clone());
+                self.hold(*key, id);
             }
         }
     }

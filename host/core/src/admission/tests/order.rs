@@ -192,6 +192,40 @@ fn more_refusals_than_can_be_remembered_hold_back_every_key() {
 }
 
 #[test]
+fn what_was_refused_behind_another_is_not_overtaken_once_that_is_sent_again() {
+    let mut session = Session::new();
+    let first =
+        session.on(1, vec![unreadable("a", TracedKey::Known("k".to_string())), keyed("b", "k"), keyed("c", "k")]);
+    assert_eq!(first.len(), 3);
+    assert_eq!(
+        session.on(1, vec![keyed("a", "k"), keyed("d", "k")]),
+        [(1, Code::BehindRefused)],
+        "`b` comes before `d`"
+    );
+    assert_eq!(session.on(1, vec![keyed("c", "k")]), [(0, Code::BehindRefused)], "and before `c`");
+    session.driver.abandon("t", 1, 1, "b");
+    assert_eq!(session.on(1, vec![keyed("d", "k")]), [(0, Code::BehindRefused)], "`c` was refused before `d`");
+    assert_eq!(session.on(1, vec![keyed("c", "k"), keyed("d", "k"), keyed("e", "k")]), []);
+}
+
+#[test]
+fn a_key_with_more_refusals_than_are_remembered_takes_no_room_of_others() {
+    let mut session = Session::new();
+    let refused = |ids: core::ops::Range<usize>| -> Vec<_> {
+        ids.map(|id| unreadable(&id.to_string(), TracedKey::Known("k".to_string()))).collect()
+    };
+    let remembered = BATCH_EVENTS_MAX + 1;
+    assert_eq!(session.on(1, refused(0..BATCH_EVENTS_MAX)).len(), BATCH_EVENTS_MAX);
+    assert_eq!(session.on(1, refused(BATCH_EVENTS_MAX..remembered + 9)).len(), 10);
+    assert_eq!(session.on(2, vec![keyed("free", "l")]), [], "another key goes on");
+    let again: Vec<_> = (0..BATCH_EVENTS_MAX).map(|id| keyed(&id.to_string(), "k")).collect();
+    assert_eq!(session.on(1, again), []);
+    let last = (remembered - 1).to_string();
+    assert_eq!(session.on(1, vec![keyed("new", "k"), keyed(&last, "k")]), [(0, Code::BehindRefused)]);
+    assert_eq!(session.on(1, vec![keyed("new", "k")]), [], "of what came after that nothing is known");
+}
+
+#[test]
 fn long_names_are_bounded_by_their_bytes() {
     let mut session = Session::new();
     let long = |id: usize| std::format!("{id:01000}");

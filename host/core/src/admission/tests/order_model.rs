@@ -110,21 +110,14 @@ impl Made {
     }
 }
 
-#[derive(Clone, Debug)]
-struct Guard {
-    id: String,
-    hides_key: bool,
-}
-
 struct Model {
     driver: Driver,
     sequences: BTreeMap<u32, u64>,
     made: u32,
     /// Refused, neither stored since nor given up; oldest refusal first.
     unresolved: Vec<Made>,
-    /// What a key waits for, until it is resolved, oldest first: each refused event whose key did not show, and of the others one
-    /// at a time.
-    guards: BTreeMap<(&'static str, u8), Vec<Guard>>,
+    /// The ids of what a key waits for, until it is resolved, oldest first.
+    guards: BTreeMap<(&'static str, u8), Vec<String>>,
 }
 
 impl Model {
@@ -207,7 +200,7 @@ impl Model {
         let Some(code) = refusal else {
             if let (true, Some(key)) = (is_new, made.key) {
                 let first = self.guards.get(&(made.topic, key)).and_then(|guards| guards.first());
-                assert!(first.is_none_or(|first| first.id == made.id), "{made:?} overtakes {first:?}");
+                assert!(first.is_none_or(|first| *first == made.id), "{made:?} overtakes {first:?}");
             }
             return self.resolve(&made.id);
         };
@@ -225,11 +218,8 @@ impl Model {
     fn refused(&mut self, made: &Made) {
         if let Some(key) = made.key {
             let guards = self.guards.entry((made.topic, key)).or_default();
-            let hides_key = made.hides_key();
-            let has_guard =
-                guards.iter().any(|guard| guard.hides_key == hides_key && (!hides_key || guard.id == made.id));
-            if !has_guard {
-                guards.push(Guard { id: made.id.clone(), hides_key });
+            if !guards.contains(&made.id) {
+                guards.push(made.id.clone());
             }
         }
         if self.unresolved.iter().all(|other| other.id != made.id) {
@@ -239,7 +229,7 @@ impl Model {
 
     fn resolve(&mut self, id: &str) {
         self.unresolved.retain(|made| made.id != id);
-        self.guards.values_mut().for_each(|guards| guards.retain(|guard| guard.id != id));
+        self.guards.values_mut().for_each(|guards| guards.retain(|guard| guard != id));
     }
 
     /// Sends a refused event again, readable and with content of its own where it lacked that.
