@@ -65,6 +65,16 @@ pub enum Write {
         /// Last stored batch.
         sequence: Sequence,
     },
+    /// A timer of a plugin is set, or ended: the driver of the committer reads what waits of it and asks
+    /// [`crate::admission::Admission::set_timer`].
+    Timer {
+        /// The private topic of its subscription.
+        topic: TopicId,
+        /// Its ordering key.
+        key: String,
+        /// What it becomes; `None` ends it.
+        event: Option<Event>,
+    },
     /// The cursor's floor.
     Cursor {
         /// Subscription.
@@ -322,6 +332,7 @@ impl Write {
             | Write::Append { .. }
             | Write::Outcome { .. }
             | Write::Redeliver { .. }
+            | Write::Timer { .. }
             | Write::ProducerSequence { .. }
             | Write::Claim { .. }
             | Write::Kv { .. }
