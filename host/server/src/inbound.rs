@@ -15,7 +15,7 @@ use bugle_sandbox::inbound::Callback;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -147,8 +147,10 @@ type Answer = Response<Full<Bytes>>;
 
 impl Door {
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Refused> {
-        // hyper's own bound is one of its buffers, which has room for some more.
-        if request.headers().len() > HEADERS_MAX {
+        // hyper's own bounds are those of its buffers, which have room for some more.
+        let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+        if request.headers().len() > HEADERS_MAX || request.headers().iter().map(bytes).sum::<usize>() > HEAD_BYTES_MAX
+        {
             return Err(Refused::Head);
         }
         let path = request.uri().path().to_owned();
@@ -201,7 +203,7 @@ fn answer<T: serde::Serialize>(status: StatusCode, body: &T) -> Answer {
     let body = serde_json::to_vec(body).expect("plain structs always serialise");
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }
 
@@ -209,9 +211,12 @@ fn refusal(refused: Refused) -> Answer {
     let (status, code, message, retry) = match &refused {
         Refused::NoRoute => (StatusCode::NOT_FOUND, Code::NotFound, "nothing is here", None),
         Refused::Method => (StatusCode::METHOD_NOT_ALLOWED, Code::Invalid, "this method is not taken here", None),
-        Refused::Head => {
-            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::TooLarge, "at most 64 headers are taken here", None)
-        }
+        Refused::Head => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Code::TooLarge,
+            "at most 64 headers and 32 KiB of them are taken here",
+            None,
+        ),
         Refused::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, "at most 1 MiB is taken here", None),
         Refused::Slow => (StatusCode::REQUEST_TIMEOUT, Code::Expired, "the body took too long", None),
         Refused::Broken => (StatusCode::BAD_REQUEST, Code::Invalid, "the body could not be read", None),
@@ -223,7 +228,7 @@ fn refusal(refused: Refused) -> Answer {
         answer.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     if matches!(refused, Refused::Method) {
-        answer.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static(METHODS));
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
     }
     answer
 }

@@ -14,7 +14,8 @@ use bugle_core::step::CatalogKind;
 use bugle_egress::Egress;
 use bugle_ingress::Listener;
 use bugle_sandbox::{Plugin, Sandbox};
-use bugle_store::{Opened, Store};
+use bugle_store::{IncarnationId, Opened, Store};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -122,26 +123,11 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
     })?;
     threads.host().block_on(pause(&bus, faults))?;
 
-    let listener = {
-        let _door = threads.door().enter();
-        Listener::bind(parts::listener(config, data, incarnation)?)?
-    };
-    let admin = threads.host().block_on(admin::listen(config.admin.listen))?;
-    let inbound = match config.inbound.listen {
-        Some(address) => Some(threads.host().block_on(inbound::listen(address))?),
-        None => None,
-    };
-    let endpoints = Endpoints {
-        pid: std::process::id(),
-        quic: listener.local_address()?.to_string(),
-        admin: admin.local_addr()?.to_string(),
-        inbound: inbound.as_ref().map(|inbound| inbound.local_addr()).transpose()?.map(|address| address.to_string()),
-        fingerprint: listener.fingerprint().to_string(),
-    };
+    let Doors { producers, admin, inbound, endpoints } = doors(config, data, threads, incarnation)?;
     let host = Host::new(Parts {
         bus: bus.clone(),
         sandbox,
-        door: listener.counters(),
+        door: producers.counters(),
         tally,
         token,
         allowed_hosts: config.admin.allowed_hosts.clone(),
@@ -162,13 +148,41 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
         closing: watch::Sender::new(false),
         tasks: Mutex::default(),
     };
-    running.keep(threads.door().spawn(listener.run(Door(bus), running.stopping())));
+    running.keep(threads.door().spawn(producers.run(Door(bus), running.stopping())));
     running.serve_admin(threads, admin);
     if let Some(listener) = inbound {
         let serving = inbound::serve(listener, Arc::clone(&running.host), running.stopping());
         running.keep(threads.host().spawn(serving));
     }
     Ok(running)
+}
+
+/// What is listened on.
+struct Doors {
+    producers: Listener,
+    admin: TcpListener,
+    inbound: Option<TcpListener>,
+    endpoints: Endpoints,
+}
+
+fn doors(config: &Config, data: &DataDir, threads: &Threads, incarnation: IncarnationId) -> anyhow::Result<Doors> {
+    let producers = {
+        let _door = threads.door().enter();
+        Listener::bind(parts::listener(config, data, incarnation)?)?
+    };
+    let admin = threads.host().block_on(admin::listen(config.admin.listen))?;
+    let inbound = match config.inbound.listen {
+        Some(address) => Some(threads.host().block_on(inbound::listen(address))?),
+        None => None,
+    };
+    let endpoints = Endpoints {
+        pid: std::process::id(),
+        quic: producers.local_address()?.to_string(),
+        admin: admin.local_addr()?.to_string(),
+        inbound: inbound.as_ref().map(TcpListener::local_addr).transpose()?.map(|address| address.to_string()),
+        fingerprint: producers.fingerprint().to_string(),
+    };
+    Ok(Doors { producers, admin, inbound, endpoints })
 }
 
 fn report(opened: &Opened) {
