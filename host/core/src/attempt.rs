@@ -10,6 +10,7 @@ mod buffer;
 mod effects;
 mod finish;
 mod limits;
+mod look;
 mod reconcile;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use effects::{FollowUp, Transaction};
 pub use finish::{ClaimEnd, Ended};
 pub(crate) use limits::HOPS_MAX;
 pub use limits::{CLAIMS_MAX, KEY_BYTES_MAX, TRANSACTION_BYTES_MAX};
+pub use look::Look;
 
 use crate::code::Code;
 use crate::delivery::{Settles, Verdict};
@@ -96,39 +98,6 @@ pub enum Next {
     Extend(Millis),
     /// Ask the subscription's worker how many wait behind this ticket, then [`Fact::Waiting`].
     Waiting,
-}
-
-/// A look-up in the store, laid over by the ledger where that says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// A kv entry as visible now (`Ledger::kv_visible`): [`Fact::Kv`].
-    Kv {
-        /// Key.
-        key: String,
-    },
-    /// Committed kv entries: [`Fact::KvRows`].
-    KvScan {
-        /// Keys that start with this.
-        prefix: String,
-        /// Only keys after this one.
-        after: Option<String>,
-        /// At most this many.
-        limit: u32,
-    },
-    /// Send records of the subscription: [`Fact::Records`].
-    Records {
-        /// Business key.
-        business_key: String,
-        /// Recipient; `None` for every one.
-        recipient: Option<String>,
-    },
-    /// A timer of the subscription as committed, and how many wait: [`Fact::Timers`].
-    Timers {
-        /// Its name.
-        name: String,
-    },
-    /// Topic numbers of these names: [`Fact::Topics`].
-    Topics(Vec<String>),
 }
 
 /// The answer to a [`Next`] that is not a reply.

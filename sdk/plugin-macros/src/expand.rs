@@ -67,30 +67,8 @@ pub(crate) fn channel(
     };
     let reconciling = reconcile.as_ref().map(asked);
     let receiving = inbound.as_ref().map(called_back);
-    let receives = inbound.as_ref().map(|receive| {
-        quote! {
-            #[cfg(not(target_arch = "wasm32"))]
-            const _: fn(::bugle_plugin::raw::receiving::exports::bugle::plugin::inbound::Callback) =
-                |callback| { let _ = ::bugle_plugin::receive(callback, #receive); };
-        }
-    });
     let timing = timer.as_ref().map(woken);
-    let wakes = timer.as_ref().map(|fired| {
-        quote! {
-            #[cfg(not(target_arch = "wasm32"))]
-            const _: fn(u64, ::std::string::String, ::std::vec::Vec<u8>) =
-                |ticket, name, data| { let _ = ::bugle_plugin::fire(ticket, name, data, #fired); };
-        }
-    });
-    let fits = reconcile.as_ref().map(|ask| {
-        quote! {
-            #[cfg(not(target_arch = "wasm32"))]
-            const _: fn(
-                ::bugle_plugin::raw::bugle::plugin::types::Delivery,
-                ::bugle_plugin::raw::reconciling::exports::bugle::plugin::reconcile::Doubt,
-            ) = |delivery, about| { let _ = ::bugle_plugin::reconcile(delivery, about, #ask); };
-        }
-    });
+    let fits = fits(reconcile.as_ref(), inbound.as_ref(), timer.as_ref());
     Ok(quote! {
         #function
 
@@ -124,9 +102,35 @@ pub(crate) fn channel(
         #[cfg(not(target_arch = "wasm32"))]
         const _: fn(&::bugle_plugin::Cx) = |_| { let _ = #name; };
         #fits
-        #receives
-        #wakes
     })
+}
+
+/// Nothing calls what is exported where there is no host; it still has to fit.
+fn fits(reconcile: Option<&syn::Path>, inbound: Option<&syn::Path>, timer: Option<&syn::Path>) -> TokenStream {
+    let asks = reconcile.map(|ask| {
+        quote! {
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(
+                ::bugle_plugin::raw::bugle::plugin::types::Delivery,
+                ::bugle_plugin::raw::reconciling::exports::bugle::plugin::reconcile::Doubt,
+            ) = |delivery, about| { let _ = ::bugle_plugin::reconcile(delivery, about, #ask); };
+        }
+    });
+    let receives = inbound.map(|receive| {
+        quote! {
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(::bugle_plugin::raw::receiving::exports::bugle::plugin::inbound::Callback) =
+                |callback| { let _ = ::bugle_plugin::receive(callback, #receive); };
+        }
+    });
+    let wakes = timer.map(|fired| {
+        quote! {
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(u64, ::std::string::String, ::std::vec::Vec<u8>) =
+                |ticket, name, data| { let _ = ::bugle_plugin::fire(ticket, name, data, #fired); };
+        }
+    });
+    quote! { #asks #receives #wakes }
 }
 
 /// The optional export `timer-handler`.
