@@ -3,6 +3,8 @@
 //! Invariant: a driver commits the writes first and runs the actions only after the commit was synced. `immediate` holds the
 //! actions that no write of the step explains (the first attempt on a fresh event); they need not wait for the disk.
 
+mod catalog;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -17,6 +19,7 @@ use crate::row::{
     IdEntry, KvRow, LetGoRow, PausedRow, RecordRow, RunRow, ScheduledTotals, UnknownRow, UnknownTotals, WaitingRow,
 };
 use crate::time::{Millis, Timestamp};
+pub use catalog::CatalogKind;
 
 /// One row to write or delete. All writes of a step land in one atomic, synced batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,16 @@ pub enum Write {
         stream: StreamId,
         /// Last stored batch.
         sequence: Sequence,
+    },
+    /// A timer of a plugin is set, or ended: the driver of the committer reads what waits of it and asks
+    /// [`crate::admission::Admission::set_timer`].
+    Timer {
+        /// The private topic of its subscription.
+        topic: TopicId,
+        /// Its ordering key.
+        key: String,
+        /// What it becomes; `None` ends it.
+        event: Option<Event>,
     },
     /// The cursor's floor.
     Cursor {
@@ -322,6 +335,7 @@ impl Write {
             | Write::Append { .. }
             | Write::Outcome { .. }
             | Write::Redeliver { .. }
+            | Write::Timer { .. }
             | Write::ProducerSequence { .. }
             | Write::Claim { .. }
             | Write::Kv { .. }
@@ -334,25 +348,6 @@ impl Write {
             | Write::IdBlock { .. } => None,
         }
     }
-}
-
-/// Kinds of definitions the server keeps in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CatalogKind {
-    /// A topic.
-    Topic,
-    /// A subscription.
-    Subscription,
-    /// A plugin and its active revision.
-    Plugin,
-    /// The bytes of a plugin revision.
-    Component,
-    /// An audit row.
-    Audit,
-    /// Counters such as the next topic number.
-    Counter,
-    /// The name of a subscription that was deleted while calls of it may still run, under its number.
-    Deleted,
 }
 
 /// What the driver of a subscription does for it.

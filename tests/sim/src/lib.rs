@@ -32,6 +32,7 @@ mod run;
 mod schedule;
 mod settle;
 mod store;
+mod timer;
 mod unknowns;
 mod wishes;
 mod worker;

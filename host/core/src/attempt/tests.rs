@@ -2,6 +2,7 @@
 
 mod at_call;
 mod reconcile;
+mod timers;
 
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -32,6 +33,8 @@ struct Driver {
     /// Ends that took effect at the call, and what the next one is answered.
     ended: Vec<Ended>,
     settlement: Settlement,
+    /// How many wait; the one called `set` does.
+    timers: u64,
 }
 
 fn call() -> Driver {
@@ -64,6 +67,7 @@ fn call_with(settles: Settles, asks: bool) -> Driver {
         committed: vec![],
         ended: vec![],
         settlement: Settlement::Kept,
+        timers: 1,
     }
 }
 
@@ -113,6 +117,7 @@ impl Driver {
                 Fact::KvRows(rows.take(limit as usize).map(|(key, row)| (key.clone(), row.clone())).collect())
             }
             Look::Records { .. } => Fact::Records(vec![]),
+            Look::Timers { name } => Fact::Timers { is_set: name == "set", waiting: self.timers },
             Look::Topics(names) => {
                 Fact::Topics(names.iter().map(|name| (name != "nowhere").then_some(TopicId(9))).collect())
             }

@@ -29,5 +29,6 @@ mod retry;
 mod runs;
 mod scene;
 mod scheduled;
+mod timers;
 mod unknowns;
 mod waiting;

@@ -14,6 +14,7 @@ use crate::bus::Bus;
 use crate::callback::note;
 use crate::rule::{self, Checked, broken, must};
 use crate::store::ACKED;
+use crate::timer;
 
 impl Call {
     pub(super) fn notify(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<CallEnd> {
@@ -178,6 +179,9 @@ impl Call {
         self.expect(bus, machine, Import::KvPut { key: counter.to_owned(), value, ttl: None })?;
         let key = format!("{ACKED}{}", self.event.position.offset);
         self.expect(bus, machine, Import::KvPut { key, value: Vec::new(), ttl: None })?;
+        if let Some(import) = timer::of(&self.event, bus.now) {
+            self.expect(bus, machine, import)?;
+        }
         if bus.fault(8) {
             let time = Millis(bus.random.within(1, 150));
             self.expect(bus, machine, Import::Hold(time))?;

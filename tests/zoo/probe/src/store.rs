@@ -84,6 +84,23 @@ fn other(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried 
             let publish = |_| cx.publish(given.text("topic", "next"), "x").send().map(drop);
             tell((0..given.number("count", 100_000)).try_for_each(publish))
         }
+        "timer" | "timer-then-retry" | "timer-then-trap" => {
+            let after = Duration::from_millis(given.number("after", 0));
+            let set = cx.set_timer_in(given.text("name", "t"), after, given.text("data", "ok").as_bytes());
+            match kind {
+                "timer-then-retry" => retry(None, format!("after the timer: {set:?}")),
+                "timer-then-trap" => panic!("after the timer: {set:?}"),
+                _ => tell(set),
+            }
+        }
+        "timer-cancel" => match cx.cancel_timer(given.text("name", "t")) {
+            Ok(was_set) => tell(kv_of(cx, &format!("cancelled/{}", event.id()), was_set)),
+            Err(error) => tell::<()>(Err(error)),
+        },
+        "timer-flood" => {
+            let set = |n| cx.set_timer_in(&format!("t-{n}"), Duration::from_secs(3600), b"");
+            tell((0..given.number("count", 257)).try_for_each(set))
+        }
         "records" => tell(note()),
         "records-then-retry" => {
             info!("noted {:?}", note());
@@ -103,6 +120,10 @@ fn other(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried 
         }
         _ => return None,
     })
+}
+
+fn kv_of(cx: &Cx, key: &str, value: bool) -> Result<(), HostError> {
+    cx.kv().put(key, value.to_string().as_bytes(), None)
 }
 
 fn bytes(given: &Given<'_>) -> usize {
