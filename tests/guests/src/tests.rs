@@ -59,7 +59,7 @@ fn each_plugin_carries_its_manifest_and_exports_the_contract() {
         (batch(), "tests/zoo/batch", &["batch-handler", "lifecycle"]),
         (noop(), "tests/zoo/noop", &["handler", "lifecycle"]),
         (noop_batch(), "tests/zoo/noop-batch", &["batch-handler", "lifecycle"]),
-        (probe(), "tests/zoo/probe", &["handler", "inbound", "lifecycle", "reconcile"]),
+        (probe(), "tests/zoo/probe", &["handler", "inbound", "lifecycle", "reconcile", "timer-handler"]),
         (start_trap(), "tests/zoo/start-trap", &["handler", "lifecycle"]),
         (unknown_import(), "tests/zoo/unknown-import", &["handler", "lifecycle"]),
     ];
