@@ -321,12 +321,12 @@ impl State {
     pub(super) fn has_timer(&self, ticket: u64, name: &str) -> bool {
         let own = self.live.iter().filter(|live| live.delivery.ticket == ticket);
         let changes = own.flat_map(|live| live.writes.iter());
-        let latest = changes.filter_map(|write| match write {
+        let mut latest = changes.filter_map(|write| match write {
             Write::SetTimer { name: set, .. } if set == name => Some(true),
             Write::CancelTimer { name: ended } if ended == name => Some(false),
             _ => None,
         });
-        latest.last().unwrap_or_else(|| self.timers.contains_key(name))
+        latest.next_back().unwrap_or_else(|| self.timers.contains_key(name))
     }
 
     /// The store as the delivery sees it: its own writes on top, as version 0.
