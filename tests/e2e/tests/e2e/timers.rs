@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use crate::scene::{PATIENCE, Scene, event};
 
-/// Calls under way at a SIGKILL run again.
+/// The accepted clock follows the wall, which the plugin reads, to a few milliseconds.
+const CLOCK_MS: u64 = 5;
+
 const GRANTS: &str = "retry = { attempts_max = 3, first_backoff = \"20ms\", backoff_max = \"100ms\" }\n\
                       grants = { kv = true, timers = true }";
 
@@ -59,8 +61,9 @@ fn each_timer_fires_once_and_not_early_over_kills() {
     for n in 0..TIMERS {
         // It counts itself in the batch of its ack, so a kill cannot make it two.
         assert_eq!(kv.get(&format!("fired/t-{n}")).map(String::as_str), Some("1"), "t-{n}");
+        let ms = |what: &str| kv[&format!("{what}/t-{n}")].parse::<u64>().unwrap();
+        assert!(ms("at") + CLOCK_MS >= ms("due"), "t-{n} fired at {} and is due at {}", ms("at"), ms("due"));
     }
-    // Each in the log: never before its time, by the host's own clock.
     let page = scene.get("/v1/topics/bugle.to.probe/events?from=earliest&limit=1000");
     let events = page["events"].as_array().unwrap();
     assert!(events.len() as u64 >= 2 * TIMERS, "as set and as released: {}", events.len());
@@ -95,6 +98,41 @@ fn what_is_moved_cancelled_or_not_acked_does_not_fire() {
     assert_eq!((of("fired/gone"), of("cancelled/e-4"), of("cancelled/e-5")), (None, Some("true"), Some("false")));
     assert_eq!((of("fired/retried"), of("fired/trapped")), (None, None), "without an ack there is no timer");
     assert_eq!(scene.dead("probe", 2).len(), 2, "the two that never acked");
+}
+
+#[test]
+fn an_operator_sees_and_cancels_timers() {
+    let mut scene = Scene::new();
+    scene.probe("probe", GRANTS);
+    scene.store("probe", ["a", "b"].map(|name| timer(name, name, 86_400_000, "ok")));
+    scene.settled("probe");
+    let shown = scene.host.cli(&["subscription", "show", "probe"]).unwrap();
+    assert!(shown.contains("2 wait"), "{shown}");
+    let explained = scene.host.cli(&["explain", "timer/a", "--subscription", "probe"]).unwrap();
+    assert!(explained.contains("timer/a"), "{explained}");
+    scene.host.cli(&["scheduled", "cancel", "bugle.to.probe", "--key", "timer/a"]).unwrap();
+    scene.host.kill().unwrap();
+    scene.host.restart().unwrap();
+    assert_eq!(waiting(&scene), 1);
+    let audit = scene.host.cli(&["audit", "list"]).unwrap();
+    assert!(audit.contains("scheduled.cancel") && audit.contains("timer/a"), "{audit}");
+}
+
+#[test]
+fn timers_of_a_batch_channel_fire_one_by_one() {
+    let scene = Scene::new();
+    scene.topic("probe");
+    scene.deploy("batch", &bugle_guests::batch());
+    scene.apply("probe", &format!("topics = [\"probe\"]\nplugin = \"batch\"\n{GRANTS}"));
+    scene.store("probe", (0..40).map(|n| event(&format!("e-{n}"), "timer", &json!({}))));
+    quiet(&scene);
+    eventually("all to have fired", PATIENCE, || {
+        let kv = kv(&scene);
+        let count = |n: u32| kv.get(&format!("fired/e-{n}")).map_or(0, |count| count.parse::<u32>().unwrap());
+        assert!((0..40).all(|n| count(n) <= 1), "{kv:?}");
+        (0..40).all(|n| count(n) == 1).then_some(())
+    });
+    scene.settled("probe");
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn fired(cx: &Cx, timer: Timer) -> Outcome {
     let (kv, name) = (cx.kv(), timer.name());
     kv.add(&format!("fired/{name}"), 1, None)?;
     kv.put(&format!("data/{name}"), timer.data(), None)?;
+    kv.put(&format!("at/{name}"), unix_ms(cx.now()).as_bytes(), None)?;
     match timer.data() {
         b"trap" => panic!("a timer said trap"),
         b"retry-once" if cx.attempt() == 1 => retry(None, "once more"),
@@ -64,6 +65,10 @@ fn fired(cx: &Cx, timer: Timer) -> Outcome {
         b"again" => Ok(cx.set_timer_in(name, Duration::ZERO, b"ok")?),
         _ => Ok(()),
     }
+}
+
+fn unix_ms(time: std::time::SystemTime) -> String {
+    time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis().to_string()
 }
 
 /// What the callback's JSON says: field `do`, and `changes` as `[reference, status, recipient or null, time or null]`. `x-key` is all of a signature.

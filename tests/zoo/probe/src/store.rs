@@ -64,6 +64,7 @@ fn kv(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried {
 }
 
 fn other(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried {
+    let kv = cx.kv();
     let publish = || {
         let follow_up = cx.publish(given.text("topic", "next"), "followed").json(event.body());
         let follow_up = given.optional("id").into_iter().fold(follow_up, |follow_up, id| follow_up.id(id));
@@ -85,8 +86,10 @@ fn other(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried 
             tell((0..given.number("count", 100_000)).try_for_each(publish))
         }
         "timer" | "timer-then-retry" | "timer-then-trap" => {
-            let after = Duration::from_millis(given.number("after", 0));
-            let set = cx.set_timer_in(given.text("name", "t"), after, given.text("data", "ok").as_bytes());
+            let (name, at) = (given.text("name", "t"), cx.now() + Duration::from_millis(given.number("after", 0)));
+            let set = cx.set_timer(name, at, given.text("data", "ok").as_bytes());
+            let due = crate::unix_ms(at);
+            let set = set.and_then(|()| Ok(kv.put(&format!("due/{}", &name[..name.len().min(100)]), due.as_bytes(), None)?));
             match kind {
                 "timer-then-retry" => retry(None, format!("after the timer: {set:?}")),
                 "timer-then-trap" => panic!("after the timer: {set:?}"),
