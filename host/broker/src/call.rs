@@ -17,9 +17,11 @@ use bugle_core::ids::{ClaimId, Name, Position, Revision, SubscriptionId, Ticket,
 use bugle_core::import::{Import, ImportError, ImportResult, Strength};
 use bugle_core::ledger::{ClaimAsk, KvEffect, Ledger, LedgerStep};
 use bugle_core::origin::Origin;
+use bugle_core::schedule::{ScheduledName, ScheduledQuery};
 use bugle_core::seeded::{Bug, is_planted};
 use bugle_core::step::Write;
 use bugle_core::time::{Millis, Timestamp};
+use bugle_core::timer::{TimerChange, timer_key, timer_name};
 use tokio::sync::oneshot;
 
 use crate::counters::WorkerCounters;
@@ -190,9 +192,24 @@ impl Call {
             Look::Records { business_key, recipient } => {
                 shared.records(self.port.subscription, business_key, recipient).await.map(Fact::Records)
             }
+            Look::Timers { name } => self.timers(&name),
             Look::Topics(names) => Ok(Fact::Topics(shared.topics.numbers(&names))),
         };
         found.unwrap_or_else(|error| Fact::Failed(error.into_import()))
+    }
+
+    fn timers(&self, name: &str) -> Result<Fact, ReadError> {
+        let Some(topic) = self.port.private else { return Ok(Fact::Timers { is_set: false, waiting: 0 }) };
+        let (store, key) = (&self.port.shared.store, timer_key(name));
+        let query = ScheduledQuery { topic, name: ScheduledName::Key(&key) };
+        let is_set = !store.scheduled_of(query, 1)?.is_empty();
+        Ok(Fact::Timers { is_set, waiting: store.scheduled_totals(topic)?.waiting })
+    }
+
+    /// The name of the timer that fires with it, if it is one.
+    #[must_use]
+    pub fn timer(&self) -> Option<&str> {
+        timer_name(self.port.subscription, self.port.private, &self.delivery().event)
     }
 
     async fn claim(&mut self, key: String, strength: Strength, keep: Millis) -> Fact {
@@ -285,7 +302,7 @@ impl Call {
     fn plain_rows(&self, mut transaction: Transaction) -> Result<(Transaction, Vec<Write>, Vec<Write>), String> {
         let shared = &self.port.shared;
         let now = shared.clock.now();
-        let follow_ups = std::mem::take(&mut transaction.follow_ups)
+        let mut follow_ups = std::mem::take(&mut transaction.follow_ups)
             .into_iter()
             .map(|follow_up| {
                 let event = (shared.encode)(FollowUp {
@@ -297,6 +314,12 @@ impl Call {
                 Ok(Write::Append { topic: follow_up.topic, event })
             })
             .collect::<Result<Vec<Write>, String>>()?;
+        for TimerChange { name, event, hops } in std::mem::take(&mut transaction.timers) {
+            let topic = self.port.private.ok_or("its subscription has no private topic")?;
+            let event = event
+                .map(|event| (shared.encode)(FollowUp { event: &event, hops, subscription: &self.port.name, now }));
+            follow_ups.push(Write::Timer { topic, key: timer_key(&name), event: event.transpose()? });
+        }
         let (subscription, position) = (self.port.subscription, self.position());
         let is_compared = self.port.inbound.load(Ordering::Relaxed);
         let record = |row| match is_compared {

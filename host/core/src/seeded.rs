@@ -101,6 +101,10 @@ bugs! {
     ExpiredIsRetried = "expired-is-retried",
     /// What a provider says is written whatever the send record says already.
     CallbackGoesBack = "callback-goes-back",
+    /// A timer that is set again is set once more.
+    TimerSetBesideAnother = "timer-set-beside-another",
+    /// A timer is set in a later batch than the ack of the delivery that set it.
+    TimerAfterAck = "timer-after-ack",
     /// A plugin's note is written whatever the provider has said of the same send.
     NoteOverCallback = "note-over-callback",
     /// A call that several deliveries share breaks, and each of them pays for it.

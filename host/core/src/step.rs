@@ -3,6 +3,7 @@
 //! Invariant: a driver commits the writes first and runs the actions only after the commit was synced. `immediate` holds the
 //! actions that no write of the step explains (the first attempt on a fresh event); they need not wait for the disk.
 
+mod catalog;
 mod write;
 
 use alloc::string::String;
@@ -10,8 +11,9 @@ use alloc::vec::Vec;
 
 use crate::ids::{Attempt, KeyGeneration, Offset, Position, Ticket};
 use crate::time::{Millis, Timestamp};
+pub use catalog::CatalogKind;
 
-pub use write::{CatalogKind, Write};
+pub use write::Write;
 
 /// What the driver of a subscription does for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -87,6 +87,7 @@ impl<'s> Batch<'s> {
             Write::Append { .. } | Write::Outcome { .. } | Write::Redeliver { .. } => {
                 self.problem = Some("a follow-up event without a place")
             }
+            Write::Timer { .. } => self.problem = Some("a timer that admission did not set"),
             Write::Note { .. } => self.problem = Some("a note that nobody compared with its record"),
             Write::ProducerSequence { producer, epoch, stream, sequence } => {
                 let key = keys::sequence(producer, *epoch, *stream);

@@ -42,6 +42,18 @@ impl Cx {
         }
     }
 
+    /// Of a timer that fires: what else is known of it is asked for.
+    pub(crate) fn of_timer(ticket: u64) -> Self {
+        let ask = |name: &str| host::ack::attribute(ticket, name).ok().flatten().unwrap_or_default();
+        Self {
+            ticket,
+            attempt: ask("attempt").parse().unwrap_or(1),
+            idempotency_key: ask("idempotency-key"),
+            deadline: ask("deadline").parse().unwrap_or_default(),
+            priority: ask("priority"),
+        }
+    }
+
     /// The raw ticket, for [`crate::raw`].
     pub fn ticket(&self) -> u64 {
         self.ticket

@@ -33,6 +33,7 @@ mod run;
 mod schedule;
 mod settle;
 mod store;
+mod timer;
 mod unknowns;
 mod wishes;
 mod worker;

@@ -42,6 +42,8 @@ rules! {
     OUTCOME_IS_TOLD = "G4: what became of a delivery and the event that tells it are in one batch and say the same";
     ASKED_BEFORE_RESENT = "G4: with `ask` and a truthful provider, what was sent under a key is not sent again";
     PROVIDER_IS_HEARD = "G4: what a provider said of a send is on disk once it was answered, and nothing takes it back";
+    TIMER_WITH_THE_ACK = "G4: a timer is set in the batch of the ack of the delivery that set it, and not without";
+    TIMER_IS_ONE = "G8: one timer of a name waits, the latest";
     RESOLVED_ONCE = "G4: an unknown result is resolved once, and what a person said of it is what its claims and its copy say in one batch";
     PUBLISHED_IN_ORDER = "G5: events of a key are stored in the order in which they were published";
     SETTLED_BEFORE_NEXT = "G5: the next event of a key starts after the one before is durably settled";

@@ -25,6 +25,7 @@ use crate::outcomes::Outcomes;
 use crate::rows::Rows;
 use crate::rule::{self, Checked, broken, must};
 use crate::schedule::Schedule;
+use crate::timer::Timers;
 
 /// Plugins mark an acked event by a kv entry of this name and its offset, written in the transaction of the ack.
 pub(crate) const ACKED: &str = "acked-";
@@ -67,6 +68,7 @@ pub(crate) struct Store {
     /// Claims of results of which the batch says that they were sent: empty between two batches, too.
     told_sent: Vec<UncertainClaim>,
     pub(crate) schedule: Schedule,
+    timers: Timers,
     /// What plugins noted, and providers said.
     pub(crate) notes: Notes,
     /// Claims that became done.
@@ -111,6 +113,7 @@ impl Store {
             return broken(rule::HANDED_ON_WITH_ITS_RECORD, what);
         }
         self.schedule.check_batch()?;
+        self.timers.check()?;
         for claim in std::mem::take(&mut self.told_sent) {
             let row = self.claim(&claim.scope, &claim.key);
             let is_done = row.is_some_and(|row| matches!(row.state, ClaimState::Done { .. }));
@@ -175,9 +178,11 @@ impl Store {
             | Write::ScheduleEnded { .. }
             | Write::ScheduledTotals { .. }
             | Write::FatesBelow { .. } => self.schedule.apply(write),
-            Write::Append { .. } | Write::Outcome { .. } | Write::Redeliver { .. } | Write::Note { .. } => {
-                broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place")
-            }
+            Write::Append { .. }
+            | Write::Outcome { .. }
+            | Write::Redeliver { .. }
+            | Write::Note { .. }
+            | Write::Timer { .. } => broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place"),
             Write::Catalog { key, .. } => match key.parse() {
                 Ok(subscription) => self.rows_mut(SubscriptionId(subscription)).apply(write),
                 Err(_) => Ok(()),
@@ -199,8 +204,10 @@ impl Store {
             }
             Write::Kv { store, key, row } => {
                 if let Some(offset) = key.strip_prefix(ACKED).and_then(|offset| offset.parse().ok())
-                    && let Some(rows) = self.names.get(store).and_then(|name| self.rows.get_mut(name))
+                    && let Some(name) = self.names.get(store)
+                    && let Some(rows) = self.rows.get_mut(name)
                 {
+                    self.timers.acked(*name, Offset(offset));
                     rows.ack(Offset(offset))?;
                 }
                 if key.starts_with(WEAK) {
@@ -339,6 +346,7 @@ impl Store {
         let is_next = offset.0 == self.log.len() as u64;
         must(rule::LOG_HAS_NO_HOLE, is_next, || format!("event {offset} comes after {} events", self.log.len()))?;
         self.schedule.stored(event)?;
+        self.timers.stored(event);
         if event.topic == FOLLOW_UPS && event.event.timing().released_from.is_none() {
             self.balance(Some(event.event.data()), -1);
         }

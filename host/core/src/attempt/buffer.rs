@@ -11,6 +11,7 @@ use crate::ids::TopicId;
 use crate::import::{Entry, NewEvent, Note, Reply};
 use crate::row::{KvRow, RecordRow};
 use crate::time::{Millis, Timestamp};
+use crate::timer::{TIMERS_MAX, TimerChange, timer_event};
 
 impl Attempt {
     pub(super) fn kv_get(&mut self, key: String) -> Next {
@@ -104,6 +105,52 @@ impl Attempt {
         };
         match self.effects.push_record(row) {
             Ok(()) => done(),
+            Err(error) => Next::Reply(Err(error)),
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, name: String, at: Timestamp, data: Vec<u8>) -> Next {
+        match self.effects.own_timer(&name) {
+            Some(true) => self.timer_set(name, (at, data), false),
+            Some(false) | None => {
+                let look = Look::Timers { name: name.clone() };
+                self.ask(Pending::SetTimer { name, at, data }, Next::Look(look))
+            }
+        }
+    }
+
+    pub(super) fn timer_set(&mut self, name: String, (at, data): (Timestamp, Vec<u8>), is_full: bool) -> Next {
+        if is_full {
+            let text = format!("{TIMERS_MAX} timers of this subscription wait; cancel some, or keep what is due in kv");
+            return refuse(Code::Quota, text);
+        }
+        let number = self.effects.next_id();
+        let id = format!("{}.{number}", self.facts.idempotency_key);
+        let event = Some(timer_event(&name, id, at, data));
+        self.change_timer(TimerChange { name, event, hops: self.facts.hops }, done())
+    }
+
+    pub(super) fn cancel_timer(&mut self, name: String) -> Next {
+        match self.effects.own_timer(&name) {
+            Some(is_set) => self.timer_cancelled(name, is_set),
+            None => {
+                let look = Look::Timers { name: name.clone() };
+                self.ask(Pending::CancelTimer { name }, Next::Look(look))
+            }
+        }
+    }
+
+    pub(super) fn timer_cancelled(&mut self, name: String, is_set: bool) -> Next {
+        let reply = Next::Reply(Ok(Reply::Cancelled(is_set)));
+        match is_set {
+            true => self.change_timer(TimerChange { name, event: None, hops: self.facts.hops }, reply),
+            false => reply,
+        }
+    }
+
+    fn change_timer(&mut self, change: TimerChange, reply: Next) -> Next {
+        match self.effects.push_timer(change) {
+            Ok(()) => reply,
             Err(error) => Next::Reply(Err(error)),
         }
     }

@@ -13,6 +13,7 @@ use crate::import::{Entry, ImportError, NewEvent};
 use crate::ledger::{KvEffect, KvRead, number};
 use crate::row::{KvRow, RecordRow};
 use crate::time::{Millis, Timestamp};
+use crate::timer::TimerChange;
 
 /// What is committed in one batch: with the confirm of a claim or with the settlement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Transaction {
     pub reads: Vec<KvRead>,
     /// Follow-up events to encode and append.
     pub follow_ups: Vec<FollowUp>,
+    /// Timers set and ended, in order.
+    pub timers: Vec<TimerChange>,
     /// Send records.
     pub records: Vec<RecordRow>,
 }
@@ -62,6 +65,7 @@ pub(super) struct Scan {
 pub(super) struct Mark {
     kv: usize,
     follow_ups: usize,
+    timers: usize,
     records: usize,
     bytes: usize,
 }
@@ -74,6 +78,7 @@ pub(super) struct Effects {
     kv: Vec<(String, Local)>,
     reads: Vec<KvRead>,
     follow_ups: Vec<FollowUp>,
+    timers: Vec<TimerChange>,
     records: Vec<RecordRow>,
     bytes: usize,
     ids_given: u32,
@@ -81,8 +86,13 @@ pub(super) struct Effects {
 
 impl Effects {
     pub(super) fn mark(&self) -> Mark {
-        let (kv, follow_ups, records) = (self.kv.len(), self.follow_ups.len(), self.records.len());
-        Mark { kv, follow_ups, records, bytes: self.bytes }
+        Mark {
+            kv: self.kv.len(),
+            follow_ups: self.follow_ups.len(),
+            timers: self.timers.len(),
+            records: self.records.len(),
+            bytes: self.bytes,
+        }
     }
 
     /// What was buffered since the mark. Without its reads: the confirm of something that has happened outside can't be undone by a
@@ -92,6 +102,7 @@ impl Effects {
             kv: self.kv.iter().skip(mark.kv).map(|(key, local)| (key.clone(), effect(local))).collect(),
             reads: Vec::new(),
             follow_ups: self.follow_ups.iter().skip(mark.follow_ups).cloned().collect(),
+            timers: self.timers.iter().skip(mark.timers).cloned().collect(),
             records: self.records.iter().skip(mark.records).cloned().collect(),
         }
     }
@@ -102,6 +113,7 @@ impl Effects {
         reads.retain(|read| !kv.iter().skip(mark.kv).any(|(key, _)| *key == read.key));
         self.kv.truncate(mark.kv);
         self.follow_ups.truncate(mark.follow_ups);
+        self.timers.truncate(mark.timers);
         self.records.truncate(mark.records);
         self.bytes = mark.bytes;
     }
@@ -110,11 +122,12 @@ impl Effects {
     pub(super) fn discard_since(&mut self, mark: Mark) {
         self.kv.truncate(mark.kv);
         self.follow_ups.truncate(mark.follow_ups);
+        self.timers.truncate(mark.timers);
     }
 
     pub(super) fn everything(self) -> Transaction {
         let kv = self.kv.into_iter().map(|(key, local)| (key, effect(&local))).collect();
-        Transaction { kv, reads: self.reads, follow_ups: self.follow_ups, records: self.records }
+        Transaction { kv, reads: self.reads, follow_ups: self.follow_ups, timers: self.timers, records: self.records }
     }
 
     pub(super) fn records_only(self) -> Transaction {
@@ -145,6 +158,23 @@ impl Effects {
         self.grow(event.data.len() + texts + event.kind.len() + event.key.as_ref().map_or(0, |key| key.len()))?;
         self.follow_ups.push(FollowUp { topic, event, hops });
         Ok(())
+    }
+
+    pub(super) fn push_timer(&mut self, change: TimerChange) -> Result<(), ImportError> {
+        if self.timers.len() >= limits::TIMER_CHANGES_MAX {
+            return Err(limits::error(
+                Code::Quota,
+                "a call may set and cancel 256 timers; split the work over several events",
+            ));
+        }
+        self.grow(change.name.len() + change.event.as_ref().map_or(0, |event| event.data.len()))?;
+        self.timers.push(change);
+        Ok(())
+    }
+
+    /// Whether the call has set this timer, or ended it; `None` if it did neither.
+    pub(super) fn own_timer(&self, name: &str) -> Option<bool> {
+        self.timers.iter().rev().find(|change| change.name == name).map(|change| change.event.is_some())
     }
 
     pub(super) fn push_record(&mut self, row: RecordRow) -> Result<(), ImportError> {

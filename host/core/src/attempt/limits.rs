@@ -9,6 +9,7 @@ use crate::import::{Import, ImportError, NewEvent};
 use crate::origin::is_reserved;
 use crate::schedule::AHEAD_MAX;
 use crate::time::{Millis, Timestamp};
+use crate::timer::{TIMER_AHEAD_MAX, TIMER_DATA_BYTES_MAX};
 
 /// Claims a call may have open at once; a channel needs one, a fan-out inside one call a few.
 pub const CLAIMS_MAX: usize = 16;
@@ -32,6 +33,8 @@ pub(super) const SCAN_MAX: u32 = 256;
 pub const SCAN_BYTES_MAX: usize = 256 * 1024;
 /// Follow-up events of one call.
 pub(super) const FOLLOW_UPS_MAX: usize = 256;
+/// Timers set and cancelled in one call.
+pub(super) const TIMER_CHANGES_MAX: usize = 256;
 /// Send records noted in one call.
 pub(super) const NOTES_MAX: usize = 256;
 /// A chain of follow-ups longer than this is a loop.
@@ -99,6 +102,17 @@ pub(super) fn check(now: Timestamp, import: &Import) -> Result<(), ImportError> 
             sized("kv key", after.as_ref().map_or(0, |key| key.len()), KEY_BYTES_MAX)
         }
         Import::Publish(events) => events.iter().try_for_each(|event| follow_up(now, event)),
+        Import::TimerSet { name, at, data } => {
+            named("timer name", name)?;
+            if *at > now.after(TIMER_AHEAD_MAX) {
+                return Err(error(
+                    Code::Invalid,
+                    "a timer is a year ahead at most; set a nearer one, and then the next",
+                ));
+            }
+            sized("timer data", data.len(), TIMER_DATA_BYTES_MAX)
+        }
+        Import::TimerCancel { name } => named("timer name", name),
         Import::Ack
         | Import::Nack(_)
         | Import::Reject(_)

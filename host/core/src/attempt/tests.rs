@@ -3,6 +3,7 @@
 mod at_call;
 mod reconcile;
 mod scan;
+mod timers;
 
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -33,6 +34,8 @@ struct Driver {
     /// Ends that took effect at the call, and what the next one is answered.
     ended: Vec<Ended>,
     settlement: Settlement,
+    /// How many wait; the one called `set` does.
+    timers: u64,
 }
 
 fn call() -> Driver {
@@ -65,6 +68,7 @@ fn call_with(settles: Settles, asks: bool) -> Driver {
         committed: vec![],
         ended: vec![],
         settlement: Settlement::Kept,
+        timers: 1,
     }
 }
 
@@ -119,6 +123,7 @@ impl Driver {
                 Fact::KvRows { rows, is_end }
             }
             Look::Records { .. } => Fact::Records(vec![]),
+            Look::Timers { name } => Fact::Timers { is_set: name == "set", waiting: self.timers },
             Look::Topics(names) => {
                 Fact::Topics(names.iter().map(|name| (name != "nowhere").then_some(TopicId(9))).collect())
             }

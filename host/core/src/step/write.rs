@@ -5,6 +5,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::CatalogKind;
 use crate::event::{Class, Event, StoredEvent};
 use crate::ids::{Name, Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId, TopicId};
 use crate::import::NewEvent;
@@ -62,6 +63,16 @@ pub enum Write {
         stream: StreamId,
         /// Last stored batch.
         sequence: Sequence,
+    },
+    /// A timer of a plugin is set, or ended: the driver of the committer reads what waits of it and asks
+    /// [`crate::admission::Admission::set_timer`].
+    Timer {
+        /// The private topic of its subscription.
+        topic: TopicId,
+        /// Its ordering key.
+        key: String,
+        /// What it becomes; `None` ends it.
+        event: Option<Event>,
     },
     /// The cursor's floor.
     Cursor {
@@ -345,6 +356,7 @@ impl Write {
             | Write::Append { .. }
             | Write::Outcome { .. }
             | Write::Redeliver { .. }
+            | Write::Timer { .. }
             | Write::ProducerSequence { .. }
             | Write::Claim { .. }
             | Write::Kv { .. }
@@ -361,23 +373,4 @@ impl Write {
             | Write::IdBlock { .. } => None,
         }
     }
-}
-
-/// Kinds of definitions the server keeps in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CatalogKind {
-    /// A topic.
-    Topic,
-    /// A subscription.
-    Subscription,
-    /// A plugin and its active revision.
-    Plugin,
-    /// The bytes of a plugin revision.
-    Component,
-    /// An audit row.
-    Audit,
-    /// Counters such as the next topic number.
-    Counter,
-    /// The name of a subscription that was deleted while calls of it may still run, under its number.
-    Deleted,
 }

@@ -48,8 +48,14 @@ pub(crate) mod ack {
 
     pub(crate) fn attribute(ticket: u64, name: &str) -> Result<Option<String>, Error> {
         current(|state| {
-            state.known(ticket)?;
-            Ok(state.attributes.get(name).cloned())
+            let delivery = &state.known(ticket)?.delivery;
+            Ok(match name {
+                "attempt" => Some(delivery.attempt.to_string()),
+                "idempotency-key" => Some(delivery.idempotency_key.clone()),
+                "deadline" => Some(delivery.deadline.to_string()),
+                "priority" => Some(delivery.priority.clone()),
+                _ => state.attributes.get(name).cloned(),
+            })
         })
     }
 
@@ -181,6 +187,36 @@ pub(crate) mod records {
                 updated: state.now,
             };
             Ok(matches.map(row).collect())
+        })
+    }
+}
+
+pub(crate) mod timers {
+    use super::current;
+    use crate::host::wit::types::Error;
+    use crate::mock::state::{Write, error};
+
+    const GRANT: &str = "`timers = true` to [grants]";
+
+    pub(crate) fn set(ticket: u64, name: &str, at: u64, data: &[u8]) -> Result<(), Error> {
+        current(|state| {
+            state.granted("timers", GRANT)?;
+            if name.is_empty() || name.len() > 512 || data.len() > 4096 {
+                return Err(error("invalid", "a timer has a name of 1 to 512 bytes and at most 4 KiB of data"));
+            }
+            let (name, data) = (name.to_owned(), data.to_vec());
+            state.working(ticket)?.writes.push(Write::SetTimer { name, at, data });
+            Ok(())
+        })
+    }
+
+    pub(crate) fn cancel(ticket: u64, name: &str) -> Result<bool, Error> {
+        current(|state| {
+            state.granted("timers", GRANT)?;
+            state.working(ticket)?;
+            let was_set = state.has_timer(ticket, name);
+            state.working(ticket)?.writes.push(Write::CancelTimer { name: name.to_owned() });
+            Ok(was_set)
         })
     }
 }

@@ -33,5 +33,6 @@ mod scene;
 mod scheduled;
 mod shared_claims;
 mod strong;
+mod timers;
 mod unknowns;
 mod waiting;

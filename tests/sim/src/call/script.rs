@@ -14,6 +14,7 @@ use crate::bus::Bus;
 use crate::callback::note;
 use crate::rule::{self, Checked, broken, must};
 use crate::store::{ACKED, WEAK};
+use crate::timer;
 
 impl Call {
     pub(super) fn notify(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<CallEnd> {
@@ -203,6 +204,9 @@ impl Call {
         self.expect(bus, machine, Import::KvPut { key, value: Vec::new(), ttl: None })?;
         if bus.fault(30) {
             self.keep(bus, machine)?;
+        }
+        if let Some(import) = timer::of(&self.event, bus.now) {
+            self.expect(bus, machine, import)?;
         }
         if bus.fault(8) {
             let time = Millis(bus.random.within(1, 150));
