@@ -1,4 +1,4 @@
-//! What an attempt wants to know of the store. Knows nothing of where that is; the driver answers with a [`Fact`](super::Fact).
+//! What an attempt wants to know of the store. Knows nothing of where that is; the driver answers with a [`Fact`].
 
 use alloc::string::String;
 use alloc::vec::Vec;
