@@ -44,7 +44,7 @@ const COMMIT_BYTES_MAX: usize = 1 << 20;
 /// Told to a producer that was refused for lack of disk: an operator needs longer than a retry loop.
 const DISK_FULL_RETRY: Millis = Millis::from_secs(5);
 
-/// Waiting timers of one name; there is never more than one.
+/// Waiting timers of one name to look for: there is one at most, and more would be a bug that this lets end all of them.
 const TIMERS_OF_NAME_MAX: usize = 16;
 
 /// Told to a producer that was refused for a full backlog: backlogs are looked at once a second.
