@@ -23,7 +23,7 @@ use bugle_core::event::{Class, Event};
 use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE, Origin};
 use bugle_core::publish::{PublishBatch, Refusal};
 use bugle_core::row::CursorRow;
-use bugle_core::schedule::REPLACED_EVENTS_MAX;
+use bugle_core::schedule::{REPLACED_EVENTS_MAX, ScheduledName, ScheduledQuery};
 use bugle_core::step::Write;
 use bugle_core::time::Millis;
 use bugle_store::{CommitError, Durability};
@@ -43,6 +43,9 @@ const COMMIT_EVENTS_MAX: usize = 4_096;
 const COMMIT_BYTES_MAX: usize = 1 << 20;
 /// Told to a producer that was refused for lack of disk: an operator needs longer than a retry loop.
 const DISK_FULL_RETRY: Millis = Millis::from_secs(5);
+
+/// Waiting timers of one name to look for: there is one at most, and more would be a bug that this lets end all of them.
+const TIMERS_OF_NAME_MAX: usize = 16;
 
 /// Told to a producer that was refused for a full backlog: backlogs are looked at once a second.
 const BACKLOG_FULL_RETRY: Millis = Millis::from_secs(2);
@@ -204,6 +207,11 @@ impl Committer {
                         // Its texts are those of an event that was stored, so this is a bug of ours.
                         Err(error) => tracing::error!(%subscription, %error, "an outcome could not be told"),
                     }
+                }
+                Write::Timer { topic, key, event } => {
+                    let query = ScheduledQuery { topic, name: ScheduledName::Key(&key) };
+                    let found = self.shared.store.scheduled_of(query, TIMERS_OF_NAME_MAX)?;
+                    self.admission.set_timer(now, query, found, event, &mut round.writes);
                 }
                 Write::Note { subscription, position, row } => self.note(subscription, position, row, round)?,
                 other => round.writes.push(other),

@@ -24,6 +24,7 @@ mod releaser;
 mod retention;
 mod ring;
 mod shared;
+mod sweep;
 #[cfg(test)]
 mod testing;
 mod topics;

@@ -68,6 +68,16 @@ impl Shared {
         Ok(value)
     }
 
+    /// Queues rows that the ledger decides on and has no part in afterwards.
+    pub(crate) fn ledger_rows(&self, decide: impl FnOnce(&mut Ledger) -> Vec<Write>) -> Result<(), Stopped> {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let writes = decide(&mut ledger);
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.queue.push(Item::Writes(Writes { writes, ..Writes::default() }))
+    }
+
     /// Commits a row by itself: only a seeded bug has one that belonged into an earlier batch.
     pub(crate) fn queue_late(&self, late: Option<Write>) {
         if let Some(write) = late {

@@ -1,5 +1,5 @@
 //! What must be looked after about once a second, off the committer's thread: free disk, the clock, the store's mark and epochs,
-//! send records and events that are too old.
+//! send records and events that are too old, claims and kv entries that have ended.
 //!
 //! Some of it takes tens of milliseconds (creating a column family), which the committer must not spend.
 
@@ -8,12 +8,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bugle_core::ids::Offset;
-use bugle_core::time::Millis;
+use bugle_core::time::{Millis, Timestamp};
 
 use crate::disk::DiskWatch;
 use crate::queue::{Item, Writes};
 use crate::retention::{RetainError, retain};
 use crate::shared::Shared;
+use crate::sweep::Sweep;
 
 /// Older loss than this is detected by the host after a crash; newer loss by the producers' receipts (guarantees G2).
 const PERIOD: Duration = Duration::from_secs(1);
@@ -38,11 +39,11 @@ struct Stop {
 }
 
 impl Upkeep {
-    pub(crate) fn start(shared: Arc<Shared>, records_kept: Millis) -> std::io::Result<Upkeep> {
+    pub(crate) fn start(shared: Arc<Shared>, records_kept: Millis, latest: Timestamp) -> std::io::Result<Upkeep> {
         let stop = Arc::new(Stop::default());
         let mut disk = DiskWatch::default();
         look(&shared, &mut disk);
-        let mut end = None;
+        let (mut end, mut sweep) = (None, Sweep::new(shared.clock.now(), latest));
         let told = Arc::clone(&stop);
         let run = move || {
             for count in 1_u64.. {
@@ -51,6 +52,7 @@ impl Upkeep {
                 }
                 end = Some(look_at_backlogs(&shared, end));
                 forget_records(&shared, records_kept);
+                sweep.run(&shared);
                 if count % LOOKS_PER_RETENTION == 0 && !look_at_retention(&shared) {
                     break;
                 }

@@ -39,3 +39,4 @@ pub mod spec;
 pub mod step;
 pub mod subscription;
 pub mod time;
+pub mod timer;

@@ -10,6 +10,7 @@ use crate::bindings::ChannelPre;
 use crate::bindings::batch::BatchChannelPre;
 use crate::bindings::receiving::ReceivingPre;
 use crate::bindings::reconciling::ReconcilingPre;
+use crate::bindings::timing::TimingPre;
 use crate::calls::HostCalls;
 use crate::manifest::Manifest;
 use crate::options::Bounds;
@@ -30,6 +31,8 @@ pub(crate) struct Loaded {
     pub(crate) reconciles: bool,
     /// Its provider can call back.
     pub(crate) receives: bool,
+    /// Its timers can fire.
+    pub(crate) fires: bool,
     pub(crate) component: Component,
     /// Slots that one instance takes.
     pub(crate) slots: u32,
@@ -58,6 +61,12 @@ impl Plugin {
     #[must_use]
     pub fn receives(&self) -> bool {
         self.0.receives
+    }
+
+    /// Whether it exports `timer-handler`: it can be woken up.
+    #[must_use]
+    pub fn fires(&self) -> bool {
+        self.0.fires
     }
 
     /// What it says of itself.
@@ -97,6 +106,8 @@ pub(crate) struct Active<C: HostCalls> {
     pub(crate) reconciling: Option<ReconcilingPre<State<C>>>,
     /// The same component by its export `inbound`.
     pub(crate) receiving: Option<ReceivingPre<State<C>>>,
+    /// The same component by its export `timer-handler`.
+    pub(crate) timing: Option<TimingPre<State<C>>>,
     /// Where an instance to be asked, or for a callback, gets its place.
     pub(crate) places: Arc<Slots>,
     pub(crate) world: World,

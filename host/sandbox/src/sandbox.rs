@@ -23,13 +23,14 @@ use crate::binding::Binding;
 use crate::bindings::batch::BatchChannelPre;
 use crate::bindings::receiving::ReceivingPre;
 use crate::bindings::reconciling::ReconcilingPre;
+use crate::bindings::timing::TimingPre;
 use crate::bindings::{Channel, ChannelPre};
 use crate::cache::{self, Cache};
 use crate::calls::HostCalls;
 use crate::engine::{self, MEMORIES_MAX, SLOTS_MAX};
 use crate::error::{CheckError, LoadPluginError, NewSandboxError};
 use crate::inbound::{self, Callback, ReceiveError};
-use crate::instance::Instance;
+use crate::instance::{Instance, Wanted};
 use crate::manifest::Manifest;
 use crate::options::{Bounds, Options};
 use crate::pool::{Pool, PoolStatus};
@@ -117,6 +118,7 @@ impl<C: HostCalls> Sandbox<C> {
             linked: self.0.linked(&loaded.component, loaded.world).map_err(refuse)?,
             reconciling: self.0.reconciling(loaded.reconciles, &loaded.component).map_err(refuse)?,
             receiving: self.0.receiving(loaded.receives, &loaded.component).map_err(refuse)?,
+            timing: self.0.timing(loaded.fires, &loaded.component).map_err(refuse)?,
             places: Arc::clone(&self.0.slots),
             world: loaded.world,
             rights: Arc::new(rights),
@@ -134,7 +136,7 @@ impl<C: HostCalls> Sandbox<C> {
         let trial = self.0.options.guest.spawn(async move {
             let permit = slots.acquire(active.slots, CHECK_WALL).await;
             let permit = permit.ok_or(CheckError::NoSlot)?;
-            let mut instance = Instance::start(active, permit).await.map_err(CheckError::start)?;
+            let mut instance = Instance::start(active, permit, Wanted::Handler).await.map_err(CheckError::start)?;
             match instance.check(CHECK_WALL).await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(text)) => Err(CheckError::refused(&text)),
@@ -218,7 +220,7 @@ impl<C: HostCalls> Inner<C> {
     }
 
     fn load(&self, bytes: &[u8], manifest: Option<&str>) -> Result<Plugin, LoadPluginError> {
-        let verify::Verified { manifest, world, reconciles, receives } =
+        let verify::Verified { manifest, world, reconciles, receives, fires } =
             verify::verify(bytes, manifest, self.options.limits.component_bytes)?;
         let revision = Revision(Sha256::digest(bytes).into());
         let component = match self.cache.load(&self.engine, revision) {
@@ -235,7 +237,8 @@ impl<C: HostCalls> Inner<C> {
         self.linked(&component, world).map_err(link)?;
         self.reconciling(reconciles, &component).map_err(link)?;
         self.receiving(receives, &component).map_err(link)?;
-        Ok(Plugin(Arc::new(Loaded { revision, manifest, world, reconciles, receives, component, slots })))
+        self.timing(fires, &component).map_err(link)?;
+        Ok(Plugin(Arc::new(Loaded { revision, manifest, world, reconciles, receives, fires, component, slots })))
     }
 
     /// Slots of one instance; refuses components that could never be started.
@@ -270,6 +273,10 @@ impl<C: HostCalls> Inner<C> {
 
     fn receiving(&self, has: bool, component: &Component) -> wasmtime::Result<Option<ReceivingPre<State<C>>>> {
         has.then(|| ReceivingPre::new(self.linker.instantiate_pre(component)?)).transpose()
+    }
+
+    fn timing(&self, has: bool, component: &Component) -> wasmtime::Result<Option<TimingPre<State<C>>>> {
+        has.then(|| TimingPre::new(self.linker.instantiate_pre(component)?)).transpose()
     }
 }
 

@@ -128,6 +128,9 @@ pub struct SubscriptionView {
     /// Deliveries that may be in flight at once, a boost included.
     #[serde(default)]
     pub places: u64,
+    /// Timers of its plugin that wait.
+    #[serde(default)]
+    pub timers: u64,
     /// The latest run of the log that was let go undelivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub let_go: Option<LetGoView>,

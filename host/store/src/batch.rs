@@ -11,12 +11,15 @@ use std::sync::Arc;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, SubscriptionId, TopicId};
 use bugle_core::retention::{CLASSES_MAX, KeepClass};
-use bugle_core::row::{FateRow, Forgotten, IdBlockRow, IdEntry, RecordRow, ScheduledTotals};
+use bugle_core::row::{
+    Expiring, ExpiryEntry, FateRow, Forgotten, IdBlockRow, IdEntry, RecordRow, ScheduledTotals, Second,
+};
 use bugle_core::schedule::{Due, ScheduledName};
 use bugle_core::step::Write;
+use bugle_core::time::Timestamp;
 use rocksdb::{BoundColumnFamily, WriteBatch};
 
-use crate::codec::{EpochRow, Number, Row, encode_event, encode_ids};
+use crate::codec::{EpochRow, Number, Row, WindowValue, encode_event, encode_ids};
 use crate::family::Family;
 use crate::keys::{self, Key, Kind, RecordIndex};
 use crate::log::Epoch;
@@ -90,6 +93,7 @@ impl<'s> Batch<'s> {
             Write::Append { .. } | Write::Outcome { .. } | Write::Redeliver { .. } => {
                 self.problem = Some("a follow-up event without a place")
             }
+            Write::Timer { .. } => self.problem = Some("a timer that admission did not set"),
             Write::Note { .. } => self.problem = Some("a note that nobody compared with its record"),
             Write::ProducerSequence { producer, epoch, stream, sequence } => {
                 let key = keys::sequence(producer, *epoch, *stream);
@@ -129,10 +133,12 @@ impl<'s> Batch<'s> {
             | Write::UnknownTotals { .. }
             | Write::Record { .. }
             | Write::RecordGone { .. } => self.for_people(write),
-            Write::Claim { scope, key, row } => {
-                self.set(Family::Claim, keys::claim(scope, key).as_ref(), row.as_ref());
-            }
-            Write::Kv { store, key, row } => self.set(Family::Kv, keys::kv(store, key).as_ref(), row.as_ref()),
+            Write::Claim { .. }
+            | Write::Kv { .. }
+            | Write::Window { .. }
+            | Write::WindowEnded { .. }
+            | Write::ExpiryGone(_)
+            | Write::ExpiriesBelow { .. } => self.that_ends(write),
             Write::Catalog { kind, key, value } => {
                 let key = keys::catalog(*kind, key);
                 match value {
@@ -179,6 +185,44 @@ impl<'s> Batch<'s> {
                 self.record_gone(&key, row, *forgotten);
             }
             _ => self.problem = Some("a row that is not for people was taken for one that is"),
+        }
+    }
+
+    /// Claims, kv entries and what ends them.
+    fn that_ends(&mut self, write: &Write) {
+        match write {
+            Write::Claim { scope, key, row } => {
+                self.set(Family::Claim, keys::claim(scope, key).as_ref(), row.as_ref());
+                self.ends(Expiring::Claim, scope, key, row.as_ref().map(|row| row.expires));
+            }
+            Write::Kv { store, key, row } => {
+                self.set(Family::Kv, keys::kv(store, key).as_ref(), row.as_ref());
+                self.ends(Expiring::Kv, store, key, row.as_ref().and_then(|row| row.expires));
+            }
+            Write::Window { scope, mark } => {
+                let value = WindowValue { key: mark.key.clone(), receipt: mark.receipt.clone() };
+                self.put(Family::Claim, keys::window_mark(scope, mark.expires, mark.number).as_ref(), &value);
+            }
+            Write::WindowEnded { scope, expires, number } => {
+                let end = keys::window_mark(scope, *expires, number.saturating_add(1));
+                self.delete_range(Family::Claim, keys::window(scope).as_ref(), end.as_ref());
+            }
+            Write::ExpiryGone(ExpiryEntry { of, second, scope, key }) => {
+                self.delete(keys::expiry_family(*of), keys::expiry(*of, *second, scope, key).as_ref());
+            }
+            Write::ExpiriesBelow { of, below } => {
+                let (from, to) = (keys::expiries(*of), keys::expiries_at(*of, *below));
+                self.delete_range(keys::expiry_family(*of), from.as_ref(), to.as_ref());
+            }
+            _ => self.problem = Some("a row that does not end was taken for one that does"),
+        }
+    }
+
+    /// What finds a row when its time has come.
+    fn ends(&mut self, of: Expiring, scope: &str, key: &str, expires: Option<Timestamp>) {
+        if let Some(expires) = expires {
+            let entry = keys::expiry(of, Second::from(expires), scope, key);
+            self.put_raw(keys::expiry_family(of), entry.as_ref(), &[]);
         }
     }
 
@@ -310,6 +354,7 @@ impl<'s> Batch<'s> {
             self.delete_all(family, &keys::all_of(kind, subscription));
         }
         self.delete_all(Family::Claim, &keys::claims(name));
+        self.delete_all(Family::Claim, &keys::window(name));
         self.delete_all(Family::Kv, &keys::kvs(name));
     }
 

@@ -6,6 +6,7 @@
 //! Invariant: a row that does not decode is an error that names its key, never left out and never guessed.
 
 mod events;
+mod expiry;
 mod ids;
 mod kept;
 mod records;
@@ -27,8 +28,8 @@ pub use kept::{DeadEntry, UnknownEntry};
 pub(crate) use records::record_entry;
 pub use records::{LateRecords, RecordEntry, RecordLookup};
 pub(crate) use scheduled::{due_of, scheduled_event};
-pub use state::SubscriptionRows;
 pub(crate) use state::unversioned;
+pub use state::{KvPage, SubscriptionRows};
 
 /// Why a row could not be read.
 #[derive(Debug, thiserror::Error)]

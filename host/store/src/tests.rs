@@ -87,9 +87,9 @@ fn every_row_is_there_after_a_restart() {
     assert_eq!((again.incarnation, again.id_seed), (first.incarnation, first.id_seed));
     let rows = store.scan().collect::<Result<Vec<_>, _>>().unwrap();
     let own = rows.iter().filter(|row| matches!(row, ScannedRow::Own(_))).count();
-    // A scheduled event has a row for each of its two names; one that ended has its fate only.
-    let (names, ended) = (2, 1);
-    assert_eq!(rows.len() - own, every_write().len() + names - ended, "a scan tells every row");
+    // A scheduled event has a row for each of its two names; one that ended has its fate only. Marks are the store's own.
+    let (names, ended, marks) = (2, 1, 1);
+    assert_eq!(rows.len() - own, every_write().len() + names - ended - marks, "a scan tells every row");
 }
 
 #[test]
@@ -297,7 +297,9 @@ fn lists_come_in_pages_that_leave_nothing_out() {
     let (mut keys, mut dead, mut topics) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..4 {
         let after = keys.last().cloned();
-        keys.extend(store.kv_scan("s", "k/", after.as_deref(), 7).unwrap().into_iter().map(|(key, _)| key));
+        let page = store.kv_scan("s", "k/", after.as_deref(), 7, 1 << 20).unwrap();
+        keys.extend(page.rows.into_iter().map(|(key, _)| key));
+        assert_eq!(page.is_end, keys.len() == 25);
         let after = dead.last().copied();
         dead.extend(store.dead(subscription, after, 7).unwrap().into_iter().map(|entry| entry.position));
         let after = topics.last().cloned();
@@ -307,7 +309,10 @@ fn lists_come_in_pages_that_leave_nothing_out() {
     assert_eq!(keys, (0..25).map(|number| format!("k/{number:02}")).collect::<Vec<_>>());
     assert_eq!(dead, (0..25).map(at).collect::<Vec<Position>>());
     assert_eq!(topics, (0..25).map(|number| format!("t{number:02}")).collect::<Vec<_>>());
-    assert_eq!(store.kv_scan("s", "k/", Some("a"), 1).unwrap()[0].0, "k/00", "`after` below the prefix");
+    let page = |after, limit, bytes| store.kv_scan("s", "k/", after, limit, bytes).unwrap();
+    assert_eq!(page(Some("a"), 1, 1 << 20).rows[0].0, "k/00", "`after` below the prefix");
+    assert_eq!((page(None, 7, 1).rows.len(), page(None, 7, 1).is_end), (1, false), "one entry whatever its size");
+    assert_eq!((page(None, 25, 1 << 20).is_end, page(Some("k/24"), 1, 1).is_end), (true, true));
 }
 
 #[test]

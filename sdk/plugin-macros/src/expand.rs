@@ -53,7 +53,7 @@ pub(crate) fn channel(
     item: TokenStream,
     manifest: std::result::Result<String, String>,
 ) -> Result<TokenStream> {
-    let Arguments { check, reconcile, inbound } = parse_arguments(world, arguments)?;
+    let Arguments { check, reconcile, inbound, timer } = parse_arguments(world, arguments)?;
     let function: ItemFn = syn::parse2(item).map_err(|error| {
         Error::new(error.span(), format!("`#[{}]` stands on a function: {}", world.attribute(), world.shape()))
     })?;
@@ -67,22 +67,8 @@ pub(crate) fn channel(
     };
     let reconciling = reconcile.as_ref().map(asked);
     let receiving = inbound.as_ref().map(called_back);
-    let receives = inbound.as_ref().map(|receive| {
-        quote! {
-            #[cfg(not(target_arch = "wasm32"))]
-            const _: fn(::bugle_plugin::raw::receiving::exports::bugle::plugin::inbound::Callback) =
-                |callback| { let _ = ::bugle_plugin::receive(callback, #receive); };
-        }
-    });
-    let fits = reconcile.as_ref().map(|ask| {
-        quote! {
-            #[cfg(not(target_arch = "wasm32"))]
-            const _: fn(
-                ::bugle_plugin::raw::bugle::plugin::types::Delivery,
-                ::bugle_plugin::raw::reconciling::exports::bugle::plugin::reconcile::Doubt,
-            ) = |delivery, about| { let _ = ::bugle_plugin::reconcile(delivery, about, #ask); };
-        }
-    });
+    let timing = timer.as_ref().map(woken);
+    let fits = fits(reconcile.as_ref(), inbound.as_ref(), timer.as_ref());
     Ok(quote! {
         #function
 
@@ -95,6 +81,8 @@ pub(crate) fn channel(
             #reconciling
 
             #receiving
+
+            #timing
 
             impl ::bugle_plugin::raw::exports::bugle::plugin::lifecycle::Guest for Exported {
                 fn check() -> ::core::result::Result<(), ::std::string::String> {
@@ -114,8 +102,52 @@ pub(crate) fn channel(
         #[cfg(not(target_arch = "wasm32"))]
         const _: fn(&::bugle_plugin::Cx) = |_| { let _ = #name; };
         #fits
-        #receives
     })
+}
+
+/// Nothing calls what is exported where there is no host; it still has to fit.
+fn fits(reconcile: Option<&syn::Path>, inbound: Option<&syn::Path>, timer: Option<&syn::Path>) -> TokenStream {
+    let asks = reconcile.map(|ask| {
+        quote! {
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(
+                ::bugle_plugin::raw::bugle::plugin::types::Delivery,
+                ::bugle_plugin::raw::reconciling::exports::bugle::plugin::reconcile::Doubt,
+            ) = |delivery, about| { let _ = ::bugle_plugin::reconcile(delivery, about, #ask); };
+        }
+    });
+    let receives = inbound.map(|receive| {
+        quote! {
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(::bugle_plugin::raw::receiving::exports::bugle::plugin::inbound::Callback) =
+                |callback| { let _ = ::bugle_plugin::receive(callback, #receive); };
+        }
+    });
+    let wakes = timer.map(|fired| {
+        quote! {
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(u64, ::std::string::String, ::std::vec::Vec<u8>) =
+                |ticket, name, data| { let _ = ::bugle_plugin::fire(ticket, name, data, #fired); };
+        }
+    });
+    quote! { #asks #receives #wakes }
+}
+
+/// The optional export `timer-handler`.
+fn woken(fired: &syn::Path) -> TokenStream {
+    quote! {
+        ::bugle_plugin::raw::timing::export_timer_handler!(Exported with_types_in ::bugle_plugin::raw::timing);
+
+        impl ::bugle_plugin::raw::timing::exports::bugle::plugin::timer_handler::Guest for Exported {
+            fn fire(
+                ticket: u64,
+                name: ::std::string::String,
+                data: ::std::vec::Vec<u8>,
+            ) -> ::core::result::Result<(), ::bugle_plugin::raw::bugle::plugin::types::Failure> {
+                ::bugle_plugin::fire(ticket, name, data, #fired)
+            }
+        }
+    }
 }
 
 /// The optional export `inbound`.
@@ -190,9 +222,10 @@ struct Arguments {
     check: Option<syn::Path>,
     reconcile: Option<syn::Path>,
     inbound: Option<syn::Path>,
+    timer: Option<syn::Path>,
 }
 
-/// `check = path`, `reconcile = path` and `inbound = path`, each at most once.
+/// `check`, `reconcile`, `inbound` and `timer`, each at most once: `name = path`.
 fn parse_arguments(world: World, arguments: TokenStream) -> Result<Arguments> {
     let parse = |input: syn::parse::ParseStream<'_>| {
         let mut given = Arguments::default();
@@ -202,6 +235,7 @@ fn parse_arguments(world: World, arguments: TokenStream) -> Result<Arguments> {
                 "check" => &mut given.check,
                 "reconcile" => &mut given.reconcile,
                 "inbound" => &mut given.inbound,
+                "timer" => &mut given.timer,
                 _ => return Err(Error::new(name.span(), "unknown")),
             };
             input.parse::<Token![=]>()?;
@@ -215,7 +249,7 @@ fn parse_arguments(world: World, arguments: TokenStream) -> Result<Arguments> {
         Ok(given)
     };
     let only = format!(
-        "the arguments are `#[{}(check = function, reconcile = function, inbound = function)]`",
+        "the arguments are `#[{}(check = function, reconcile = function, inbound = function, timer = function)]`",
         world.attribute()
     );
     syn::parse::Parser::parse2(parse, arguments).map_err(|error| Error::new(error.span(), only))
@@ -356,6 +390,16 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_with_timers_exports_their_handler() {
+        let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
+        let made = |arguments| channel(World::Channel, arguments, item.clone(), Ok("/x/plugin.toml".into()));
+        let text = made(quote!(timer = crate::fired)).unwrap().to_string();
+        assert!(text.contains("export_timer_handler") && text.contains("data , crate :: fired"), "{text}");
+        let text = made(quote!(check = ok)).unwrap().to_string();
+        assert!(!text.contains("timer"), "{text}");
+    }
+
+    #[test]
     fn a_channel_whose_provider_calls_back_exports_inbound() {
         let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
         let made = |arguments| channel(World::Channel, arguments, item.clone(), Ok("/x/plugin.toml".into()));
@@ -374,7 +418,7 @@ mod tests {
             let text = error(arguments, item.clone());
             assert_eq!(
                 text,
-                "the arguments are `#[channel(check = function, reconcile = function, inbound = function)]`"
+                "the arguments are `#[channel(check = function, reconcile = function, inbound = function, timer = function)]`"
             );
         }
     }

@@ -33,6 +33,7 @@ mod date;
 mod entry;
 mod error;
 mod event;
+mod fan_out;
 mod host;
 mod http;
 mod inbound;
@@ -48,6 +49,7 @@ mod reconcile;
 mod records;
 mod structured;
 pub mod template;
+mod timer;
 mod verdict;
 
 pub use batch::{Delivery, handle_batch};
@@ -57,6 +59,7 @@ pub use cx::{Cx, Mac, sign};
 pub use entry::{check, handle, no_check};
 pub use error::{Code, HostError};
 pub use event::Event;
+pub use fan_out::{FanOut, Page};
 pub use http::{ReplyError, Request, Response, send_all};
 pub use inbound::{Callback, Status, receive};
 pub use kv::{Entry, Item, Kv};
@@ -66,13 +69,14 @@ pub use once::{Claim, Found};
 pub use publish::Publish;
 pub use reconcile::{Doubt, reconcile};
 pub use records::{Note, SendRecord};
+pub use timer::{Timer, fire};
 pub use verdict::{Failure, Fault, Outcome, defer, reject, retry, unknown};
 
 /// What a plugin usually needs: `use bugle_plugin::prelude::*;`.
 pub mod prelude {
     pub use crate::template::Template;
     pub use crate::{
-        Callback, Config, Cx, Delivery, Doubt, Event, Failure, Fault, Found, HostError, Mac, Outcome, Status,
+        Callback, Config, Cx, Delivery, Doubt, Event, Failure, Fault, Found, HostError, Mac, Outcome, Status, Timer,
         batch_channel, channel, debug, defer, error, info, reject, retry, trace, unknown, warn,
     };
     pub use serde::{Deserialize, Serialize};

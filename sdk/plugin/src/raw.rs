@@ -100,3 +100,14 @@ pub mod receiving {
         "bugle_plugin::raw::receiving"
     );
 }
+
+/// What a plugin exports that sets timers.
+pub mod timing {
+    bindings!(
+        "package bugle:sdk;
+         world timer-handler-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/timer-handler@0.1.0; }",
+        "bugle:sdk/timer-handler-alone",
+        "export_timer_handler",
+        "bugle_plugin::raw::timing"
+    );
+}

@@ -56,10 +56,10 @@ fn each_plugin_carries_its_manifest_and_exports_the_contract() {
         (webhook(), "plugins/webhook", &["handler", "inbound", "lifecycle"][..]),
         (email(), "plugins/email", &["handler", "lifecycle"]),
         (inbox(), "plugins/inbox", &["handler", "lifecycle"]),
-        (batch(), "tests/zoo/batch", &["batch-handler", "lifecycle"]),
+        (batch(), "tests/zoo/batch", &["batch-handler", "lifecycle", "timer-handler"]),
         (noop(), "tests/zoo/noop", &["handler", "lifecycle"]),
         (noop_batch(), "tests/zoo/noop-batch", &["batch-handler", "lifecycle"]),
-        (probe(), "tests/zoo/probe", &["handler", "inbound", "lifecycle", "reconcile"]),
+        (probe(), "tests/zoo/probe", &["handler", "inbound", "lifecycle", "reconcile", "timer-handler"]),
         (start_trap(), "tests/zoo/start-trap", &["handler", "lifecycle"]),
         (unknown_import(), "tests/zoo/unknown-import", &["handler", "lifecycle"]),
     ];

@@ -60,6 +60,8 @@ kinds! {
     Unknowns = "unknowns", 10, true;
     /// An operator cancels scheduled events.
     Cancel = "cancel", 5, true;
+    /// The host looks for claims and kv entries that have ended.
+    Sweep = "sweep", 8, false;
     /// A provider says what became of something that was sent.
     Callback = "callback", 16, true;
     /// A part of the log cannot be read.

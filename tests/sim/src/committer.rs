@@ -9,6 +9,7 @@ use bugle_core::event::Timing;
 use bugle_core::ids::{BootId, Offset, SessionId, Slot};
 use bugle_core::ledger::LedgerStep;
 use bugle_core::publish::{BatchResult, Opened, PublishBatch};
+use bugle_core::schedule::{ScheduledName, ScheduledQuery};
 use bugle_core::seeded::{Bug, is_planted};
 use bugle_core::spec::Topic;
 use bugle_core::step::Write;
@@ -121,7 +122,7 @@ impl World {
         self.admission.seal(self.bus.now, &mut batch);
         self.bus.note(|| format!("a batch of {count} items and {} rows is written", batch.len()));
         self.round = Some(round);
-        self.bus.disk.write(batch)?;
+        self.bus.disk.write(self.bus.now, batch)?;
         self.check_batch()
     }
 
@@ -158,6 +159,11 @@ impl World {
                 Write::Redeliver { topic, origin, is_late, event } => {
                     let copy = crate::events::copy(&event, &origin, is_late);
                     self.admission.append(self.bus.now, topic, copy, batch);
+                }
+                Write::Timer { topic, key, event } => {
+                    let query = ScheduledQuery { topic, name: ScheduledName::Key(&key) };
+                    let found = self.bus.disk.written.schedule.of(query).collect();
+                    self.admission.set_timer(self.bus.now, query, found, event, batch);
                 }
                 Write::Note { subscription, position, row } => self.note(subscription, position, row, batch),
                 other => batch.push(other),

@@ -10,6 +10,7 @@ use bugle_core::ids::Offset;
 use bugle_core::retention::CLASSES_MAX;
 use bugle_core::spec::Subscription;
 use bugle_core::step::Write;
+use bugle_core::time::Timestamp;
 use bugle_random::Random;
 
 use crate::retain::class_of;
@@ -26,7 +27,7 @@ pub(crate) struct Disk {
     /// Events of each retention below these were let go of. Dropping is a write of its own, which the next sync of a batch cannot
     /// overtake.
     pub(crate) floors: [Offset; CLASSES_MAX],
-    unsynced: VecDeque<Vec<Write>>,
+    unsynced: VecDeque<(Timestamp, Vec<Write>)>,
 }
 
 impl Disk {
@@ -36,15 +37,21 @@ impl Disk {
     }
 
     /// Writes a batch.
-    pub(crate) fn write(&mut self, batch: Vec<Write>) -> Checked {
-        let applied = self.written.apply(&batch);
-        self.unsynced.push_back(batch);
+    pub(crate) fn write(&mut self, now: Timestamp, batch: Vec<Write>) -> Checked {
+        let applied = self.written.apply(now, &batch);
+        self.unsynced.push_back((now, batch));
         applied
+    }
+
+    /// What weak claims were to remember until now is over.
+    pub(crate) fn end_remembered(&mut self, now: Timestamp) {
+        self.written.end_remembered(now);
+        self.synced.end_remembered(now);
     }
 
     /// Syncs everything that was written.
     pub(crate) fn sync(&mut self) -> Checked {
-        self.unsynced.drain(..).try_for_each(|batch| self.synced.apply(&batch))
+        self.unsynced.drain(..).try_for_each(|(now, batch)| self.synced.apply(now, &batch))
     }
 
     /// A sync failed, and the disk has dropped what it should have kept: later syncs know nothing of it.

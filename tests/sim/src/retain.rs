@@ -12,6 +12,9 @@ use bugle_core::time::Millis;
 use crate::rule::Checked;
 use crate::world::World;
 
+/// Rounds of the committer after which the host lets go of what nobody needs.
+const RETAIN_PERCENT: u64 = 50;
+
 /// Events of a run at most.
 const RUN_EVENTS_MAX: u64 = 4;
 
@@ -26,8 +29,11 @@ pub(crate) fn covered(spec: &Subscription) -> u8 {
 }
 
 impl World {
-    /// One look of the host at the log of one retention.
+    /// Now and then, a look of the host at the log of one retention.
     pub(crate) fn retain(&mut self) -> Checked {
+        if !self.bus.random.chance(RETAIN_PERCENT) {
+            return Ok(());
+        }
         let synced = &self.bus.disk.synced;
         let class = class_of(TopicId(self.bus.random.below(CLASSES_MAX as u64) as u32));
         let specs = self.workers.iter().map(|worker| &worker.spec);

@@ -34,6 +34,8 @@ pub(crate) struct Rows {
     /// How often its breaker opened.
     pub(crate) openings: u64,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
+    /// How many letters came, also of those that are gone.
+    pub(crate) buried: u64,
     totals: DeadTotals,
     pub(crate) unknown: BTreeMap<Offset, UnknownRow>,
     unknown_totals: UnknownTotals,
@@ -122,6 +124,7 @@ impl Rows {
     /// A letter comes, or somebody decided about it. One whose key waits for it ends no delivery.
     fn bury(&mut self, offset: Offset, row: &DeadRow) -> Checked {
         let before = self.dead.insert(offset, row.clone());
+        self.buried += u64::from(before.is_none());
         let is_decision = before.is_some_and(|old| row.decided.is_some() || row.generation > old.generation);
         match row.state {
             DeadState::Open if !is_decision => self.tell(offset, "dead", RecordStatus::Dead),

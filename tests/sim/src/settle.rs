@@ -12,6 +12,7 @@ use bugle_core::step::Write;
 use bugle_core::subscription::Input;
 
 use crate::bus::Bus;
+use crate::definition::private;
 use crate::import::{follow_ups, notes};
 use crate::rule::Checked;
 use crate::worker::Worker;
@@ -78,7 +79,7 @@ impl Worker {
             rows.append(&mut notes(&mut ended.transaction, &self.spec, &event));
         }
         if is_acked {
-            rows.append(&mut follow_ups(&ended.transaction, &self.spec.name));
+            rows.append(&mut follow_ups(&ended.transaction, &self.spec.name, private(self.plan.index)));
             self.note_hold(bus, &event, &ended);
         }
         if !is_live {

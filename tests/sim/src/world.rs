@@ -36,8 +36,8 @@ const STEPS_PER_COMPARISON: usize = 16;
 /// Publish ids that are known: more than any history has, so that no retry can be too old.
 const IDS: u64 = 20_000;
 
-/// Rounds of the committer after which the host lets go of what nobody needs.
-const RETAIN_PERCENT: u64 = 50;
+/// Memory for marks of weak claims: about ten of them, so that it is full now and then.
+const WINDOW_BYTES: usize = 1_700;
 
 /// Keeps the dice of the second phase apart from those of the first.
 const CALM_DICE: u64 = 0x5eed;
@@ -110,7 +110,7 @@ impl World {
     }
 
     pub(crate) fn made(setup: Setup) -> World {
-        let mut bus = Bus::new(setup.random, Ledger::new(BootId(1)), setup.has_journal);
+        let mut bus = Bus::new(setup.random, Ledger::with_window(BootId(1), WINDOW_BYTES), setup.has_journal);
         bus.is_calm = !setup.has_faults;
         let mut plans = Vec::new();
         for (index, (spec, script, bounds, steps_outstanding_max)) in setup.subscriptions.into_iter().enumerate() {
@@ -174,7 +174,7 @@ impl World {
             received: self.bus.evidence.received.values().map(|times| u64::from(*times)).sum(),
             repeats: self.bus.evidence.repeats(),
             asked: self.bus.evidence.asked,
-            dead: (1..=3).map(|id| count(rows(id).dead.len())).sum(),
+            dead: (1..=3).map(|id| rows(id).buried).sum(),
             unknown: (1..=3).map(|id| count(rows(id).unknown.len())).sum(),
             suppressed: (1..=3).map(|id| rows(id).suppressed.count()).sum(),
             let_go: (1..=3).map(|id| rows(id).let_gone.count()).sum(),
@@ -214,9 +214,7 @@ impl World {
                 let items = bus.random.within(1, 6) as usize;
                 self.commit(items)?;
                 // Last in the action, so that the dice of everything else fall as without it.
-                if self.bus.random.chance(RETAIN_PERCENT) {
-                    self.retain()?;
-                }
+                self.retain()?;
             }
             Kind::CommitStage => self.commit_stage()?,
             Kind::PassTime => self.pass_time()?,
@@ -245,6 +243,7 @@ impl World {
                     bus.queue.push_back(Item::Cancel { event, by_key });
                 }
             }
+            Kind::Sweep => self.sweep(),
             Kind::Callback => self.call_back(),
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
 
 use bugle_core::admission::{Admission, Facts, Recovery, WindowSize};
 use bugle_core::event::Class;
-use bugle_core::ids::{Name, Offset, Position, Slot, SubscriptionId};
+use bugle_core::ids::{BootId, Name, Offset, Position, Slot, SubscriptionId};
 use bugle_core::ledger::Ledger;
 use bugle_core::row::{DeadTotals, UnknownTotals};
 use bugle_core::spec::{Subscription, Topic};
@@ -102,7 +102,7 @@ impl Bus {
         let shared = Arc::new(Shared {
             ring: Ring::new(opened.next, options.ring_bytes_max),
             queue: Queue::new(),
-            ledger: Mutex::new(Ledger::new(opened.boot)),
+            ledger: Mutex::new(recover_ledger(&store, opened.boot)?),
             clock: Clock::start(latest),
             releases: ReleaseAlarm::recover(),
             keys: IdempotencyKeys::new(
@@ -127,7 +127,7 @@ impl Bus {
             .name("committer".to_owned())
             .spawn(move || committer.run())
             .map_err(StartError::Thread)?;
-        let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept).map_err(StartError::Thread)?;
+        let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept, latest).map_err(StartError::Thread)?;
         let releaser = Releaser::start(Arc::clone(&shared), &runtime);
         let bus = Bus {
             inside: Arc::new(Inside {
@@ -230,6 +230,7 @@ impl Inside {
             subscription: spec.id,
             private: spec.redelivery,
             name: spec.name.clone(),
+            claim_scope: spec.claim_scope(),
             letters: tokio::sync::Mutex::default(),
             operators: Arc::default(),
             counters: WorkerCounters::default(),
@@ -243,6 +244,16 @@ impl Inside {
         let running = Running { spec, port, worker };
         self.running.write().unwrap_or_else(PoisonError::into_inner).insert(name, running);
     }
+}
+
+/// What done weak claims are remembered by is in memory again before any claim is made.
+fn recover_ledger(store: &Store, boot: BootId) -> Result<Ledger, ReadError> {
+    let mut ledger = Ledger::new(boot);
+    for mark in store.window_marks() {
+        let (scope, mark) = mark?;
+        ledger.recover_mark(&scope, mark);
+    }
+    Ok(ledger)
 }
 
 fn recover_admission(

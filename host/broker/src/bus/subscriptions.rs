@@ -94,6 +94,11 @@ pub enum SubscriptionError {
     /// The caller: too early.
     #[error("the last calls of the deleted subscription `{0}` have not ended yet; apply it again in a moment")]
     StillEnding(Name),
+    /// The caller: its claims are under the old name.
+    #[error(
+        "`channel` of subscription `{0}` can't be changed, since what it has claimed so far would be forgotten; delete the subscription and apply it again, or give the new one another name"
+    )]
+    OtherChannel(Name),
     /// The operator: the disk.
     #[error("could not read what the change needs to know")]
     Read(#[source] ReadError),
@@ -121,6 +126,7 @@ impl Bus {
         let _one_at_a_time = self.inside.definitions.lock().await;
         cover(&mut apply.spec, &self.topics());
         match self.inside.spec(&apply.spec.name) {
+            Some(old) if old.channel != apply.spec.channel => Err(SubscriptionError::OtherChannel(old.name)),
             Some(old) => self.change(old, apply).await,
             None => self.create(apply).await,
         }

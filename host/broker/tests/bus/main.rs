@@ -7,7 +7,6 @@ mod callbacks;
 mod deliver;
 mod effects;
 mod expiry;
-
 mod explain;
 mod forget;
 mod hand_over;
@@ -22,4 +21,5 @@ mod runs;
 mod scheduled;
 mod spill;
 mod support;
+mod sweep;
 mod unknowns;

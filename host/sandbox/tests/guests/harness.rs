@@ -31,12 +31,20 @@ pub(crate) struct Scripted {
     seen: Arc<Mutex<Vec<Import>>>,
     answer: Arc<Answer>,
     end: oneshot::Sender<CallEnd>,
+    /// The name of the timer that it is.
+    timer: Option<String>,
 }
 
 impl Scripted {
     /// The call as it is after one that broke.
     pub(crate) fn wanting_fresh(mut self) -> Scripted {
         self.delivery.wants_fresh = true;
+        self
+    }
+
+    /// The call as that of a timer.
+    pub(crate) fn of_timer(mut self, name: &str) -> Scripted {
+        self.timer = Some(name.to_owned());
         self
     }
 
@@ -62,6 +70,10 @@ impl HostCalls for Scripted {
 
     fn now(&self) -> Timestamp {
         now()
+    }
+
+    fn timer(&self) -> Option<&str> {
+        self.timer.as_deref()
     }
 
     async fn import(&mut self, import: Import) -> ImportResult {
@@ -164,7 +176,7 @@ pub(crate) fn call(
         batch: None,
         asks: None,
     };
-    (Scripted { delivery, seen: Arc::clone(&seen), answer: Arc::new(answer), end }, ended, seen)
+    (Scripted { delivery, seen: Arc::clone(&seen), answer: Arc::new(answer), end, timer: None }, ended, seen)
 }
 
 /// A sandbox in a runtime of its own.

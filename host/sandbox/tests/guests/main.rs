@@ -12,3 +12,4 @@ mod imports;
 mod inbound;
 mod many;
 mod outside;
+mod timers;

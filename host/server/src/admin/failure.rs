@@ -130,7 +130,9 @@ impl From<SubscriptionError> for Failure {
             SubscriptionError::FilterTooDeep { .. }
             | SubscriptionError::FilterTooLarge { .. }
             | SubscriptionError::Empty(_) => Failure::invalid(error.to_string()),
-            SubscriptionError::StillEnding(_) => Failure::new(Code::Conflict, error.to_string()),
+            SubscriptionError::StillEnding(_) | SubscriptionError::OtherChannel(_) => {
+                Failure::new(Code::Conflict, error.to_string())
+            }
             SubscriptionError::Read(_) => Failure::internal(Code::StorageFailed, &error),
             SubscriptionError::Stopped(_) => Failure::internal(Code::Unavailable, &error),
         }

@@ -100,6 +100,7 @@ fn commits(page: &mut Page, host: &Host) {
     page.counter("bugle_commit_rows_total", "Rows of those batches.", counts.rows.get());
     page.counter("bugle_commit_microseconds_total", "Time inside commits.", counts.commit_us.get());
     page.counter("bugle_id_lookups_total", "Ids looked up to judge duplicates.", counts.lookups.get());
+    page.counter("bugle_swept_rows_total", "Rows of ended claims and kv entries removed.", counts.swept.get());
     page.gauge("bugle_log_end", "Offset after the last event.", bus.end().0);
     page.gauge("bugle_tail_ring_bytes", "Events in memory.", bus.ring_bytes() as u64);
     page.gauge("bugle_disk_full", "1 while publishing is refused for lack of disk.", u64::from(bus.is_disk_full()));

@@ -21,6 +21,7 @@ pub use callback::{CallbackBuilder, callback};
 pub use event::{EventBuilder, event};
 pub use reply::{MailReply, Reply};
 
+use crate::Timer;
 use crate::host::wit;
 use crate::{Callback, Cx, Delivery, Doubt, Event, Failure, Found, Outcome, Status, batch};
 use serde::Serialize;
@@ -80,7 +81,7 @@ impl Host {
         self
     }
 
-    /// Take a grant away: `http`, `mail`, `kv`, `publish`, `pause` or `secrets`.
+    /// Take a grant away: `http`, `mail`, `kv`, `timers`, `publish`, `pause` or `secrets`.
     pub fn deny(self, grant: &str) -> Self {
         self.state.borrow_mut().denied.insert(grant.to_owned());
         self
@@ -149,6 +150,38 @@ impl Host {
                 resume_unwind(panic)
             }
         }
+    }
+
+    /// Fire a timer that is due, or that failed when it fired before; `None` if there is none, or not yet.
+    pub fn fire(&self, fired: impl FnOnce(&Cx, Timer) -> Outcome, name: &str) -> Option<Verdict> {
+        let (delivery, data) = {
+            let mut state = self.state.borrow_mut();
+            let is_due = state.timers.get(name).is_some_and(|(at, _)| *at <= state.now);
+            let waiting = if is_due { state.timers.remove(name).map(|(_, data)| data) } else { None };
+            let data = waiting.or_else(|| state.firing.get(name).cloned())?;
+            state.firing.insert(name.to_owned(), data.clone());
+            (state.start(event(&format!("timer/{name}")).kind("bugle.timer").into_delivery()), data)
+        };
+        let run = || fired(&Cx::of_timer(delivery.ticket), Timer::new(name.to_owned(), data));
+        let returned = self.within(|| catch_unwind(AssertUnwindSafe(run)));
+        let mut state = self.state.borrow_mut();
+        let verdict = match returned {
+            Ok(outcome) => state.finish(outcome),
+            Err(panic) if panic.is::<reply::Crash>() => state.crash(),
+            Err(panic) => {
+                drop(state);
+                resume_unwind(panic)
+            }
+        };
+        if matches!(verdict, Verdict::Acked | Verdict::Failed(Failure::Reject(_))) {
+            state.firing.remove(name);
+        }
+        Some(verdict)
+    }
+
+    /// Names of the timers that wait, in their order.
+    pub fn timers(&self) -> Vec<String> {
+        self.state.borrow().timers.keys().cloned().collect()
     }
 
     /// Deliver events in one call of a batch channel. Verdicts given with [`Cx::settle`] take effect at once and stand when the call

@@ -42,9 +42,9 @@ fn rate() -> u64 {
 
 /// Sends at a rate until the run is over.
 async fn produce(mut producer: Producer, topic: &'static str, rate: u64, sent: Arc<AtomicU64>, over: Arc<AtomicBool>) {
-    const TICK: Duration = Duration::from_millis(5);
-    let mut pace = tokio::time::interval(TICK);
-    let a_tick = (rate / 200).max(1);
+    const TICKS_A_SECOND: u64 = 200;
+    let mut pace = tokio::time::interval(Duration::from_micros(1_000_000 / TICKS_A_SECOND));
+    let a_tick = (rate / TICKS_A_SECOND).max(1);
     let mut number = 0;
     while !over.load(Ordering::Relaxed) {
         pace.tick().await;

@@ -19,7 +19,11 @@ use crate::scene::{PATIENCE, Scene, event, seed, webhook};
 const CONCURRENCY: u64 = 16;
 
 /// Time between two events of a producer.
-const PACE: Duration = Duration::from_millis(5);
+const PACE: Duration = Duration::from_millis(20);
+
+/// Nothing younger goes. What a kill leaves in doubt must be retried while it is younger than this by ten seconds, for which a producer's
+/// clock may be wrong: a start that takes longer than 35 s would leave some of it refused.
+const AT_LEAST: &str = "45s";
 
 /// Kills, each at a moment when old events go.
 const KILLS: u64 = 4;
@@ -194,7 +198,7 @@ fn killed_while_old_events_go_it_keeps_every_promise() {
     let failing = Script { dice, fail: 50, ..Script::default() };
     let (receiver, calls) = scene.receiver("calls.jsonl", &[("hook", failing)]);
     let applied = scene.apply("hook", &webhook("hook", "orders", &receiver, &format!("concurrency = {CONCURRENCY}")));
-    let rules = ["--size", "1MiB", "--when-done", "true", "--at-least", "20s"];
+    let rules = ["--size", "1MiB", "--when-done", "true", "--at-least", AT_LEAST];
     scene.host.cli(&[&["retention", "set", "default"], &rules[..]].concat()).unwrap();
     let director = Journal::create(scene.logs.path(), "director.jsonl").unwrap();
     director.write(Record::Subscription(judge::promise(&applied, "orders", Some(CONCURRENCY))));
@@ -210,7 +214,7 @@ fn killed_while_old_events_go_it_keeps_every_promise() {
     let mut from = 0;
     for _ in 0..KILLS {
         // More may be going at this moment: the first epoch of a look is gone.
-        from = eventually("old events to go", PATIENCE, || {
+        from = eventually("old events to go", 2 * PATIENCE, || {
             let now = number(&kept(&scene, "orders")["from"]);
             (now > from).then_some(now)
         });

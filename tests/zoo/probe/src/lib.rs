@@ -13,7 +13,7 @@ mod store;
 use bugle_plugin::prelude::*;
 use given::Given;
 
-#[channel(check = check, reconcile = asked, inbound = told)]
+#[channel(check = check, reconcile = asked, inbound = told, timer = fired)]
 fn probe(cx: &Cx, event: Event<Value>) -> Outcome {
     let given = Given::new(event.body());
     let kind = event.kind();
@@ -50,6 +50,25 @@ fn asked(cx: &Cx, event: &Event<Value>, doubt: &Doubt) -> Result<Found<Value>, F
         404 => Ok(Found::NotDone),
         status => retry(None, format!("the provider says {status}")),
     }
+}
+
+/// Counts itself under `fired/NAME`, and does what the timer's data says: `ok`, `trap`, `retry-once`, `reject`, or `again`, which sets it once more.
+fn fired(cx: &Cx, timer: Timer) -> Outcome {
+    let (kv, name) = (cx.kv(), timer.name());
+    kv.add(&format!("fired/{name}"), 1, None)?;
+    kv.put(&format!("data/{name}"), timer.data(), None)?;
+    kv.put(&format!("at/{name}"), unix_ms(cx.now()).as_bytes(), None)?;
+    match timer.data() {
+        b"trap" => panic!("a timer said trap"),
+        b"retry-once" if cx.attempt() == 1 => retry(None, "once more"),
+        b"reject" => reject("the timer says so"),
+        b"again" => Ok(cx.set_timer_in(name, Duration::ZERO, b"ok")?),
+        _ => Ok(()),
+    }
+}
+
+fn unix_ms(time: std::time::SystemTime) -> String {
+    time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis().to_string()
 }
 
 /// What the callback's JSON says: field `do`, and `changes` as `[reference, status, recipient or null, time or null]`. `x-key` is all of a signature.
