@@ -97,18 +97,26 @@ fn show(context: &Context, view: &RetentionView) -> anyhow::Result<()> {
 
 /// How much is kept.
 pub(super) fn log(kept: &KeptView) -> String {
-    format!("{} bytes in {} epochs", kept.bytes, kept.epochs)
+    let plural = if kept.epochs == 1 { "" } else { "s" };
+    format!("{} in {} epoch{plural}", rounded(kept.bytes), kept.epochs)
+}
+
+/// Up to a whole KiB or, from one on, MiB.
+fn rounded(bytes: u64) -> Size {
+    let unit = if bytes < 1 << 20 { 1 << 10 } else { 1 << 20 };
+    Size(bytes.div_ceil(unit) * unit)
 }
 
 /// How old the oldest event is.
 fn oldest(kept: &KeptView) -> String {
-    kept.oldest.map_or_else(|| "none".to_owned(), |age| format!("{age} old"))
+    let seconds = |age: Duration| Duration::from_secs(age.0.0 / 1000);
+    kept.oldest.map_or_else(|| "none".to_owned(), |age| format!("{} old", seconds(age)))
 }
 
 /// Who keeps more of the log than its retention asks for.
 pub(super) fn pinned(kept: &KeptView) -> String {
     match &kept.pinned_by {
         None => "nobody".to_owned(),
-        Some(name) => format!("subscription {name}, which has not settled it: about {} bytes", kept.pinned_bytes),
+        Some(name) => format!("subscription {name}, which has not settled it: about {}", rounded(kept.pinned_bytes)),
     }
 }
