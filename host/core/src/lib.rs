@@ -14,6 +14,7 @@ extern crate std;
 
 pub mod admission;
 pub mod attempt;
+pub mod audit;
 mod backoff;
 pub mod callback;
 pub mod clock;

@@ -109,6 +109,10 @@ section! {
         tail_ring: Size = Size::mib(128),
         /// How long send records are kept. Default 90d, at least 1h. Large: more disk, about 500 bytes for each state of a record.
         records: Duration = Duration::from_secs(90 * 24 * 3600),
+        /// How long rows of what operators did are kept. Default 400d, at least 1d.
+        audit: Duration = Duration::from_secs(400 * 24 * 3600),
+        /// How many of those rows are kept at most, the latest. Default 100000, at least 1000; each takes about 300 bytes.
+        audit_rows: u64 = 100_000,
     }
 }
 

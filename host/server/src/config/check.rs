@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use bugle_core::audit::{AUDIT_AGE_MIN, AUDIT_ROWS_MIN};
+
 use super::Config;
 use crate::quantity::{Duration, Size};
 
@@ -74,6 +76,13 @@ impl Config {
         check.at_least(self.storage.tail_ring, TAIL_RING_MIN, "storage.tail_ring");
         check.that(self.storage.records >= RECORDS_MIN, "storage.records", || {
             format!("{} is too short for anybody to look at a record; use at least {RECORDS_MIN}", self.storage.records)
+        });
+        check.that(self.storage.audit.0 >= AUDIT_AGE_MIN, "storage.audit", || {
+            let least = Duration(AUDIT_AGE_MIN);
+            format!("{} is too short to find out who did what; use at least {least}", self.storage.audit)
+        });
+        check.that(self.storage.audit_rows >= AUDIT_ROWS_MIN, "storage.audit_rows", || {
+            format!("{} are too few to find out who did what; use at least {AUDIT_ROWS_MIN}", self.storage.audit_rows)
         });
         check.at_least(self.storage.epoch, EPOCH_MIN, "storage.epoch");
         check.that(self.storage.epoch <= EPOCH_MAX, "storage.epoch", || {

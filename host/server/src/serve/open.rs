@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, anyhow};
 use bugle_broker::{Bus, Parts as BusParts, Retentions};
+use bugle_core::audit::AuditBounds;
 use bugle_core::ids::{BootId, Name, SubscriptionId, TopicId};
 use bugle_core::origin::{SETTLED_TOPIC, private_topic};
 use bugle_core::retention::{KeepClass, Shelf};
@@ -154,6 +155,7 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
         let serving = inbound::serve(listener, Arc::clone(&running.host), running.stopping());
         running.keep(threads.host().spawn(serving));
     }
+    running.trim_audit(threads, AuditBounds { age: config.storage.audit.0, rows: config.storage.audit_rows });
     Ok(running)
 }
 
