@@ -72,7 +72,7 @@ sim: setup ## run 20,000 random histories with faults; ARGS="--minutes 30" for a
 
 faults: build ## kill the real host again and again under load and check what is left
 	$(call say,running the crash loop)
-	@BUGLE_CHAOS_EVENTS=100000 $(CARGO) test --workspace --test e2e -- --nocapture kill
+	@BUGLE_CHAOS_EVENTS=100000 BUGLE_GMV_EVENTS=200000 BUGLE_STRONG_SENDS=10000 BUGLE_FAN_OUT=1000000 $(CARGO) test --workspace --test e2e -- --nocapture kill
 
 docs: setup ## build the API documentation
 	@$(CARGO) doc --workspace --no-deps

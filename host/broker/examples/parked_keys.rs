@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use bugle_broker::{ApplySubscription, Bus, Call, Invoke, StartAt};
 use bugle_core::delivery::{CallEnd, Failure};
 use bugle_core::ids::{Name, Offset, SubscriptionId, TopicId};
+use bugle_core::retention::Shelf;
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::subscription::Status;
 use bugle_core::time::Millis;
@@ -121,7 +122,9 @@ async fn report(stage: &str, start: Instant, base: f64, producer: &mut Producer,
 async fn park(dir: &Path, keys: u64) -> Subscription {
     let plugin = Arc::<Plugin>::default();
     let (bus, ..) = open(dir, &plugin, Vec::new(), Vec::new());
-    bus.create_topic(Name::from("bench"), |_| Vec::new(), Vec::new()).await.expect("the topic is new");
+    bus.create_topic(Name::from("bench"), Shelf::default(), |_| Vec::new(), Vec::new())
+        .await
+        .expect("the topic is new");
     let spec =
         Subscription { concurrency: 256, ..Subscription::new(SubscriptionId(0), "bench", "park", vec![TopicId(1)]) };
     let row = |_: &Subscription| Vec::new();

@@ -13,6 +13,7 @@ use bugle_broker::{ApplySubscription, Bus, Call, Invoke, Options, StartAt};
 use bugle_core::delivery::CallEnd;
 use bugle_core::event::{Event, Index, Span};
 use bugle_core::ids::{Name, SubscriptionId, TopicId};
+use bugle_core::retention::Shelf;
 use bugle_core::spec::Subscription;
 use bytes::Bytes;
 use publishing::{BATCH, Producer, cpu};
@@ -93,7 +94,9 @@ fn threads() -> Vec<(String, f64)> {
 async fn start(dir: &std::path::Path) -> Bus {
     let opened = bugle_store::Store::open(dir, bugle_store::Options::default()).expect("a new store opens");
     let bus = publishing::start(opened, Arc::new(AckAll), Vec::new(), Vec::new(), Options::default());
-    bus.create_topic(Name::from("bench"), |_| Vec::new(), Vec::new()).await.expect("the topic is new");
+    bus.create_topic(Name::from("bench"), Shelf::default(), |_| Vec::new(), Vec::new())
+        .await
+        .expect("the topic is new");
     let spec =
         Subscription { concurrency: 1024, ..Subscription::new(SubscriptionId(0), "bench", "ack", vec![TopicId(1)]) };
     let row = |_: &Subscription| Vec::new();

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bugle_broker::{ApplySubscription, Bus, Call, Invoke, StartAt};
 use bugle_core::delivery::CallEnd;
 use bugle_core::ids::{Name, SubscriptionId, TopicId};
+use bugle_core::retention::Shelf;
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::step::CatalogKind;
 use bugle_core::time::{Millis, Timestamp};
@@ -105,7 +106,7 @@ async fn scheduling(events: u64) {
     let plugin = Arc::new(Plugin::default());
     let bus = start(dir.path(), &plugin);
     let row = |topic: &Topic| topic.id.0.to_string().into_bytes();
-    bus.create_topic(Name::from("orders"), row, Vec::new()).await.expect("a new topic");
+    bus.create_topic(Name::from("orders"), Shelf::default(), row, Vec::new()).await.expect("a new topic");
     let row = |spec: &Subscription| spec.id.0.to_string().into_bytes();
     let apply = ApplySubscription { spec: spec("mail"), start: StartAt::Latest, row, also: Vec::new() };
     bus.apply_subscription(apply).await.expect("a new subscription");

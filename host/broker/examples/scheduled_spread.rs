@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bugle_broker::{ApplySubscription, Bus, Call, Invoke, StartAt};
 use bugle_core::delivery::CallEnd;
 use bugle_core::ids::{Name, Offset};
+use bugle_core::retention::Shelf;
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::time::Millis;
 use bugle_store::EventBounds;
@@ -165,7 +166,7 @@ async fn serve(arguments: &[String]) {
 /// Schedules all events, and tells the parent which time of its clock the first one is due at.
 async fn schedule(bus: &Bus, plan: &Plan, base: f64) {
     let row = |topic: &Topic| topic.id.0.to_string().into_bytes();
-    bus.create_topic(Name::from("orders"), row, Vec::new()).await.expect("a new topic");
+    bus.create_topic(Name::from("orders"), Shelf::default(), row, Vec::new()).await.expect("a new topic");
     let row = |spec: &Subscription| spec.id.0.to_string().into_bytes();
     let apply = ApplySubscription { spec: spec("mail"), start: StartAt::Latest, row, also: Vec::new() };
     bus.apply_subscription(apply).await.expect("a new subscription");

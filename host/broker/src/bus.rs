@@ -5,6 +5,7 @@
 //!
 //! Knows nothing of frames, HTTP, WebAssembly or the form of catalog rows; those are the server's.
 
+mod callback;
 mod count;
 mod delete;
 mod erase;
@@ -15,6 +16,7 @@ mod look;
 mod private;
 mod producers;
 mod recover;
+mod retentions;
 mod runs;
 mod schedule;
 mod shutdown;
@@ -45,6 +47,7 @@ use crate::releaser::Releaser;
 use crate::shared::Shared;
 use crate::upkeep::Upkeep;
 
+pub use callback::{CallbackError, Heard};
 pub use count::Count;
 pub use erase::EraseError;
 pub use explain::{Ending, Explanation};
@@ -53,6 +56,7 @@ pub use letters::{ChangeLettersError, Changed, ClaimFact, HoldLettersError, LETT
 pub use look::Lookup;
 pub use private::TopicRow;
 pub use recover::{Parts, StartError};
+pub use retentions::RetentionError;
 pub use schedule::{CancelError, CancelWhat, ScheduledPage};
 pub use status::{SubscriptionStatus, Throughput};
 pub use subscriptions::{Applied, ApplySubscription, StartAt, SubscriptionError};

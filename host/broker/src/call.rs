@@ -6,6 +6,7 @@
 //! Use: [`Call::delivery`], any number of [`Call::import`], then [`Call::finish`] once, or [`Call::finish_all`] for those that
 //! shared a call of the plugin. Dropped without it, the attempt counts as never started and the delivery is run again at no cost.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bugle_core::attempt::{self, Attempt, CallFacts, Fact, Look, Next, Settlement, Transaction};
@@ -16,9 +17,11 @@ use bugle_core::ids::{ClaimId, Name, Position, Revision, SubscriptionId, Ticket,
 use bugle_core::import::{Import, ImportError, ImportResult, Strength};
 use bugle_core::ledger::{ClaimAsk, KvEffect, Ledger, LedgerStep};
 use bugle_core::origin::Origin;
+use bugle_core::schedule::{ScheduledName, ScheduledQuery};
 use bugle_core::seeded::{Bug, is_planted};
 use bugle_core::step::Write;
 use bugle_core::time::{Millis, Timestamp};
+use bugle_core::timer::{TimerChange, timer_key, timer_name};
 use tokio::sync::oneshot;
 
 use crate::counters::WorkerCounters;
@@ -36,11 +39,15 @@ pub(crate) struct Port {
     /// Its private topic.
     pub(crate) private: Option<TopicId>,
     pub(crate) name: Name,
+    /// Scope of its claims.
+    pub(crate) claim_scope: Name,
     /// Held from the read of dead letters until their change is durable.
     pub(crate) letters: tokio::sync::Mutex<()>,
     /// Held by the one operator who works on dead letters.
     pub(crate) operators: Arc<tokio::sync::Mutex<()>>,
     pub(crate) counters: WorkerCounters,
+    /// Whether providers call back, so that notes are compared with what they said.
+    pub(crate) inbound: AtomicBool,
     /// Dropped, and so told, with the last call once the subscription was deleted.
     pub(crate) last_call: Mutex<Option<oneshot::Sender<()>>>,
 }
@@ -179,20 +186,37 @@ impl Call {
         let found = match look {
             Look::Kv { key } => shared.kv_visible(&self.port.name, &key).map(Fact::Kv),
             Look::KvScan { prefix, after, limit } => {
-                shared.kv_scan(self.port.name.clone(), prefix, after, limit).await.map(Fact::KvRows)
+                let page = shared.kv_scan(self.port.name.clone(), prefix, after, limit).await;
+                page.map(|page| Fact::KvRows { rows: page.rows, is_end: page.is_end })
             }
             Look::Records { business_key, recipient } => {
                 shared.records(self.port.subscription, business_key, recipient).await.map(Fact::Records)
             }
+            Look::Timers { name } => self.timers(&name),
             Look::Topics(names) => Ok(Fact::Topics(shared.topics.numbers(&names))),
         };
         found.unwrap_or_else(|error| Fact::Failed(error.into_import()))
     }
 
+    fn timers(&self, name: &str) -> Result<Fact, ReadError> {
+        let Some(topic) = self.port.private else { return Ok(Fact::Timers { is_set: false, waiting: 0 }) };
+        let (store, key) = (&self.port.shared.store, timer_key(name));
+        let query = ScheduledQuery { topic, name: ScheduledName::Key(&key) };
+        let is_set = !store.scheduled_of(query, 1)?.is_empty();
+        Ok(Fact::Timers { is_set, waiting: store.scheduled_totals(topic)?.waiting })
+    }
+
+    /// The name of the timer that fires with it, if it is one.
+    #[must_use]
+    pub fn timer(&self) -> Option<&str> {
+        timer_name(self.port.subscription, self.port.private, &self.delivery().event)
+    }
+
     async fn claim(&mut self, key: String, strength: Strength, keep: Millis) -> Fact {
         let shared = &self.port.shared;
         let now = shared.clock.now();
-        let ask = ClaimAsk { scope: self.port.name.clone(), key, ticket: self.ticket(), strength, keep };
+        let (scope, owner) = (self.port.claim_scope.clone(), self.port.subscription);
+        let ask = ClaimAsk { scope, key, ticket: self.ticket(), owner, strength, keep };
         let (done, durable) = oneshot::channel();
         self.is_claiming = true;
         // The row is read under the ledger's lock: read before, it could be older than what the ledger has forgotten since.
@@ -278,7 +302,7 @@ impl Call {
     fn plain_rows(&self, mut transaction: Transaction) -> Result<(Transaction, Vec<Write>, Vec<Write>), String> {
         let shared = &self.port.shared;
         let now = shared.clock.now();
-        let follow_ups = std::mem::take(&mut transaction.follow_ups)
+        let mut follow_ups = std::mem::take(&mut transaction.follow_ups)
             .into_iter()
             .map(|follow_up| {
                 let event = (shared.encode)(FollowUp {
@@ -290,10 +314,19 @@ impl Call {
                 Ok(Write::Append { topic: follow_up.topic, event })
             })
             .collect::<Result<Vec<Write>, String>>()?;
-        let records = std::mem::take(&mut transaction.records)
-            .into_iter()
-            .map(|row| Write::Record { subscription: self.port.subscription, position: self.position(), row })
-            .collect();
+        for TimerChange { name, event, hops } in std::mem::take(&mut transaction.timers) {
+            let topic = self.port.private.ok_or("its subscription has no private topic")?;
+            let event = event
+                .map(|event| (shared.encode)(FollowUp { event: &event, hops, subscription: &self.port.name, now }));
+            follow_ups.push(Write::Timer { topic, key: timer_key(&name), event: event.transpose()? });
+        }
+        let (subscription, position) = (self.port.subscription, self.position());
+        let is_compared = self.port.inbound.load(Ordering::Relaxed);
+        let record = |row| match is_compared {
+            true => Write::Note { subscription, position, row },
+            false => Write::Record { subscription, position, row },
+        };
+        let records = std::mem::take(&mut transaction.records).into_iter().map(record).collect();
         Ok((transaction, follow_ups, records))
     }
 
@@ -391,7 +424,7 @@ fn facts(port: &Port, delivery: &Delivery, settles: Settles) -> CallFacts {
         position: delivery.event.position,
         event_id: event.id().to_owned(),
         idempotency_key: delivery.idempotency_key.clone(),
-        claim_scope: port.name.clone(),
+        claim_scope: port.claim_scope.clone(),
         kv_store: port.name.clone(),
         hops: event.attribute(HOPS_ATTRIBUTE).and_then(|hops| hops.parse().ok()).unwrap_or(0),
         settles,

@@ -6,6 +6,7 @@
 //! Invariant: nobody hears of a write before the sync that made it durable returned; after a failed commit nobody hears
 //! anything any more, and the process must end (guarantees G1, G11).
 
+mod callback;
 mod cancel;
 mod look_up;
 mod release;
@@ -22,7 +23,7 @@ use bugle_core::event::{Class, Event};
 use bugle_core::origin::{LATE_ATTRIBUTE, ORIGIN_ATTRIBUTE, Origin};
 use bugle_core::publish::{PublishBatch, Refusal};
 use bugle_core::row::CursorRow;
-use bugle_core::schedule::REPLACED_EVENTS_MAX;
+use bugle_core::schedule::{REPLACED_EVENTS_MAX, ScheduledName, ScheduledQuery};
 use bugle_core::step::Write;
 use bugle_core::time::Millis;
 use bugle_store::{CommitError, Durability};
@@ -32,6 +33,7 @@ use crate::queue::{Committed, Item, ResultSink, Writes};
 use crate::reads::ReadError;
 use crate::ring::Chunk;
 use crate::shared::Shared;
+pub(crate) use callback::{Callback, RecordName, Told};
 pub(crate) use cancel::{Also, Cancel, What};
 use round::Round;
 
@@ -41,6 +43,9 @@ const COMMIT_EVENTS_MAX: usize = 4_096;
 const COMMIT_BYTES_MAX: usize = 1 << 20;
 /// Told to a producer that was refused for lack of disk: an operator needs longer than a retry loop.
 const DISK_FULL_RETRY: Millis = Millis::from_secs(5);
+
+/// Waiting timers of one name to look for: there is one at most, and more would be a bug that this lets end all of them.
+const TIMERS_OF_NAME_MAX: usize = 16;
 
 /// Told to a producer that was refused for a full backlog: backlogs are looked at once a second.
 const BACKLOG_FULL_RETRY: Millis = Millis::from_secs(2);
@@ -99,21 +104,32 @@ impl Committer {
         Ok(())
     }
 
-    fn add(&mut self, item: Item, round: &mut Round) -> Result<(), ReadError> {
+    fn add(&mut self, item: Item, round: &mut Round) -> Result<(), CommitterError> {
         match item {
             Item::Publish { batch, sink, credit } => {
                 round.credit += credit as usize;
                 self.publish(batch, sink, round)?;
             }
-            Item::Writes(writes) => self.writes(writes, round),
+            Item::Writes(writes) => self.writes(writes, round)?,
             Item::Release(reply) => {
                 let released = self.release(round);
                 round.releases.push((reply, released));
             }
             Item::Cancel(cancel) => self.cancel(*cancel, round),
+            Item::Callback(callback) => self.callback(*callback, round)?,
             Item::Open(open, reply) => round.opens.push((reply, self.open(open)?)),
             Item::Close(session) => self.admission.close(session),
             Item::Abandon(abandon) => self.admission.abandon(&abandon),
+            Item::Roll { class, reply } => {
+                // Whoever asked may be gone.
+                let _ = reply.send(self.shared.store.begin_epoch(class)?);
+            }
+            Item::Trim { floor, dropped_below, until, reply } => {
+                self.admission.trimmed(floor, until);
+                self.admission.dropped(dropped_below, until);
+                // Whoever asked may be gone; then nothing is dropped.
+                let _ = reply.send(());
+            }
             Item::Query { topic, source, id, reply } => {
                 let state = self.query(&topic, &source, &id)?;
                 round.queries.push((reply, state));
@@ -152,13 +168,29 @@ impl Committer {
         Ok(())
     }
 
-    fn writes(&mut self, item: Writes, round: &mut Round) {
-        let now = self.shared.clock.now();
+    fn writes(&mut self, item: Writes, round: &mut Round) -> Result<(), ReadError> {
         let committed = Committed { tail: self.admission.next() };
         if let Some(topic) = item.topic {
             self.admission.add_topic(topic);
         }
-        for write in item.writes {
+        self.place(item.writes, round)?;
+        if let Some(subscription) = item.cursor_at_tail {
+            round.writes.push(Write::Cursor {
+                subscription,
+                class: Class::Normal,
+                row: CursorRow { floor: committed.tail },
+            });
+        }
+        round.ledger = round.ledger.max(item.ledger);
+        round.count();
+        round.done(item.done, committed);
+        Ok(())
+    }
+
+    /// Gives events their place and compares notes; what is left are rows.
+    fn place(&mut self, writes: Vec<Write>, round: &mut Round) -> Result<(), ReadError> {
+        let now = self.shared.clock.now();
+        for write in writes {
             match write {
                 Write::Append { topic, event } => {
                     self.admission.append(now, topic, event, &mut round.writes);
@@ -176,19 +208,16 @@ impl Committer {
                         Err(error) => tracing::error!(%subscription, %error, "an outcome could not be told"),
                     }
                 }
+                Write::Timer { topic, key, event } => {
+                    let query = ScheduledQuery { topic, name: ScheduledName::Key(&key) };
+                    let found = self.shared.store.scheduled_of(query, TIMERS_OF_NAME_MAX)?;
+                    self.admission.set_timer(now, query, found, event, &mut round.writes);
+                }
+                Write::Note { subscription, position, row } => self.note(subscription, position, row, round)?,
                 other => round.writes.push(other),
             }
         }
-        if let Some(subscription) = item.cursor_at_tail {
-            round.writes.push(Write::Cursor {
-                subscription,
-                class: Class::Normal,
-                row: CursorRow { floor: committed.tail },
-            });
-        }
-        round.ledger = round.ledger.max(item.ledger);
-        round.count();
-        round.done(item.done, committed);
+        Ok(())
     }
 
     /// An event with what a copy of it carries.

@@ -50,6 +50,8 @@ pub struct CommitCounters {
     pub commit_us: Counter,
     /// Ids looked up on disk or in the ring to judge duplicates.
     pub lookups: Counter,
+    /// Rows removed because their claim or kv entry had ended.
+    pub swept: Counter,
 }
 
 /// What one subscription's worker did since it started.

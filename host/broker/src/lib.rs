@@ -21,8 +21,10 @@ mod invoke;
 mod queue;
 mod reads;
 mod releaser;
+mod retention;
 mod ring;
 mod shared;
+mod sweep;
 #[cfg(test)]
 mod testing;
 mod topics;
@@ -30,10 +32,10 @@ mod upkeep;
 mod worker;
 
 pub use bus::{
-    Applied, ApplySubscription, Bus, CancelError, CancelWhat, ChangeLettersError, Changed, ClaimFact, Count,
-    CreateTopicError, Definition, Ending, EraseError, Explanation, HoldLettersError, KvSwap, KvWriteError,
-    LETTERS_PAGE_MAX, Letters, Lookup, Options, Parts, ScheduledPage, StartAt, StartError, SubscriptionError,
-    SubscriptionStatus, Throughput, TopicRow,
+    Applied, ApplySubscription, Bus, CallbackError, CancelError, CancelWhat, ChangeLettersError, Changed, ClaimFact,
+    Count, CreateTopicError, Definition, Ending, EraseError, Explanation, Heard, HoldLettersError, KvSwap, KvWriteError,
+    LETTERS_PAGE_MAX, Letters, Lookup, Options, Parts, RetentionError, ScheduledPage, StartAt, StartError,
+    SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
 };
 pub use call::Call;
 pub use counters::{CommitCounters, Counter};
@@ -41,4 +43,5 @@ pub use histogram::Counted;
 pub use invoke::{EncodeEvent, FollowUp, HOPS_ATTRIBUTE, Invoke, StampEvent};
 pub use queue::{PUBLISH_BYTES_MAX, ResultSink, Stopped};
 pub use reads::ReadError;
+pub use retention::{Pinned, Retentions};
 pub use worker::Pace;

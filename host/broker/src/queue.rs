@@ -12,11 +12,13 @@ use bugle_core::admission::Released;
 use bugle_core::ids::{Name, Offset, SessionId, SubscriptionId};
 use bugle_core::ledger::LedgerStep;
 use bugle_core::publish::{Abandon, BatchResult, IdState, OpenSession, Opened, PublishBatch};
+use bugle_core::retention::KeepClass;
 use bugle_core::spec::Topic;
 use bugle_core::step::Write;
+use bugle_core::time::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::committer::Cancel;
+use crate::committer::{Callback, Cancel};
 use crate::worker::Inbox;
 
 /// Bytes of published events that may wait for the committer: about a tenth of a second of the fastest ingest measured, and
@@ -43,12 +45,19 @@ pub(crate) enum Item {
     Release(oneshot::Sender<Released>),
     /// An operator cancels scheduled events.
     Cancel(Box<Cancel>),
+    /// A provider tells what became of what was sent.
+    Callback(Box<Callback>),
     /// A connection ended.
     Close(SessionId),
     /// A producer gives up a refused event.
     Abandon(Abandon),
     /// Was this id stored?
     Query { topic: Name, source: String, id: String, reply: oneshot::Sender<Option<IdState>> },
+    /// Some events below `dropped_below`, none accepted after `until`, are about to leave the log, and all below `floor`: their ids
+    /// are forgotten.
+    Trim { floor: Offset, dropped_below: Offset, until: Timestamp, reply: oneshot::Sender<()> },
+    /// The next event of this retention begins a new epoch.
+    Roll { class: KeepClass, reply: oneshot::Sender<bool> },
 }
 
 /// See [`Item::Writes`].

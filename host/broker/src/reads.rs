@@ -3,10 +3,12 @@
 //! Point reads (one claim, one kv row) run in place: they are answered from memory or one block and often happen under the
 //! ledger's lock. Anything that walks (scans, lists, the log) goes through [`crate::blocking`].
 
+use bugle_core::attempt::SCAN_BYTES_MAX;
 use bugle_core::code::Code;
 use bugle_core::ids::{Name, SubscriptionId};
 use bugle_core::import::ImportError;
 use bugle_core::row::{ClaimRow, KvRow, RecordRow};
+use bugle_store::KvPage;
 use std::sync::{Arc, PoisonError};
 
 use crate::shared::Shared;
@@ -61,16 +63,16 @@ impl Shared {
         }
     }
 
-    /// Committed kv entries in key order.
+    /// Committed kv entries in key order; what is on the way to the disk is not among them.
     pub(crate) async fn kv_scan(
         &self,
         store: Name,
         prefix: String,
         after: Option<String>,
         limit: u32,
-    ) -> Result<Vec<(String, KvRow)>, ReadError> {
+    ) -> Result<KvPage, ReadError> {
         let disk = Arc::clone(&self.store);
-        let scan = move || disk.kv_scan(&store, &prefix, after.as_deref(), limit as usize);
+        let scan = move || disk.kv_scan(&store, &prefix, after.as_deref(), limit as usize, SCAN_BYTES_MAX);
         Ok(self.blocking.run(scan).await?)
     }
 

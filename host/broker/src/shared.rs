@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bugle_core::ids::{Offset, TopicId};
+use bugle_core::ids::{Offset, SubscriptionId, TopicId};
 use bugle_core::ledger::{Ledger, LedgerStep};
 use bugle_core::step::Write;
 use bugle_store::Store;
@@ -19,6 +19,7 @@ use crate::idempotency::IdempotencyKeys;
 use crate::invoke::{EncodeEvent, StampEvent};
 use crate::queue::{Done, Item, Queue, Stopped, Writes};
 use crate::releaser::ReleaseAlarm;
+use crate::retention::Retained;
 use crate::ring::Ring;
 use crate::topics::Topics;
 use crate::worker::Inbox;
@@ -39,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) counters: CommitCounters,
     pub(crate) blocking: Blocking,
     /// Inboxes of all workers, to wake at new events.
-    pub(crate) readers: RwLock<Vec<Arc<Inbox>>>,
+    pub(crate) readers: RwLock<Vec<(SubscriptionId, Arc<Inbox>)>>,
     /// Why the host must stop, once it must.
     pub(crate) failed: watch::Sender<Option<String>>,
     /// The committer's thread is over.
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) backlogs: Backlogs,
     /// Erasures that are durable: after each, nobody uses what he read before it.
     pub(crate) erasures: AtomicU64,
+    /// How long events are kept, and who keeps them longer.
+    pub(crate) retained: Retained,
     /// Publishing is refused for lack of disk.
     pub(crate) is_disk_full: AtomicBool,
 }
@@ -67,6 +70,16 @@ impl Shared {
         Ok(value)
     }
 
+    /// Queues rows that the ledger decides on and has no part in afterwards.
+    pub(crate) fn ledger_rows(&self, decide: impl FnOnce(&mut Ledger) -> Vec<Write>) -> Result<(), Stopped> {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let writes = decide(&mut ledger);
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.queue.push(Item::Writes(Writes { writes, ..Writes::default() }))
+    }
+
     /// Commits a row by itself: only a seeded bug has one that belonged into an earlier batch.
     pub(crate) fn queue_late(&self, late: Option<Write>) {
         if let Some(write) = late {
@@ -78,7 +91,7 @@ impl Shared {
     /// Wakes the workers that wait for these events.
     pub(crate) fn wake_readers(&self, topics: &[TopicId], end: Offset) {
         let readers = self.readers.read().unwrap_or_else(PoisonError::into_inner);
-        for reader in readers.iter() {
+        for (_, reader) in readers.iter() {
             reader.offer(topics, end);
         }
     }

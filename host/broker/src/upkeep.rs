@@ -1,5 +1,5 @@
 //! What must be looked after about once a second, off the committer's thread: free disk, the clock, the store's mark and epochs,
-//! send records that are too old.
+//! send records and events that are too old, claims and kv entries that have ended.
 //!
 //! Some of it takes tens of milliseconds (creating a column family), which the committer must not spend.
 
@@ -8,11 +8,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bugle_core::ids::Offset;
-use bugle_core::time::Millis;
+use bugle_core::time::{Millis, Timestamp};
 
 use crate::disk::DiskWatch;
 use crate::queue::{Item, Writes};
+use crate::retention::{RetainError, retain};
 use crate::shared::Shared;
+use crate::sweep::Sweep;
 
 /// Older loss than this is detected by the host after a crash; newer loss by the producers' receipts (guarantees G2).
 const PERIOD: Duration = Duration::from_secs(1);
@@ -20,6 +22,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// States of send records of each kind that are removed in one look: more than the host can write for long in the same time would only
 /// make one look slow.
 const RECORDS_FORGOTTEN_MAX: usize = 1_000;
+
+/// Old events are looked for once in so many looks: dropping them is not urgent, and the look reads two rows per subscription.
+const LOOKS_PER_RETENTION: u64 = 2;
 
 /// The thread. Stops when told to, or when the store has failed.
 pub(crate) struct Upkeep {
@@ -34,16 +39,23 @@ struct Stop {
 }
 
 impl Upkeep {
-    pub(crate) fn start(shared: Arc<Shared>, records_kept: Millis) -> std::io::Result<Upkeep> {
+    pub(crate) fn start(shared: Arc<Shared>, records_kept: Millis, latest: Timestamp) -> std::io::Result<Upkeep> {
         let stop = Arc::new(Stop::default());
         let mut disk = DiskWatch::default();
         look(&shared, &mut disk);
-        let mut end = None;
+        let (mut end, mut sweep) = (None, Sweep::new(shared.clock.now(), latest));
         let told = Arc::clone(&stop);
         let run = move || {
-            while !told.wait() && look(&shared, &mut disk) {
+            for count in 1_u64.. {
+                if told.wait() || !look(&shared, &mut disk) {
+                    break;
+                }
                 end = Some(look_at_backlogs(&shared, end));
                 forget_records(&shared, records_kept);
+                sweep.run(&shared);
+                if count % LOOKS_PER_RETENTION == 0 && !look_at_retention(&shared) {
+                    break;
+                }
             }
         };
         let thread = std::thread::Builder::new().name("upkeep".to_owned()).spawn(run)?;
@@ -105,9 +117,25 @@ fn forget_records(shared: &Shared, kept: Millis) {
 fn look_at_backlogs(shared: &Shared, before: Option<Offset>) -> Offset {
     let end = shared.ring.end();
     if before != Some(end) || shared.backlogs.is_any() {
-        for reader in shared.readers.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (_, reader) in shared.readers.read().unwrap_or_else(PoisonError::into_inner).iter() {
             reader.look();
         }
     }
     end
+}
+
+/// Lets go of old events. False once the store has failed.
+fn look_at_retention(shared: &Shared) -> bool {
+    match retain(shared) {
+        Ok(()) => true,
+        Err(RetainError::Drop(error)) => {
+            shared.fail(&error.to_string());
+            false
+        }
+        // Nothing was dropped; reading it again may work, and publishing does not need it.
+        Err(error @ RetainError::Read(_)) => {
+            tracing::warn!(%error, "old events are kept for now");
+            true
+        }
+    }
 }

@@ -98,6 +98,7 @@ fn recovery(next: Offset) -> Recovery {
         boots: Vec::new(),
         next,
         floor: Offset(0),
+        dropped_below: Offset(0),
         topics: vec![Topic { id: TopicId(1), name: Name::from("t") }],
         window: WindowSize { ids: WINDOW_IDS, ..WindowSize::default() },
     })

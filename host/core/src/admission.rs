@@ -194,6 +194,12 @@ impl Admission {
         self.window.trimmed(floor, until);
     }
 
+    /// Some of the events below, none received after `until`, are no longer in the log: a retry of one that is not found may be too
+    /// old. Ids of those that are still there are known as before.
+    pub fn dropped(&mut self, below: Offset, until: Timestamp) {
+        self.window.dropped(below, until);
+    }
+
     fn store(&mut self, now: Timestamp, topic: TopicId, event: Event, hash: u64, writes: &mut Vec<Write>) -> Position {
         let offset = self.next;
         self.next = offset.next();

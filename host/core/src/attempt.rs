@@ -10,6 +10,7 @@ mod buffer;
 mod effects;
 mod finish;
 mod limits;
+mod look;
 mod reconcile;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,8 @@ use alloc::vec::Vec;
 pub use effects::{FollowUp, Transaction};
 pub use finish::{ClaimEnd, Ended};
 pub(crate) use limits::HOPS_MAX;
-pub use limits::{CLAIMS_MAX, KEY_BYTES_MAX, TRANSACTION_BYTES_MAX};
+pub use limits::{CLAIMS_MAX, KEY_BYTES_MAX, SCAN_BYTES_MAX, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX};
+pub use look::Look;
 
 use crate::code::Code;
 use crate::delivery::{Settles, Verdict};
@@ -32,6 +34,7 @@ use crate::ledger::ClaimFate;
 use crate::row::{KvRow, RecordRow};
 use crate::seeded::{Bug, is_planted};
 use crate::time::{Millis, Timestamp};
+use crate::timer::TIMERS_MAX;
 use effects::Effects;
 
 /// What the driver knows of the call before it starts.
@@ -97,34 +100,6 @@ pub enum Next {
     Waiting,
 }
 
-/// A look-up in the store, laid over by the ledger where that says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// A kv entry as visible now (`Ledger::kv_visible`): [`Fact::Kv`].
-    Kv {
-        /// Key.
-        key: String,
-    },
-    /// Committed kv entries: [`Fact::KvRows`].
-    KvScan {
-        /// Keys that start with this.
-        prefix: String,
-        /// Only keys after this one.
-        after: Option<String>,
-        /// At most this many.
-        limit: u32,
-    },
-    /// Send records of the subscription: [`Fact::Records`].
-    Records {
-        /// Business key.
-        business_key: String,
-        /// Recipient; `None` for every one.
-        recipient: Option<String>,
-    },
-    /// Topic numbers of these names: [`Fact::Topics`].
-    Topics(Vec<String>),
-}
-
 /// The answer to a [`Next`] that is not a reply.
 #[derive(Clone, Debug)]
 pub enum Fact {
@@ -143,9 +118,21 @@ pub enum Fact {
     /// A kv entry.
     Kv(Option<KvRow>),
     /// kv entries in key order.
-    KvRows(Vec<(String, KvRow)>),
+    KvRows {
+        /// Rows as stored, those that have ended too.
+        rows: Vec<(String, KvRow)>,
+        /// There are no more of them. If there are, this page has at least one.
+        is_end: bool,
+    },
     /// Send records.
     Records(Vec<RecordRow>),
+    /// Timers.
+    Timers {
+        /// The named one waits.
+        is_set: bool,
+        /// Timers of the subscription that wait.
+        waiting: u64,
+    },
     /// One number per name, in order; `None` for a topic that does not exist.
     Topics(Vec<Option<TopicId>>),
     /// The ledger or the store could not do it.
@@ -199,8 +186,10 @@ enum Pending {
     Waiting,
     KvGet { key: String },
     KvSwap { key: String, expect: Option<u64>, effect: effects::Local },
-    KvScan { prefix: String, after: Option<String>, limit: u32 },
+    KvScan(effects::Scan),
     Find,
+    SetTimer { name: String, at: Timestamp, data: Vec<u8> },
+    CancelTimer { name: String },
     Publish(Vec<crate::import::NewEvent>),
 }
 
@@ -279,8 +268,10 @@ impl Attempt {
             Import::KvDelete { key } => self.kv_delete(key),
             Import::KvSwap { key, expect, value, ttl } => self.kv_swap(now, key, expect, value, ttl),
             Import::KvAdd { key, delta, ttl } => self.kv_add(now, key, delta, ttl),
-            Import::KvScan { prefix, after, limit } => self.kv_scan(prefix, after, limit),
+            Import::KvScan { prefix, after, limit } => self.kv_scan(effects::Scan { prefix, after, limit }),
             Import::Publish(events) => self.publish(events),
+            Import::TimerSet { name, at, data } => self.set_timer(name, at, data),
+            Import::TimerCancel { name } => self.cancel_timer(name),
             Import::EgressStart => {
                 self.egress_open += 1;
                 done()
@@ -303,12 +294,14 @@ impl Attempt {
                 Next::Reply(granted.map(Reply::Granted).ok_or_else(limits::lapsed))
             }
             (Pending::Waiting, Fact::Waiting(count)) => Next::Reply(count.map(Reply::Count).ok_or_else(limits::lapsed)),
-            (Pending::KvGet { key }, Fact::Kv(row)) => Next::Reply(Ok(Reply::Entry(self.effects.kv_read(key, row)))),
+            (Pending::KvGet { key }, Fact::Kv(row)) => Next::Reply(self.effects.kv_read(key, row).map(Reply::Entry)),
             (Pending::KvSwap { key, expect, effect }, Fact::Kv(row)) => self.kv_swapped(key, expect, effect, row),
-            (Pending::KvScan { prefix, after, limit }, Fact::KvRows(rows)) => {
-                Next::Reply(Ok(Reply::Entries(self.effects.kv_scanned(now, &prefix, after.as_deref(), limit, rows))))
-            }
+            (Pending::KvScan(scan), Fact::KvRows { rows, is_end }) => self.kv_scanned(now, scan, rows, is_end),
             (Pending::Find, Fact::Records(rows)) => Next::Reply(Ok(Reply::Records(rows))),
+            (Pending::SetTimer { name, at, data }, Fact::Timers { is_set, waiting }) => {
+                self.timer_set(name, (at, data), !is_set && waiting >= TIMERS_MAX)
+            }
+            (Pending::CancelTimer { name }, Fact::Timers { is_set, .. }) => self.timer_cancelled(name, is_set),
             (Pending::Publish(events), Fact::Topics(topics)) => self.published(events, topics),
             _ => unreachable!("the driver answers what was asked"),
         }

@@ -145,6 +145,20 @@ pub enum Import {
     },
     /// `publish.publish`: follow-up events, stored together with the ack.
     Publish(Vec<NewEvent>),
+    /// `timers.set`.
+    TimerSet {
+        /// Its name.
+        name: String,
+        /// When it fires.
+        at: Timestamp,
+        /// What it is given then.
+        data: Vec<u8>,
+    },
+    /// `timers.cancel`.
+    TimerCancel {
+        /// Its name.
+        name: String,
+    },
     /// Before an outgoing call (`http`, `mail`): may it go?
     EgressStart,
     /// After it: what the host knows of it.
@@ -249,6 +263,8 @@ pub enum Reply {
     Entry(Option<Entry>),
     /// `kv.swap`: whether it was applied.
     Swapped(bool),
+    /// `timers.cancel`: whether there was one.
+    Cancelled(bool),
     /// `kv.scan`: key and entry, in key order.
     Entries(Vec<(String, Entry)>),
     /// `records.find`.

@@ -8,9 +8,11 @@
 //! when its row is durable.
 
 mod effect;
+mod expiry;
 mod kv;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -20,8 +22,10 @@ use hashbrown::HashMap;
 pub use effect::{ClaimHeld, Effect};
 pub(crate) use kv::number;
 pub use kv::{KvEffect, KvRead};
+pub use window::WINDOW_BYTES_MAX;
+use window::{NewMark, Window};
 
-use crate::ids::{BootId, ClaimId, Name, Ticket};
+use crate::ids::{BootId, ClaimId, Name, SubscriptionId, Ticket};
 use crate::import::{ClaimOutcome, Strength};
 use crate::row::{ClaimRow, ClaimState};
 use crate::step::Write;
@@ -43,6 +47,8 @@ pub struct ClaimAsk {
     pub key: String,
     /// The call.
     pub ticket: Ticket,
+    /// Whose call it is.
+    pub owner: SubscriptionId,
     /// Strong or weak.
     pub strength: Strength,
     /// How long a done mark is kept.
@@ -90,6 +96,8 @@ enum Held {
 struct OpenClaim {
     id: ClaimId,
     ticket: Ticket,
+    owner: SubscriptionId,
+    strength: Strength,
     keep: Millis,
     /// A row exists or is on its way, so freeing must delete it.
     has_row: bool,
@@ -103,17 +111,20 @@ pub struct Ledger {
     claims: HashMap<ClaimKey, Held>,
     open: HashMap<ClaimId, ClaimKey>,
     recent: kv::Recent,
+    window: Window,
     settling: VecDeque<(LedgerStep, ClaimKey)>,
     next_claim: u64,
     next_step: u64,
 }
 
 impl Ledger {
-    /// Drops the open claims of a scope that has ended: nobody is left to settle them.
-    pub fn end_scope(&mut self, scope: &str) {
-        let open = &self.open;
-        let is_over: Vec<ClaimId> =
-            open.iter().filter(|(_, (name, _))| **name == *scope).map(|(claim, _)| *claim).collect();
+    /// Drops the open claims of a subscription that has ended, and what is remembered under its name: nobody is left to settle them.
+    /// In a scope that others share, a claim that has a row is found uncertain by the next one.
+    pub fn end(&mut self, owner: SubscriptionId, scope: &str) {
+        self.window.end_scope(scope);
+        let is_its = |held: Option<&Held>| matches!(held, Some(Held::Open(open)) if open.owner == owner);
+        let open = self.open.iter().filter(|(_, key)| is_its(self.claims.get(*key)));
+        let is_over: Vec<ClaimId> = open.map(|(claim, _)| *claim).collect();
         for claim in is_over {
             if let Some(key) = self.open.remove(&claim) {
                 self.claims.remove(&key);
@@ -128,6 +139,7 @@ impl Ledger {
             claims: HashMap::new(),
             open: HashMap::new(),
             recent: kv::Recent::new(boot),
+            window: Window::new(boot, WINDOW_BYTES_MAX),
             settling: VecDeque::new(),
             next_claim: 1,
             next_step: 1,
@@ -146,7 +158,10 @@ impl Ledger {
         let row = match self.claims.get(&key) {
             Some(Held::Open(_)) => return (ClaimOutcome::Busy(BUSY_RETRY), None),
             Some(Held::Settling { row, .. }) => row.clone(),
-            None => stored,
+            None => match self.window.done(now, &ask.scope, &ask.key) {
+                Some(receipt) => return (ClaimOutcome::Done(receipt), None),
+                None => stored,
+            },
         };
         let row = row.filter(|row| row.expires > now);
         let uncertain = match row.as_ref().map(|row| &row.state) {
@@ -162,12 +177,13 @@ impl Ledger {
             Strength::Weak => None,
             Strength::Strong => {
                 let row = ClaimRow { state: ClaimState::Claimed, expires: now.after(ask.keep) };
-                Some((Write::Claim { scope: ask.scope, key: ask.key, row: Some(row) }, self.step()))
+                Some((Write::Claim { scope: ask.scope.clone(), key: ask.key.clone(), row: Some(row) }, self.step()))
             }
         };
         let has_row = row.is_some() || write.is_some();
-        self.claims
-            .insert(key.clone(), Held::Open(OpenClaim { id, ticket: ask.ticket, keep: ask.keep, has_row, uncertain }));
+        let ClaimAsk { ticket, owner, strength, keep, .. } = ask;
+        let open = OpenClaim { id, ticket, owner, strength, keep, has_row, uncertain };
+        self.claims.insert(key.clone(), Held::Open(open));
         self.open.insert(id, key);
         (ClaimOutcome::Claimed { claim: id, uncertain }, write)
     }
@@ -180,7 +196,14 @@ impl Ledger {
         receipt: Option<Vec<u8>>,
     ) -> Result<(Write, LedgerStep), NotOpen> {
         let (key, open) = self.take(claim)?;
-        let row = ClaimRow { state: ClaimState::Done { receipt }, expires: now.after(open.keep) };
+        let mut mark = NewMark { key: key.1.clone(), expires: now.after(open.keep), receipt };
+        if open.strength == Strength::Weak && !open.has_row {
+            match self.mark(now, &key.0, mark) {
+                Ok(marked) => return Ok(marked),
+                Err(back) => mark = back,
+            }
+        }
+        let row = ClaimRow { state: ClaimState::Done { receipt: mark.receipt }, expires: mark.expires };
         Ok(self.settle_claim(key, Some(row)))
     }
 

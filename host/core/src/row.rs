@@ -3,6 +3,7 @@
 //! A row is a result, never a command: writing it again changes nothing.
 
 mod dead;
+mod expiry;
 mod record;
 mod scheduled;
 mod unknown;
@@ -17,6 +18,7 @@ use crate::lane_hash::LaneMark;
 use crate::time::Timestamp;
 
 pub use dead::{DeadRow, DeadState, DeadTotals, Parking};
+pub use expiry::{Expiring, ExpiryEntry, Second, sweep_until, swept_below};
 pub use record::{Forgotten, RECORDS_KEPT, RecordRow, RecordStatus, forgets};
 pub use scheduled::{Fate, FateRow, ScheduledTotals};
 pub use unknown::{UncertainClaim, UnknownRow, UnknownState, UnknownTotals};
@@ -101,6 +103,19 @@ pub struct ClaimRow {
     pub state: ClaimState,
     /// After this the row counts as absent.
     pub expires: Timestamp,
+}
+
+/// A done weak claim: what is remembered of it until its time has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowMark {
+    /// After this it counts as absent.
+    pub expires: Timestamp,
+    /// Tells marks of one end apart; grows.
+    pub number: u64,
+    /// Business key.
+    pub key: String,
+    /// Answer to later claims.
+    pub receipt: Option<Vec<u8>>,
 }
 
 /// A kv value.

@@ -93,10 +93,24 @@ bugs! {
     NotAskedBeforeResend = "not-asked-before-resend",
     /// Every fault is the event's, also while the provider is gone.
     OutageSpendsAttempts = "outage-spends-attempts",
+    /// A kv entry or claim goes when an older end of its time has come, although it was renewed since.
+    RenewedRowExpired = "renewed-row-expired",
+    /// The weak claims that were done before a restart are forgotten.
+    WindowForgottenAtRestart = "window-forgotten-at-restart",
     /// An event past its `expirytime` is tried again like any other.
     ExpiredIsRetried = "expired-is-retried",
+    /// What a provider says is written whatever the send record says already.
+    CallbackGoesBack = "callback-goes-back",
+    /// A timer that is set again is set once more.
+    TimerSetBesideAnother = "timer-set-beside-another",
+    /// A timer is set in a later batch than the ack of the delivery that set it.
+    TimerAfterAck = "timer-after-ack",
+    /// A plugin's note is written whatever the provider has said of the same send.
+    NoteOverCallback = "note-over-callback",
     /// A call that several deliveries share breaks, and each of them pays for it.
     BatchPaysForOne = "batch-pays-for-one",
+    /// Old events go although a waiting delivery still has to be loaded.
+    RetentionIgnoresWaiting = "retention-ignores-waiting",
 }
 
 impl Bug {

@@ -264,6 +264,10 @@ pub struct Subscription {
     /// Whether the host keeps a send record of each delivery. Default no; what a plugin notes and what a degrade rule drops is
     /// recorded in any case.
     pub records: bool,
+    /// The channel whose claims it shares with others; `None`: its claims are its own. Never changes.
+    pub channel: Option<Name>,
+    /// Whether providers call back: then what a plugin notes of a send is compared with what its provider said of it. Default no.
+    pub inbound: bool,
     /// Where events go that say how its deliveries ended: the topic [`crate::origin::SETTLED_TOPIC`]. Default: nowhere.
     pub settled: Option<TopicId>,
     /// Rate, blame, breaker and degrade policy.
@@ -277,6 +281,15 @@ impl Subscription {
     #[must_use]
     pub fn has_pattern_for(&self, name: &str) -> bool {
         self.patterns.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// The scope of its claims: its name, or one that it shares with all of its channel. No subscription can have such a name.
+    #[must_use]
+    pub fn claim_scope(&self) -> Name {
+        match &self.channel {
+            None => self.name.clone(),
+            Some(channel) => Name::from(alloc::format!("channel/{channel}")),
+        }
     }
 
     /// A subscription that wants every event of its topics, with the documented defaults for everything else.
@@ -301,6 +314,8 @@ impl Subscription {
             backlog: BacklogCap::default(),
             business_key: None,
             records: false,
+            channel: None,
+            inbound: false,
             settled: None,
             protection: Protection::standard(),
             prefetch_bytes: 4 << 20,

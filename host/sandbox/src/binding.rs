@@ -45,6 +45,8 @@ pub struct Grants {
     pub kv: bool,
     /// `[grants] pause`.
     pub pause: bool,
+    /// `[grants] timers`.
+    pub timers: bool,
     /// `[grants] mail`.
     pub mail: bool,
     /// Values by the name in the manifest (`[grants.secrets]`).

@@ -20,6 +20,7 @@ wasmtime::component::bindgen!({
         "bugle:plugin/records": async,
         "bugle:plugin/kv": async,
         "bugle:plugin/publish": async,
+        "bugle:plugin/timers": async,
         "bugle:plugin/http": async,
         "bugle:plugin/mail": async,
     },
@@ -55,6 +56,16 @@ macro_rules! exports_of {
 /// The optional export `reconcile`.
 pub(crate) mod reconciling {
     exports_of!("reconciling");
+}
+
+/// The optional export `inbound`.
+pub(crate) mod receiving {
+    exports_of!("receiving");
+}
+
+/// The optional export `timer-handler`.
+pub(crate) mod timing {
+    exports_of!("timing");
 }
 
 /// A plugin that takes several deliveries per call.

@@ -20,6 +20,11 @@ pub trait HostCalls: Send + 'static {
     /// The host's accepted clock, the one that deadlines are counted in.
     fn now(&self) -> Timestamp;
 
+    /// The name of the timer that fires with it, if it is one.
+    fn timer(&self) -> Option<&str> {
+        None
+    }
+
     /// Which revision the call is about to run on, and when verdicts by import take effect there.
     fn runs_on(&mut self, revision: Revision, settles: Settles) {
         let _ = (revision, settles);

@@ -69,7 +69,7 @@ fn done(reply: Reply) -> Result<(), Error> {
 }
 
 /// Cuts a text at a bound, on a character.
-fn cut(mut text: String, bytes_max: usize) -> String {
+pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
         text.truncate(text.floor_char_boundary(bytes_max));
     }

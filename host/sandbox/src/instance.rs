@@ -16,6 +16,7 @@ use wasmtime::{Engine, Store, Trap};
 use crate::bindings::Channel;
 use crate::bindings::batch::BatchChannel;
 use crate::bindings::bugle::plugin::types::Failure;
+use crate::bindings::timing::Timing;
 use crate::calls::HostCalls;
 use crate::deadline::Passed;
 use crate::hand_over;
@@ -34,6 +35,16 @@ const REASON_CHARS_MAX: usize = 2000;
 enum Guest {
     Channel(Channel),
     Batch(BatchChannel),
+    Timer(Timing),
+}
+
+/// Which export an instance is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The handler of its world.
+    Handler,
+    /// `timer-handler`.
+    Timer,
 }
 
 /// What a guest returned.
@@ -61,7 +72,11 @@ pub(crate) enum Life {
 
 impl<C: HostCalls> Instance<C> {
     /// Makes a store and runs the guest's start code, under the CPU budget.
-    pub(crate) async fn start(active: Arc<Active<C>>, slots: OwnedSemaphorePermit) -> Result<Instance<C>, CallEnd> {
+    pub(crate) async fn start(
+        active: Arc<Active<C>>,
+        slots: OwnedSemaphorePermit,
+        wanted: Wanted,
+    ) -> Result<Instance<C>, CallEnd> {
         let bounds = active.bounds;
         let engine = match &active.linked {
             Linked::Channel(pre) => pre.engine(),
@@ -70,6 +85,10 @@ impl<C: HostCalls> Instance<C> {
         let mut store = bounded_store(engine, &active);
         let cpu = store.data().cpu.clone();
         let starting = async {
+            if wanted == Wanted::Timer {
+                let pre = active.timing.as_ref().ok_or_else(|| wasmtime::Error::msg("no `timer-handler`"))?;
+                return pre.instantiate_async(&mut store).await.map(Guest::Timer);
+            }
             match &active.linked {
                 Linked::Channel(pre) => pre.instantiate_async(&mut store).await.map(Guest::Channel),
                 Linked::Batch(pre) => pre.instantiate_async(&mut store).await.map(Guest::Batch),
@@ -89,6 +108,7 @@ impl<C: HostCalls> Instance<C> {
     pub(crate) async fn call(&mut self, calls: &mut Vec<C>, on_wait: impl FnMut()) -> Life {
         let deliveries: Vec<_> = calls.iter().map(|call| hand_over::delivery(call, &self.active.rights)).collect();
         let count = calls.len();
+        let timer = calls.first().and_then(|call| call.timer().map(str::to_owned)).unwrap_or_default();
         let left = time_left(calls);
         let state = self.store.data_mut();
         state.begin(calls);
@@ -100,7 +120,14 @@ impl<C: HostCalls> Instance<C> {
                 (Guest::Channel(guest), [delivery]) => {
                     guest.bugle_plugin_handler().call_handle(&mut self.store, delivery).await.map(Returned::One)
                 }
-                (Guest::Channel(_), _) => Err(wasmtime::Error::msg("this plugin takes one delivery per call")),
+                (Guest::Timer(guest), [delivery]) => {
+                    let handler = guest.bugle_plugin_timer_handler();
+                    let fired = handler.call_fire(&mut self.store, delivery.ticket, &timer, &delivery.event.data);
+                    fired.await.map(Returned::One)
+                }
+                (Guest::Channel(_) | Guest::Timer(_), _) => {
+                    Err(wasmtime::Error::msg("this plugin takes one delivery per call"))
+                }
                 (Guest::Batch(guest), deliveries) => {
                     let handler = guest.bugle_plugin_batch_handler();
                     handler.call_handle_batch(&mut self.store, deliveries).await.map(Returned::Many)
@@ -143,6 +170,7 @@ impl<C: HostCalls> Instance<C> {
             match &self.guest {
                 Guest::Channel(guest) => guest.bugle_plugin_lifecycle().call_check(&mut self.store).await,
                 Guest::Batch(guest) => guest.bugle_plugin_lifecycle().call_check(&mut self.store).await,
+                Guest::Timer(_) => Err(wasmtime::Error::msg("an instance for a timer is not checked")),
             }
         };
         let outcome = deadline.bound(cpu.count(work), || ()).await;

@@ -18,6 +18,7 @@ mod engine;
 mod error;
 mod hand_over;
 mod imports;
+pub mod inbound;
 mod instance;
 pub mod manifest;
 mod memory;

@@ -58,7 +58,8 @@ impl<C: HostCalls> PoolState<C> {
 
     /// Adds the deliveries behind the first one that share its call.
     fn take_companions(&mut self, calls: &mut Vec<C>) {
-        let batch_of = |call: &C| call.delivery().batch.map(|batch| batch.first);
+        // Timers fire one by one.
+        let batch_of = |call: &C| call.delivery().batch.map(|batch| batch.first).filter(|_| call.timer().is_none());
         let bytes_of = |call: &C| call.delivery().event.event.bytes().len();
         let Some(first) = calls.first() else { return };
         let (Some(batch), mut bytes) = (batch_of(first), bytes_of(first)) else { return };
@@ -225,6 +226,11 @@ impl<C: HostCalls> Pool<C> {
         for call in calls {
             call.finish(CallEnd::NotStarted("the host is stopping".to_owned()));
         }
+    }
+
+    /// The revision and binding that a call would run on now.
+    pub(crate) fn active(&self) -> Arc<Active<C>> {
+        Arc::clone(&self.lock().active)
     }
 
     pub(crate) fn has_stopped(&self) -> bool {

@@ -8,7 +8,9 @@ use wasmtime::component::Component;
 
 use crate::bindings::ChannelPre;
 use crate::bindings::batch::BatchChannelPre;
+use crate::bindings::receiving::ReceivingPre;
 use crate::bindings::reconciling::ReconcilingPre;
+use crate::bindings::timing::TimingPre;
 use crate::calls::HostCalls;
 use crate::manifest::Manifest;
 use crate::options::Bounds;
@@ -27,6 +29,10 @@ pub(crate) struct Loaded {
     pub(crate) world: World,
     /// It can be asked what became of an effect.
     pub(crate) reconciles: bool,
+    /// Its provider can call back.
+    pub(crate) receives: bool,
+    /// Its timers can fire.
+    pub(crate) fires: bool,
     pub(crate) component: Component,
     /// Slots that one instance takes.
     pub(crate) slots: u32,
@@ -49,6 +55,18 @@ impl Plugin {
     #[must_use]
     pub fn reconciles(&self) -> bool {
         self.0.reconciles
+    }
+
+    /// Whether it exports `inbound`: it understands callbacks of its provider.
+    #[must_use]
+    pub fn receives(&self) -> bool {
+        self.0.receives
+    }
+
+    /// Whether it exports `timer-handler`: it can be woken up.
+    #[must_use]
+    pub fn fires(&self) -> bool {
+        self.0.fires
     }
 
     /// What it says of itself.
@@ -86,7 +104,11 @@ pub(crate) struct Active<C: HostCalls> {
     pub(crate) linked: Linked<C>,
     /// The same component by its export `reconcile`, if it has that.
     pub(crate) reconciling: Option<ReconcilingPre<State<C>>>,
-    /// Where an instance to be asked gets its place.
+    /// The same component by its export `inbound`.
+    pub(crate) receiving: Option<ReceivingPre<State<C>>>,
+    /// The same component by its export `timer-handler`.
+    pub(crate) timing: Option<TimingPre<State<C>>>,
+    /// Where an instance to be asked, or for a callback, gets its place.
     pub(crate) places: Arc<Slots>,
     pub(crate) world: World,
     pub(crate) rights: Arc<Rights>,

@@ -28,6 +28,7 @@ pub(crate) enum Right {
     Kv,
     Mail,
     Pause,
+    Timers,
 }
 
 impl Right {
@@ -36,6 +37,7 @@ impl Right {
             Right::Kv => "kv",
             Right::Mail => "mail",
             Right::Pause => "pause",
+            Right::Timers => "timers",
         }
     }
 }
@@ -61,6 +63,7 @@ pub(crate) struct Rights {
     kv: Halves,
     mail: Halves,
     pause: Halves,
+    timers: Halves,
     publish_asked: Vec<TopicPattern>,
     publish_granted: Vec<TopicPattern>,
     secrets: BTreeMap<String, BoundSecret>,
@@ -112,6 +115,7 @@ impl Rights {
             kv: halves(asked.kv, granted.kv),
             mail: halves(asked.mail, granted.mail),
             pause: halves(asked.pause, granted.pause),
+            timers: halves(asked.timers, granted.timers),
             publish_asked: asked.publish.clone(),
             publish_granted: granted.publish.clone(),
             secrets,
@@ -132,6 +136,7 @@ impl Rights {
             Right::Kv => self.kv,
             Right::Mail => self.mail,
             Right::Pause => self.pause,
+            Right::Timers => self.timers,
         };
         let line = format!("{} = true", right.key());
         if !halves.asked {

@@ -2,12 +2,12 @@
 //!
 //! Invariant: a call that was taken is finished, whatever happens to the instance.
 
-use bugle_core::delivery::CallEnd;
+use bugle_core::delivery::{CallEnd, Failure};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::calls::HostCalls;
-use crate::instance::{Instance, Life, time_left};
+use crate::instance::{Instance, Life, Wanted, time_left};
 use crate::pool::Pool;
 use crate::revision::Active;
 
@@ -30,8 +30,20 @@ pub(crate) async fn run<C: HostCalls>(pool: Arc<Pool<C>>) {
                 continue;
             }
         }
+        let is_timer = calls.first().is_some_and(|call| call.timer().is_some());
+        if is_timer && active.timing.is_none() {
+            let text = "a timer fires, and the plugin does not export `timer-handler`; deploy a revision that does, and replay it";
+            let end = CallEnd::Returned(Err(Failure::Reject(text.to_owned())));
+            C::finish_all(calls.drain(..).map(|call| (call, end.clone())));
+            continue;
+        }
+        if is_timer {
+            // Another export, so another instance; this one gives its place first.
+            instance = None;
+        }
+        let wanted = if is_timer { Wanted::Timer } else { Wanted::Handler };
         if instance.is_none() {
-            match start(&pool, active, time_left(&calls)).await {
+            match start(&pool, active, time_left(&calls), wanted).await {
                 Ok(started) => instance = Some(started),
                 Err(end) => {
                     C::finish_all(calls.drain(..).map(|call| (call, end.clone())));
@@ -50,7 +62,7 @@ pub(crate) async fn run<C: HostCalls>(pool: Arc<Pool<C>>) {
             pool.stopped_waiting();
             turn_began = Instant::now();
         }
-        if let Life::Over = life {
+        if is_timer || matches!(life, Life::Over) {
             instance = None;
         }
         if turn_began.elapsed() > TURN {
@@ -67,11 +79,16 @@ fn is_late<C: HostCalls>(call: &C) -> bool {
 }
 
 /// A fresh instance, once there is a slot for it.
-async fn start<C: HostCalls>(pool: &Pool<C>, active: Arc<Active<C>>, within: Duration) -> Result<Instance<C>, CallEnd> {
+async fn start<C: HostCalls>(
+    pool: &Pool<C>,
+    active: Arc<Active<C>>,
+    within: Duration,
+    wanted: Wanted,
+) -> Result<Instance<C>, CallEnd> {
     let Some(slots) = pool.slots.acquire(active.slots, within).await else {
         return Err(CallEnd::NotStarted(
             "no slot for an instance became free in time; raise the number of slots".to_owned(),
         ));
     };
-    Instance::start(active, slots).await
+    Instance::start(active, slots, wanted).await
 }

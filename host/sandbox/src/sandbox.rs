@@ -4,6 +4,7 @@
 //! [`Sandbox::activate`]; from then on [`Sandbox::run`] hands deliveries to it. Loading and checking happen off the serving path
 //! and may fail without harm to what runs.
 
+use bugle_core::callback::StatusChange;
 use bugle_core::delivery::CallEnd;
 use bugle_core::ids::Revision;
 use sha2::{Digest as _, Sha256};
@@ -20,13 +21,16 @@ use wasmtime_wasi::random::WasiRandom;
 
 use crate::binding::Binding;
 use crate::bindings::batch::BatchChannelPre;
+use crate::bindings::receiving::ReceivingPre;
 use crate::bindings::reconciling::ReconcilingPre;
+use crate::bindings::timing::TimingPre;
 use crate::bindings::{Channel, ChannelPre};
 use crate::cache::{self, Cache};
 use crate::calls::HostCalls;
 use crate::engine::{self, MEMORIES_MAX, SLOTS_MAX};
 use crate::error::{CheckError, LoadPluginError, NewSandboxError};
-use crate::instance::Instance;
+use crate::inbound::{self, Callback, ReceiveError};
+use crate::instance::{Instance, Wanted};
 use crate::manifest::Manifest;
 use crate::options::{Bounds, Options};
 use crate::pool::{Pool, PoolStatus};
@@ -113,6 +117,8 @@ impl<C: HostCalls> Sandbox<C> {
         Ok(Bound(Arc::new(Active {
             linked: self.0.linked(&loaded.component, loaded.world).map_err(refuse)?,
             reconciling: self.0.reconciling(loaded.reconciles, &loaded.component).map_err(refuse)?,
+            receiving: self.0.receiving(loaded.receives, &loaded.component).map_err(refuse)?,
+            timing: self.0.timing(loaded.fires, &loaded.component).map_err(refuse)?,
             places: Arc::clone(&self.0.slots),
             world: loaded.world,
             rights: Arc::new(rights),
@@ -130,7 +136,7 @@ impl<C: HostCalls> Sandbox<C> {
         let trial = self.0.options.guest.spawn(async move {
             let permit = slots.acquire(active.slots, CHECK_WALL).await;
             let permit = permit.ok_or(CheckError::NoSlot)?;
-            let mut instance = Instance::start(active, permit).await.map_err(CheckError::start)?;
+            let mut instance = Instance::start(active, permit, Wanted::Handler).await.map_err(CheckError::start)?;
             match instance.check(CHECK_WALL).await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(text)) => Err(CheckError::refused(&text)),
@@ -175,6 +181,19 @@ impl<C: HostCalls> Sandbox<C> {
         }
     }
 
+    /// Hands a callback of its provider to the plugin of a subscription, on an instance of its own; no delivery has a part in it.
+    pub async fn receive(
+        &self,
+        subscription: &str,
+        callback: Callback,
+        within: Duration,
+    ) -> Result<Vec<StatusChange>, ReceiveError> {
+        let pool = self.0.pools.read().unwrap_or_else(PoisonError::into_inner).get(subscription).cloned();
+        let active = pool.ok_or(ReceiveError::NotReceiving)?.active();
+        let receiving = self.0.options.guest.spawn(inbound::receive(active, callback, within));
+        receiving.await.unwrap_or(Err(ReceiveError::Panicked))
+    }
+
     /// What there is just now.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -201,7 +220,7 @@ impl<C: HostCalls> Inner<C> {
     }
 
     fn load(&self, bytes: &[u8], manifest: Option<&str>) -> Result<Plugin, LoadPluginError> {
-        let verify::Verified { manifest, world, reconciles } =
+        let verify::Verified { manifest, world, reconciles, receives, fires } =
             verify::verify(bytes, manifest, self.options.limits.component_bytes)?;
         let revision = Revision(Sha256::digest(bytes).into());
         let component = match self.cache.load(&self.engine, revision) {
@@ -217,7 +236,9 @@ impl<C: HostCalls> Inner<C> {
         let link = |error: wasmtime::Error| LoadPluginError::Link(format!("{error:#}"));
         self.linked(&component, world).map_err(link)?;
         self.reconciling(reconciles, &component).map_err(link)?;
-        Ok(Plugin(Arc::new(Loaded { revision, manifest, world, reconciles, component, slots })))
+        self.receiving(receives, &component).map_err(link)?;
+        self.timing(fires, &component).map_err(link)?;
+        Ok(Plugin(Arc::new(Loaded { revision, manifest, world, reconciles, receives, fires, component, slots })))
     }
 
     /// Slots of one instance; refuses components that could never be started.
@@ -248,6 +269,14 @@ impl<C: HostCalls> Inner<C> {
 
     fn reconciling(&self, has: bool, component: &Component) -> wasmtime::Result<Option<ReconcilingPre<State<C>>>> {
         has.then(|| ReconcilingPre::new(self.linker.instantiate_pre(component)?)).transpose()
+    }
+
+    fn receiving(&self, has: bool, component: &Component) -> wasmtime::Result<Option<ReceivingPre<State<C>>>> {
+        has.then(|| ReceivingPre::new(self.linker.instantiate_pre(component)?)).transpose()
+    }
+
+    fn timing(&self, has: bool, component: &Component) -> wasmtime::Result<Option<TimingPre<State<C>>>> {
+        has.then(|| TimingPre::new(self.linker.instantiate_pre(component)?)).transpose()
     }
 }
 

@@ -17,6 +17,8 @@ const BATCH_HANDLER: &str = "bugle:plugin/batch-handler@0.1.0";
 const LIFECYCLE: &str = "bugle:plugin/lifecycle@0.1.0";
 /// What it may export beside them.
 const RECONCILE: &str = "bugle:plugin/reconcile@0.1.0";
+const TIMER_HANDLER: &str = "bugle:plugin/timer-handler@0.1.0";
+const INBOUND: &str = "bugle:plugin/inbound@0.1.0";
 
 /// Interfaces of ours that a component may import.
 const OURS: [&str; 13] = [
@@ -133,6 +135,10 @@ pub(crate) struct Verified {
     pub(crate) world: World,
     /// It exports `reconcile`.
     pub(crate) reconciles: bool,
+    /// It exports `inbound`.
+    pub(crate) receives: bool,
+    /// It exports `timer-handler`.
+    pub(crate) fires: bool,
 }
 
 /// Reads and checks.
@@ -163,7 +169,8 @@ pub(crate) fn verify(bytes: &[u8], beside: Option<&str>, bytes_max: usize) -> Re
         (None, Some(text)) => text.to_owned(),
         (None, None) => return Err(VerifyError::NoManifest),
     };
-    Ok(Verified { manifest: Manifest::parse(&text)?, world, reconciles: exports(RECONCILE) })
+    let (reconciles, receives, fires) = (exports(RECONCILE), exports(INBOUND), exports(TIMER_HANDLER));
+    Ok(Verified { manifest: Manifest::parse(&text)?, world, reconciles, receives, fires })
 }
 
 /// Whether the linker has it. Versions inside a track are compatible; the linker looks closer.

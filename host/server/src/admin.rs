@@ -18,6 +18,7 @@ mod kv;
 mod lookups;
 mod metrics;
 mod plugins;
+mod retention;
 mod routes;
 mod runs;
 mod scheduled;

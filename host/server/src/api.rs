@@ -9,6 +9,7 @@ mod erase;
 mod explain;
 mod kept;
 mod records;
+mod retention;
 mod runs;
 mod scheduled;
 mod unknown;
@@ -27,7 +28,8 @@ pub use dead::{
 pub use erase::{EraseRequest, EraseView};
 pub use explain::{EventHead, ExplainView, ExplanationView};
 pub use kept::KeptFilter;
-pub use records::{RecordFilter, RecordView};
+pub use records::{ReceivedView, RecordFilter, RecordView};
+pub use retention::{KeptView, RetentionView, SetRetention, SetTopic};
 pub use runs::{BoostRequest, DrainView, LetGoView, SeekRequest, SeekView};
 pub use scheduled::{CancelRequest, CancelledView, ScheduledCounts, ScheduledEvent, ScheduledList, ScheduledView};
 pub use unknown::{ResolveRequest, Resolved, UnknownView};
@@ -47,6 +49,9 @@ pub struct Failure {
 pub struct NewTopic {
     /// Its name.
     pub name: String,
+    /// Its retention, `default` if none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<String>,
 }
 
 /// A topic.
@@ -64,6 +69,9 @@ pub struct TopicView {
     /// Its scheduled events in numbers.
     #[serde(default)]
     pub scheduled: ScheduledCounts,
+    /// What is kept of its retention's log.
+    #[serde(default)]
+    pub kept: KeptView,
 }
 
 /// What applying a definition would do.
@@ -122,6 +130,9 @@ pub struct SubscriptionView {
     /// Deliveries that may be in flight at once, a boost included.
     #[serde(default)]
     pub places: u64,
+    /// Timers of its plugin that wait.
+    #[serde(default)]
+    pub timers: u64,
     /// The latest run of the log that was let go undelivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub let_go: Option<LetGoView>,
@@ -434,6 +445,9 @@ pub struct StatusView {
     /// Scheduled events that wait for their time.
     #[serde(default)]
     pub scheduled: u64,
+    /// What is kept of the log of each retention.
+    #[serde(default)]
+    pub kept: Vec<KeptView>,
     /// Events stored since the start.
     pub events: u64,
     /// Duplicates recognised since the start.

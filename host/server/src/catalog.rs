@@ -4,8 +4,10 @@
 //!
 //! Invariant: a row of an unknown version is refused with its name, never guessed at.
 
-use bugle_core::ids::Revision;
+use bugle_core::ids::{Revision, TopicId};
+use bugle_core::retention::{KeepClass, Retention, Shelf};
 use bugle_core::spec::Topic;
+use bugle_core::time::Millis;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -19,12 +21,67 @@ const VERSION: u8 = 1;
 pub struct TopicRow {
     /// Its number.
     pub id: u32,
+    /// The class of its retention; 0 is the default.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub class: u8,
+    /// One bit for each class it ever had.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub classes: u8,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(number: &u8) -> bool {
+    *number == 0
+}
+
+impl TopicRow {
+    /// Where its events are; `None` if a newer host wrote it.
+    #[must_use]
+    pub fn shelf(&self) -> Option<Shelf> {
+        KeepClass::new(self.class).map(|class| Shelf::of(class, self.classes))
+    }
+}
+
+/// The stored form of a topic with the default retention.
+#[must_use]
+pub fn topic_row(topic: &Topic) -> Vec<u8> {
+    encode(&TopicRow { id: topic.id.0, class: 0, classes: 0 })
 }
 
 /// The stored form of a topic.
 #[must_use]
-pub fn topic_row(topic: &Topic) -> Vec<u8> {
-    encode(&TopicRow { id: topic.id.0 })
+pub fn topic_row_on(topic: TopicId, shelf: Shelf) -> Vec<u8> {
+    let classes = if shelf == Shelf::default() { 0 } else { shelf.ever() };
+    encode(&TopicRow { id: topic.0, class: shelf.class().number(), classes })
+}
+
+/// A retention, under its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionRow {
+    /// The class of the log.
+    pub class: u8,
+    /// Events older than this may go, in ms.
+    pub age_ms: u64,
+    /// Bytes beyond which the oldest may go.
+    pub bytes: u64,
+    /// Whether events may go as soon as every subscription has settled them.
+    #[serde(default)]
+    pub when_done: bool,
+    /// Nothing younger goes, in ms.
+    pub at_least_ms: u64,
+}
+
+impl RetentionRow {
+    /// As the core has it.
+    #[must_use]
+    pub fn rules(&self) -> Retention {
+        Retention {
+            age: Millis(self.age_ms),
+            bytes: self.bytes,
+            when_done: self.when_done,
+            at_least: Millis(self.at_least_ms),
+        }
+    }
 }
 
 /// A subscription.
@@ -101,11 +158,21 @@ pub fn from_digits(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DecodeRowError, PluginRow, TopicRow, decode, encode};
+    use bugle_core::ids::TopicId;
+    use bugle_core::retention::{KeepClass, Shelf};
+
+    use super::{DecodeRowError, PluginRow, RetentionRow, TopicRow, decode, encode, topic_row_on};
 
     #[test]
     fn the_form_of_rows_is_pinned() {
-        assert_eq!(encode(&TopicRow { id: 7 }), b"\x01{\"id\":7}");
+        assert_eq!(encode(&TopicRow { id: 7, class: 0, classes: 0 }), b"\x01{\"id\":7}");
+        let moved = Shelf::default().moved_to(KeepClass::new(2).unwrap());
+        assert_eq!(topic_row_on(TopicId(7), moved), b"\x01{\"id\":7,\"class\":2,\"classes\":5}");
+        let retention = RetentionRow { class: 1, age_ms: 60_000, bytes: 5, when_done: true, at_least_ms: 9 };
+        assert_eq!(
+            encode(&retention),
+            b"\x01{\"class\":1,\"age_ms\":60000,\"bytes\":5,\"when_done\":true,\"at_least_ms\":9}"
+        );
         let plugin = PluginRow {
             revision: "ab".into(),
             deployed_at: 1,

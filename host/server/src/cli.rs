@@ -20,6 +20,7 @@ mod print;
 mod publish;
 mod query;
 mod record;
+mod retention;
 mod scheduled;
 mod status;
 mod subscription;
@@ -72,9 +73,12 @@ enum Command {
     /// Check or print the config
     #[command(subcommand, after_help = "Example:\n  bugle config print > bugle.toml")]
     Config(ConfigCommand),
-    /// Create, list and show topics
+    /// Create, list, show and change topics
     #[command(subcommand, after_help = "Example:\n  bugle topic create orders")]
     Topic(topic::TopicCommand),
+    /// Say how long events are kept
+    #[command(subcommand, after_help = "Example:\n  bugle retention list")]
+    Retention(retention::RetentionCommand),
     /// Apply, list, show, pause, resume and delete subscriptions
     #[command(subcommand, after_help = "Example:\n  bugle subscription apply orders-webhook.toml")]
     Subscription(subscription::SubscriptionCommand),
@@ -229,6 +233,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Config(command) => config(command, named, context.json),
         Command::Topic(command) => topic::run(&context, command),
+        Command::Retention(command) => retention::run(&context, command),
         Command::Subscription(command) => subscription::run(&context, command),
         Command::Policy(command) => policy::run(&context, command),
         Command::Plugin(command) => plugin::run(&context, command),

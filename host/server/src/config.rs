@@ -79,6 +79,17 @@ section! {
 }
 
 section! {
+    /// Where providers call back to say what became of what was sent.
+    Inbound {
+        /// Address and TCP port, loopback only: plain HTTP for a proxy that ends TLS and hands on `/inbound/SUBSCRIPTION`. Default none:
+        /// no callback is taken. Port 0 takes a free one, which is printed at start and written to `endpoints.json`.
+        listen: Option<SocketAddr> = None,
+        /// Callbacks that plugins work on at once; more are answered 503. Default 16; each takes an instance of `sandbox.instances`.
+        concurrency: u32 = 16,
+    }
+}
+
+section! {
     /// What producers may send and how long their retries are recognised.
     Publish {
         /// Ids remembered for recognising a repeated publish. Default 10000000; costs about 12 bytes of memory each.
@@ -98,6 +109,10 @@ section! {
         tail_ring: Size = Size::mib(128),
         /// How long send records are kept. Default 90d, at least 1h. Large: more disk, about 500 bytes for each state of a record.
         records: Duration = Duration::from_secs(90 * 24 * 3600),
+        /// How long rows of what operators did are kept. Default 400d, at least 1d.
+        audit: Duration = Duration::from_secs(400 * 24 * 3600),
+        /// How many of those rows are kept at most, the latest. Default 100000, at least 1000; each takes about 300 bytes.
+        audit_rows: u64 = 100_000,
     }
 }
 
@@ -196,6 +211,8 @@ pub struct Config {
     pub quic: Quic,
     /// Operators.
     pub admin: Admin,
+    /// Callbacks.
+    pub inbound: Inbound,
     /// Publishing.
     pub publish: Publish,
     /// Disk.
@@ -222,6 +239,7 @@ impl Default for Config {
             data_dir: PathBuf::from(DATA_DIR_DEFAULT),
             quic: Quic::default(),
             admin: Admin::default(),
+            inbound: Inbound::default(),
             publish: Publish::default(),
             storage: Storage::default(),
             sandbox: Sandbox::default(),
@@ -289,6 +307,8 @@ impl Config {
         self.quic.print(&mut page);
         page.section("admin", "Where operators connect: admin API, metrics, health.");
         self.admin.print(&mut page);
+        page.section("inbound", "Where providers call back to say what became of what was sent.");
+        self.inbound.print(&mut page);
         page.section("publish", "What producers may send and how long their retries are recognised.");
         self.publish.print(&mut page);
         page.section("storage", "The log and the state on disk.");

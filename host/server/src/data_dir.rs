@@ -26,6 +26,9 @@ pub struct Endpoints {
     pub quic: String,
     /// Address of the admin API (HTTP, TCP).
     pub admin: String,
+    /// Address for callbacks of providers (HTTP, TCP), if they are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<String>,
     /// SHA-256 of the certificate, which clients pin.
     pub fingerprint: String,
 }
@@ -228,8 +231,13 @@ mod tests {
         let data = DataDir::at(dir.path());
         let missing = data.find().unwrap_err();
         assert!(missing.to_string().contains("bugle serve --data-dir"));
-        let endpoints =
-            Endpoints { pid: 1, quic: "127.0.0.1:1".into(), admin: "127.0.0.1:2".into(), fingerprint: "ab".into() };
+        let endpoints = Endpoints {
+            pid: 1,
+            quic: "127.0.0.1:1".into(),
+            admin: "127.0.0.1:2".into(),
+            inbound: None,
+            fingerprint: "ab".into(),
+        };
         data.announce(&endpoints).unwrap();
         assert_eq!(data.find().unwrap(), endpoints);
         data.withdraw();

@@ -96,9 +96,17 @@ pub struct Definition {
     /// Default false; worth its rows for sms, push and e-mail. What the plugin notes is kept in any case.
     #[serde(default, skip_serializing_if = "is_default")]
     pub records: bool,
+    /// A channel that several subscriptions share: what one of them has claimed, such as `order:7`, is done for all of them. Same rules
+    /// as for names. Default: claims are the subscription's own. Can't be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// Whether an event in the topic `bugle.settled` says how each delivery ended: outcome, subscription, event, cause. Default false.
     #[serde(default, skip_serializing_if = "is_default")]
     pub settled_events: bool,
+    /// Whether its provider may call back at `/inbound/NAME` of the listener `[inbound]`, for a plugin that exports `inbound`. Default
+    /// false: such a call finds nothing there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub inbound: bool,
     /// Where a new subscription starts: `latest` (default), `earliest`, a position such as `0-1234`, a time, or `2h ago`. Ignored
     /// once it exists.
     #[serde(default)]
@@ -264,6 +272,7 @@ impl Definition {
     pub fn check(&self) -> Result<(), DefinitionError> {
         name::check("subscription", &self.name)?;
         name::check("plugin", &self.plugin)?;
+        self.channel.as_ref().map_or(Ok(()), |channel| name::check("channel", channel))?;
         let refuse =
             |field: &'static str, problem: String| DefinitionError::Field { name: self.name.clone(), field, problem };
         self.check_topics()?;
@@ -390,6 +399,8 @@ impl Definition {
             backlog: self.backlog.to_core(),
             business_key: self.business_key.as_deref().map(bugle_core::ids::Name::from),
             records: self.records,
+            channel: self.channel.as_deref().map(bugle_core::ids::Name::from),
+            inbound: self.inbound,
             protection: spec::Protection {
                 rate: self.rate.map(|rate| rate.to_core(self.burst)),
                 blame: self.blame.to_core(),

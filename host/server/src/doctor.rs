@@ -109,6 +109,8 @@ pub struct Facts {
     pub token_mode: Option<u32>,
     /// What the store is, in words: format, identity, log.
     pub store: Option<String>,
+    /// Who keeps a log longer than its retention asks for, and how many bytes of it.
+    pub pinned: Vec<(String, u64)>,
     /// Subscriptions of a running host.
     pub subscriptions: Vec<SubscriptionFacts>,
 }
@@ -185,6 +187,11 @@ fn store(facts: &Facts, report: &mut Report) {
         let what = format!("the write-ahead log has {} MiB, so a start takes long", facts.wal_bytes >> 20);
         let advice = "a disk that is too slow does that, and so does a long backup to another disk; see `bugle_commit` in the metrics".to_owned();
         report.add(Level::Warning, "wal-size", place, what, advice);
+    }
+    for (name, bytes) in &facts.pinned {
+        let what = format!("it has not settled {} MiB of the log that the retention would let go of", bytes >> 20);
+        let advice = format!("let it catch up, or let go of its backlog: bugle subscription seek {name} --to latest");
+        report.add(Level::Warning, "log-pinned", name, what, advice);
     }
     if facts.failure.is_none() {
         report.healthy.extend(facts.store.clone());

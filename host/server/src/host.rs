@@ -11,10 +11,12 @@ mod dead;
 mod doctor;
 mod erase;
 mod explain;
+mod inbound;
 mod kept;
 mod lookups;
 mod plugins;
 mod policy;
+mod retention;
 mod runs;
 mod scheduled;
 mod status;
@@ -34,7 +36,7 @@ use bugle_ingress::{Counters, CountersReading};
 use bugle_sandbox::{Plugin, Sandbox};
 use bugle_store::IncarnationId;
 
-use crate::catalog::{PluginRow, SubscriptionRow};
+use crate::catalog::{PluginRow, RetentionRow, SubscriptionRow};
 use crate::data_dir::{DataDir, Endpoints};
 use crate::definition::Start;
 use crate::tally::Tally;
@@ -46,14 +48,17 @@ pub use backups::BackUpError;
 pub use dead::ReplayJob;
 pub use erase::EraseError;
 pub use explain::{ExplainError, Wanted};
+pub use inbound::InboundError;
 pub use kept::KeptError;
 pub use lookups::RecordsError;
 pub use plugins::DeployError;
 pub use policy::SimulateError;
+pub use retention::RetainError;
 pub use runs::RunError;
 pub(crate) use status::position;
 pub use status::resident_bytes;
 pub use subscriptions::{ApplyError, RemoveError};
+pub use topics::NewTopicError;
 
 /// What a host is made of.
 pub struct Parts {
@@ -69,6 +74,8 @@ pub struct Parts {
     pub token: Token,
     /// Further `Host` headers that are accepted.
     pub allowed_hosts: Vec<String>,
+    /// Callbacks of providers that plugins may work on at once.
+    pub callbacks: u32,
     /// Where everything is kept.
     pub data: DataDir,
     /// Where it listens.
@@ -79,6 +86,8 @@ pub struct Parts {
     pub incarnation: IncarnationId,
     /// Definitions as stored.
     pub definitions: BTreeMap<String, SubscriptionRow>,
+    /// Retentions as stored.
+    pub retentions: BTreeMap<String, RetentionRow>,
     /// Plugins as stored.
     pub plugins: BTreeMap<String, PluginRow>,
     /// Those of them that can be run.
@@ -89,6 +98,7 @@ pub struct Parts {
 pub struct Host {
     parts: Parts,
     definitions: Mutex<BTreeMap<String, SubscriptionRow>>,
+    retentions: Mutex<BTreeMap<String, RetentionRow>>,
     plugins: Mutex<BTreeMap<String, PluginRow>>,
     loaded: Mutex<BTreeMap<String, Plugin>>,
     /// Held while a definition or a plugin changes.
@@ -97,6 +107,8 @@ pub struct Host {
     backups: tokio::sync::Mutex<()>,
     /// Held while something is erased.
     erasing: tokio::sync::Mutex<()>,
+    /// Callbacks that plugins work on.
+    callbacks: tokio::sync::Semaphore,
     started: Instant,
     is_stopping: AtomicBool,
 }
@@ -116,11 +128,13 @@ impl Host {
     pub fn new(mut parts: Parts) -> Host {
         Host {
             definitions: Mutex::new(std::mem::take(&mut parts.definitions)),
+            retentions: Mutex::new(std::mem::take(&mut parts.retentions)),
             plugins: Mutex::new(std::mem::take(&mut parts.plugins)),
             loaded: Mutex::new(std::mem::take(&mut parts.loaded)),
             changes: tokio::sync::Mutex::default(),
             backups: tokio::sync::Mutex::default(),
             erasing: tokio::sync::Mutex::default(),
+            callbacks: tokio::sync::Semaphore::new(parts.callbacks as usize),
             started: Instant::now(),
             is_stopping: AtomicBool::new(false),
             parts,

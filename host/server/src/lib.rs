@@ -17,6 +17,7 @@ pub mod encode;
 pub mod event_json;
 pub mod hint;
 pub mod host;
+pub mod inbound;
 pub mod logs;
 pub mod moment;
 pub mod name;

@@ -202,6 +202,7 @@ fn grants(grants: &Grants) -> Result<SandboxGrants, String> {
         publish: parsed("publish", &grants.publish)?,
         kv: grants.kv,
         pause: grants.pause,
+        timers: grants.timers,
         mail: grants.mail,
         secrets: secrets.collect::<Result<BTreeMap<_, _>, String>>()?,
     })

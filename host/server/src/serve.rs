@@ -11,8 +11,10 @@ mod stop;
 mod threads;
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use bugle_core::audit::AuditBounds;
 use bugle_store::OnLoss;
 
 use crate::admin;
@@ -101,6 +103,9 @@ fn greet(config: &Config, file: Option<&Path>, running: &Running) {
     println!("  producers    quic {}", endpoints.quic);
     println!("  certificate  {}", endpoints.fingerprint);
     println!("  operators    http {} (token in {})", endpoints.admin, running.data().token().display());
+    if let Some(inbound) = &endpoints.inbound {
+        println!("  callbacks    http {inbound} (/inbound/SUBSCRIPTION, for a proxy)");
+    }
     println!("  data         {} (boot {})", running.data().path().display(), running.boot());
     println!("  config       {file}");
     println!(
@@ -114,7 +119,35 @@ pub fn compile_component(args: &CompileArgs) -> anyhow::Result<()> {
     bugle_sandbox::compile_child_main(&args.input, &args.output).context("could not compile the component")
 }
 
+/// How often rows of what operators did are trimmed: they are many only if a script makes them.
+const AUDIT_EVERY: Duration = Duration::from_secs(600);
+
 impl Running {
+    /// Trims the rows of what operators did until the stop; called once by `open`.
+    fn trim_audit(&self, threads: &Threads, bounds: AuditBounds) {
+        let stop = self.stopping();
+        let host = std::sync::Arc::clone(self.host());
+        let trimming = async move {
+            let mut turns = tokio::time::interval(AUDIT_EVERY);
+            let trim = async {
+                loop {
+                    turns.tick().await;
+                    match host.trim_audit(bounds).await {
+                        Ok(0) => {}
+                        Ok(rows) => tracing::info!(rows, "removed audit rows that were too old or too many"),
+                        // The next turn may find the disk better.
+                        Err(error) => tracing::warn!(%error, "could not trim the audit rows"),
+                    }
+                }
+            };
+            tokio::select! {
+                () = stop => {}
+                () = trim => {}
+            }
+        };
+        self.keep(threads.host().spawn(trimming));
+    }
+
     /// Serves the admin API until the stop; called once by `open`.
     fn serve_admin(&self, threads: &Threads, listener: tokio::net::TcpListener) {
         let stop = self.stopping();

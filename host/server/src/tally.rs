@@ -20,6 +20,43 @@ pub struct Tally {
 struct Inside {
     suppressed: BTreeMap<Name, u64>,
     broken: BTreeMap<Name, Broken>,
+    callbacks: BTreeMap<Name, [u64; Took::ALL.len()]>,
+    callbacks_to_nobody: u64,
+}
+
+/// What became of a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Took {
+    /// It moved a record.
+    Moved,
+    /// It told nothing new.
+    Nothing,
+    /// A reference of it was not known.
+    Unknown,
+    /// The plugin did not accept it.
+    Refused,
+    /// The plugin broke on it.
+    Broke,
+    /// It came to a host that could not take it then.
+    Busy,
+}
+
+impl Took {
+    /// Each of them.
+    pub const ALL: [Took; 6] = [Took::Moved, Took::Nothing, Took::Unknown, Took::Refused, Took::Broke, Took::Busy];
+
+    /// The label of its count.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Took::Moved => "moved",
+            Took::Nothing => "nothing-new",
+            Took::Unknown => "unknown",
+            Took::Refused => "refused",
+            Took::Broke => "broke",
+            Took::Busy => "busy",
+        }
+    }
 }
 
 /// Calls of one plugin that did not end by themselves.
@@ -56,6 +93,36 @@ impl Tally {
         };
         let mut inside = self.lock();
         *count(inside.broken.entry(plugin.clone()).or_default()) += 1;
+    }
+
+    /// A callback to this subscription was answered.
+    pub fn callback(&self, subscription: &str, took: Took) {
+        let mut inside = self.lock();
+        let counts = inside.callbacks.entry(Name::from(subscription)).or_default();
+        counts[took as usize] += 1;
+    }
+
+    /// A callback under a name that takes none.
+    pub fn callback_to_nobody(&self) {
+        self.lock().callbacks_to_nobody += 1;
+    }
+
+    /// Callbacks that the plugin of this subscription did not accept or broke on.
+    #[must_use]
+    pub fn callbacks_not_received(&self, subscription: &str) -> u64 {
+        let inside = self.lock();
+        inside
+            .callbacks
+            .get(subscription)
+            .map_or(0, |counts| counts[Took::Refused as usize] + counts[Took::Broke as usize])
+    }
+
+    /// Callbacks by subscription, in the order of [`Took::ALL`]; and those to nobody.
+    #[must_use]
+    pub fn callbacks(&self) -> (Vec<(Name, [u64; Took::ALL.len()])>, u64) {
+        let inside = self.lock();
+        let all = inside.callbacks.iter().map(|(name, counts)| (name.clone(), *counts)).collect();
+        (all, inside.callbacks_to_nobody)
     }
 
     /// Suppressed side effects of a subscription.

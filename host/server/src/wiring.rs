@@ -83,6 +83,10 @@ impl HostCalls for PluginCall {
         self.call.now()
     }
 
+    fn timer(&self) -> Option<&str> {
+        self.call.timer()
+    }
+
     fn runs_on(&mut self, revision: Revision, settles: Settles) {
         self.call.runs_on(revision, settles);
     }

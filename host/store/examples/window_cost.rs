@@ -61,6 +61,7 @@ fn recover(store: &Store, opened: &Opened) -> Admission {
         boots: Vec::new(),
         next: opened.next,
         floor: opened.floor,
+        dropped_below: opened.dropped_below,
         topics: Vec::new(),
         window: WindowSize::default(),
     });

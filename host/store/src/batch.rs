@@ -3,18 +3,23 @@
 //! Keys and values are built in two buffers that are used again for each row, so an event costs no allocation of its own. Knows
 //! nothing of when the batch is committed.
 //!
-//! Invariant: rows land in the order of their pushes, and all events of a batch in one log epoch.
+//! Invariant: rows land in the order of their pushes, and all events of a batch that have one retention in one log epoch.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, SubscriptionId, TopicId};
-use bugle_core::row::{FateRow, Forgotten, IdBlockRow, IdEntry, RecordRow, ScheduledTotals};
+use bugle_core::retention::{CLASSES_MAX, KeepClass};
+use bugle_core::row::{
+    Expiring, ExpiryEntry, FateRow, Forgotten, IdBlockRow, IdEntry, RecordRow, ScheduledTotals, Second,
+};
 use bugle_core::schedule::{Due, ScheduledName};
 use bugle_core::step::Write;
+use bugle_core::time::Timestamp;
 use rocksdb::{BoundColumnFamily, WriteBatch};
 
-use crate::codec::{EpochRow, Number, Row, encode_event, encode_ids};
+use crate::codec::{EpochRow, Number, Row, WindowValue, encode_event, encode_ids};
 use crate::family::Family;
 use crate::keys::{self, Key, Kind, RecordIndex};
 use crate::log::Epoch;
@@ -25,12 +30,15 @@ pub struct Batch<'s> {
     store: &'s Store,
     pub(crate) rows: WriteBatch,
     families: [Option<Arc<BoundColumnFamily<'s>>>; Family::ALL.len()],
-    log: Option<LogPlace<'s>>,
+    /// Where the events of each retention go.
+    log: [Option<LogPlace<'s>>; CLASSES_MAX],
+    /// Topics that have another retention than the default, as of the batch's beginning.
+    classes: Arc<HashMap<TopicId, KeepClass>>,
     value: Vec<u8>,
     pub(crate) problem: Option<&'static str>,
 }
 
-/// Where the batch's events go.
+/// Where the batch's events of one retention go.
 struct LogPlace<'s> {
     epoch: Epoch,
     family: Arc<BoundColumnFamily<'s>>,
@@ -53,7 +61,8 @@ impl<'s> Batch<'s> {
             store,
             rows: WriteBatch::with_capacity_bytes(capacity_bytes),
             families: [const { None }; Family::ALL.len()],
-            log: None,
+            log: [const { None }; CLASSES_MAX],
+            classes: store.classes(),
             value: Vec::new(),
             problem: None,
         }
@@ -85,6 +94,8 @@ impl<'s> Batch<'s> {
             Write::Append { .. } | Write::Outcome { .. } | Write::Redeliver { .. } => {
                 self.problem = Some("a follow-up event without a place")
             }
+            Write::Timer { .. } => self.problem = Some("a timer that admission did not set"),
+            Write::Note { .. } => self.problem = Some("a note that nobody compared with its record"),
             Write::ProducerSequence { producer, epoch, stream, sequence } => {
                 let key = keys::sequence(producer, *epoch, *stream);
                 self.put(Family::Cursor, key.as_ref(), &Number(sequence.0));
@@ -123,10 +134,12 @@ impl<'s> Batch<'s> {
             | Write::UnknownTotals { .. }
             | Write::Record { .. }
             | Write::RecordGone { .. } => self.for_people(write),
-            Write::Claim { scope, key, row } => {
-                self.set(Family::Claim, keys::claim(scope, key).as_ref(), row.as_ref());
-            }
-            Write::Kv { store, key, row } => self.set(Family::Kv, keys::kv(store, key).as_ref(), row.as_ref()),
+            Write::Claim { .. }
+            | Write::Kv { .. }
+            | Write::Window { .. }
+            | Write::WindowEnded { .. }
+            | Write::ExpiryGone(_)
+            | Write::ExpiriesBelow { .. } => self.that_ends(write),
             Write::Catalog { kind, key, value } => {
                 let key = keys::catalog(*kind, key);
                 match value {
@@ -176,6 +189,44 @@ impl<'s> Batch<'s> {
         }
     }
 
+    /// Claims, kv entries and what ends them.
+    fn that_ends(&mut self, write: &Write) {
+        match write {
+            Write::Claim { scope, key, row } => {
+                self.set(Family::Claim, keys::claim(scope, key).as_ref(), row.as_ref());
+                self.ends(Expiring::Claim, scope, key, row.as_ref().map(|row| row.expires));
+            }
+            Write::Kv { store, key, row } => {
+                self.set(Family::Kv, keys::kv(store, key).as_ref(), row.as_ref());
+                self.ends(Expiring::Kv, store, key, row.as_ref().and_then(|row| row.expires));
+            }
+            Write::Window { scope, mark } => {
+                let value = WindowValue { key: mark.key.clone(), receipt: mark.receipt.clone() };
+                self.put(Family::Claim, keys::window_mark(scope, mark.expires, mark.number).as_ref(), &value);
+            }
+            Write::WindowEnded { scope, expires, number } => {
+                let end = keys::window_mark(scope, *expires, number.saturating_add(1));
+                self.delete_range(Family::Claim, keys::window(scope).as_ref(), end.as_ref());
+            }
+            Write::ExpiryGone(ExpiryEntry { of, second, scope, key }) => {
+                self.delete(keys::expiry_family(*of), keys::expiry(*of, *second, scope, key).as_ref());
+            }
+            Write::ExpiriesBelow { of, below } => {
+                let (from, to) = (keys::expiries(*of), keys::expiries_at(*of, *below));
+                self.delete_range(keys::expiry_family(*of), from.as_ref(), to.as_ref());
+            }
+            _ => self.problem = Some("a row that does not end was taken for one that does"),
+        }
+    }
+
+    /// What finds a row when its time has come.
+    fn ends(&mut self, of: Expiring, scope: &str, key: &str, expires: Option<Timestamp>) {
+        if let Some(expires) = expires {
+            let entry = keys::expiry(of, Second::from(expires), scope, key);
+            self.put_raw(keys::expiry_family(of), entry.as_ref(), &[]);
+        }
+    }
+
     /// Deletes a dead letter or a parked delivery, for a replay or a decision.
     pub fn remove_kept(
         &mut self,
@@ -215,10 +266,11 @@ impl<'s> Batch<'s> {
         let offset = event.position.offset;
         let mut value = std::mem::take(&mut self.value);
         encode_event(event, &mut value);
-        if self.log.is_none() {
-            self.log = self.open_log(offset);
+        let class = self.classes.get(&event.topic).copied().unwrap_or_default();
+        if self.log[class.index()].is_none() {
+            self.log[class.index()] = self.open_log(class, offset);
         }
-        match &mut self.log {
+        match &mut self.log[class.index()] {
             Some(log) => {
                 self.rows.put_cf(&log.family, keys::event(offset), &value);
                 log.bytes += value.len() as u64;
@@ -229,14 +281,19 @@ impl<'s> Batch<'s> {
         self.value = value;
     }
 
-    /// Over the record that is there; none if the log was dropped up to behind it.
+    /// Over the record that is there, in the strand that has it; none if the log was dropped up to behind it.
     fn erased(&mut self, event: &StoredEvent) {
-        let offset = event.position.offset;
-        let epoch = self.store.log().from(offset).first().copied().filter(|epoch| epoch.first <= offset);
-        let Some(family) = epoch.and_then(|epoch| self.store.db().cf_handle(&epoch.family())) else { return };
+        let key = keys::event(event.position.offset);
         let mut value = std::mem::take(&mut self.value);
         encode_event(event, &mut value);
-        self.rows.put_cf(&family, keys::event(offset), &value);
+        for epoch in self.store.log().at(event.position.offset) {
+            let Some(family) = self.store.db().cf_handle(&epoch.family()) else { continue };
+            match self.store.db().get_pinned_cf(&family, key) {
+                Ok(Some(_)) => self.rows.put_cf(&family, key, &value),
+                Ok(None) => {}
+                Err(_) => self.problem = Some("the place of an event to erase cannot be read"),
+            }
+        }
         self.value = value;
     }
 
@@ -277,8 +334,8 @@ impl<'s> Batch<'s> {
         self.delete_range(Family::Due, keys::fates().as_ref(), keys::fate(floor).as_ref());
     }
 
-    fn open_log(&mut self, first: Offset) -> Option<LogPlace<'s>> {
-        let (epoch, is_new) = self.store.log().place(first);
+    fn open_log(&mut self, class: KeepClass, first: Offset) -> Option<LogPlace<'s>> {
+        let (epoch, is_new) = self.store.log().place(class, first);
         let family = self.store.db().cf_handle(&epoch.family())?;
         if is_new {
             self.put(Family::Meta, keys::epoch(epoch.number).as_ref(), &EpochRow { first });
@@ -314,6 +371,7 @@ impl<'s> Batch<'s> {
             self.delete_all(family, &keys::all_of(kind, subscription));
         }
         self.delete_all(Family::Claim, &keys::claims(name));
+        self.delete_all(Family::Claim, &keys::window(name));
         self.delete_all(Family::Kv, &keys::kvs(name));
     }
 
@@ -362,8 +420,9 @@ impl<'s> Batch<'s> {
         Arc::clone(place.get_or_insert_with(|| self.store.family(family)))
     }
 
-    pub(crate) fn appended(&self) -> Option<Appended> {
-        self.log.as_ref().map(|log| Appended { epoch: log.epoch, bytes: log.bytes, next: log.next })
+    pub(crate) fn appended(&self) -> [Option<Appended>; CLASSES_MAX] {
+        let appended = |log: &LogPlace<'_>| Appended { epoch: log.epoch, bytes: log.bytes, next: log.next };
+        std::array::from_fn(|class| self.log[class].as_ref().map(appended))
     }
 }
 

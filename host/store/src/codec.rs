@@ -15,6 +15,7 @@ mod scheduled;
 mod state;
 mod unknown;
 mod waiting;
+mod window;
 mod writer;
 
 pub(crate) use event::{decode_event, encode_event, visit_id};
@@ -22,6 +23,7 @@ pub(crate) use host::{EarlierRow, EpochRow, LossRow, Number};
 pub(crate) use ids::{decode_ids, encode_ids};
 pub(crate) use reader::Reader;
 pub(crate) use waiting::decode_without_notes;
+pub(crate) use window::WindowValue;
 pub(crate) use writer::Writer;
 
 /// Bytes that are not a row of their kind: damage, or a version of the format this host does not know.

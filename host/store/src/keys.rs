@@ -12,13 +12,17 @@ use bugle_core::step::CatalogKind;
 
 use crate::family::Family;
 
+mod expiry;
 mod records;
 mod scheduled;
+mod window;
 
+pub(crate) use expiry::{expiries, expiries_at, expiry, expiry_of, family as expiry_family};
 pub(crate) use records::{
     RecordIndex, record, record_of, record_of_state, record_state, record_states, records, records_of, records_to,
 };
 pub(crate) use scheduled::{fate, fates, scheduled, scheduled_all, scheduled_name, scheduled_names, scheduled_totals};
+pub(crate) use window::{window, window_mark, window_place, windows};
 
 /// The slot whose rows these are; the embedded host has one.
 pub(crate) const SLOT: Slot = Slot(0);
@@ -79,6 +83,12 @@ kinds! {
     Claim = b"cl",
     /// Store, key: kv entry.
     Kv = b"kv",
+    /// Scope, end, number: a done weak claim.
+    Window = b"cw",
+    /// Second, scope, key: a claim that ends then.
+    ClaimExpiry = b"ce",
+    /// Second, store, key: a kv entry that ends then.
+    KvExpiry = b"ke",
     /// Business key, subscription, recipient, slot, offset: send record.
     Record = b"rc",
     /// Time, then the fields of a record's key: a state in which something had to follow.
@@ -346,6 +356,7 @@ pub(crate) fn catalog_code(kind: CatalogKind) -> u8 {
         CatalogKind::Audit => 5,
         CatalogKind::Counter => 6,
         CatalogKind::Deleted => 7,
+        CatalogKind::Retention => 8,
     }
 }
 

@@ -34,7 +34,7 @@ pub use figures::{EpochFigures, Figures};
 pub use keys::Kind;
 pub use open::{Depth, IncarnationId, Inspected, Loss, OnLoss, OpenError, Opened, Options, Renewed, Repair, inspect};
 pub use read::{
-    DeadEntry, EventBounds, EventPage, LateRecords, ReadError, RecordEntry, RecordLookup, SubscriptionRows,
+    DeadEntry, EventBounds, EventPage, KvPage, LateRecords, ReadError, RecordEntry, RecordLookup, SubscriptionRows,
     UnknownEntry,
 };
 pub use scan::{Scan, ScannedRow};

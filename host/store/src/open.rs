@@ -18,12 +18,13 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bugle_core::ids::{BootId, Offset};
+use bugle_core::retention::KeepClass;
 
 use crate::codec::{Damaged, EpochRow, LossRow, Number, Row};
 use crate::family::Family;
 use crate::keys::{self, Kind};
 use crate::lock::{DirLock, LockError};
-use crate::log::{Epoch, Log, family_of, number_of};
+use crate::log::{Epoch, Log, class_of, family_of, first_of, number_of};
 use crate::mark::{Found, Mark, MarkFile};
 use crate::read::last_row;
 use crate::store::{Db, Durability, Parts, Store};
@@ -112,6 +113,8 @@ pub struct Opened {
     pub next: Offset,
     /// First offset of the log.
     pub floor: Offset,
+    /// From here on every event is there; below, retentions that are shorter than others have let go of theirs.
+    pub dropped_below: Offset,
     /// Set if the log had to be repaired.
     pub repair: Option<Repair>,
     /// Set if a loss was accepted at this open.
@@ -262,7 +265,7 @@ impl Store {
         let known_next = hole.map_or(known.next, |hole| known.next.max(hole.to));
         let lost = is_loss.then_some(Loss { from: next, to: known_next.max(next) });
         let next = beyond_losses(place, &db, &mut log, next, lost)?;
-        let floor = log.floor();
+        let (floor, dropped_below) = (log.floor(), log.dropped_below());
         let parts = Parts { db, log, memory: recovered.memory, mark, next, dir: dir.to_owned(), lock };
         let store = Store::assemble(parts);
         let boots = begin_boot(place, &store, &identity, lost.map(|loss| loss_row(loss, known, sequence)))?;
@@ -276,6 +279,7 @@ impl Store {
             boots,
             next,
             floor,
+            dropped_below,
             repair: recovered.repair,
             loss: lost,
         };
@@ -323,18 +327,22 @@ fn open_mark(dir: &Path, is_new: bool, on_loss: OnLoss) -> Result<(MarkFile, Opt
 /// The epochs with a row, and families around them: an older one was about to be dropped, a newer one was created ahead.
 fn open_log(place: Place<'_>, db: &Db, epoch_bytes: u64) -> Result<(Log, Offset), OpenError> {
     let epochs = read_epochs(place, db)?;
-    let (oldest, newest) = (epochs[0].number, epochs[epochs.len() - 1].number);
-    let mut is_next_ready = false;
+    let mut ready = Vec::new();
     for number in ladder::families(place, &place.0.join("db"))?.iter().filter_map(|family| number_of(family)) {
-        if number < oldest || number > newest + 1 {
+        let Some(class) = class_of(number) else { continue };
+        let of_class = || epochs.iter().filter(|epoch| epoch.class() == Some(class)).map(|epoch| epoch.number);
+        let oldest = of_class().min().unwrap_or(first_of(class));
+        let next = of_class().max().map_or(oldest, |newest| newest + 1);
+        if number < oldest || number > next {
             db.drop_cf(&family_of(number)).map_err(|error| place.storage(error))?;
+        } else if number == next {
+            ready.push(number);
         }
-        is_next_ready |= number == newest + 1;
     }
     let next = log_end(place, db, &epochs)?;
-    let bytes = epochs.last().map_or(0, |epoch| crate::read::family_bytes(db, &epoch.family()));
-    let log = Log::new(epochs, is_next_ready, bytes, epoch_bytes.clamp(1, EPOCH_BYTES_MAX));
-    Ok((log, next))
+    let known: Vec<_> =
+        epochs.into_iter().map(|epoch| (epoch, crate::read::family_bytes(db, &epoch.family()))).collect();
+    Ok((Log::new(&known, &ready, epoch_bytes.clamp(1, EPOCH_BYTES_MAX)), next))
 }
 
 /// The log's epochs, at least one.
@@ -349,17 +357,23 @@ fn read_epochs(place: Place<'_>, db: &Db) -> Result<Vec<Epoch>, OpenError> {
     if epochs.is_empty() {
         epochs.push(Epoch { number: 1, first: Offset(0) });
     }
-    Ok(epochs)
+    match epochs.iter().all(|epoch| epoch.class().is_some()) {
+        true => Ok(epochs),
+        false => Err(place.row("epoch")(Damaged("its retention is not known to this host"))),
+    }
 }
 
 /// The offset after the last event.
 fn log_end(place: Place<'_>, db: &Db, epochs: &[Epoch]) -> Result<Offset, OpenError> {
-    let mut next = epochs.last().map_or(Offset(0), |epoch| epoch.first);
-    for epoch in epochs.iter().rev() {
-        let last = last_row(db, &epoch.family(), Kind::Event).map_err(|error| place.storage(error))?;
-        if let Some(offset) = last.and_then(|(key, _)| keys::event_offset(&key)) {
-            next = next.max(offset.next());
-            break;
+    let mut next = epochs.iter().map(|epoch| epoch.first).max().unwrap_or(Offset(0));
+    for class in KeepClass::all() {
+        // Only the last one of a strand can be empty.
+        for epoch in epochs.iter().rev().filter(|epoch| epoch.class() == Some(class)) {
+            let last = last_row(db, &epoch.family(), Kind::Event).map_err(|error| place.storage(error))?;
+            if let Some(offset) = last.and_then(|(key, _)| keys::event_offset(&key)) {
+                next = next.max(offset.next());
+                break;
+            }
         }
     }
     Ok(next)

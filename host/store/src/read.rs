@@ -6,6 +6,7 @@
 //! Invariant: a row that does not decode is an error that names its key, never left out and never guessed.
 
 mod events;
+mod expiry;
 mod ids;
 mod kept;
 pub(crate) mod records;
@@ -27,8 +28,8 @@ pub use kept::{DeadEntry, UnknownEntry};
 pub(crate) use records::record_entry;
 pub use records::{LateRecords, RecordEntry, RecordLookup};
 pub(crate) use scheduled::{due_of, scheduled_event};
-pub use state::SubscriptionRows;
 pub(crate) use state::unversioned;
+pub use state::{KvPage, SubscriptionRows};
 
 /// Why a row could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,7 @@ pub(crate) fn damaged(key: &[u8]) -> impl FnOnce(Damaged) -> ReadError {
     move |source| ReadError::Damaged { key, source }
 }
 
-type Pair = (Box<[u8]>, Box<[u8]>);
+pub(crate) type Pair = (Box<[u8]>, Box<[u8]>);
 
 impl Store {
     /// One row by its key.
@@ -133,7 +134,12 @@ pub(crate) fn rows(db: &Db, family: Family, prefix: &Key) -> Result<Vec<Pair>, R
 
 /// The first row of a kind.
 pub(crate) fn first_row(db: &Db, family: Family, kind: Kind) -> Result<Option<Pair>, ReadError> {
-    match db.cf_handle(family.name()) {
+    first_row_in(db, family.name(), kind)
+}
+
+/// The same of any family.
+pub(crate) fn first_row_in(db: &Db, family: &str, kind: Kind) -> Result<Option<Pair>, ReadError> {
+    match db.cf_handle(family) {
         Some(handle) => iterate(db, &handle, &Key::of(kind), None).next().transpose(),
         None => Ok(None),
     }

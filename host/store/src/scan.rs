@@ -146,7 +146,7 @@ impl Store {
     /// Every row of the store: the log first, then the state families.
     #[must_use]
     pub fn scan(&self) -> Scan<'_> {
-        let mut families: Vec<String> = self.log().from(Offset(0)).into_iter().map(crate::log::Epoch::family).collect();
+        let mut families: Vec<String> = self.log().all().into_iter().map(|(epoch, _)| epoch.family()).collect();
         families.extend(Family::ALL.map(|family| family.name().to_owned()));
         families.reverse();
         Scan { store: self, families, current: None }
@@ -201,6 +201,7 @@ pub(crate) fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
         Kind::RecordOpen | Kind::RecordDone | Kind::RecordTo | Kind::RecordEvent | Kind::RecordReference => {
             Ok(ScannedRow::Own(kind))
         }
+        Kind::Window | Kind::ClaimExpiry | Kind::KvExpiry => Ok(ScannedRow::Own(kind)),
         Kind::Epoch | Kind::Format | Kind::Incarnation | Kind::IdSeed | Kind::Boot | Kind::Loss | Kind::Earlier => {
             Ok(ScannedRow::Own(kind))
         }

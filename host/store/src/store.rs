@@ -5,14 +5,17 @@
 //! Invariant: once a write, a sync or a background job has failed, no commit succeeds any more; the process must restart, since
 //! nobody can tell what a failed sync left behind (guarantees G11).
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use bugle_core::ids::Offset;
+use bugle_core::ids::{Offset, TopicId};
+use bugle_core::retention::KeepClass;
 use rocksdb::{BoundColumnFamily, DBWithThreadMode, MultiThreaded, WriteOptions};
 
 use crate::batch::Batch;
+use crate::codec::EpochRow;
 use crate::disk::{self, Room};
 use crate::family::{self, Family, Memory};
 use crate::keys;
@@ -68,6 +71,7 @@ pub struct Store {
     mark: Mutex<MarkFile>,
     confirmed: Mutex<Confirmed>,
     next: AtomicU64,
+    classes: RwLock<Arc<HashMap<TopicId, KeepClass>>>,
     failed: OnceLock<String>,
     /// Held while log epochs are made or dropped, and while the store is copied: a copy of a changing set of families could lack
     /// one.
@@ -97,6 +101,7 @@ impl Store {
             mark: Mutex::new(parts.mark),
             confirmed: Mutex::new(confirmed),
             next: AtomicU64::new(parts.next.0),
+            classes: RwLock::default(),
             failed: OnceLock::new(),
             shape: Mutex::new(()),
             dir: parts.dir,
@@ -123,7 +128,7 @@ impl Store {
         if let Err(error) = self.db.write_opt(batch.rows, &options) {
             return Err(CommitError::Failed { reason: self.fail(error.to_string()) });
         }
-        if let Some(appended) = appended {
+        for appended in appended.into_iter().flatten() {
             self.log.placed(appended.epoch, appended.bytes);
             self.next.fetch_max(appended.next.0, Ordering::AcqRel);
         }
@@ -149,6 +154,24 @@ impl Store {
         self.log.floor()
     }
 
+    /// First offset of a retention that can still be in the log; `None` if there never was one.
+    #[must_use]
+    pub fn floor_of(&self, class: KeepClass) -> Option<Offset> {
+        self.log.floor_of(class)
+    }
+
+    /// From here on everything of a retention is in the log.
+    #[must_use]
+    pub fn oldest_of(&self, class: KeepClass) -> Offset {
+        self.log.oldest_of(class)
+    }
+
+    /// Everything from here on is in the log; between the floor and here, some retentions have let go of theirs.
+    #[must_use]
+    pub fn dropped_below(&self) -> Offset {
+        self.log.dropped_below()
+    }
+
     /// The first offset from which on the log has at most this many bytes, to within a few events: inside an epoch the bytes
     /// are taken to be spread evenly. The log's floor if it has fewer.
     #[must_use]
@@ -166,7 +189,36 @@ impl Store {
     /// epoch ahead.
     pub fn upkeep(&self) -> Result<(), UpkeepError> {
         let checked = self.check().and_then(|()| self.check_background()).and_then(|()| self.write_mark());
-        checked.and_then(|()| self.prepare_epoch()).map_err(|reason| UpkeepError { reason })
+        checked.and_then(|()| self.prepare_epochs()).map_err(|reason| UpkeepError { reason })
+    }
+
+    /// Creates the next log epoch of a retention whatever the last one has: for [`Store::begin_epoch`], and so that topics can be
+    /// given the retention. Not for the committer's thread.
+    pub fn make_epoch(&self, class: KeepClass) -> Result<(), UpkeepError> {
+        let made =
+            self.check().and_then(|()| self.log.missing(class).map_or(Ok(()), |number| self.create_epoch(number)));
+        made.map_err(|reason| UpkeepError { reason })
+    }
+
+    /// Has the next event of a retention go to a new log epoch, so that what there is can be dropped in its time. Does nothing, and
+    /// says so, if the last epoch is empty or the next one was not created ahead. On the thread that commits.
+    pub fn begin_epoch(&self, class: KeepClass) -> Result<bool, CommitError> {
+        let Some(epoch) = self.log.next(class, self.next()) else { return Ok(false) };
+        let mut batch = self.batch(64);
+        batch.put(Family::Meta, keys::epoch(epoch.number).as_ref(), &EpochRow { first: epoch.first });
+        self.commit(batch, Durability::Synced)?;
+        self.log.placed(epoch, 0);
+        Ok(true)
+    }
+
+    /// Says which topics have another retention than the default one, for batches that are begun from now on. Their strands must have
+    /// been made.
+    pub fn set_classes(&self, classes: HashMap<TopicId, KeepClass>) {
+        *self.classes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(classes);
+    }
+
+    pub(crate) fn classes(&self) -> Arc<HashMap<TopicId, KeepClass>> {
+        Arc::clone(&self.classes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The last act of an orderly stop: the mark, so that nothing of the last second is left to the producers' word.
@@ -174,12 +226,12 @@ impl Store {
         self.check().and_then(|()| self.write_mark()).map_err(|reason| UpkeepError { reason })
     }
 
-    /// Drops every log epoch that lies wholly below `floor`; returns how many. The caller knows that nobody needs them. Takes
-    /// tens of milliseconds each: not for the committer's thread.
-    pub fn drop_log_below(&self, floor: Offset) -> Result<usize, UpkeepError> {
+    /// Drops every log epoch of a retention that lies wholly below `floor`; returns how many. The caller knows that nobody needs
+    /// them. Takes tens of milliseconds each: not for the committer's thread.
+    pub fn drop_log_below(&self, class: KeepClass, floor: Offset) -> Result<usize, UpkeepError> {
         // Until a copy under way is done, they stay.
         let Ok(_shape) = self.shape.try_lock() else { return Ok(0) };
-        let doomed = self.log.below(floor);
+        let doomed = self.log.below(class, floor);
         for epoch in &doomed {
             // The row goes first: a family without a row below the log's floor is dropped at the next open.
             let mut batch = self.batch(64);
@@ -250,8 +302,11 @@ impl Store {
             .map_err(|error| self.fail(format!("could not write the commit mark: {error}")))
     }
 
-    fn prepare_epoch(&self) -> Result<(), String> {
-        let Some(number) = self.log.wanted() else { return Ok(()) };
+    fn prepare_epochs(&self) -> Result<(), String> {
+        self.log.wanted().into_iter().try_for_each(|number| self.create_epoch(number))
+    }
+
+    fn create_epoch(&self, number: u32) -> Result<(), String> {
         // Until a copy under way is done, the epoch grows on.
         let Ok(_shape) = self.shape.try_lock() else { return Ok(()) };
         let options = family::log(&self.memory).map_err(|error| self.fail(error.to_string()))?;

@@ -9,6 +9,7 @@ mod golden;
 mod hostile;
 mod model;
 mod records;
+mod retention;
 mod sample;
 
 use std::os::unix::fs::PermissionsExt;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, Slot, StreamId, SubscriptionId};
+use bugle_core::retention::KeepClass;
 use bugle_core::row::WaitingRow;
 use bugle_core::step::{CatalogKind, Write};
 
@@ -85,9 +87,9 @@ fn every_row_is_there_after_a_restart() {
     assert_eq!((again.incarnation, again.id_seed), (first.incarnation, first.id_seed));
     let rows = store.scan().collect::<Result<Vec<_>, _>>().unwrap();
     let own = rows.iter().filter(|row| matches!(row, ScannedRow::Own(_))).count();
-    // A scheduled event has a row for each of its two names; one that ended has its fate only.
-    let (names, ended) = (2, 1);
-    assert_eq!(rows.len() - own, every_write().len() + names - ended, "a scan tells every row");
+    // A scheduled event has a row for each of its two names; one that ended has its fate only. Marks are the store's own.
+    let (names, ended, marks) = (2, 1, 1);
+    assert_eq!(rows.len() - own, every_write().len() + names - ended - marks, "a scan tells every row");
 }
 
 #[test]
@@ -178,7 +180,7 @@ fn events_are_read_in_pages_over_epochs() {
         events.extend(append(&store, 10));
         store.upkeep().unwrap();
     }
-    assert!(store.log().from(Offset(0)).len() > 3, "too few epochs to show anything");
+    assert!(store.log().all().len() > 3, "too few epochs to show anything");
     for from in [0, 1, 9, 10, 57, 199, 200, 300] {
         let page = store.events(Offset(from), ALL).unwrap();
         assert_eq!(page.events, events[(from as usize).min(200)..]);
@@ -209,13 +211,13 @@ fn whole_epochs_go_and_stay_gone() {
         append(&store, 10);
         store.upkeep().unwrap();
     }
-    assert!(store.drop_log_below(Offset(100)).unwrap() > 0);
+    assert!(store.drop_log_below(KeepClass::DEFAULT, Offset(100)).unwrap() > 0);
     let floor = store.floor();
     assert!(floor > Offset(0) && floor <= Offset(100));
     assert_eq!(store.event(at(0)).unwrap(), None);
     assert_eq!(store.events(floor, ALL).unwrap().events.len() as u64, 200 - floor.0);
-    store.drop_log_below(Offset(u64::MAX)).unwrap();
-    assert_eq!(store.log().from(Offset(0)).len(), 1, "the last epoch is never dropped");
+    store.drop_log_below(KeepClass::DEFAULT, Offset(u64::MAX)).unwrap();
+    assert_eq!(store.log().all().len(), 1, "the last epoch is never dropped");
     drop(store);
     let (store, opened) = Store::open(dir.path(), options).unwrap();
     assert_eq!(opened.next, Offset(200));
@@ -295,7 +297,9 @@ fn lists_come_in_pages_that_leave_nothing_out() {
     let (mut keys, mut dead, mut topics) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..4 {
         let after = keys.last().cloned();
-        keys.extend(store.kv_scan("s", "k/", after.as_deref(), 7).unwrap().into_iter().map(|(key, _)| key));
+        let page = store.kv_scan("s", "k/", after.as_deref(), 7, 1 << 20).unwrap();
+        keys.extend(page.rows.into_iter().map(|(key, _)| key));
+        assert_eq!(page.is_end, keys.len() == 25);
         let after = dead.last().copied();
         dead.extend(store.dead(subscription, after, 7).unwrap().into_iter().map(|entry| entry.position));
         let after = topics.last().cloned();
@@ -305,7 +309,10 @@ fn lists_come_in_pages_that_leave_nothing_out() {
     assert_eq!(keys, (0..25).map(|number| format!("k/{number:02}")).collect::<Vec<_>>());
     assert_eq!(dead, (0..25).map(at).collect::<Vec<Position>>());
     assert_eq!(topics, (0..25).map(|number| format!("t{number:02}")).collect::<Vec<_>>());
-    assert_eq!(store.kv_scan("s", "k/", Some("a"), 1).unwrap()[0].0, "k/00", "`after` below the prefix");
+    let page = |after, limit, bytes| store.kv_scan("s", "k/", after, limit, bytes).unwrap();
+    assert_eq!(page(Some("a"), 1, 1 << 20).rows[0].0, "k/00", "`after` below the prefix");
+    assert_eq!((page(None, 7, 1).rows.len(), page(None, 7, 1).is_end), (1, false), "one entry whatever its size");
+    assert_eq!((page(None, 25, 1 << 20).is_end, page(Some("k/24"), 1, 1).is_end), (true, true));
 }
 
 #[test]
@@ -397,6 +404,7 @@ fn admission_recovers_from_the_store() {
         boots: opened.boots.clone(),
         next: opened.next,
         floor: opened.floor,
+        dropped_below: opened.dropped_below,
         topics: vec![Topic { id: bugle_core::ids::TopicId(8), name: "t".into() }],
         window: WindowSize { ids: 100, ..WindowSize::default() },
     };

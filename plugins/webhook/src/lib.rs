@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
+mod callback;
 mod settings;
 mod signature;
 
@@ -12,13 +13,15 @@ use bugle_plugin::prelude::*;
 use bugle_plugin::{Request, Response};
 use settings::{Format, Settings};
 
-#[channel(check = settings::check)]
+#[channel(check = settings::check, inbound = callback::told)]
 fn webhook(cx: &Cx, event: Event<()>) -> Outcome {
     let settings = Settings::read(&cx.config())?;
     // The receiver drops equal ids, so sending again what may have arrived does no harm.
     let claim = cx.claim(cx.idempotency_key()).resend_uncertain();
     let status: u16 = claim.run(|| judge(cx, &settings, &request(cx, &settings, &event)?.send()?))?;
-    cx.note(settings.recipient(), "sent").detail(format!("status {status}")).save()?;
+    // Under the id that the receiver got, so that it can tell what became of the event.
+    let note = cx.note(settings.recipient(), "sent").provider("webhook").reference(cx.idempotency_key());
+    note.detail(format!("status {status}")).save()?;
     Ok(())
 }
 

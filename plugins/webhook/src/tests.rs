@@ -43,6 +43,7 @@ fn the_event_goes_out_structured_and_signed() {
     assert_eq!(header(&host, "webhook-signature").as_deref(), Some(expected));
     let note = host.notes().pop().unwrap();
     assert_eq!((note.recipient.as_str(), note.status.as_str()), ("https://x.example/hook", "sent"));
+    assert_eq!(note.provider_ref.as_deref(), Some("mock-e-1"), "what the receiver calls it in a callback");
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub(crate) fn channel(
     item: TokenStream,
     manifest: std::result::Result<String, String>,
 ) -> Result<TokenStream> {
-    let Arguments { check, reconcile } = parse_arguments(world, arguments)?;
+    let Arguments { check, reconcile, inbound, timer } = parse_arguments(world, arguments)?;
     let function: ItemFn = syn::parse2(item).map_err(|error| {
         Error::new(error.span(), format!("`#[{}]` stands on a function: {}", world.attribute(), world.shape()))
     })?;
@@ -66,15 +66,9 @@ pub(crate) fn channel(
         World::BatchChannel => several(name),
     };
     let reconciling = reconcile.as_ref().map(asked);
-    let fits = reconcile.as_ref().map(|ask| {
-        quote! {
-            #[cfg(not(target_arch = "wasm32"))]
-            const _: fn(
-                ::bugle_plugin::raw::bugle::plugin::types::Delivery,
-                ::bugle_plugin::raw::reconciling::exports::bugle::plugin::reconcile::Doubt,
-            ) = |delivery, about| { let _ = ::bugle_plugin::reconcile(delivery, about, #ask); };
-        }
-    });
+    let receiving = inbound.as_ref().map(called_back);
+    let timing = timer.as_ref().map(woken);
+    let fits = fits(reconcile.as_ref(), inbound.as_ref(), timer.as_ref());
     Ok(quote! {
         #function
 
@@ -85,6 +79,10 @@ pub(crate) fn channel(
             #handler
 
             #reconciling
+
+            #receiving
+
+            #timing
 
             impl ::bugle_plugin::raw::exports::bugle::plugin::lifecycle::Guest for Exported {
                 fn check() -> ::core::result::Result<(), ::std::string::String> {
@@ -105,6 +103,69 @@ pub(crate) fn channel(
         const _: fn(&::bugle_plugin::Cx) = |_| { let _ = #name; };
         #fits
     })
+}
+
+/// Nothing calls what is exported where there is no host; it still has to fit.
+fn fits(reconcile: Option<&syn::Path>, inbound: Option<&syn::Path>, timer: Option<&syn::Path>) -> TokenStream {
+    let asks = reconcile.map(|ask| {
+        quote! {
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(
+                ::bugle_plugin::raw::bugle::plugin::types::Delivery,
+                ::bugle_plugin::raw::reconciling::exports::bugle::plugin::reconcile::Doubt,
+            ) = |delivery, about| { let _ = ::bugle_plugin::reconcile(delivery, about, #ask); };
+        }
+    });
+    let receives = inbound.map(|receive| {
+        quote! {
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(::bugle_plugin::raw::receiving::exports::bugle::plugin::inbound::Callback) =
+                |callback| { let _ = ::bugle_plugin::receive(callback, #receive); };
+        }
+    });
+    let wakes = timer.map(|fired| {
+        quote! {
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(u64, ::std::string::String, ::std::vec::Vec<u8>) =
+                |ticket, name, data| { let _ = ::bugle_plugin::fire(ticket, name, data, #fired); };
+        }
+    });
+    quote! { #asks #receives #wakes }
+}
+
+/// The optional export `timer-handler`.
+fn woken(fired: &syn::Path) -> TokenStream {
+    quote! {
+        ::bugle_plugin::raw::timing::export_timer_handler!(Exported with_types_in ::bugle_plugin::raw::timing);
+
+        impl ::bugle_plugin::raw::timing::exports::bugle::plugin::timer_handler::Guest for Exported {
+            fn fire(
+                ticket: u64,
+                name: ::std::string::String,
+                data: ::std::vec::Vec<u8>,
+            ) -> ::core::result::Result<(), ::bugle_plugin::raw::bugle::plugin::types::Failure> {
+                ::bugle_plugin::fire(ticket, name, data, #fired)
+            }
+        }
+    }
+}
+
+/// The optional export `inbound`.
+fn called_back(receive: &syn::Path) -> TokenStream {
+    quote! {
+        ::bugle_plugin::raw::receiving::export_inbound!(Exported with_types_in ::bugle_plugin::raw::receiving);
+
+        impl ::bugle_plugin::raw::receiving::exports::bugle::plugin::inbound::Guest for Exported {
+            fn receive(
+                callback: ::bugle_plugin::raw::receiving::exports::bugle::plugin::inbound::Callback,
+            ) -> ::core::result::Result<
+                ::std::vec::Vec<::bugle_plugin::raw::receiving::exports::bugle::plugin::inbound::StatusChange>,
+                ::std::string::String,
+            > {
+                ::bugle_plugin::receive(callback, #receive)
+            }
+        }
+    }
 }
 
 /// The optional export `reconcile`.
@@ -160,9 +221,11 @@ fn several(name: &Ident) -> TokenStream {
 struct Arguments {
     check: Option<syn::Path>,
     reconcile: Option<syn::Path>,
+    inbound: Option<syn::Path>,
+    timer: Option<syn::Path>,
 }
 
-/// `check = path` and `reconcile = path`, each at most once.
+/// `check`, `reconcile`, `inbound` and `timer`, each at most once: `name = path`.
 fn parse_arguments(world: World, arguments: TokenStream) -> Result<Arguments> {
     let parse = |input: syn::parse::ParseStream<'_>| {
         let mut given = Arguments::default();
@@ -171,6 +234,8 @@ fn parse_arguments(world: World, arguments: TokenStream) -> Result<Arguments> {
             let place = match name.to_string().as_str() {
                 "check" => &mut given.check,
                 "reconcile" => &mut given.reconcile,
+                "inbound" => &mut given.inbound,
+                "timer" => &mut given.timer,
                 _ => return Err(Error::new(name.span(), "unknown")),
             };
             input.parse::<Token![=]>()?;
@@ -183,7 +248,10 @@ fn parse_arguments(world: World, arguments: TokenStream) -> Result<Arguments> {
         }
         Ok(given)
     };
-    let only = format!("the arguments are `#[{}(check = function, reconcile = function)]`", world.attribute());
+    let only = format!(
+        "the arguments are `#[{}(check = function, reconcile = function, inbound = function, timer = function)]`",
+        world.attribute()
+    );
     syn::parse::Parser::parse2(parse, arguments).map_err(|error| Error::new(error.span(), only))
 }
 
@@ -322,13 +390,36 @@ mod tests {
     }
 
     #[test]
-    fn only_check_and_reconcile_are_taken_as_arguments() {
+    fn a_channel_with_timers_exports_their_handler() {
+        let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
+        let made = |arguments| channel(World::Channel, arguments, item.clone(), Ok("/x/plugin.toml".into()));
+        let text = made(quote!(timer = crate::fired)).unwrap().to_string();
+        assert!(text.contains("export_timer_handler") && text.contains("data , crate :: fired"), "{text}");
+        let text = made(quote!(check = ok)).unwrap().to_string();
+        assert!(!text.contains("timer"), "{text}");
+    }
+
+    #[test]
+    fn a_channel_whose_provider_calls_back_exports_inbound() {
+        let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
+        let made = |arguments| channel(World::Channel, arguments, item.clone(), Ok("/x/plugin.toml".into()));
+        let text = made(quote!(inbound = crate::told)).unwrap().to_string();
+        assert!(text.contains("export_inbound") && text.contains("callback , crate :: told"), "{text}");
+        let text = made(quote!(check = ok)).unwrap().to_string();
+        assert!(!text.contains("inbound"), "{text}");
+    }
+
+    #[test]
+    fn only_functions_that_are_exported_are_taken_as_arguments() {
         let item = quote! { fn f(cx: &Cx, e: Event<T>) -> Outcome {} };
         for arguments in
             [quote!(chek = f), quote!(check), quote!(check = 7), quote!(check = f, more), quote!(check = f, check = f)]
         {
             let text = error(arguments, item.clone());
-            assert_eq!(text, "the arguments are `#[channel(check = function, reconcile = function)]`");
+            assert_eq!(
+                text,
+                "the arguments are `#[channel(check = function, reconcile = function, inbound = function, timer = function)]`"
+            );
         }
     }
 

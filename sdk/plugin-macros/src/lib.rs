@@ -14,7 +14,9 @@ use proc_macro::TokenStream;
 ///
 /// `#[channel(check = config_ok)]` names a `fn config_ok(config: &Config) -> Result<(), impl Display>` that is
 /// called at deploy. `reconcile = asked` names a `fn asked(cx: &Cx, event: &Event<T>, doubt: &Doubt) -> Result<Found<R>, Failure>`
-/// that is called before an effect that may have happened is done again, where the subscription says `uncertain = "ask"`. `plugin.toml` beside `Cargo.toml` is put into the component. One channel per plugin.
+/// that is called before an effect that may have happened is done again, where the subscription says `uncertain = "ask"`. `inbound = told` names a
+/// `fn told(callback: &Callback) -> Result<Vec<Status>, impl Display>` that is called when the provider calls back. `timer = fired` names a
+/// `fn fired(cx: &Cx, timer: Timer) -> Outcome` that is called when a timer fires. `plugin.toml` beside `Cargo.toml` is put into the component. One channel per plugin.
 #[proc_macro_attribute]
 pub fn channel(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let manifest = expand::find_manifest();

@@ -7,7 +7,7 @@ use crate::error::HostError;
 use crate::host::{self, millis, wit};
 use crate::once::Claim;
 use crate::verdict::{Failure, Outcome};
-use crate::{Config, Kv, Mail, Note, Publish, Request, SendRecord};
+use crate::{Config, FanOut, Kv, Mail, Note, Publish, Request, SendRecord};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,6 +39,18 @@ impl Cx {
             idempotency_key: delivery.idempotency_key.clone(),
             deadline: delivery.deadline,
             priority: delivery.priority.clone(),
+        }
+    }
+
+    /// Of a timer that fires: what else is known of it is asked for.
+    pub(crate) fn of_timer(ticket: u64) -> Self {
+        let ask = |name: &str| host::ack::attribute(ticket, name).ok().flatten().unwrap_or_default();
+        Self {
+            ticket,
+            attempt: ask("attempt").parse().unwrap_or(1),
+            idempotency_key: ask("idempotency-key"),
+            deadline: ask("deadline").parse().unwrap_or_default(),
+            priority: ask("priority"),
         }
     }
 
@@ -188,6 +200,11 @@ impl Cx {
     /// The plugin's store.
     pub fn kv(&self) -> Kv<'_> {
         Kv::new(self)
+    }
+
+    /// One event to very many recipients, page by page, over crashes and redeploys; `name` tells fan-outs of one event apart.
+    pub fn fan_out(&self, name: &str) -> FanOut<'_> {
+        FanOut::new(self, name)
     }
 
     /// A follow-up event of this `type`, visible with the ack.

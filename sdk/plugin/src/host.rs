@@ -4,10 +4,12 @@
 //! file of the SDK needs to know on which target it runs.
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use crate::mock::imports::{ack, config, dedup, http, kv, log, mail, ordering, publish, records, secrets};
+pub(crate) use crate::mock::imports::{
+    ack, config, dedup, http, kv, log, mail, ordering, publish, records, secrets, timers,
+};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use crate::raw::bugle::plugin::{
-    ack, config, dedup, http, kv, log, mail, ordering, publish, records, secrets,
+    ack, config, dedup, http, kv, log, mail, ordering, publish, records, secrets, timers,
 };
 
 pub(crate) use crate::raw::bugle::plugin as wit;

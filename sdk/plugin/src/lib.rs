@@ -33,8 +33,10 @@ mod date;
 mod entry;
 mod error;
 mod event;
+mod fan_out;
 mod host;
 mod http;
+mod inbound;
 mod kv;
 mod log;
 mod mail;
@@ -47,6 +49,7 @@ mod reconcile;
 mod records;
 mod structured;
 pub mod template;
+mod timer;
 mod verdict;
 
 pub use batch::{Delivery, handle_batch};
@@ -56,7 +59,9 @@ pub use cx::{Cx, Mac, sign};
 pub use entry::{check, handle, no_check};
 pub use error::{Code, HostError};
 pub use event::Event;
+pub use fan_out::{FanOut, Page};
 pub use http::{ReplyError, Request, Response, send_all};
+pub use inbound::{Callback, Status, receive};
 pub use kv::{Entry, Item, Kv};
 pub use log::{Level, emit};
 pub use mail::{Accepted, Mail};
@@ -64,14 +69,15 @@ pub use once::{Claim, Found};
 pub use publish::Publish;
 pub use reconcile::{Doubt, reconcile};
 pub use records::{Note, SendRecord};
+pub use timer::{Timer, fire};
 pub use verdict::{Failure, Fault, Outcome, defer, reject, retry, unknown};
 
 /// What a plugin usually needs: `use bugle_plugin::prelude::*;`.
 pub mod prelude {
     pub use crate::template::Template;
     pub use crate::{
-        Config, Cx, Delivery, Doubt, Event, Failure, Fault, Found, HostError, Mac, Outcome, batch_channel, channel,
-        debug, defer, error, info, reject, retry, trace, unknown, warn,
+        Callback, Config, Cx, Delivery, Doubt, Event, Failure, Fault, Found, HostError, Mac, Outcome, Status, Timer,
+        batch_channel, channel, debug, defer, error, info, reject, retry, trace, unknown, warn,
     };
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::{Value, json};

@@ -53,7 +53,7 @@ impl<'a, R: Serialize + DeserializeOwned> Claim<'a, R> {
         Self { cx, key: key.to_owned(), strength: Strength::Strong, keep: None, uncertain: Uncertain::GiveUp }
     }
 
-    /// A window in memory instead of a claim on disk: cheaper, may be forgotten by a crash of the host.
+    /// Nothing is on disk before the effect: cheaper, and a crash in the middle leaves no trace of the try.
     pub fn weak(mut self) -> Self {
         self.strength = Strength::Weak;
         self

@@ -89,3 +89,25 @@ pub mod reconciling {
         "bugle_plugin::raw::reconciling"
     );
 }
+
+/// What a plugin exports whose provider calls back.
+pub mod receiving {
+    bindings!(
+        "package bugle:sdk;
+         world inbound-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/inbound@0.1.0; }",
+        "bugle:sdk/inbound-alone",
+        "export_inbound",
+        "bugle_plugin::raw::receiving"
+    );
+}
+
+/// What a plugin exports that sets timers.
+pub mod timing {
+    bindings!(
+        "package bugle:sdk;
+         world timer-handler-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/timer-handler@0.1.0; }",
+        "bugle:sdk/timer-handler-alone",
+        "export_timer_handler",
+        "bugle_plugin::raw::timing"
+    );
+}

@@ -1,5 +1,5 @@
-//! Benchmarks: B1 (durable ingest) and B3 (end to end through a plugin) of the real host, each on a fresh data directory, and B10
-//! (what the sandbox adds to a call) of the sandbox alone.
+//! Benchmarks: B1 (durable ingest), B3 (end to end through a plugin) and B4 (what claims and records cost) of the real host, each on
+//! a fresh data directory, and B10 (what the sandbox adds to a call) of the sandbox alone.
 //!
 //! Prints one JSON line per result and, at the end, a table for people. The load runs in this process, on the same machine as the
 //! host; CPU per event is taken from process accounting and fsyncs from the host's own counter, since wall times are noisy here.
@@ -12,6 +12,7 @@ mod ingest;
 mod load;
 mod plugin_tax;
 mod report;
+mod state_cost;
 mod waiting_calls;
 
 use std::path::PathBuf;
@@ -35,6 +36,9 @@ struct Arguments {
     /// Events of each end-to-end run.
     #[arg(long, default_value_t = 500_000)]
     events: u64,
+    /// Events of each run of B4.
+    #[arg(long, default_value_t = 100_000)]
+    state_events: u64,
     /// Calls of each run of B10.
     #[arg(long, default_value_t = 200_000)]
     calls: usize,
@@ -53,6 +57,7 @@ struct Arguments {
 enum Scenario {
     B1,
     B3,
+    B4,
     B10,
 }
 
@@ -80,6 +85,11 @@ fn main() -> Result<()> {
         if wanted(Scenario::B3) {
             let result = runtime.block_on(end_to_end::run(&binary, arguments.events))?;
             report.add(repeat, result);
+        }
+        if wanted(Scenario::B4) {
+            for result in runtime.block_on(state_cost::run(&binary, arguments.state_events))? {
+                report.add(repeat, result);
+            }
         }
         if wanted(Scenario::B10) {
             for result in plugin_tax::run(arguments.calls)? {

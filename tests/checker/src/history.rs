@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::{self, BufRead};
 
-use crate::record::{Answer, Call, Intent, Kill, Log, Outcome, Position, Record, ScanEnd, State, Subscription};
+use crate::record::{
+    Answer, Call, Dropped, Intent, Kill, Log, Outcome, Position, Record, ScanEnd, State, Subscription,
+};
 use crate::report::{Promise, Report};
 
 /// What names an event in a run.
@@ -59,6 +61,7 @@ pub struct History {
     pub(crate) stored: HashMap<EventName, Vec<Position>>,
     pub(crate) states: BTreeMap<String, BTreeMap<Position, Vec<State>>>,
     outcomes: Vec<Outcome>,
+    dropped: Vec<Dropped>,
     scan: Option<ScanEnd>,
     scanned: ScanEnd,
     unreadable: Vec<String>,
@@ -115,6 +118,7 @@ impl History {
                 let rows = self.states.entry(row.subscription).or_default();
                 rows.entry(row.position).or_default().push(row.state);
             }
+            Record::Dropped(dropped) => self.dropped.push(dropped),
             Record::ScanEnd(end) => self.scan = Some(end),
         }
     }
@@ -136,6 +140,32 @@ impl History {
             match found {
                 Some(attempt) if attempt.intent.at_us <= outcome.at_us => attempt.answer = Some(outcome.outcome),
                 _ => self.outcomes.push(outcome),
+            }
+        }
+        self.fill_in_dropped();
+    }
+
+    /// What a retention let go of stands where it was confirmed, as it was sent, and is acked wherever it matches: it may go only then, so
+    /// that all rules hold for it as if it were still there.
+    fn fill_in_dropped(&mut self) {
+        for Dropped { topic, below } in std::mem::take(&mut self.dropped) {
+            let of_topic = self.tries.iter().filter(|(_, tries)| tries.iter().any(|sent| sent.intent.topic == topic));
+            let mut gone = Vec::new();
+            for (name, tries) in of_topic.filter(|(name, _)| !self.stored.contains_key(*name)) {
+                let confirmed = tries.iter().find_map(|sent| match sent.answer {
+                    Some(Answer::Confirmed { position, .. }) if position < below => Some((position, &sent.intent)),
+                    _ => None,
+                });
+                gone.extend(confirmed.map(|(position, intent)| (name.clone(), position, intent.clone())));
+            }
+            for (name, position, Intent { topic, source, id, kind, key, digest, .. }) in gone {
+                let log = Log { position, topic, source, id, kind, key, class: String::new(), digest };
+                for subscription in self.subscriptions.values().filter(|subscription| subscription.matches(&log)) {
+                    let rows = self.states.entry(subscription.subscription.clone()).or_default();
+                    rows.entry(position).or_default().push(State::Acked);
+                }
+                self.stored.entry(name).or_default().push(position);
+                self.log.entry(position).or_default().push(log);
             }
         }
     }
@@ -241,6 +271,21 @@ mod tests {
             }
         });
         check(&late, &["result-without-intent", "unresolved"]);
+    }
+
+    #[test]
+    fn what_was_let_go_of_must_have_been_delivered() {
+        let is_stored = |record: &Record| match record {
+            Record::Log(log) => log.position.offset < 3,
+            Record::State(row) => row.position.offset < 3,
+            _ => false,
+        };
+        let dropped = |topic: &str, below: &str| Sample::good().without(is_stored).dropped(topic, below);
+        check(&dropped("orders", "0-3"), &[]);
+        check(&dropped("orders", "0-2"), &["lost", "delivered-not-stored"]);
+        check(&dropped("refunds", "0-3"), &["lost", "lost", "delivered-not-stored", "delivered-not-stored"]);
+        let is_call = |record: &Record| matches!(record, Record::Call(call) if call.id == "a2");
+        check(&dropped("orders", "0-3").without(is_call), &["acked-without-effect"]);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub enum Record {
     Log(Log),
     /// Store dump: where one event stands for one subscription.
     State(StateRow),
+    /// Store dump: where the log of a topic begins, if its beginning was let go of.
+    Dropped(Dropped),
     /// Store dump: the last line, proof that the dump is whole.
     ScanEnd(ScanEnd),
 }
@@ -173,6 +175,16 @@ pub struct Kill {
     pub from_us: u64,
     /// After the process was seen to be gone.
     pub until_us: u64,
+}
+
+/// The retention of a topic has let go of events of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropped {
+    /// The topic.
+    pub topic: String,
+    /// Events of it below may be gone; each of them counts as acked by every subscription that matches.
+    pub below: Position,
 }
 
 /// One event as the store has it.

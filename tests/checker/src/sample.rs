@@ -6,7 +6,8 @@
 //! Invariant: `Sample::good()` has no violation, so whatever a spoiled one shows was caused by the spoiling.
 
 use crate::record::{
-    Answer, Call, CallAnswer, Intent, Kill, Log, Outcome, Position, Record, ScanEnd, State, StateRow, Subscription,
+    Answer, Call, CallAnswer, Dropped, Intent, Kill, Log, Outcome, Position, Record, ScanEnd, State, StateRow,
+    Subscription,
 };
 use crate::{Allowances, History};
 
@@ -77,6 +78,12 @@ impl Sample {
             class: String::new(),
             digest: format!("digest-{id}"),
         }));
+        self
+    }
+
+    /// The retention has let go of events of a topic.
+    pub(crate) fn dropped(mut self, topic: &str, below: &str) -> Self {
+        self.records.push(Record::Dropped(Dropped { topic: topic.to_owned(), below: below.parse().unwrap() }));
         self
     }
 

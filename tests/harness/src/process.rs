@@ -173,6 +173,12 @@ impl Host {
         (endpoints.quic.parse().expect("the host announces a socket address"), endpoints.fingerprint.clone())
     }
 
+    /// Where providers call back, if the config says so.
+    pub fn inbound(&self) -> Option<SocketAddr> {
+        let address = self.endpoints().inbound.as_ref();
+        address.map(|address| address.parse().expect("the host announces a socket address"))
+    }
+
     /// Its admin API.
     pub fn admin(&self) -> Admin {
         let token = fs::read_to_string(self.data().token()).expect("a served data directory has a token");

@@ -1,10 +1,11 @@
 //! The HTTP receiver: keeps connections alive, misbehaves as its scripts say, writes every complete request down.
 //!
-//! Each path stands for one subscription and has its own script, which may change while it runs. Does not verify signatures.
+//! Each path stands for one subscription and has its own script, which may change while it runs. Does not verify signatures. Whoever
+//! asks under `/sent/IDEMPOTENCY-KEY` is told by 200 or 404 whether a request with it was taken, answered or not.
 //!
 //! Invariant: a call is `accepted` only if its whole answer was written to the connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +47,9 @@ struct Inside {
     journal: Option<Journal>,
     routes: Mutex<Vec<Route>>,
     calls: Mutex<HashMap<(String, String), u32>>,
+    /// Idempotency keys of what was not refused.
+    taken: Mutex<HashSet<String>>,
+    questions: AtomicU64,
     requests: AtomicU64,
     waiting: AtomicU64,
     waiting_max: AtomicU64,
@@ -75,6 +79,8 @@ impl HttpReceiver {
             journal,
             routes: Mutex::new(routes),
             calls: Mutex::default(),
+            taken: Mutex::default(),
+            questions: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             waiting_max: AtomicU64::new(0),
@@ -104,6 +110,12 @@ impl HttpReceiver {
         self.inside.is_open.send_replace(false);
     }
 
+    /// How often somebody asked whether a request was taken.
+    #[must_use]
+    pub fn questions(&self) -> u64 {
+        self.inside.questions.load(Ordering::Relaxed)
+    }
+
     /// Complete requests so far.
     #[must_use]
     pub fn requests(&self) -> u64 {
@@ -131,18 +143,35 @@ async fn accept(listener: TcpListener, inside: Arc<Inside>) {
     }
 }
 
-/// Whether the connection can be used again.
-type Goes = std::io::Result<bool>;
+/// What becomes of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// It can be used again.
+    GoesOn,
+    /// It is closed.
+    Closes,
+    /// It is reset: the caller hears so before it hears anything else.
+    Resets,
+}
+
+type Goes = std::io::Result<Then>;
 
 impl Inside {
     async fn talk(&self, mut stream: TcpStream) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
         let (reader, mut writer) = stream.split();
         let mut reader = BufReader::new(reader);
+        let mut then = Then::Closes;
         while let Some(request) = Request::read(&mut reader).await? {
             let at_us = now_us();
             if request.method == "GET" && request.path == "/stats" {
                 say(&mut writer, 200, "", &self.stats()).await?;
+                continue;
+            }
+            if let ("GET", Some(key)) = (request.method.as_str(), request.path.strip_prefix("/sent/")) {
+                self.questions.fetch_add(1, Ordering::Relaxed);
+                let is_taken = locked(&self.taken).contains(key);
+                say(&mut writer, if is_taken { 200 } else { 404 }, "", "").await?;
                 continue;
             }
             self.requests.fetch_add(1, Ordering::Relaxed);
@@ -153,9 +182,13 @@ impl Inside {
             }
             let goes_on = self.answer(&request, at_us, &mut reader, &mut writer).await;
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            if !goes_on? {
+            then = goes_on?;
+            if then != Then::GoesOn {
                 break;
             }
+        }
+        if then == Then::Resets {
+            stream.set_zero_linger()?;
         }
         Ok(())
     }
@@ -173,15 +206,18 @@ impl Inside {
         let mut is_open = self.is_open.subscribe();
         tokio::select! {
             _ = is_open.wait_for(|is_open| *is_open) => {}
-            _ = reader.fill_buf() => return Ok(false),
+            _ = reader.fill_buf() => return Ok(Then::Closes),
         }
         let identity = Identity::of_request(request);
         let behaviour = self.decide(&route, identity.as_ref());
+        if let Some(identity) = identity.as_ref().filter(|_| behaviour.takes()) {
+            locked(&self.taken).insert(identity.idempotency_key.clone());
+        }
         let outcome = perform(&route.script, behaviour, reader, writer).await;
         let answer = match (&outcome, behaviour) {
-            (Ok(true), Behaviour::Accept) => CallAnswer::Accepted,
-            (Ok(true), _) => CallAnswer::Refused,
-            (Ok(false) | Err(_), _) => CallAnswer::Aborted,
+            (Ok(Then::GoesOn), Behaviour::Accept) => CallAnswer::Accepted,
+            (Ok(Then::GoesOn), _) => CallAnswer::Refused,
+            (Ok(Then::Closes | Then::Resets) | Err(_), _) => CallAnswer::Aborted,
         };
         if let (Some(journal), Some(identity)) = (&self.journal, identity) {
             journal.write(Record::Call(Call {
@@ -224,7 +260,7 @@ async fn perform(
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             // The caller went away, or talks out of turn: either way this call gets no answer.
-            _ = reader.fill_buf() => return Ok(false),
+            _ = reader.fill_buf() => return Ok(Then::Closes),
         }
     }
     match behaviour {
@@ -236,10 +272,11 @@ async fn perform(
         }
         Behaviour::Reject => say(writer, 422, "", "not this one").await,
         Behaviour::Gone => say(writer, 410, "", "gone for good").await,
-        Behaviour::Hang => Ok(false),
+        Behaviour::Hang => Ok(Then::Closes),
+        Behaviour::Reset => Ok(Then::Resets),
         Behaviour::Break => {
             writer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await?;
-            Ok(false)
+            Ok(Then::Closes)
         }
     }
 }
@@ -251,7 +288,7 @@ async fn say(writer: &mut WriteHalf<'_>, status: u16, headers: &str, text: &str)
     let answer = format!("HTTP/1.1 {status} {reason}\r\n{headers}content-length: {length}\r\n\r\n{text}");
     writer.write_all(answer.as_bytes()).await?;
     writer.flush().await?;
-    Ok(true)
+    Ok(Then::GoesOn)
 }
 
 #[cfg(test)]

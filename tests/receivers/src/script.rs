@@ -44,6 +44,18 @@ pub enum Behaviour {
     Hang,
     /// Breaks off in the middle of its answer.
     Break,
+    /// Reads the call and resets the connection in place of an answer.
+    Reset,
+}
+
+impl Behaviour {
+    /// Whether the call has its effect: only a complete answer that refuses it says that it has none.
+    pub(crate) fn takes(self) -> bool {
+        match self {
+            Behaviour::Accept | Behaviour::Hang | Behaviour::Break | Behaviour::Reset => true,
+            Behaviour::Fail | Behaviour::Busy | Behaviour::Reject | Behaviour::Gone => false,
+        }
+    }
 }
 
 /// Chances of each behaviour in a thousand; what is left is taken.
@@ -59,6 +71,8 @@ pub struct Script {
     pub hang: u64,
     /// Chance of [`Behaviour::Break`].
     pub broken: u64,
+    /// Chance of [`Behaviour::Reset`].
+    pub reset: u64,
     /// Chance of [`Behaviour::Reject`], on every call of the event.
     pub reject: u64,
     /// Every call is [`Behaviour::Gone`].
@@ -79,6 +93,7 @@ impl Default for Script {
             busy: 0,
             hang: 0,
             broken: 0,
+            reset: 0,
             reject: 0,
             gone: false,
             faulty_calls: 1,
@@ -107,6 +122,7 @@ impl Script {
             (self.busy, Behaviour::Busy),
             (self.hang, Behaviour::Hang),
             (self.broken, Behaviour::Break),
+            (self.reset, Behaviour::Reset),
         ];
         for (chance, behaviour) in chances {
             if rolled < chance {

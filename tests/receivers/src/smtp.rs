@@ -137,7 +137,7 @@ async fn perform(script: &Script, behaviour: Behaviour, stream: &mut BufStream<T
         Behaviour::Accept => "250 taken",
         Behaviour::Fail | Behaviour::Busy => "451 try again later",
         Behaviour::Reject | Behaviour::Gone => "550 no such mailbox",
-        Behaviour::Hang | Behaviour::Break => return Ok(false),
+        Behaviour::Hang | Behaviour::Break | Behaviour::Reset => return Ok(false),
     };
     say(stream, reply).await?;
     Ok(true)

@@ -62,6 +62,10 @@ kinds! {
     Cancel = "cancel", 5, true;
     /// The content of a confirmed event is erased.
     Erase = "erase", 3, true;
+    /// The host looks for claims and kv entries that have ended.
+    Sweep = "sweep", 8, false;
+    /// A provider says what became of something that was sent.
+    Callback = "callback", 16, true;
     /// A part of the log cannot be read.
     FailRead = "fail-read", 3, true;
     /// A sync fails.

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use bugle_core::callback::StatusChange;
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, SessionId, SubscriptionId, Ticket};
 use bugle_core::ledger::{Ledger, LedgerStep};
@@ -15,7 +16,7 @@ use bugle_random::Random;
 
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Place};
 use crate::rule::Checked;
 
 /// Lines of the journal that are kept for a failure.
@@ -43,6 +44,8 @@ pub(crate) enum Item {
     Release,
     /// Scheduled events of this topic are cancelled: those of the key of this event, or it alone.
     Cancel { event: StoredEvent, by_key: bool },
+    /// A provider says what became of the send of this delivery.
+    Callback { place: Place, change: StatusChange },
     /// Rows.
     Writes { writes: Vec<Write>, ledger: Option<LedgerStep>, done: Done },
 }

@@ -18,7 +18,7 @@ use bugle_core::time::Millis;
 
 use crate::bus::Bus;
 use crate::evidence::Place;
-use crate::rule::{self, Checked, broken};
+use crate::rule::{self, Checked, broken, must};
 
 /// Where follow-ups go.
 pub(crate) const FOLLOW_UPS: TopicId = TopicId(2);
@@ -27,7 +27,7 @@ pub(crate) const FOLLOW_UPS: TopicId = TopicId(2);
 pub(crate) const POISONED: &str = "poisoned";
 
 /// How long a claim is kept; the longest that the core allows is 400 days.
-const KEEP: Millis = Millis::from_secs(30 * 24 * 3600);
+pub(crate) const KEEP: Millis = Millis::from_secs(30 * 24 * 3600);
 
 /// Counters of the acked events; which one counts an event depends on its offset.
 pub(crate) const COUNTERS: [&str; 4] = ["count-0", "count-1", "count-2", "count-3"];
@@ -64,6 +64,10 @@ enum Stage {
     Answer(Answer),
     Confirming,
     Count,
+    /// A weak claim is being opened.
+    Remembering,
+    /// And confirmed.
+    Remembered,
     Return,
     /// It gave its verdict by import.
     Said,
@@ -113,7 +117,7 @@ impl Call {
             position: invocation.position,
             event_id: event.event.id().to_owned(),
             idempotency_key: format!("{}-{}", spec.id, invocation.position),
-            claim_scope: spec.name.clone(),
+            claim_scope: spec.claim_scope(),
             kv_store: spec.name.clone(),
             hops: 0,
             settles: if spec.batch_max > 1 { Settles::AtCall } else { Settles::AtReturn },
@@ -154,7 +158,7 @@ impl Call {
 
     /// Whether it waits for its claim to be opened: then the claim is nobody's if the call is stopped now.
     pub(crate) fn is_claiming(&self) -> bool {
-        self.stage == Stage::Claiming && self.pending.is_some()
+        matches!(self.stage, Stage::Claiming | Stage::Remembering) && self.pending.is_some()
     }
 
     /// Runs one stage; the end of the call if it was the last one.
@@ -185,6 +189,13 @@ impl Call {
                 self.stage = Stage::Count;
             }
             Stage::Count => self.count(bus, machine)?,
+            Stage::Remembering => return self.remember(bus, machine),
+            Stage::Remembered => {
+                let reply = self.reply.take();
+                let is_done = matches!(reply, Some(Ok(_)));
+                must(rule::DRIVER_IS_SOUND, is_done, || format!("a confirm was answered {reply:?}"))?;
+                self.stage = Stage::Count;
+            }
             Stage::Return => return self.end(bus, machine),
             Stage::Said => return Ok(Some(said(bus))),
             Stage::Settling => return Ok(Some(CallEnd::Returned(Ok(())))),
@@ -198,6 +209,11 @@ impl Call {
             self.import(bus, machine, Import::Waiting);
         }
         match self.script {
+            Script::Count if self.event.position.offset.0.is_multiple_of(3) => {
+                self.stage = Stage::Remembering;
+                let (key, keep) = self.weak();
+                self.reply = self.import(bus, machine, Import::Claim { key, strength: Strength::Weak, keep });
+            }
             Script::Count => self.stage = Stage::Count,
             Script::Notify => self.stage = Stage::Notify,
             Script::Send => {
@@ -246,7 +262,7 @@ impl Call {
         self.stage == Stage::Settling
     }
 
-    fn expect(&mut self, bus: &mut Bus, machine: &mut Machine, import: Import) -> Checked {
+    pub(super) fn expect(&mut self, bus: &mut Bus, machine: &mut Machine, import: Import) -> Checked {
         match self.import(bus, machine, import.clone()) {
             Some(Ok(_)) => Ok(()),
             other => broken(rule::DRIVER_IS_SOUND, format!("{import:?} was answered {other:?}")),

@@ -166,6 +166,7 @@ impl World {
         for (index, producer) in self.producers.iter().enumerate() {
             producer.confirmed.iter().try_for_each(|(number, place)| self.check_receipt(index, *number, *place))?;
         }
+        self.check_callbacks()?;
         self.check_acks()
     }
 

@@ -4,10 +4,12 @@
 //! Invariant: a round is told after the sync that made it durable, and before the next one begins.
 
 use bugle_core::admission::{Admission, Facts, IdFact, IdLookup, IdPlace, Recovery, Released, WindowSize};
+use bugle_core::callback::StatusChange;
 use bugle_core::event::Timing;
 use bugle_core::ids::{BootId, Offset, SessionId, Slot};
 use bugle_core::ledger::LedgerStep;
 use bugle_core::publish::{BatchResult, Opened, PublishBatch};
+use bugle_core::schedule::{ScheduledName, ScheduledQuery};
 use bugle_core::seeded::{Bug, is_planted};
 use bugle_core::spec::Topic;
 use bugle_core::step::Write;
@@ -17,6 +19,7 @@ use crate::bus::{Bus, Done, Item};
 use crate::call::FOLLOW_UPS;
 use crate::definition::OUTCOMES;
 use crate::events::Attributes;
+use crate::evidence::Place;
 use crate::outcomes;
 use crate::rule::{self, Checked, must};
 use crate::world::{ORDERS, World};
@@ -29,6 +32,7 @@ pub(crate) struct Round {
     opened: Vec<(usize, SessionId, Opened)>,
     dones: Vec<Done>,
     released: Option<Released>,
+    heard: Vec<(Place, StatusChange)>,
     is_synced: bool,
 }
 
@@ -102,6 +106,10 @@ impl World {
                     round.opened.push((producer, session, self.admission.open(open, stored.unwrap_or_default())));
                 }
                 Some(Item::Release) => round.released = Some(self.release(&mut batch)),
+                Some(Item::Callback { place, change }) => {
+                    self.hear(place, &change, &mut batch);
+                    round.heard.push((place, change));
+                }
                 Some(Item::Cancel { event, by_key }) => self.cancel(&event, by_key, &mut batch),
                 Some(Item::Writes { writes, ledger, done }) => {
                     self.place(writes, &mut batch);
@@ -114,7 +122,7 @@ impl World {
         self.admission.seal(self.bus.now, &mut batch);
         self.bus.note(|| format!("a batch of {count} items and {} rows is written", batch.len()));
         self.round = Some(round);
-        self.bus.disk.write(batch)?;
+        self.bus.disk.write(self.bus.now, batch)?;
         self.check_batch()
     }
 
@@ -136,7 +144,7 @@ impl World {
         self.admission.publish(self.bus.now, publish, &probe, &facts, batch)
     }
 
-    fn place(&mut self, writes: Vec<Write>, batch: &mut Vec<Write>) {
+    pub(crate) fn place(&mut self, writes: Vec<Write>, batch: &mut Vec<Write>) {
         for write in writes {
             match write {
                 Write::Append { topic, event } => {
@@ -152,6 +160,12 @@ impl World {
                     let copy = crate::events::copy(&event, &origin, is_late);
                     self.admission.append(self.bus.now, topic, copy, batch);
                 }
+                Write::Timer { topic, key, event } => {
+                    let query = ScheduledQuery { topic, name: ScheduledName::Key(&key) };
+                    let found = self.bus.disk.written.schedule.of(query).collect();
+                    self.admission.set_timer(self.bus.now, query, found, event, batch);
+                }
+                Write::Note { subscription, position, row } => self.note(subscription, position, row, batch),
                 other => batch.push(other),
             }
         }
@@ -184,6 +198,9 @@ impl World {
         }
         let end = self.bus.disk.synced.end();
         must(rule::SYNCED_BEFORE_TOLD, self.bus.tail <= end, || format!("readers see {} of {end}", self.bus.tail))?;
+        for (place, change) in round.heard {
+            self.answered(place, &change)?;
+        }
         for done in round.dones {
             match done {
                 Done::Nobody => {}
@@ -206,6 +223,7 @@ pub(crate) fn recover(bus: &Bus, boot: BootId, first_boot: BootId, boots: &[(Boo
         boots: boots.to_vec(),
         next: bus.disk.synced.end(),
         floor: Offset(0),
+        dropped_below: Offset(0),
         topics: vec![topic(ORDERS, "orders"), topic(FOLLOW_UPS, "sent"), topic(OUTCOMES, "bugle.settled")],
         window: WindowSize { ids, time: Millis(u64::MAX / 2) },
     });

@@ -18,6 +18,9 @@ const NAMES: [&str; 3] = ["count", "send", "follow"];
 /// Which of them have send records. It stays so, or the records would not say how each delivery ended.
 const HAS_RECORDS: [bool; 3] = [false, true, true];
 
+/// Which of them have their claims in a scope that another one could share; that never changes either.
+const HAS_CHANNEL: [bool; 3] = [false, true, false];
+
 /// The one that sends something.
 const SENDS: usize = 1;
 
@@ -41,6 +44,7 @@ pub(crate) fn draw(random: &mut Random, index: usize, topics: Vec<TopicId>) -> S
         on_unknown: if index == SENDS && random.chance(50) { OnUnknown::Ask } else { OnUnknown::Resend },
         redelivery: Some(private(index)),
         records: HAS_RECORDS[index],
+        channel: HAS_CHANNEL[index].then(|| "shared".into()),
         settled: TELLS[index].then_some(OUTCOMES),
         ..Subscription::new(id, NAMES[index], "script", topics)
     };

@@ -5,11 +5,16 @@
 
 use std::collections::VecDeque;
 
+use bugle_core::event::StoredEvent;
+use bugle_core::ids::Offset;
+use bugle_core::retention::CLASSES_MAX;
 use bugle_core::spec::Subscription;
 use bugle_core::step::Write;
+use bugle_core::time::Timestamp;
 use bugle_random::Random;
 
-use crate::rule::Checked;
+use crate::retain::class_of;
+use crate::rule::{self, Checked, must};
 use crate::store::Store;
 
 /// See the module.
@@ -19,7 +24,10 @@ pub(crate) struct Disk {
     pub(crate) written: Store,
     /// Every batch that was synced.
     pub(crate) synced: Store,
-    unsynced: VecDeque<Vec<Write>>,
+    /// Events of each retention below these were let go of. Dropping is a write of its own, which the next sync of a batch cannot
+    /// overtake.
+    pub(crate) floors: [Offset; CLASSES_MAX],
+    unsynced: VecDeque<(Timestamp, Vec<Write>)>,
 }
 
 impl Disk {
@@ -29,15 +37,21 @@ impl Disk {
     }
 
     /// Writes a batch.
-    pub(crate) fn write(&mut self, batch: Vec<Write>) -> Checked {
-        let applied = self.written.apply(&batch);
-        self.unsynced.push_back(batch);
+    pub(crate) fn write(&mut self, now: Timestamp, batch: Vec<Write>) -> Checked {
+        let applied = self.written.apply(now, &batch);
+        self.unsynced.push_back((now, batch));
         applied
+    }
+
+    /// What weak claims were to remember until now is over.
+    pub(crate) fn end_remembered(&mut self, now: Timestamp) {
+        self.written.end_remembered(now);
+        self.synced.end_remembered(now);
     }
 
     /// Syncs everything that was written.
     pub(crate) fn sync(&mut self) -> Checked {
-        self.unsynced.drain(..).try_for_each(|batch| self.synced.apply(&batch))
+        self.unsynced.drain(..).try_for_each(|(now, batch)| self.synced.apply(now, &batch))
     }
 
     /// A sync failed, and the disk has dropped what it should have kept: later syncs know nothing of it.
@@ -52,5 +66,18 @@ impl Disk {
         let survived = self.sync();
         self.written = self.synced.clone();
         survived
+    }
+
+    /// Whether the event is there, unless it was let go of.
+    pub(crate) fn has(&self, event: &StoredEvent) -> bool {
+        event.position.offset >= self.floors[class_of(event.topic).index()]
+    }
+
+    /// Somebody reads this event: it must still be there.
+    pub(crate) fn needs(&self, offset: Offset, who: &str) -> Checked {
+        let is_there = self.written.log.get(offset.0 as usize).is_none_or(|event| self.has(event));
+        must(rule::KEPT_WHILE_NEEDED, is_there, || {
+            format!("{who} needs {offset}, and the logs begin at {:?}", self.floors)
+        })
     }
 }

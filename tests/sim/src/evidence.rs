@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bugle_core::callback::Progress;
 use bugle_core::ids::{Offset, SubscriptionId};
 use bugle_core::time::{Millis, Timestamp};
 
@@ -24,8 +25,8 @@ pub(crate) struct Evidence {
     doubts: BTreeMap<(SubscriptionId, String), Timestamp>,
     /// What the provider has under each claim's key, and since when.
     provider: BTreeMap<(SubscriptionId, String), Timestamp>,
-    /// Of these a person said that they be sent, whatever the provider has.
-    told_to_send: BTreeSet<(SubscriptionId, String)>,
+    /// Of these a person said that they be sent, whatever the provider has, or their claims had their time.
+    may_go_again: BTreeSet<(SubscriptionId, String)>,
     /// How often the provider was asked.
     pub(crate) asked: u64,
     /// Deliveries of which a call returned with an ack.
@@ -36,6 +37,8 @@ pub(crate) struct Evidence {
     pub(crate) holds: BTreeMap<(SubscriptionId, u32), (Offset, Timestamp)>,
     /// What plain notifications reached their receiver: when, whose, which.
     pub(crate) notified: Vec<(Timestamp, Place)>,
+    /// What providers were answered to have said, at the furthest.
+    pub(crate) told_by_providers: BTreeMap<Place, Progress>,
     /// Attempts started.
     pub(crate) attempts: u64,
     /// Transactions that met a conflict.
@@ -55,10 +58,8 @@ impl Evidence {
     /// person wanted it.
     pub(crate) fn got(&mut self, key: (SubscriptionId, String), now: Timestamp, keep: Millis) -> bool {
         let before = self.provider.insert(key.clone(), now);
-        let is_wanted = self.told_to_send.remove(&key);
-        // The claim was made a little before the effect.
-        let is_forgotten = |before: Timestamp| now.after(CALL_TIME_MAX) >= before.after(keep);
-        is_wanted || before.is_none_or(is_forgotten)
+        let is_wanted = self.may_go_again.remove(&key);
+        is_wanted || before.is_none_or(|before| is_forgotten(before, now, keep))
     }
 
     pub(crate) fn has_got(&self, key: &(SubscriptionId, String)) -> bool {
@@ -67,7 +68,7 @@ impl Evidence {
 
     /// A person says that it was not sent, or wants it sent again.
     pub(crate) fn tell_to_send(&mut self, key: (SubscriptionId, String)) {
-        self.told_to_send.insert(key);
+        self.may_go_again.insert(key);
     }
 
     /// A fault hit a call after its effect left.
@@ -86,6 +87,13 @@ impl Evidence {
         self.doubts.remove(claim);
     }
 
+    /// What had its time is over, even if the clock goes back behind its end: the rows of these claims may be gone.
+    pub(crate) fn end_claims(&mut self, now: Timestamp, keep: Millis) {
+        self.doubts.retain(|_, expires| *expires > now);
+        let has_ended = |(_, since): &(_, &Timestamp)| is_forgotten(**since, now, keep);
+        self.may_go_again.extend(self.provider.iter().filter(has_ended).map(|(key, _)| key.clone()));
+    }
+
     pub(crate) fn is_in_doubt(&self, claim: &(SubscriptionId, String), now: Timestamp) -> bool {
         self.doubts.get(claim).is_some_and(|expires| *expires > now)
     }
@@ -94,4 +102,9 @@ impl Evidence {
     pub(crate) fn repeats(&self) -> u64 {
         self.received.values().map(|times| u64::from(*times) - 1).sum()
     }
+}
+
+/// Whether the claim of what the provider has since then had its time; it was made a little before the effect.
+fn is_forgotten(since: Timestamp, now: Timestamp, keep: Millis) -> bool {
+    now.after(CALL_TIME_MAX) >= since.after(keep)
 }

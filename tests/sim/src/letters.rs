@@ -31,7 +31,9 @@ impl Worker {
     pub(super) fn busy(&self, bus: &Bus, kept: Kept) -> Vec<Offset> {
         let queued = bus.queue.iter().filter_map(|item| match item {
             Item::Writes { writes, .. } => Some(writes),
-            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
+            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } | Item::Callback { .. } => {
+                None
+            }
         });
         let position = |write: &Write| match (kept, write) {
             (Kept::Dead, Write::Dead { subscription, position, .. } | Write::DeadGone { subscription, position })

@@ -48,8 +48,8 @@ struct Planned {
     key: Option<String>,
     class: Class,
     timing: Timing,
-    /// It was made with an expirytime.
-    is_expiring: bool,
+    /// It was made with an expirytime or a delivertime.
+    is_timed: bool,
     /// The call that published it, or published it again after it was refused; an unanswered batch that is sent again is none.
     called: u64,
     /// The session that told of its first refusal.
@@ -60,8 +60,8 @@ struct Planned {
 
 impl Planned {
     fn new(key: Option<String>, class: Class, timing: Timing) -> Planned {
-        let is_expiring = timing.expires.is_some();
-        Planned { key, class, timing, is_expiring, called: 0, refused_in: None, confirmed_in: None }
+        let is_timed = timing.expires.is_some() || timing.deliver_at.is_some();
+        Planned { key, class, timing, is_timed, called: 0, refused_in: None, confirmed_in: None }
     }
 }
 
@@ -242,7 +242,7 @@ impl Producer {
         let is_explained = |(index, refusal): &(u32, Refusal)| match refusal.code {
             Code::InvalidAttribute => is_scheduled(*index),
             // The first answer was a refusal for its time, or behind one, and nobody remembers it.
-            Code::TooOld => self.planned.iter().any(|planned| planned.is_expiring),
+            Code::TooOld => self.planned.iter().any(|planned| planned.is_timed),
             Code::Expired => self.planned[batch.numbers[*index as usize] as usize].timing.expires.is_some(),
             code => code == Code::BehindRefused && self.planned.iter().any(|planned| planned.refused_in.is_some()),
         };

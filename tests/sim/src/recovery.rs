@@ -50,7 +50,9 @@ impl Worker {
         let mut rows = bus.disk.written.rows(self.spec.id).clone();
         let queued = bus.queue.iter().filter_map(|item| match item {
             Item::Writes { writes, .. } => Some(writes),
-            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
+            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } | Item::Callback { .. } => {
+                None
+            }
         });
         for write in queued.flatten().chain(&self.step.writes) {
             if write.subscription() == Some(self.spec.id) {

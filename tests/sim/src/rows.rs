@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use bugle_core::event::Class;
 use bugle_core::ids::Offset;
+use bugle_core::retention::Claims;
 use bugle_core::row::{
     CHUNK_OFFSETS, ChannelRow, CursorChunk, CursorRow, DeadRow, DeadState, DeadTotals, HoldRow, LetGoRow, Parking,
     PausedRow, RecordStatus, RunRow, UnknownRow, UnknownState, UnknownTotals, WaitingRow,
@@ -33,6 +34,8 @@ pub(crate) struct Rows {
     /// How often its breaker opened.
     pub(crate) openings: u64,
     pub(crate) dead: BTreeMap<Offset, DeadRow>,
+    /// How many letters came, also of those that are gone.
+    pub(crate) buried: u64,
     totals: DeadTotals,
     pub(crate) unknown: BTreeMap<Offset, UnknownRow>,
     unknown_totals: UnknownTotals,
@@ -96,6 +99,8 @@ impl Rows {
                     self.suppressed.add(position.offset);
                 }
             }
+            // On its way to the committer; what comes of it is looked after beside these rows.
+            Write::Note { .. } => {}
             Write::Dead { position, row, .. } => self.bury(position.offset, row)?,
             Write::DeadGone { position, .. } => {
                 let is_there = self.dead.remove(&position.offset).is_some();
@@ -119,6 +124,7 @@ impl Rows {
     /// A letter comes, or somebody decided about it. One whose key waits for it ends no delivery.
     fn bury(&mut self, offset: Offset, row: &DeadRow) -> Checked {
         let before = self.dead.insert(offset, row.clone());
+        self.buried += u64::from(before.is_none());
         let is_decision = before.is_some_and(|old| row.decided.is_some() || row.generation > old.generation);
         match row.state {
             DeadState::Open if !is_decision => self.tell(offset, "dead", RecordStatus::Dead),
@@ -227,6 +233,16 @@ impl Rows {
     /// A delivery that is settled and still has a waiting row.
     pub(crate) fn settled_and_waiting(&self) -> Option<Offset> {
         self.waiting.keys().copied().find(|offset| self.told.has(*offset))
+    }
+
+    /// What of the logs must stay for it.
+    pub(crate) fn claims(&self, covered: u8) -> Claims {
+        Claims { floor: Offset(self.floor), waiting: self.waiting.keys().next().copied(), covered }
+    }
+
+    /// Whether a start reads on from there or from before it.
+    pub(crate) fn has_in_front(&self, offset: Offset) -> bool {
+        offset.0 >= self.floor
     }
 
     /// Words of offsets that lie wholly below the floor.

@@ -24,6 +24,7 @@ rules! {
     DECIDED_ONCE = "G1: a dead letter is decided once";
     UNKNOWN_ARE_COUNTED = "G1: the numbers of the unknown results are those of their rows";
     FLOOR_ONLY_RISES = "G1: the floor of a cursor never falls";
+    KEPT_WHILE_NEEDED = "G1: what is still needed of the log is never let go of";
     WANTED_ONLY = "G1: only events that the subscription covers and its filter wants are delivered";
     RECOVERS_AS_IT_LIVED = "G1: a machine recovered from all rows is the machine that wrote them";
     SYNCED_BEFORE_TOLD = "G11: nothing is told of a batch that the disk may lose";
@@ -33,11 +34,17 @@ rules! {
     EFFECTS_WITH_THEIR_CLAIM = "G4: a claim is done in one batch with what was buffered under it";
     EFFECTS_WITH_THE_ACK = "G4: what a delivery wrote counts exactly when it is acked";
     REPEAT_HAS_A_CAUSE = "G4: an effect happens again only after a fault that left it in doubt";
+    REMEMBERED = "G4: what a weak claim was confirmed with does not happen again before its time has come, restart or not";
+    KEPT_ITS_TIME = "G4: a kv entry with a time to live is there until it has ended, and then its row goes";
+    SCAN_IS_WHOLE = "G4: the pages of a scan show each entry once, in key order, with what the call itself wrote";
     DONE_IS_DONE = "G4: what a claim says is done is not sent again";
     MAYBE_SENT_IS_TOLD = "G4: a claim under which something may have left is never given as a new one";
     RECORDED = "G4: what became of a delivery and its send record are in one batch and say the same";
     OUTCOME_IS_TOLD = "G4: what became of a delivery and the event that tells it are in one batch and say the same";
     ASKED_BEFORE_RESENT = "G4: with `ask` and a truthful provider, what was sent under a key is not sent again";
+    PROVIDER_IS_HEARD = "G4: what a provider said of a send is on disk once it was answered, and nothing takes it back";
+    TIMER_WITH_THE_ACK = "G4: a timer is set in the batch of the ack of the delivery that set it, and not without";
+    TIMER_IS_ONE = "G8: one timer of a name waits, the latest";
     RESOLVED_ONCE = "G4: an unknown result is resolved once, and what a person said of it is what its claims and its copy say in one batch";
     PUBLISHED_IN_ORDER = "G5: events of a key are stored in the order in which they were published";
     SETTLED_BEFORE_NEXT = "G5: the next event of a key starts after the one before is durably settled";

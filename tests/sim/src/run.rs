@@ -33,7 +33,7 @@ pub struct Summary {
     pub repeats: u64,
     /// Questions to a provider about what may have been sent.
     pub asked: u64,
-    /// Dead letters.
+    /// Dead letters that came.
     pub dead: u64,
     /// Deliveries parked for a decision.
     pub unknown: u64,

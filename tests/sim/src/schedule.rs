@@ -2,7 +2,7 @@
 //!
 //! Holds no decision. Invariant: what a batch must hold together is looked at when the batch was applied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bugle_core::admission::Released;
 use bugle_core::event::StoredEvent;
@@ -14,6 +14,7 @@ use bugle_random::Random;
 
 use crate::bus::Item;
 use crate::rule::{self, Checked, broken, must};
+use crate::timer;
 use crate::world::World;
 
 /// Events of one release: few, so that there are several.
@@ -44,6 +45,11 @@ impl Schedule {
     /// Those of a name.
     pub(crate) fn of(&self, query: ScheduledQuery<'_>) -> impl Iterator<Item = StoredEvent> {
         self.due.values().filter(move |event| query.is_of(event)).cloned()
+    }
+
+    /// How many of a topic wait.
+    pub(crate) fn waiting(&self, topic: TopicId) -> u64 {
+        self.totals.get(&topic).map_or(0, |totals| totals.waiting)
     }
 
     pub(crate) fn totals(&self) -> impl Iterator<Item = (TopicId, ScheduledTotals)> {
@@ -98,6 +104,13 @@ impl Schedule {
         if let Some((offset, balance)) = self.unreleased.iter().next() {
             let what = format!("{offset}: rows that ended less copies are {balance} after a batch");
             return broken(rule::SCHEDULED_ENDS_WITH_ITS_COPY, what);
+        }
+        let mut timers = BTreeSet::new();
+        for event in self.due.values().filter(|event| timer::is_timer(event)) {
+            let is_alone = timers.insert((event.topic, event.event.key()));
+            must(rule::TIMER_IS_ONE, is_alone, || {
+                format!("{:?} of topic {} waits twice", event.event.key(), event.topic)
+            })?;
         }
         let waiting: u64 = self.totals.values().map(|totals| totals.waiting).sum();
         let what = || format!("{} wait, and the totals say {waiting}", self.due.len());

@@ -12,7 +12,8 @@ use bugle_core::step::Write;
 use bugle_core::subscription::Input;
 
 use crate::bus::Bus;
-use crate::import::follow_ups;
+use crate::definition::private;
+use crate::import::{follow_ups, notes};
 use crate::rule::Checked;
 use crate::worker::Worker;
 
@@ -74,8 +75,11 @@ impl Worker {
                 add(bus.ledger.release(bus.now, claim, ClaimFate::Unsent).unwrap_or(None));
             }
         }
+        if is_live {
+            rows.append(&mut notes(&mut ended.transaction, &self.spec, &event));
+        }
         if is_acked {
-            rows.append(&mut follow_ups(&ended.transaction, &self.spec.name));
+            rows.append(&mut follow_ups(&ended.transaction, &self.spec.name, private(self.plan.index)));
             self.note_hold(bus, &event, &ended);
         }
         if !is_live {

@@ -3,28 +3,35 @@
 //! Holds no decision. Invariant: what a batch must hold together is looked at when the batch was applied, so no state between two
 //! batches is missed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::origin::{ORIGIN_ATTRIBUTE, Origin};
 use bugle_core::row::{
-    ClaimRow, ClaimState, DeadState, KvRow, RecordRow, RecordStatus, UncertainClaim, UnknownRow, UnknownState,
+    ClaimRow, ClaimState, DeadState, Expiring, ExpiryEntry, KvRow, RecordRow, RecordStatus, Second, UncertainClaim,
+    UnknownRow, UnknownState, WindowMark,
 };
 use bugle_core::spec::Subscription;
 use bugle_core::step::Write;
 use bugle_core::time::Timestamp;
 
 use crate::call::FOLLOW_UPS;
+use crate::callback::Notes;
 use crate::definition;
+use crate::expiry::KEPT;
 use crate::outcomes::Outcomes;
 use crate::rows::Rows;
 use crate::rule::{self, Checked, broken, must};
 use crate::schedule::Schedule;
+use crate::timer::Timers;
 
 /// Plugins mark an acked event by a kv entry of this name and its offset, written in the transaction of the ack.
 pub(crate) const ACKED: &str = "acked-";
+
+/// Plugins count an event under a weak claim by a kv entry of this name and its offset; the claim has the same key.
+pub(crate) const WEAK: &str = "weak/";
 
 /// Number of a lane of the log: events of one key and class. `None` for an event without a key.
 pub(crate) type LaneNumber = Option<u32>;
@@ -42,6 +49,18 @@ pub(crate) struct Store {
     names: BTreeMap<Arc<str>, SubscriptionId>,
     claims: BTreeMap<Arc<str>, BTreeMap<String, ClaimRow>>,
     kv: BTreeMap<Arc<str>, BTreeMap<String, KvRow>>,
+    /// The index of rows that end by time.
+    expiries: BTreeSet<ExpiryEntry>,
+    /// Done weak claims: key and receipt, by scope, end and number.
+    window: BTreeMap<(Arc<str>, Timestamp, u64), WindowMark>,
+    /// Until when a weak claim is to be remembered.
+    remembered: BTreeMap<(Arc<str>, String), Timestamp>,
+    /// Ends of the claims that became done in the batch that is applied.
+    done: BTreeMap<(Arc<str>, String), Timestamp>,
+    /// kv entries at which the batch that is applied took a second look.
+    swept: BTreeSet<(Arc<str>, String)>,
+    /// When it was written.
+    now: Timestamp,
     sequences: BTreeMap<(String, ProducerEpoch), BTreeMap<StreamId, Sequence>>,
     /// Done claims less follow-ups of each event: both come in one batch, so this is empty between two.
     unbalanced: BTreeMap<Offset, i64>,
@@ -51,6 +70,9 @@ pub(crate) struct Store {
     /// Claims of results of which the batch says that they were sent: empty between two batches, too.
     told_sent: Vec<UncertainClaim>,
     pub(crate) schedule: Schedule,
+    timers: Timers,
+    /// What plugins noted, and providers said.
+    pub(crate) notes: Notes,
     /// Claims that became done.
     pub(crate) confirms: u64,
 }
@@ -63,8 +85,22 @@ impl Store {
         self.rows.entry(spec.id).or_default().has_records = spec.records;
     }
 
-    /// Applies a batch.
-    pub(crate) fn apply(&mut self, batch: &[Write]) -> Checked {
+    /// Applies a batch that was written at that time.
+    pub(crate) fn apply(&mut self, now: Timestamp, batch: &[Write]) -> Checked {
+        self.now = now;
+        let swept = batch.iter().filter_map(|write| match write {
+            Write::ExpiryGone(entry) if entry.of == Expiring::Kv => Some((entry.scope.clone(), entry.key.clone())),
+            _ => None,
+        });
+        self.swept = swept.collect();
+        let done = batch.iter().filter_map(|write| match write {
+            Write::Window { scope, mark } => Some(((Arc::clone(scope), mark.key.clone()), mark.expires)),
+            Write::Claim { scope, key, row: Some(row) } if matches!(row.state, ClaimState::Done { .. }) => {
+                Some(((Arc::clone(scope), key.clone()), row.expires))
+            }
+            _ => None,
+        });
+        self.done = done.collect();
         // All rows of a batch hold at once; whether a decision about a letter ends a delivery depends on where the cursor is.
         let is_place =
             |write: &&Write| matches!(write, Write::Cursor { .. } | Write::Chunk { .. } | Write::LetGo { .. });
@@ -79,6 +115,7 @@ impl Store {
             return broken(rule::HANDED_ON_WITH_ITS_RECORD, what);
         }
         self.schedule.check_batch()?;
+        self.timers.check()?;
         for claim in std::mem::take(&mut self.told_sent) {
             let row = self.claim(&claim.scope, &claim.key);
             let is_done = row.is_some_and(|row| matches!(row.state, ClaimState::Done { .. }));
@@ -114,18 +151,14 @@ impl Store {
                 streams.insert(*stream, *sequence);
                 Ok(())
             }
-            Write::Claim { scope, key, row } => {
-                self.claimed(scope, key, row.clone());
-                Ok(())
-            }
-            Write::Kv { store, key, row } => {
-                if let Some(offset) = key.strip_prefix(ACKED).and_then(|offset| offset.parse().ok())
-                    && let Some(rows) = self.names.get(store).and_then(|name| self.rows.get_mut(name))
-                {
-                    rows.ack(Offset(offset))?;
-                }
-                put(&mut self.kv, store, key, row.clone());
-                Ok(())
+            Write::Claim { .. }
+            | Write::Kv { .. }
+            | Write::Window { .. }
+            | Write::WindowEnded { .. }
+            | Write::ExpiryGone(_)
+            | Write::ExpiriesBelow { .. } => self.apply_ending(write),
+            Write::Record { subscription, position, row } if !row.recipient.is_empty() => {
+                self.notes.apply(*subscription, *position, row)
             }
             Write::Record { subscription, position, row } => {
                 if row.detail.contains("handed on") {
@@ -152,9 +185,11 @@ impl Store {
             | Write::ScheduleEnded { .. }
             | Write::ScheduledTotals { .. }
             | Write::FatesBelow { .. } => self.schedule.apply(write),
-            Write::Append { .. } | Write::Outcome { .. } | Write::Redeliver { .. } => {
-                broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place")
-            }
+            Write::Append { .. }
+            | Write::Outcome { .. }
+            | Write::Redeliver { .. }
+            | Write::Note { .. }
+            | Write::Timer { .. } => broken(rule::LOG_HAS_NO_HOLE, "an event reached the disk without a place"),
             Write::Catalog { key, .. } => match key.parse() {
                 Ok(subscription) => self.rows_mut(SubscriptionId(subscription)).apply(write),
                 Err(_) => Ok(()),
@@ -164,6 +199,133 @@ impl Store {
                 None => broken(rule::DRIVER_IS_SOUND, format!("nobody looks after {write:?}")),
             },
         }
+    }
+
+    /// Claims, kv entries and what ends them.
+    fn apply_ending(&mut self, write: &Write) -> Checked {
+        match write {
+            Write::Claim { scope, key, row } => {
+                self.ends(Expiring::Claim, scope, key, row.as_ref().map(|row| row.expires));
+                self.claimed(scope, key, row.clone());
+                Ok(())
+            }
+            Write::Kv { store, key, row } => {
+                if let Some(offset) = key.strip_prefix(ACKED).and_then(|offset| offset.parse().ok())
+                    && let Some(name) = self.names.get(store)
+                    && let Some(rows) = self.rows.get_mut(name)
+                {
+                    self.timers.acked(*name, Offset(offset));
+                    rows.ack(Offset(offset))?;
+                }
+                if key.starts_with(WEAK) {
+                    self.remember(store, key)?;
+                }
+                let ends = row.as_ref().and_then(|row| row.expires);
+                self.ends(Expiring::Kv, store, key, ends);
+                let before = self.kv(store, key).and_then(|row| row.expires);
+                let is_swept = row.is_none() && self.swept.contains(&(Arc::clone(store), key.clone()));
+                let has_ended = before.is_some_and(|before| before <= self.now);
+                let may_go = !is_swept || has_ended || !self.kv.get(store).is_some_and(|rows| rows.contains_key(key));
+                must(rule::KEPT_ITS_TIME, may_go, || {
+                    format!("{key} of {store} went at {} and ends at {before:?}", self.now.0)
+                })?;
+                put(&mut self.kv, store, key, row.clone());
+                Ok(())
+            }
+            Write::Window { scope, mark } => {
+                self.window.insert((Arc::clone(scope), mark.expires, mark.number), mark.clone());
+                Ok(())
+            }
+            Write::WindowEnded { scope, expires, number } => {
+                let is_early = |(of, ends, _): &(Arc<str>, Timestamp, u64)| of == scope && *ends > self.now;
+                self.window.retain(|place, _| place.0 != *scope || (place.1, place.2) > (*expires, *number));
+                must(rule::KEPT_ITS_TIME, !is_early(&(Arc::clone(scope), *expires, *number)), || {
+                    format!("marks of {scope} that end at {} went at {}", expires.0, self.now.0)
+                })
+            }
+            Write::ExpiryGone(entry) => {
+                self.expiries.remove(entry);
+                Ok(())
+            }
+            Write::ExpiriesBelow { of, below } => {
+                self.expiries.retain(|entry| entry.of != *of || entry.second >= *below);
+                Ok(())
+            }
+            _ => broken(rule::DRIVER_IS_SOUND, "a row that does not end was taken for one that does"),
+        }
+    }
+
+    /// An event is counted under its weak claim.
+    fn remember(&mut self, store: &Arc<str>, key: &str) -> Checked {
+        let place = (Arc::clone(store), key.to_owned());
+        let until = self.remembered.get(&place).copied().unwrap_or_default();
+        must(rule::REMEMBERED, until <= self.now, || {
+            format!("{key} of {store} happens again at {} and is remembered until {}", self.now.0, until.0)
+        })?;
+        match self.done.get(&place) {
+            Some(ends) => {
+                self.remembered.insert(place, *ends);
+                Ok(())
+            }
+            None => broken(rule::EFFECTS_WITH_THEIR_CLAIM, format!("{key} of {store} was counted without its claim")),
+        }
+    }
+
+    /// The clock may go back now: what had its time is over all the same.
+    pub(crate) fn end_remembered(&mut self, now: Timestamp) {
+        self.remembered.retain(|_, until| *until > now);
+    }
+
+    /// Marks of weak claims, for a restart.
+    pub(crate) fn marks(&self) -> impl Iterator<Item = (&Arc<str>, &WindowMark)> {
+        self.window.iter().map(|((scope, ..), mark)| (scope, mark))
+    }
+
+    /// What finds a row when its time has come.
+    fn ends(&mut self, of: Expiring, scope: &Arc<str>, key: &str, expires: Option<Timestamp>) {
+        if let Some(expires) = expires {
+            let (second, scope) = (Second::from(expires), Arc::clone(scope));
+            self.expiries.insert(ExpiryEntry { of, second, scope, key: key.to_owned() });
+        }
+    }
+
+    /// The first entries of the index whose second has come.
+    pub(crate) fn ended(&self, of: Expiring, now: Timestamp, limit: usize) -> Vec<ExpiryEntry> {
+        let is_due = |entry: &&ExpiryEntry| entry.of == of && entry.second.has_come(now);
+        self.expiries.iter().filter(is_due).take(limit).cloned().collect()
+    }
+
+    /// kv rows whose time has come, and what finds them.
+    pub(crate) fn left_behind(&self, now: Timestamp) -> Vec<String> {
+        let has_ended = |expires| Second::from(expires).has_come(now);
+        let rows = self.kv.values().flatten().filter(|(_, row)| row.expires.is_some_and(has_ended));
+        let index = self.expiries.iter().filter(|entry| entry.of == Expiring::Kv && entry.second.has_come(now));
+        let marks = self.window.values().filter(|mark| mark.expires <= now);
+        let rows = rows.map(|row| format!("{row:?}")).chain(index.map(|entry| format!("{entry:?}")));
+        rows.chain(marks.map(|mark| format!("{mark:?}"))).collect()
+    }
+
+    /// Entries with a time to live that have not ended.
+    pub(crate) fn kept(&self, store: &str, now: Timestamp) -> BTreeMap<String, ()> {
+        let rows = self.kv.get(store).into_iter().flatten();
+        let is_live = |row: &KvRow| row.expires.is_none_or(|expires| expires > now);
+        rows.filter(|(key, row)| key.starts_with(KEPT) && is_live(row)).map(|(key, _)| (key.clone(), ())).collect()
+    }
+
+    /// A page of kv rows as the host's store gives it, and whether it is the last.
+    pub(crate) fn scan(
+        &self,
+        store: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> (Vec<(String, KvRow)>, bool) {
+        let rows = self.kv.get(store).into_iter().flatten();
+        let rows = rows.filter(|(key, _)| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after));
+        let mut page: Vec<_> = rows.take(limit as usize + 1).map(|(key, row)| (key.clone(), row.clone())).collect();
+        let is_end = page.len() <= limit as usize;
+        page.truncate(limit as usize);
+        (page, is_end)
     }
 
     /// Told as expired, its event is past its time: as it was published, or as it is in the letter from which it was tried again.
@@ -191,6 +353,7 @@ impl Store {
         let is_next = offset.0 == self.log.len() as u64;
         must(rule::LOG_HAS_NO_HOLE, is_next, || format!("event {offset} comes after {} events", self.log.len()))?;
         self.schedule.stored(event)?;
+        self.timers.stored(event);
         if event.topic == FOLLOW_UPS && event.event.timing().released_from.is_none() {
             self.balance(Some(event.event.data()), -1);
         }

@@ -213,10 +213,14 @@ impl Worker {
     /// Hands in events that were asked for one by one.
     pub(crate) fn answer_fetches(&mut self, bus: &mut Bus) -> Checked {
         for (ticket, event) in std::mem::take(&mut self.fetches) {
+            self.needs(bus, &event)?;
             self.handle(bus, Input::Fetched { ticket, event: Some(event) })?;
         }
         for Load { number, position } in std::mem::take(&mut self.loads) {
             let row = bus.disk.synced.rows(self.spec.id).waiting(position.offset).cloned();
+            if row.is_some() {
+                bus.disk.needs(position.offset, &format!("{}, loading,", self.spec.name))?;
+            }
             let found = row.map(|row| (row, bus.disk.synced.log[position.offset.0 as usize].clone()));
             self.handle(bus, Input::Loaded { number, found })?;
         }
@@ -237,8 +241,17 @@ impl Worker {
             return Ok(());
         }
         self.read = None;
-        let events = bus.disk.written.log[from.0 as usize..end.0 as usize].to_vec();
+        let mut events = bus.disk.written.log[from.0 as usize..end.0 as usize].to_vec();
+        let covered = self.spec.covered();
+        events.iter().filter(|event| covered.contains(&event.topic)).try_for_each(|event| self.needs(bus, event))?;
+        events.retain(|event| bus.disk.has(event));
         self.handle(bus, Input::Events { from, events: &events, next: end })
+    }
+
+    /// The event must be there, unless it was sought past since it was asked for: the machine drops what it is told of that.
+    fn needs(&self, bus: &Bus, event: &StoredEvent) -> Checked {
+        let offset = event.position.offset;
+        if offset < self.machine.floor() { Ok(()) } else { bus.disk.needs(offset, &self.spec.name) }
     }
 
     /// The read that was asked for meets a bad record: the subscription stops there.

@@ -38,6 +38,9 @@ const STEPS_PER_COMPARISON: usize = 16;
 /// Publish ids that are known: more than any history has, so that no retry can be too old.
 const IDS: u64 = 20_000;
 
+/// Memory for marks of weak claims: about ten of them, so that it is full now and then.
+const WINDOW_BYTES: usize = 1_700;
+
 /// Keeps the dice of the second phase apart from those of the first.
 const CALM_DICE: u64 = 0x5eed;
 
@@ -109,7 +112,7 @@ impl World {
     }
 
     pub(crate) fn made(setup: Setup) -> World {
-        let mut bus = Bus::new(setup.random, Ledger::new(BootId(1)), setup.has_journal);
+        let mut bus = Bus::new(setup.random, Ledger::with_window(BootId(1), WINDOW_BYTES), setup.has_journal);
         bus.is_calm = !setup.has_faults;
         let mut plans = Vec::new();
         for (index, (spec, script, bounds, steps_outstanding_max)) in setup.subscriptions.into_iter().enumerate() {
@@ -173,7 +176,7 @@ impl World {
             received: self.bus.evidence.received.values().map(|times| u64::from(*times)).sum(),
             repeats: self.bus.evidence.repeats(),
             asked: self.bus.evidence.asked,
-            dead: (1..=3).map(|id| count(rows(id).dead.len())).sum(),
+            dead: (1..=3).map(|id| rows(id).buried).sum(),
             unknown: (1..=3).map(|id| count(rows(id).unknown.len())).sum(),
             suppressed: (1..=3).map(|id| rows(id).suppressed.count()).sum(),
             let_go: (1..=3).map(|id| rows(id).let_gone.count()).sum(),
@@ -224,6 +227,8 @@ impl World {
             Kind::Commit => {
                 let items = bus.random.within(1, 6) as usize;
                 self.commit(items)?;
+                // Last in the action, so that the dice of everything else fall as without it.
+                self.retain()?;
             }
             Kind::CommitStage => self.commit_stage()?,
             Kind::PassTime => self.pass_time()?,
@@ -253,6 +258,8 @@ impl World {
                 }
             }
             Kind::Erase => self.erase(producer),
+            Kind::Sweep => self.sweep(),
+            Kind::Callback => self.call_back(),
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,
             Kind::SlowDisk => self.slow_for = bus.random.within(10, 60),

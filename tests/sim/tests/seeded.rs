@@ -121,8 +121,15 @@ bugs! {
     breaker_only_in_memory_is_found: BreakerOnlyInMemory breaks "G1";
     handed_on_after_settled_is_found: HandedOnAfterSettled breaks "G1";
     record_after_settled_is_found: RecordAfterSettled breaks "G4";
+    retention_ignores_waiting_is_found: RetentionIgnoresWaiting breaks "G1";
+    renewed_row_expired_is_found: RenewedRowExpired breaks "G4", "G8";
+    window_forgotten_at_restart_is_found: WindowForgottenAtRestart breaks "G4";
     outcome_after_settled_is_found: OutcomeAfterSettled breaks "G4";
     not_asked_before_resend_is_found: NotAskedBeforeResend breaks "G4";
+    timer_set_beside_another_is_found: TimerSetBesideAnother breaks "G8";
+    timer_after_ack_is_found: TimerAfterAck breaks "G4", "G1";
+    callback_goes_back_is_found: CallbackGoesBack breaks "G4";
+    note_over_callback_is_found: NoteOverCallback breaks "G4";
     expired_is_retried_is_found: ExpiredIsRetried breaks "G8";
     batch_pays_for_one_is_found: BatchPaysForOne breaks "G6", "G8";
     effects_of_failure_kept_is_found: EffectsOfFailureKept breaks "G1", "G4", "G6";

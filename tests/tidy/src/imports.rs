@@ -100,7 +100,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("wasmtime-wasi", &["host/sandbox"]),
     ("quinn", &["host/ingress", "sdk/client", "tests/"]),
     ("h3", &["host/ingress"]),
-    ("hyper", &["host/egress"]),
+    ("hyper", &["host/egress", "host/server"]),
     ("hyper-rustls", &["host/egress"]),
     ("lettre", &["host/egress"]),
     ("rustls", &["host/egress", "host/ingress", "host/server", "sdk/client", "tests/"]),

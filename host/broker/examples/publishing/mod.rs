@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bugle_broker::{Bus, FollowUp, Invoke, Options, Parts, ResultSink};
+use bugle_broker::{Bus, FollowUp, Invoke, Options, Parts, ResultSink, Retentions};
 use bugle_core::admission::WindowSize;
 use bugle_core::event::{Event, Index, Span, Timing};
 use bugle_core::ids::{Name, Sequence, SessionId, StreamId};
@@ -48,6 +48,7 @@ pub(crate) fn start(
         store,
         opened,
         topics,
+        retentions: Retentions::default(),
         subscriptions,
         invoke,
         encode: Arc::new(|_: FollowUp<'_>| Err("no follow-ups here".to_owned())),

@@ -69,7 +69,7 @@ impl Bus {
 impl Inside {
     /// Takes what calls left after the deletion, and frees the name.
     async fn finish_delete(&self, id: SubscriptionId, name: &Name) -> Result<(), Stopped> {
-        self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner).end_scope(name);
+        self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner).end(id, name);
         self.commit(vec![forget(id, name), deleted(id, None)]).await?;
         self.deleted().remove(name);
         Ok(())
@@ -82,6 +82,7 @@ impl Inside {
                 continue;
             };
             let (id, name) = (SubscriptionId(number), Name::from(name));
+            self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner).end(id, &name);
             let writes = vec![forget(id, &name), deleted(id, None)];
             // A committer that has stopped already ends the process; the rows stay for the next start.
             let _ = self.shared.queue.push(Item::Writes(Writes { writes, ..Writes::default() }));

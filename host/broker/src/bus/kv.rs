@@ -5,6 +5,7 @@
 use bugle_core::ids::Name;
 use bugle_core::import::Entry;
 use bugle_core::ledger::{KvEffect, KvRead};
+use bugle_core::row::KvRow;
 use bugle_core::time::Timestamp;
 use tokio::sync::oneshot;
 
@@ -107,24 +108,21 @@ impl Bus {
         Ok(is_done)
     }
 
-    /// Entries whose key starts with `prefix` and comes after `after`, in key order, at most `limit` (and 1,000).
+    /// Entries whose key starts with `prefix` and comes after `after`, in key order, at most `limit` (and 1,000), and after which key
+    /// to go on if there may be more.
     pub async fn kv_scan(
         &self,
         store: &Name,
         prefix: String,
         after: Option<String>,
         limit: u32,
-    ) -> Result<Vec<(String, Entry)>, ReadError> {
+    ) -> Result<(Vec<(String, Entry)>, Option<String>), ReadError> {
         let now = self.now();
         let limit = limit.clamp(1, SCAN_MAX);
-        let rows = self.inside.shared.kv_scan(store.clone(), prefix, after, limit).await?;
-        Ok(rows
-            .into_iter()
-            .filter(|(_, row)| row.expires.is_none_or(|expires| expires > now))
-            .map(|(key, row)| {
-                let entry = Entry { value: row.value, version: row.version };
-                (key, entry)
-            })
-            .collect())
+        let page = self.inside.shared.kv_scan(store.clone(), prefix, after, limit).await?;
+        let next = page.rows.last().filter(|_| !page.is_end).map(|(key, _)| key.clone());
+        let is_live = |row: &KvRow| row.expires.is_none_or(|expires| expires > now);
+        let entries = page.rows.into_iter().filter(|(_, row)| is_live(row));
+        Ok((entries.map(|(key, row)| (key, Entry { value: row.value, version: row.version })).collect(), next))
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: whoever holds [`Letters`] is the only one who decides about dead letters and unknown results of that subscription;
 //! one is decided about as it is on disk at that moment.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{KeyGeneration, Name, Position};
@@ -78,13 +78,19 @@ impl Bus {
         self.inside.shared.keys.key(origin)
     }
 
-    /// What dedup knows of keys of a subscription, by what is on disk.
+    /// What dedup knows of keys of a subscription, by what is on disk and remembered of weak claims.
     pub async fn claims(&self, subscription: &str, keys: Vec<String>) -> Result<Vec<ClaimFact>, ReadError> {
-        let (store, scope) = (Arc::clone(&self.inside.shared.store), subscription.to_owned());
+        let shared = Arc::clone(&self.inside.shared);
+        let scope = self.inside.spec(subscription).map_or_else(|| Name::from(subscription), |spec| spec.claim_scope());
         let now = self.now();
         let read = move || {
             let fact = |key: &String| {
-                let row = store.claim(&scope, key)?;
+                let ledger = shared.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+                if ledger.is_remembered(now, &scope, key) {
+                    return Ok(ClaimFact::Done);
+                }
+                drop(ledger);
+                let row = shared.store.claim(&scope, key)?;
                 Ok(row.filter(|row| row.expires > now).map_or(ClaimFact::Free, |row| match row.state {
                     ClaimState::Done { .. } => ClaimFact::Done,
                     ClaimState::Claimed | ClaimState::Uncertain => ClaimFact::Uncertain,

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bugle_core::admission::{Admission, Facts, Recovery, WindowSize};
 use bugle_core::event::Class;
-use bugle_core::ids::{Name, Offset, Position, Slot, SubscriptionId};
+use bugle_core::ids::{BootId, Name, Offset, Position, Slot, SubscriptionId};
 use bugle_core::ledger::Ledger;
 use bugle_core::row::{DeadTotals, UnknownTotals};
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::subscription::{Machine, Recovered};
 use bugle_core::time::Timestamp;
-use bugle_store::{CommitError, Opened, Store};
+use bugle_store::{CommitError, Opened, Store, UpkeepError};
 use tokio::sync::watch;
 
 use super::private::{self, TopicRow};
@@ -33,6 +33,7 @@ use crate::invoke::{EncodeEvent, Invoke, StampEvent};
 use crate::queue::Queue;
 use crate::reads::ReadError;
 use crate::releaser::{ReleaseAlarm, Releaser};
+use crate::retention::{Retained, Retentions};
 use crate::ring::Ring;
 use crate::shared::Shared;
 use crate::topics::Topics;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub opened: Opened,
     /// Every topic of the catalog.
     pub topics: Vec<Topic>,
+    /// Their retentions.
+    pub retentions: Retentions,
     /// Every subscription of the catalog.
     pub subscriptions: Vec<Subscription>,
     /// Runs plugins.
@@ -78,6 +81,9 @@ pub enum StartError {
     #[error("subscription `{0}` has a definition but no cursor; delete it and apply it again")]
     NoCursor(Name),
     /// The operator: the disk.
+    #[error("could not make the log of a retention")]
+    Upkeep(#[from] UpkeepError),
+    /// The operator: the disk.
     #[error("could not make the private topic of a subscription")]
     Commit(#[from] CommitError),
     /// The operator: the machine.
@@ -88,8 +94,8 @@ pub enum StartError {
 impl Bus {
     /// Starts the bus. Blocks while it reads.
     pub fn start(parts: Parts) -> Result<Bus, StartError> {
-        let Parts { store, opened, mut topics, mut subscriptions, invoke, encode, stamp, topic_row, runtime, options } =
-            parts;
+        let Parts { store, opened, mut topics, mut subscriptions, retentions, .. } = parts;
+        let Parts { invoke, encode, stamp, topic_row, runtime, options, .. } = parts;
         private::complete(&store, &mut topics, &mut subscriptions, topic_row)?;
         let admission = recover_admission(&store, &opened, topics.clone(), options.window)?;
         let latest = latest(&store, opened.next)?;
@@ -97,7 +103,7 @@ impl Bus {
         let shared = Arc::new(Shared {
             ring: Ring::new(opened.next, options.ring_bytes_max),
             queue: Queue::new(),
-            ledger: Mutex::new(Ledger::new(opened.boot)),
+            ledger: Mutex::new(recover_ledger(&store, opened.boot)?),
             clock: Clock::start(latest),
             releases: ReleaseAlarm::recover(),
             keys: IdempotencyKeys::new(
@@ -113,6 +119,7 @@ impl Bus {
             failed,
             has_ended: AtomicBool::new(false),
             backlogs: Backlogs::default(),
+            retained: Retained::new(&store, retentions)?,
             is_disk_full: AtomicBool::new(false),
             erasures: AtomicU64::new(0),
             store: Arc::new(store),
@@ -122,7 +129,7 @@ impl Bus {
             .name("committer".to_owned())
             .spawn(move || committer.run())
             .map_err(StartError::Thread)?;
-        let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept).map_err(StartError::Thread)?;
+        let upkeep = Upkeep::start(Arc::clone(&shared), options.records_kept, latest).map_err(StartError::Thread)?;
         let releaser = Releaser::start(Arc::clone(&shared), &runtime);
         let bus = Bus {
             inside: Arc::new(Inside {
@@ -225,18 +232,30 @@ impl Inside {
             subscription: spec.id,
             private: spec.redelivery,
             name: spec.name.clone(),
+            claim_scope: spec.claim_scope(),
             letters: tokio::sync::Mutex::default(),
             operators: Arc::default(),
             counters: WorkerCounters::default(),
+            inbound: AtomicBool::new(spec.inbound),
             last_call: Mutex::default(),
         });
         let worker = Worker::new(Arc::clone(&port), spec.plugin.clone(), Arc::clone(&self.invoke), machine);
-        self.shared.readers.write().unwrap_or_else(PoisonError::into_inner).push(inbox);
+        self.shared.readers.write().unwrap_or_else(PoisonError::into_inner).push((spec.id, inbox));
         let worker = self.runtime.spawn(worker.run());
         let name = spec.name.clone();
         let running = Running { spec, port, worker };
         self.running.write().unwrap_or_else(PoisonError::into_inner).insert(name, running);
     }
+}
+
+/// What done weak claims are remembered by is in memory again before any claim is made.
+fn recover_ledger(store: &Store, boot: BootId) -> Result<Ledger, ReadError> {
+    let mut ledger = Ledger::new(boot);
+    for mark in store.window_marks() {
+        let (scope, mark) = mark?;
+        ledger.recover_mark(&scope, mark);
+    }
+    Ok(ledger)
 }
 
 fn recover_admission(
@@ -253,6 +272,7 @@ fn recover_admission(
         boots: opened.boots.clone(),
         next: opened.next,
         floor: opened.floor,
+        dropped_below: opened.dropped_below,
         topics: topics.clone(),
         window,
     });

@@ -3,6 +3,7 @@
 //! Invariant: a subscription and its cursor are created in one batch, so a crash never leaves one that starts at the wrong
 //! place.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use bugle_core::event::Class;
@@ -93,6 +94,11 @@ pub enum SubscriptionError {
     /// The caller: too early.
     #[error("the last calls of the deleted subscription `{0}` have not ended yet; apply it again in a moment")]
     StillEnding(Name),
+    /// The caller: its claims are under the old name.
+    #[error(
+        "`channel` of subscription `{0}` can't be changed, since what it has claimed so far would be forgotten; delete the subscription and apply it again, or give the new one another name"
+    )]
+    OtherChannel(Name),
     /// The operator: the disk.
     #[error("could not read what the change needs to know")]
     Read(#[source] ReadError),
@@ -120,6 +126,7 @@ impl Bus {
         let _one_at_a_time = self.inside.definitions.lock().await;
         cover(&mut apply.spec, &self.topics());
         match self.inside.spec(&apply.spec.name) {
+            Some(old) if old.channel != apply.spec.channel => Err(SubscriptionError::OtherChannel(old.name)),
             Some(old) => self.change(old, apply).await,
             None => self.create(apply).await,
         }
@@ -179,6 +186,7 @@ impl Bus {
         self.inside.operate(&spec.name, operator, Vec::new()).await?;
         let mut running = self.inside.running.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = running.get_mut(&spec.name) {
+            running.port.inbound.store(spec.inbound, Ordering::Relaxed);
             running.spec = spec.clone();
         }
         Ok(Applied::Changed { spec })
@@ -236,7 +244,7 @@ impl Inside {
             .readers
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .retain(|inbox| !Arc::ptr_eq(inbox, &removed.port.inbox));
+            .retain(|(_, inbox)| !Arc::ptr_eq(inbox, &removed.port.inbox));
         removed.port.inbox.push(Message::Stop);
         if removed.worker.await.is_err() {
             tracing::error!(subscription = name, "the worker ended by a panic");

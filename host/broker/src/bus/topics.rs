@@ -2,6 +2,7 @@
 
 use bugle_core::ids::{Name, TopicId};
 use bugle_core::origin::{SETTLED_TOPIC, is_reserved};
+use bugle_core::retention::Shelf;
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::step::{CatalogKind, Write};
 use bugle_store::Store;
@@ -46,10 +47,11 @@ impl Bus {
         self.inside.shared.topics.number(name)
     }
 
-    /// Creates a topic; returns when it is durable. `row` makes the catalog row from the numbered topic.
+    /// Creates a topic whose events go to the class of the shelf; returns when it is durable. `row` makes the catalog row from the numbered topic.
     pub async fn create_topic(
         &self,
         name: Name,
+        shelf: Shelf,
         row: impl FnOnce(&Topic) -> Vec<u8>,
         also: Vec<Definition>,
     ) -> Result<Topic, CreateTopicError> {
@@ -60,7 +62,7 @@ impl Bus {
         if let Some(id) = self.topic(&name) {
             return Err(CreateTopicError::Exists(Topic { id, name }));
         }
-        self.make_topic(name, row, also).await
+        self.make_topic(name, shelf, row, also).await
     }
 
     /// The topic of outcomes; it is made when it is first asked for.
@@ -69,17 +71,20 @@ impl Bus {
         if let Some(id) = self.topic(SETTLED_TOPIC) {
             return Ok(id);
         }
-        Ok(self.make_topic(SETTLED_TOPIC.into(), self.inside.topic_row, Vec::new()).await?.id)
+        Ok(self.make_topic(SETTLED_TOPIC.into(), Shelf::default(), self.inside.topic_row, Vec::new()).await?.id)
     }
 
     async fn make_topic(
         &self,
         name: Name,
+        shelf: Shelf,
         row: impl FnOnce(&Topic) -> Vec<u8>,
         also: Vec<Definition>,
     ) -> Result<Topic, CreateTopicError> {
         let (number, counter) = next_number(&self.inside.shared.store, NEXT_TOPIC).map_err(CreateTopicError::Read)?;
         let topic = Topic { id: TopicId(number), name };
+        // Before anybody can publish to it.
+        self.inside.shared.retained.set_shelf(&self.inside.shared.store, topic.id, shelf);
         self.inside.cover_by_pattern(&topic).await;
         let mut writes = vec![
             counter,

@@ -13,12 +13,16 @@ use bugle_core::schedule::Cancelled;
 use bugle_core::step::Write;
 use tokio::sync::oneshot;
 
+use super::callback::Heard;
 use crate::counters::CommitCounters;
 use crate::queue::{Committed, Done, ResultSink};
 use crate::reads::ReadError;
 
 /// What is told of a cancel.
 type CancelAnswer = Result<Cancelled, ReadError>;
+
+/// What is told of a callback: how many records moved.
+type CallbackAnswer = Result<u32, ReadError>;
 
 /// Bytes a row that is no event adds, roughly.
 const ROW_BYTES: usize = 64;
@@ -36,6 +40,8 @@ pub(super) struct Round {
     pub(super) opens: Vec<(oneshot::Sender<Opened>, Opened)>,
     pub(super) releases: Vec<(oneshot::Sender<Released>, Released)>,
     pub(super) cancels: Vec<(oneshot::Sender<CancelAnswer>, CancelAnswer)>,
+    pub(super) callbacks: Vec<(oneshot::Sender<CallbackAnswer>, CallbackAnswer)>,
+    pub(super) heard: Heard,
     results: Results,
     dones: Vec<(Done, Committed)>,
     /// Rows of it that were counted in `events` and `bytes`.
@@ -94,6 +100,9 @@ impl Round {
         }
         for (reply, cancelled) in self.cancels {
             let _ = reply.send(cancelled);
+        }
+        for (reply, heard) in self.callbacks {
+            let _ = reply.send(heard);
         }
         for (done, committed) in self.dones {
             match done {

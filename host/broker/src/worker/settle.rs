@@ -230,8 +230,10 @@ fn cost(write: &Write) -> usize {
         Write::Append { event, .. } | Write::Redeliver { event, .. } => event.bytes().len(),
         Write::Outcome { event, .. } => event.attributes.iter().map(|(name, value)| name.len() + value.len()).sum(),
         Write::Kv { row, key, .. } => key.len() + row.as_ref().map_or(0, |row| row.value.len()),
-        Write::Record { row, .. } => row.detail.len(),
+        Write::Record { row, .. } | Write::Note { row, .. } => row.detail.len(),
+        Write::Timer { key, event, .. } => key.len() + event.as_ref().map_or(0, |event| event.bytes().len()),
         Write::Claim { key, .. } => key.len(),
+        Write::Window { mark, .. } => mark.key.len() + mark.receipt.as_ref().map_or(0, Vec::len),
         Write::Event(_)
         | Write::Erased(_)
         | Write::ProducerSequence { .. }
@@ -258,6 +260,9 @@ fn cost(write: &Write) -> usize {
         | Write::ScheduleEnded { .. }
         | Write::ScheduledTotals { .. }
         | Write::FatesBelow { .. }
+        | Write::WindowEnded { .. }
+        | Write::ExpiryGone(_)
+        | Write::ExpiriesBelow { .. }
         | Write::Channel { .. } => 0,
     };
     ROW_OVERHEAD_BYTES + bytes

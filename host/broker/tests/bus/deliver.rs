@@ -7,6 +7,7 @@ use bugle_broker::{ApplySubscription, Options, StartAt};
 use bugle_core::code::Code;
 use bugle_core::delivery::{CallEnd, Failure};
 use bugle_core::publish::BatchOutcome;
+use bugle_core::retention::Shelf;
 use bugle_core::spec::{Filter, Subscription};
 use bugle_store::DeadEntry;
 
@@ -235,7 +236,7 @@ async fn shutdown_waits_for_calls_and_starts_no_more() {
     call.finish(ack());
     ending.await.unwrap();
     assert_eq!(script.ids(), ["e0"]);
-    assert!(bus.create_topic("late".into(), |_| Vec::new(), Vec::new()).await.is_err());
+    assert!(bus.create_topic("late".into(), Shelf::default(), |_| Vec::new(), Vec::new()).await.is_err());
 }
 
 #[tokio::test]

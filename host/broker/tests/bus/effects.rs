@@ -181,11 +181,12 @@ async fn operators_write_kv_under_the_same_versions() {
     assert!(!bus.kv_swap(&store, swap(None), Vec::new()).await.unwrap());
     assert!(bus.kv_swap(&store, swap(Some(seen.version)), Vec::new()).await.unwrap());
     assert!(!bus.kv_swap(&store, swap(Some(seen.version)), Vec::new()).await.unwrap());
-    let page = bus.kv_scan(&store, String::new(), None, 10).await.unwrap();
+    let (page, next) = bus.kv_scan(&store, String::new(), None, 10).await.unwrap();
+    assert_eq!(next, None);
     let page: Vec<_> = page.into_iter().map(|(key, entry)| (key, entry.value)).collect();
     assert_eq!(page, [("a".to_owned(), b"3".to_vec()), ("b".to_owned(), b"2".to_vec())]);
     bus.kv_put(&store, "a".to_owned(), None, None, Vec::new()).await.unwrap();
-    let page = bus.kv_scan(&store, String::new(), Some("a".to_owned()), 10).await.unwrap();
+    let (page, _) = bus.kv_scan(&store, String::new(), Some("a".to_owned()), 10).await.unwrap();
     assert_eq!(page.len(), 1);
     assert_eq!(bus.kv_get(&store, "a").unwrap(), None);
     stop(bus).await;
@@ -227,5 +228,81 @@ async fn extend_and_waiting_answer_from_the_machine() {
     script.take().await.finish(ack());
     script.take().await.finish(ack());
     settled(&bus, "mail", first + 3).await;
+    stop(bus).await;
+}
+
+#[tokio::test]
+async fn subscriptions_of_a_channel_share_its_claims_over_a_restart_and_a_deletion() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script::keeps();
+    let bus = start(dir.path(), &script, Options::default());
+    let of = |name: &str| bugle_core::spec::Subscription { channel: Some("sms".into()), ..subscription(name) };
+    set_up(&bus, of("one"), StartAt::Latest).await;
+    let apply = |spec: bugle_core::spec::Subscription| bugle_broker::ApplySubscription {
+        spec,
+        start: StartAt::Latest,
+        row: |spec: &bugle_core::spec::Subscription| spec.id.0.to_string().into_bytes(),
+        also: Vec::new(),
+    };
+    bus.apply_subscription(apply(of("two"))).await.unwrap();
+    let mut producer = Producer::open(&bus, 1).await;
+    let first = producer.store("orders", vec![event("e0", None, "x")]).await;
+    let weak = |key: &str| Import::Claim { key: key.to_owned(), strength: Strength::Weak, keep: Millis::from_secs(60) };
+    let mut call = script.take().await;
+    for import in [claim("order:7"), weak("order:8")] {
+        let Ok(Reply::Claim(ClaimOutcome::Claimed { claim: id, .. })) = call.import(import).await else {
+            panic!("the first one gets it")
+        };
+        assert_eq!(call.import(Import::Confirm { claim: id, receipt: Some(b"r".to_vec()) }).await, Ok(Reply::Done));
+    }
+    call.finish(ack());
+    let mut call = script.take().await;
+    let done = Ok(Reply::Claim(ClaimOutcome::Done(Some(b"r".to_vec()))));
+    assert_eq!(call.import(claim("order:7")).await, done);
+    assert_eq!(call.import(weak("order:8")).await, done);
+    call.finish(ack());
+    for name in ["one", "two"] {
+        settled(&bus, name, first + 1).await;
+    }
+    let facts =
+        bus.claims("two", vec!["order:7".to_owned(), "order:8".to_owned(), "order:9".to_owned()]).await.unwrap();
+    assert_eq!(format!("{facts:?}"), "[Done, Done, Free]");
+    let refused = bus.apply_subscription(apply(subscription("two"))).await.unwrap_err();
+    assert!(refused.to_string().contains("`channel` of subscription `two`"), "{refused}");
+    bus.delete_subscription("one", Vec::new()).await.unwrap();
+    drop(producer);
+    stop(bus).await;
+
+    let (store, _) = bugle_store::Store::open(dir.path(), bugle_store::Options::default()).unwrap();
+    assert!(store.claim("channel/sms", "order:7").unwrap().is_some(), "it is the channel's, not the subscription's");
+    assert!(store.claim("channel/sms", "order:8").unwrap().is_none(), "a weak claim has no row under its key");
+    let marks: Vec<_> = store.window_marks().map(|mark| mark.unwrap()).collect();
+    let marks: Vec<_> = marks.iter().map(|(scope, mark)| (&**scope, mark.key.as_str())).collect();
+    assert_eq!(marks, [("channel/sms", "order:8")]);
+}
+
+#[tokio::test]
+async fn a_done_weak_claim_is_remembered_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let weak = || Import::Claim { key: "k".to_owned(), strength: Strength::Weak, keep: Millis::from_secs(3600) };
+    let script = Script::keeps();
+    let bus = start(dir.path(), &script, Options::default());
+    set_up(&bus, subscription("mail"), StartAt::Latest).await;
+    let mut producer = Producer::open(&bus, 1).await;
+    let first = producer.store("orders", vec![event("e0", None, "x")]).await;
+    let mut call = script.take().await;
+    let Ok(Reply::Claim(ClaimOutcome::Claimed { claim: id, .. })) = call.import(weak()).await else { panic!("free") };
+    assert_eq!(call.import(Import::Confirm { claim: id, receipt: Some(b"r".to_vec()) }).await, Ok(Reply::Done));
+    call.finish(ack());
+    settled(&bus, "mail", first + 1).await;
+    drop(producer);
+    stop(bus).await;
+    let bus = start(dir.path(), &script, Options::default());
+    let mut producer = Producer::open(&bus, 2).await;
+    producer.store("orders", vec![event("e1", None, "x")]).await;
+    let mut call = script.take().await;
+    assert_eq!(call.import(weak()).await, Ok(Reply::Claim(ClaimOutcome::Done(Some(b"r".to_vec())))));
+    call.finish(ack());
+    drop(producer);
     stop(bus).await;
 }

@@ -24,7 +24,7 @@ fn left(dir: &std::path::Path, id: SubscriptionId, name: &str) -> Vec<String> {
         left.push(format!("{rows:?}"));
     }
     left.extend(store.dead(id, None, 10).unwrap().iter().map(|row| format!("{row:?}")));
-    left.extend(store.kv_scan(name, "", None, 10).unwrap().iter().map(|row| format!("{row:?}")));
+    left.extend(store.kv_scan(name, "", None, 10, 1 << 20).unwrap().rows.iter().map(|row| format!("{row:?}")));
     left.extend(store.claim(name, "order:7").unwrap().iter().map(|row| format!("{row:?}")));
     left.extend(store.catalog_list(CatalogKind::Deleted, None, 10).unwrap().iter().map(|row| format!("{row:?}")));
     left

@@ -3,10 +3,10 @@
 
 mod backlog;
 mod batch;
+mod callbacks;
 mod deliver;
 mod effects;
 mod expiry;
-
 mod explain;
 mod forget;
 mod hand_over;
@@ -16,8 +16,10 @@ mod patterns;
 mod private;
 mod records;
 mod reopen;
+mod retention;
 mod runs;
 mod scheduled;
 mod spill;
 mod support;
+mod sweep;
 mod unknowns;

@@ -4,6 +4,7 @@ use bugle_broker::{CreateTopicError, Options, StartAt};
 use bugle_core::code::Code;
 use bugle_core::origin::is_reserved;
 use bugle_core::publish::BatchOutcome;
+use bugle_core::retention::Shelf;
 use bugle_core::spec::{Filter, Subscription};
 
 use crate::support::{Producer, Script, event, set_up, start, stop, subscription};
@@ -62,7 +63,7 @@ async fn topics_of_the_host_are_refused_to_producers_and_operators() {
             }
             other @ BatchOutcome::Stored { .. } => panic!("{other:?}"),
         }
-        let made = bus.create_topic(topic.into(), |_| Vec::new(), Vec::new()).await;
+        let made = bus.create_topic(topic.into(), Shelf::default(), |_| Vec::new(), Vec::new()).await;
         assert!(matches!(made, Err(CreateTopicError::Reserved(_))), "{made:?}");
     }
     assert_eq!(bus.topics().iter().filter(|topic| is_reserved(&topic.name)).count(), 1);

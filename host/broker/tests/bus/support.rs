@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, StartAt};
+use bugle_broker::{ApplySubscription, Bus, Call, FollowUp, Invoke, Options, Parts, ResultSink, Retentions, StartAt};
 use bugle_core::delivery::{CallEnd, Delivery, Failure, Fault, Retry};
 use bugle_core::event::{Event, Index, Span};
 use bugle_core::ids::{Name, Sequence, SessionId, StreamId, SubscriptionId, TopicId};
 use bugle_core::publish::{BatchOutcome, BatchResult, OpenSession, PublishBatch, Try};
+use bugle_core::retention::Shelf;
 use bugle_core::spec::{RetryPolicy, Subscription, Topic};
 use bugle_core::time::Millis;
 use bugle_store::{DeadEntry, Store};
@@ -210,13 +211,18 @@ impl Producer {
 
     /// Publishes a batch and waits for its outcome.
     pub(crate) async fn publish(&mut self, topic: &str, events: Vec<Event>) -> BatchOutcome {
+        self.attempt(topic, events, Try::First).await
+    }
+
+    /// The same, perhaps as a batch that was sent before.
+    pub(crate) async fn attempt(&mut self, topic: &str, events: Vec<Event>, attempt: Try) -> BatchOutcome {
         self.sequence += 1;
         let sequence = Sequence(self.sequence);
         let batch = PublishBatch {
             session: self.session,
             stream: StreamId(1),
             sequence,
-            attempt: Try::First,
+            attempt,
             topic: Name::from(topic),
             events: events.into_iter().map(Ok).collect(),
         };
@@ -250,7 +256,23 @@ pub(crate) fn start_with(
     options: Options,
     complete: impl Fn(Subscription) -> Subscription,
 ) -> Bus {
-    let (store, opened) = Store::open(dir, bugle_store::Options::default()).unwrap();
+    start_stored(dir, script, options, bugle_store::Options::default(), complete)
+}
+
+/// The same, with small epochs.
+pub(crate) fn start_in_epochs(dir: &Path, script: &Arc<Script>, options: Options, epoch_bytes: u64) -> Bus {
+    let stored = bugle_store::Options { epoch_bytes, ..bugle_store::Options::default() };
+    start_stored(dir, script, options, stored, |spec| spec)
+}
+
+fn start_stored(
+    dir: &Path,
+    script: &Arc<Script>,
+    options: Options,
+    stored: bugle_store::Options,
+    complete: impl Fn(Subscription) -> Subscription,
+) -> Bus {
+    let (store, opened) = Store::open(dir, stored).unwrap();
     let known = store
         .catalog_list(bugle_core::step::CatalogKind::Subscription, None, 100)
         .unwrap()
@@ -263,6 +285,7 @@ pub(crate) fn start_with(
         store,
         opened,
         topics,
+        retentions: Retentions::default(),
         subscriptions: known,
         invoke: Arc::new(Scripted(Arc::clone(script))),
         encode: Arc::new(encode),
@@ -303,7 +326,7 @@ fn subscription_of(name: &str, row: &[u8]) -> Subscription {
 /// Creates the topic `orders` and a subscription.
 pub(crate) async fn set_up(bus: &Bus, spec: Subscription, start: StartAt) {
     if bus.topic("orders").is_none() {
-        bus.create_topic(Name::from("orders"), topic_row, Vec::new()).await.unwrap();
+        bus.create_topic(Name::from("orders"), Shelf::default(), topic_row, Vec::new()).await.unwrap();
     }
     bus.apply_subscription(ApplySubscription { spec, start, row, also: Vec::new() }).await.unwrap();
 }
@@ -311,7 +334,7 @@ pub(crate) async fn set_up(bus: &Bus, spec: Subscription, start: StartAt) {
 /// Creates a topic, with its number as its row.
 pub(crate) async fn topic(bus: &Bus, name: &str) -> TopicId {
     let row = |topic: &Topic| topic.id.to_string().into_bytes();
-    bus.create_topic(Name::from(name), row, Vec::new()).await.unwrap().id
+    bus.create_topic(Name::from(name), Shelf::default(), row, Vec::new()).await.unwrap().id
 }
 
 /// Waits until something holds.

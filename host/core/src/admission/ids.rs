@@ -78,6 +78,9 @@ pub(super) struct IdWindow {
     unsealed: VecDeque<Block>,
     next_number: u64,
     forgotten: Forgotten,
+    /// Ids from here on count if they are found. Less than what was forgotten, if logs with a shorter retention than others were
+    /// trimmed further.
+    known_from: Offset,
     /// Ids in all blocks.
     ids: u64,
     /// Ids added since the last [`IdWindow::step`].
@@ -95,6 +98,7 @@ impl IdWindow {
             unsealed: VecDeque::new(),
             next_number: 1,
             forgotten: Forgotten::default(),
+            known_from: Offset(0),
             ids: 0,
             added: 0,
         }
@@ -132,17 +136,35 @@ impl IdWindow {
 
     /// The log starts only here; what is older was forgotten with its events.
     pub(super) fn trimmed(&mut self, floor: Offset, until: Timestamp) {
-        if floor > self.forgotten.below {
-            self.forgotten = Forgotten { below: floor, until: self.forgotten.until.max(until) };
+        self.known_from = self.known_from.max(floor);
+        self.dropped(floor, until);
+    }
+
+    /// Some of the events below, none received after `until`, are not in the log any more.
+    pub(super) fn dropped(&mut self, below: Offset, until: Timestamp) {
+        if below > self.forgotten.below {
+            self.forgotten = Forgotten { below, until: self.forgotten.until.max(until) };
         }
     }
 
     /// The same after a restart, for a floor inside the sealed blocks: their times bound when the last forgotten event came.
-    pub(super) fn trimmed_at_rest(&mut self, floor: Offset) {
-        let below = self.sealed.iter().filter(|block| block.row.first < floor);
-        if let Some(until) = below.map(|block| block.row.newest).max() {
+    pub(super) fn trimmed_at_rest(&mut self, floor: Offset, dropped_below: Offset) {
+        let newest = |below: Offset| {
+            let blocks = self.sealed.iter().filter(|block| block.row.first < below);
+            blocks.map(|block| block.row.newest).max()
+        };
+        let (lowest, highest) = (newest(floor), newest(dropped_below));
+        if let Some(until) = lowest {
             self.trimmed(floor, until);
         }
+        if let Some(until) = highest {
+            self.dropped(dropped_below, until);
+        }
+    }
+
+    /// From where on what is found counts.
+    pub(super) fn known_from(&self) -> Offset {
+        self.known_from
     }
 
     pub(super) fn forgotten(&self) -> Forgotten {
@@ -161,7 +183,7 @@ impl IdWindow {
         }
         for block in self.unsealed.iter().filter(|block| slots.has(block.slot)) {
             block
-                .find(hash, self.forgotten.below)
+                .find(hash, self.known_from)
                 .filter(|offset| *offset < recent)
                 .for_each(|offset| found(IdPlace::Log(offset)));
         }

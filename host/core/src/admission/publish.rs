@@ -298,7 +298,7 @@ impl Admission {
             };
             *place = Some(place.map_or(offset, |known| known.min(offset)));
         };
-        for fact in facts.iter().filter(|fact| fact.event.position.offset >= self.window.forgotten().below) {
+        for fact in facts.iter().filter(|fact| fact.event.position.offset >= self.window.known_from()) {
             note(fact.event.position.offset, Sameness::with_stored(&fact.event, topic, event));
         }
         self.window.probe_recent(hash, self.group.first(), |offset| {

@@ -40,6 +40,8 @@ pub struct Facts {
     pub next: Offset,
     /// First offset that is still in the log.
     pub floor: Offset,
+    /// Events from here on are all there; below, those of topics with a short retention may be gone. At least `floor`.
+    pub dropped_below: Offset,
     /// Every topic.
     pub topics: Vec<Topic>,
     /// How far the id window reaches.
@@ -51,6 +53,9 @@ pub struct Facts {
 pub struct Recovery {
     admission: Admission,
     floor: Offset,
+    dropped_below: Offset,
+    /// The first event from `dropped_below` on was seen.
+    is_beyond: bool,
 }
 
 impl Recovery {
@@ -71,7 +76,8 @@ impl Recovery {
             schedule: Schedule::default(),
         };
         facts.topics.into_iter().for_each(|topic| admission.add_topic(topic));
-        Recovery { admission, floor: facts.floor }
+        let (floor, dropped_below) = (facts.floor, facts.dropped_below);
+        Recovery { admission, floor, dropped_below, is_beyond: false }
     }
 
     /// A sealed block.
@@ -103,6 +109,13 @@ impl Recovery {
             // Ids below the log's start went with their events.
             self.admission.window.trimmed(self.floor, received);
         }
+        if !self.is_beyond && offset >= self.dropped_below {
+            // If sealed blocks reach further, the log is not read from there, and their times tell it.
+            self.is_beyond = true;
+            if self.replay_from() <= self.dropped_below {
+                self.admission.window.dropped(self.dropped_below, received);
+            }
+        }
         if !is_planted(Bug::IdsForgottenAtRestart) {
             self.admission.window.add(hash, offset, received);
         }
@@ -116,7 +129,7 @@ impl Recovery {
     /// Everything was read.
     #[must_use]
     pub fn finish(mut self) -> Admission {
-        self.admission.window.trimmed_at_rest(self.floor);
+        self.admission.window.trimmed_at_rest(self.floor, self.dropped_below);
         self.admission
     }
 }

@@ -8,7 +8,7 @@
 //! Invariant: each hold names one refused event; of the holds there are, the event of the oldest can always be sent again. What waits
 //! together has at least one hold; those behind its first are remembered while there is room.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -66,9 +66,9 @@ type Serial = u64;
 #[derive(Debug, Default)]
 pub(super) struct Refused {
     holds: BTreeMap<Serial, Hold>,
-    /// Oldest first.
-    scopes: HashMap<Scope, Vec<Serial>>,
-    heads: HashMap<Head, Vec<Serial>>,
+    scopes: HashMap<Scope, BTreeSet<Serial>>,
+    /// An event holds back the same only once; many may have the same unreadable name.
+    heads: HashMap<Head, HashMap<Scope, Serial>>,
     bytes: usize,
     next: Serial,
 }
@@ -129,7 +129,7 @@ impl Refused {
         if self.holds.is_empty() {
             return;
         }
-        for serial in self.heads.get(&Head::new(topic, event.source(), event.id())).cloned().unwrap_or_default() {
+        for serial in self.of(&Head::new(topic, event.source(), event.id())) {
             self.remove(serial);
         }
     }
@@ -137,7 +137,7 @@ impl Refused {
     /// The producer gives the event up. One that has no whole name is meant only on its own publish stream.
     pub(super) fn abandon(&mut self, abandon: &Abandon) {
         let head = Head::new(&abandon.topic, &abandon.source, &abandon.id);
-        for serial in self.heads.get(&head).cloned().unwrap_or_default() {
+        for serial in self.of(&head) {
             if head.is_named() || self.holds.get(&serial).is_some_and(|hold| hold.stream == abandon.stream) {
                 self.remove(serial);
             }
@@ -146,7 +146,7 @@ impl Refused {
 
     /// An event that is refused once more keeps its place.
     fn insert(&mut self, scope: Scope, stream: StreamId, head: Head) {
-        if self.has(&scope, stream, &head) {
+        if self.heads.get(&head).is_some_and(|held| held.contains_key(&scope)) {
             return;
         }
         let mut hold = Hold { scope, head, stream };
@@ -165,30 +165,30 @@ impl Refused {
         let serial = self.next;
         self.next += 1;
         self.bytes += hold.bytes();
-        self.scopes.entry(hold.scope.clone()).or_default().push(serial);
-        self.heads.entry(hold.head.clone()).or_default().push(serial);
+        self.scopes.entry(hold.scope.clone()).or_default().insert(serial);
+        self.heads.entry(hold.head.clone()).or_default().insert(hold.scope.clone(), serial);
         self.holds.insert(serial, hold);
     }
 
-    fn has(&self, scope: &Scope, stream: StreamId, head: &Head) -> bool {
-        let serials = self.heads.get(head).into_iter().flatten();
-        let mut holds = serials.filter_map(|serial| self.holds.get(serial));
-        holds.any(|hold| hold.scope == *scope && (head.is_named() || hold.stream == stream))
+    /// What waits for an event of this name.
+    fn of(&self, head: &Head) -> Vec<Serial> {
+        self.heads.get(head).into_iter().flat_map(HashMap::values).copied().collect()
     }
 
     fn remove(&mut self, serial: Serial) {
         let Some(hold) = self.holds.remove(&serial) else { return };
         self.bytes -= hold.bytes();
-        remove_from(&mut self.scopes, &hold.scope, serial);
-        remove_from(&mut self.heads, &hold.head, serial);
-    }
-}
-
-fn remove_from<K: Eq + core::hash::Hash>(index: &mut HashMap<K, Vec<Serial>>, key: &K, serial: Serial) {
-    if let Some(serials) = index.get_mut(key) {
-        serials.retain(|other| *other != serial);
-        if serials.is_empty() {
-            index.remove(key);
+        if let Some(serials) = self.scopes.get_mut(&hold.scope) {
+            serials.remove(&serial);
+            if serials.is_empty() {
+                self.scopes.remove(&hold.scope);
+            }
+        }
+        if let Some(held) = self.heads.get_mut(&hold.head) {
+            held.remove(&hold.scope);
+            if held.is_empty() {
+                self.heads.remove(&hold.head);
+            }
         }
     }
 }

@@ -188,6 +188,28 @@ impl Admission {
         self.schedule.end_all(query, found, row, writes)
     }
 
+    /// Sets a timer of a plugin, or ends it, in the place of what still waits of it: what the store has, read just now, and what this group
+    /// added. One that is due already is stored as an event that is not scheduled, and fires at once.
+    pub fn set_timer(
+        &mut self,
+        now: Timestamp,
+        query: ScheduledQuery<'_>,
+        found: Vec<StoredEvent>,
+        event: Option<Event>,
+        writes: &mut Vec<Write>,
+    ) {
+        if event.is_none() || !is_planted(Bug::TimerSetBesideAnother) {
+            self.cancel(now, query, found, writes);
+        }
+        match event {
+            Some(event) if is_planted(Bug::TimerAfterAck) => {
+                self.schedule.held_back[0].push((query.topic, event));
+            }
+            Some(event) => drop(self.append(now, query.topic, event, writes)),
+            None => {}
+        }
+    }
+
     /// An event was stored that takes the place of the scheduled ones of its key.
     pub(super) fn replace(
         &mut self,

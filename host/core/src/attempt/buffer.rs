@@ -4,13 +4,14 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::effects::{Local, expiry};
+use super::effects::{Local, Scan, expiry};
 use super::{Attempt, Look, Next, Pending, done, limits, refuse};
 use crate::code::Code;
 use crate::ids::TopicId;
 use crate::import::{Entry, NewEvent, Note, Reply};
 use crate::row::{KvRow, RecordRow};
 use crate::time::{Millis, Timestamp};
+use crate::timer::{TIMERS_MAX, TimerChange, timer_event};
 
 impl Attempt {
     pub(super) fn kv_get(&mut self, key: String) -> Next {
@@ -58,8 +59,10 @@ impl Attempt {
     }
 
     pub(super) fn kv_swapped(&mut self, key: String, expect: Option<u64>, effect: Local, row: Option<KvRow>) -> Next {
-        let entry = self.effects.kv_read(key.clone(), row);
-        self.swap(key, expect, effect, entry)
+        match self.effects.kv_read(key.clone(), row) {
+            Ok(entry) => self.swap(key, expect, effect, entry),
+            Err(error) => Next::Reply(Err(error)),
+        }
     }
 
     fn swap(&mut self, key: String, expect: Option<u64>, effect: Local, entry: Option<Entry>) -> Next {
@@ -73,9 +76,19 @@ impl Attempt {
         }
     }
 
-    pub(super) fn kv_scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> Next {
-        let look = Look::KvScan { prefix: prefix.clone(), after: after.clone(), limit };
-        self.ask(Pending::KvScan { prefix, after, limit }, Next::Look(look))
+    pub(super) fn kv_scan(&mut self, scan: Scan) -> Next {
+        let Scan { prefix, after, limit } = scan.clone();
+        self.ask(Pending::KvScan(scan), Next::Look(Look::KvScan { prefix, after, limit }))
+    }
+
+    /// An empty page means the end to the guest, so a page of which nothing is left is passed over.
+    pub(super) fn kv_scanned(&mut self, now: Timestamp, scan: Scan, rows: Vec<(String, KvRow)>, is_end: bool) -> Next {
+        let last = rows.last().filter(|_| !is_end).map(|(key, _)| key.clone());
+        match self.effects.kv_scanned(now, &scan, rows, last.as_deref()) {
+            Err(error) => Next::Reply(Err(error)),
+            Ok(entries) if entries.is_empty() && last.is_some() => self.kv_scan(Scan { after: last, ..scan }),
+            Ok(entries) => Next::Reply(Ok(Reply::Entries(entries))),
+        }
     }
 
     pub(super) fn note(&mut self, now: Timestamp, note: Note) -> Next {
@@ -92,6 +105,52 @@ impl Attempt {
         };
         match self.effects.push_record(row) {
             Ok(()) => done(),
+            Err(error) => Next::Reply(Err(error)),
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, name: String, at: Timestamp, data: Vec<u8>) -> Next {
+        match self.effects.own_timer(&name) {
+            Some(true) => self.timer_set(name, (at, data), false),
+            Some(false) | None => {
+                let look = Look::Timers { name: name.clone() };
+                self.ask(Pending::SetTimer { name, at, data }, Next::Look(look))
+            }
+        }
+    }
+
+    pub(super) fn timer_set(&mut self, name: String, (at, data): (Timestamp, Vec<u8>), is_full: bool) -> Next {
+        if is_full {
+            let text = format!("{TIMERS_MAX} timers of this subscription wait; cancel some, or keep what is due in kv");
+            return refuse(Code::Quota, text);
+        }
+        let number = self.effects.next_id();
+        let id = format!("{}.{number}", self.facts.idempotency_key);
+        let event = Some(timer_event(&name, id, at, data));
+        self.change_timer(TimerChange { name, event, hops: self.facts.hops }, done())
+    }
+
+    pub(super) fn cancel_timer(&mut self, name: String) -> Next {
+        match self.effects.own_timer(&name) {
+            Some(is_set) => self.timer_cancelled(name, is_set),
+            None => {
+                let look = Look::Timers { name: name.clone() };
+                self.ask(Pending::CancelTimer { name }, Next::Look(look))
+            }
+        }
+    }
+
+    pub(super) fn timer_cancelled(&mut self, name: String, is_set: bool) -> Next {
+        let reply = Next::Reply(Ok(Reply::Cancelled(is_set)));
+        match is_set {
+            true => self.change_timer(TimerChange { name, event: None, hops: self.facts.hops }, reply),
+            false => reply,
+        }
+    }
+
+    fn change_timer(&mut self, change: TimerChange, reply: Next) -> Next {
+        match self.effects.push_timer(change) {
+            Ok(()) => reply,
             Err(error) => Next::Reply(Err(error)),
         }
     }

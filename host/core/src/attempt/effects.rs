@@ -2,6 +2,7 @@
 //!
 //! Reads of the call see its own changes. Nothing here is visible to anybody else before it is committed.
 
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -12,6 +13,7 @@ use crate::import::{Entry, ImportError, NewEvent};
 use crate::ledger::{KvEffect, KvRead, number};
 use crate::row::{KvRow, RecordRow};
 use crate::time::{Millis, Timestamp};
+use crate::timer::TimerChange;
 
 /// What is committed in one batch: with the confirm of a claim or with the settlement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct Transaction {
     pub reads: Vec<KvRead>,
     /// Follow-up events to encode and append.
     pub follow_ups: Vec<FollowUp>,
+    /// Timers set and ended, in order.
+    pub timers: Vec<TimerChange>,
     /// Send records.
     pub records: Vec<RecordRow>,
 }
@@ -45,12 +49,25 @@ pub(super) enum Local {
     Add { delta: i64, expires: Option<Timestamp> },
 }
 
+/// What a scan asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Scan {
+    /// Keys that start with this.
+    pub(super) prefix: String,
+    /// Only keys after this one.
+    pub(super) after: Option<String>,
+    /// At most this many.
+    pub(super) limit: u32,
+}
+
 /// A place in the buffered effects.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mark {
     kv: usize,
     follow_ups: usize,
+    timers: usize,
     records: usize,
+    bytes: usize,
 }
 
 /// The version a call sees of its own uncommitted entries; it matches nothing in `swap`.
@@ -61,6 +78,7 @@ pub(super) struct Effects {
     kv: Vec<(String, Local)>,
     reads: Vec<KvRead>,
     follow_ups: Vec<FollowUp>,
+    timers: Vec<TimerChange>,
     records: Vec<RecordRow>,
     bytes: usize,
     ids_given: u32,
@@ -68,7 +86,13 @@ pub(super) struct Effects {
 
 impl Effects {
     pub(super) fn mark(&self) -> Mark {
-        Mark { kv: self.kv.len(), follow_ups: self.follow_ups.len(), records: self.records.len() }
+        Mark {
+            kv: self.kv.len(),
+            follow_ups: self.follow_ups.len(),
+            timers: self.timers.len(),
+            records: self.records.len(),
+            bytes: self.bytes,
+        }
     }
 
     /// What was buffered since the mark. Without its reads: the confirm of something that has happened outside can't be undone by a
@@ -78,6 +102,7 @@ impl Effects {
             kv: self.kv.iter().skip(mark.kv).map(|(key, local)| (key.clone(), effect(local))).collect(),
             reads: Vec::new(),
             follow_ups: self.follow_ups.iter().skip(mark.follow_ups).cloned().collect(),
+            timers: self.timers.iter().skip(mark.timers).cloned().collect(),
             records: self.records.iter().skip(mark.records).cloned().collect(),
         }
     }
@@ -88,18 +113,21 @@ impl Effects {
         reads.retain(|read| !kv.iter().skip(mark.kv).any(|(key, _)| *key == read.key));
         self.kv.truncate(mark.kv);
         self.follow_ups.truncate(mark.follow_ups);
+        self.timers.truncate(mark.timers);
         self.records.truncate(mark.records);
+        self.bytes = mark.bytes;
     }
 
     /// A nested transaction is given up. Send records stay: they are kept on every verdict.
     pub(super) fn discard_since(&mut self, mark: Mark) {
         self.kv.truncate(mark.kv);
         self.follow_ups.truncate(mark.follow_ups);
+        self.timers.truncate(mark.timers);
     }
 
     pub(super) fn everything(self) -> Transaction {
         let kv = self.kv.into_iter().map(|(key, local)| (key, effect(&local))).collect();
-        Transaction { kv, reads: self.reads, follow_ups: self.follow_ups, records: self.records }
+        Transaction { kv, reads: self.reads, follow_ups: self.follow_ups, timers: self.timers, records: self.records }
     }
 
     pub(super) fn records_only(self) -> Transaction {
@@ -130,6 +158,23 @@ impl Effects {
         self.grow(event.data.len() + texts + event.kind.len() + event.key.as_ref().map_or(0, |key| key.len()))?;
         self.follow_ups.push(FollowUp { topic, event, hops });
         Ok(())
+    }
+
+    pub(super) fn push_timer(&mut self, change: TimerChange) -> Result<(), ImportError> {
+        if self.timers.len() >= limits::TIMER_CHANGES_MAX {
+            return Err(limits::error(
+                Code::Quota,
+                "a call may set and cancel 256 timers; split the work over several events",
+            ));
+        }
+        self.grow(change.name.len() + change.event.as_ref().map_or(0, |event| event.data.len()))?;
+        self.timers.push(change);
+        Ok(())
+    }
+
+    /// Whether the call has set this timer, or ended it; `None` if it did neither.
+    pub(super) fn own_timer(&self, name: &str) -> Option<bool> {
+        self.timers.iter().rev().find(|change| change.name == name).map(|change| change.event.is_some())
     }
 
     pub(super) fn push_record(&mut self, row: RecordRow) -> Result<(), ImportError> {
@@ -188,10 +233,10 @@ impl Effects {
     }
 
     /// A stored entry was looked up: remembers the read and lays the call's `add`s over it.
-    pub(super) fn kv_read(&mut self, key: String, row: Option<KvRow>) -> Option<Entry> {
+    pub(super) fn kv_read(&mut self, key: String, row: Option<KvRow>) -> Result<Option<Entry>, ImportError> {
         let entry = self.laid_over(&key, row.as_ref());
-        self.remember(key, row.map_or(0, |row| row.version));
-        entry
+        self.remember(key, row.map_or(0, |row| row.version))?;
+        Ok(entry)
     }
 
     fn laid_over(&self, key: &str, row: Option<&KvRow>) -> Option<Entry> {
@@ -201,44 +246,62 @@ impl Effects {
         }
     }
 
-    fn remember(&mut self, key: String, version: u64) {
-        if self.reads.len() < limits::KV_READS_MAX && !self.reads.iter().any(|read| read.key == key) {
-            self.reads.push(KvRead { key, version });
+    /// A read that could not be remembered could not be validated, so there is none. Two versions of one key are both remembered: the
+    /// call has seen what never was at once, and meets a conflict.
+    fn remember(&mut self, key: String, version: u64) -> Result<(), ImportError> {
+        if self.reads.iter().any(|read| read.key == key && read.version == version) {
+            return Ok(());
         }
+        if self.reads.len() >= limits::KV_READS_MAX {
+            return Err(limits::error(
+                Code::Quota,
+                "a call may read 4096 kv entries; split the work over several events",
+            ));
+        }
+        self.reads.push(KvRead { key, version });
+        Ok(())
     }
 
-    /// A scan came back: own changes laid over it, expired entries left out, in key order, cut at the limit.
+    /// A page of a scan came back: own changes laid over it, ended entries left out, in key order, cut at the limits. `last` is the
+    /// page's last key if more follow: it says nothing about keys beyond, so own keys there wait for the next page.
     pub(super) fn kv_scanned(
         &mut self,
         now: Timestamp,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
+        scan: &Scan,
         rows: Vec<(String, KvRow)>,
-    ) -> Vec<(String, Entry)> {
-        // A full page says nothing about keys beyond its last one, so own keys there wait for the next page.
-        let page_end = if rows.len() >= limit as usize { rows.last().map(|(key, _)| key.clone()) } else { None };
-        let mut entries = alloc::collections::BTreeMap::new();
+        last: Option<&str>,
+    ) -> Result<Vec<(String, Entry)>, ImportError> {
+        let mut found = BTreeMap::new();
         for (key, row) in rows {
-            if row.expires.is_some_and(|expires| expires <= now) {
-                continue;
-            }
+            let is_live = row.expires.is_none_or(|expires| expires > now);
             if self.own(&key).is_none() {
-                let entry = self.kv_read(key.clone(), Some(row));
-                entries.insert(key, entry);
+                let row = Some(row).filter(|_| is_live);
+                let version = row.as_ref().map_or(0, |row| row.version);
+                found.insert(key.clone(), (self.laid_over(&key, row.as_ref()), Some(version)));
             }
         }
-        let own: Vec<String> = self.kv.iter().map(|(key, _)| key.clone()).collect();
-        for key in own {
-            let inside = key.starts_with(prefix)
-                && after.is_none_or(|after| key.as_str() > after)
-                && page_end.as_ref().is_none_or(|end| key <= *end);
-            if inside && !entries.contains_key(&key) {
-                let entry = self.own(&key).unwrap_or_else(|| self.laid_over(&key, None));
-                entries.insert(key, entry);
+        for (key, _) in &self.kv {
+            let is_inside = key.starts_with(&scan.prefix)
+                && scan.after.as_ref().is_none_or(|after| key > after)
+                && last.is_none_or(|last| key.as_str() <= last);
+            if is_inside && !found.contains_key(key) {
+                let found_own = self.own(key).map(|entry| (entry, None));
+                found.insert(key.clone(), found_own.unwrap_or_else(|| (self.laid_over(key, None), Some(0))));
             }
         }
-        entries.into_iter().filter_map(|(key, entry)| entry.map(|entry| (key, entry))).take(limit as usize).collect()
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for (key, (entry, version)) in found {
+            let Some(entry) = entry else { continue };
+            bytes += key.len() + entry.value.len();
+            if entries.len() == scan.limit as usize || (bytes > limits::SCAN_BYTES_MAX && !entries.is_empty()) {
+                break;
+            }
+            if let Some(version) = version {
+                self.remember(key.clone(), version)?;
+            }
+            entries.push((key, entry));
+        }
+        Ok(entries)
     }
 }
 

@@ -9,13 +9,14 @@ use crate::import::{Import, ImportError, NewEvent};
 use crate::origin::is_reserved;
 use crate::schedule::AHEAD_MAX;
 use crate::time::{Millis, Timestamp};
+use crate::timer::{TIMER_AHEAD_MAX, TIMER_DATA_BYTES_MAX};
 
 /// Claims a call may have open at once; a channel needs one, a fan-out inside one call a few.
 pub const CLAIMS_MAX: usize = 16;
 /// Business keys, kv keys, recipients: long enough for two URLs, short enough for an index.
 pub const KEY_BYTES_MAX: usize = 512;
 /// One kv value.
-pub(super) const VALUE_BYTES_MAX: usize = 64 * 1024;
+pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// Data of one follow-up event.
 pub(super) const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// A receipt is an identifier or a small answer, kept for the claim's keep time.
@@ -28,8 +29,12 @@ pub(super) const KV_CHANGES_MAX: usize = 1024;
 pub(super) const KV_READS_MAX: usize = 4096;
 /// Entries of one scan.
 pub(super) const SCAN_MAX: u32 = 256;
+/// Keys and values of one scan; a quarter of a transaction, so that a page can be written back.
+pub const SCAN_BYTES_MAX: usize = 256 * 1024;
 /// Follow-up events of one call.
 pub(super) const FOLLOW_UPS_MAX: usize = 256;
+/// Timers set and cancelled in one call.
+pub(super) const TIMER_CHANGES_MAX: usize = 256;
 /// Send records noted in one call.
 pub(super) const NOTES_MAX: usize = 256;
 /// A chain of follow-ups longer than this is a loop.
@@ -97,6 +102,17 @@ pub(super) fn check(now: Timestamp, import: &Import) -> Result<(), ImportError> 
             sized("kv key", after.as_ref().map_or(0, |key| key.len()), KEY_BYTES_MAX)
         }
         Import::Publish(events) => events.iter().try_for_each(|event| follow_up(now, event)),
+        Import::TimerSet { name, at, data } => {
+            named("timer name", name)?;
+            if *at > now.after(TIMER_AHEAD_MAX) {
+                return Err(error(
+                    Code::Invalid,
+                    "a timer is a year ahead at most; set a nearer one, and then the next",
+                ));
+            }
+            sized("timer data", data.len(), TIMER_DATA_BYTES_MAX)
+        }
+        Import::TimerCancel { name } => named("timer name", name),
         Import::Ack
         | Import::Nack(_)
         | Import::Reject(_)

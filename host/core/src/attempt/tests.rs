@@ -2,6 +2,8 @@
 
 mod at_call;
 mod reconcile;
+mod scan;
+mod timers;
 
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -32,6 +34,8 @@ struct Driver {
     /// Ends that took effect at the call, and what the next one is answered.
     ended: Vec<Ended>,
     settlement: Settlement,
+    /// How many wait; the one called `set` does.
+    timers: u64,
 }
 
 fn call() -> Driver {
@@ -64,6 +68,7 @@ fn call_with(settles: Settles, asks: bool) -> Driver {
         committed: vec![],
         ended: vec![],
         settlement: Settlement::Kept,
+        timers: 1,
     }
 }
 
@@ -75,7 +80,8 @@ impl Driver {
                 Next::Reply(reply) => return reply,
                 Next::Look(look) => self.look(look),
                 Next::Claim { key, strength, keep } => {
-                    let ask = ClaimAsk { scope: Name::from("sms"), key, ticket: Ticket(5), strength, keep };
+                    let (scope, owner) = (Name::from("sms"), SubscriptionId(1));
+                    let ask = ClaimAsk { scope, key, ticket: Ticket(5), owner, strength, keep };
                     let (outcome, write) = self.ledger.claim(NOW, ask, None);
                     self.batches.extend(write.map(|(write, _)| vec![write]));
                     Fact::Claimed(outcome)
@@ -106,13 +112,18 @@ impl Driver {
         match look {
             Look::Kv { key } => Fact::Kv(self.kv.get(&key).cloned()),
             Look::KvScan { prefix, after, limit } => {
-                let rows = self
+                let mut rows: Vec<(String, KvRow)> = self
                     .kv
                     .iter()
-                    .filter(|(key, _)| key.starts_with(&prefix) && after.as_ref().is_none_or(|after| *key > after));
-                Fact::KvRows(rows.take(limit as usize).map(|(key, row)| (key.clone(), row.clone())).collect())
+                    .filter(|(key, _)| key.starts_with(&prefix) && after.as_ref().is_none_or(|after| *key > after))
+                    .map(|(key, row)| (key.clone(), row.clone()))
+                    .collect();
+                let is_end = rows.len() <= limit as usize;
+                rows.truncate(limit as usize);
+                Fact::KvRows { rows, is_end }
             }
             Look::Records { .. } => Fact::Records(vec![]),
+            Look::Timers { name } => Fact::Timers { is_set: name == "set", waiting: self.timers },
             Look::Topics(names) => {
                 Fact::Topics(names.iter().map(|name| (name != "nowhere").then_some(TopicId(9))).collect())
             }
@@ -441,6 +452,20 @@ fn hostile_sizes_are_refused() {
         call.code(Import::Claim { key: "x".to_string(), strength: Strength::Weak, keep: Millis(1) }),
         Code::Quota
     );
+}
+
+#[test]
+fn what_a_confirm_committed_leaves_room_for_more() {
+    let mut call = call();
+    let value = vec![0; super::VALUE_BYTES_MAX];
+    for page in 0..8 {
+        let claim = call.claim(&page.to_string());
+        for n in 0..10 {
+            call.import(Import::KvPut { key: n.to_string(), value: value.clone(), ttl: None }).unwrap();
+        }
+        call.import(Import::Confirm { claim, receipt: None }).unwrap();
+    }
+    assert_eq!(call.committed.len(), 8, "5 MiB in all, and never more than one at once");
 }
 
 #[test]

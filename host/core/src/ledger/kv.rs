@@ -141,6 +141,12 @@ impl Ledger {
         let version = self.recent.next_version;
         self.recent.next_version += 1;
         let row = match effect {
+            // Its time has passed since the call: there is nothing to keep, nor anything to find by its end.
+            KvEffect::Put { expires: Some(expires), .. } | KvEffect::Add { expires: Some(expires), .. }
+                if expires <= now =>
+            {
+                None
+            }
             KvEffect::Put { value, expires } => Some(KvRow { value, expires, version }),
             KvEffect::Delete => None,
             KvEffect::Add { delta, expires } => {

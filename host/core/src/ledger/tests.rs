@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 use super::{ClaimAsk, ClaimFate, KvEffect, KvRead, Ledger};
-use crate::ids::{BootId, ClaimId, Name, Ticket};
+use crate::ids::{BootId, ClaimId, Name, SubscriptionId, Ticket};
 use crate::import::{ClaimOutcome, Strength};
-use crate::row::{ClaimRow, ClaimState, KvRow};
+use crate::row::{ClaimRow, ClaimState, Expiring, ExpiryEntry, KvRow, Second};
 use crate::step::Write;
 use crate::time::{Millis, Timestamp};
 
@@ -20,6 +20,7 @@ fn ask(ticket: u64, strength: Strength) -> ClaimAsk {
         scope: Name::from("sms"),
         key: "order:7".to_string(),
         ticket: Ticket(ticket),
+        owner: SubscriptionId(1),
         strength,
         keep: Millis(60_000),
     }
@@ -53,7 +54,7 @@ fn open_claim_makes_others_wait() {
 #[test]
 fn done_claim_answers_with_its_receipt_before_and_after_it_is_durable() {
     let mut ledger = Ledger::new(BootId(1));
-    let (claim, _) = claimed(&ledger.claim(NOW, ask(1, Strength::Weak), None).0);
+    let (claim, _) = claimed(&ledger.claim(NOW, ask(1, Strength::Strong), None).0);
     let (write, step) = ledger.confirm(NOW, claim, Some(vec![7])).unwrap();
     assert_eq!(ledger.claim(NOW, ask(2, Strength::Weak), None).0, ClaimOutcome::Done(Some(vec![7])));
     ledger.durable(step);
@@ -113,6 +114,133 @@ fn weak_claim_that_may_have_sent_is_remembered() {
     let (claim, _) = claimed(&ledger.claim(NOW, ask(1, Strength::Weak), None).0);
     let (write, _) = ledger.release(NOW, claim, ClaimFate::Uncertain).unwrap().unwrap();
     assert_eq!(row(&write).unwrap().state, ClaimState::Uncertain);
+}
+
+fn entry(of: Expiring, scope: &str, key: &str, second: u64) -> ExpiryEntry {
+    ExpiryEntry { of, second: Second(second), scope: Name::from(scope), key: key.to_string() }
+}
+
+#[test]
+fn ended_kv_entry_goes_and_a_renewed_one_stays() {
+    let mut ledger = Ledger::new(BootId(1));
+    let store = Name::from("inbox");
+    let stored = |expires| Some(KvRow { value: vec![], expires: Some(Timestamp(expires)), version: 3 });
+    let entry = entry(Expiring::Kv, "inbox", "k", 1);
+    let gone = Write::Kv { store: store.clone(), key: "k".to_string(), row: None };
+    let seen = Write::ExpiryGone(entry.clone());
+    assert_eq!(ledger.expire_kv(NOW, entry.clone(), stored(1_000)), [gone.clone(), seen.clone()]);
+    assert_eq!(ledger.expire_kv(NOW, entry.clone(), stored(1_001)), vec![seen.clone()], "renewed on disk");
+    let renewal = vec![("k".to_string(), KvEffect::Put { value: vec![], expires: Some(Timestamp(9_000)) })];
+    let (_, step) = ledger.kv_commit(NOW, &store, &[], renewal, |_| stored(1_000)).unwrap().unwrap();
+    assert_eq!(ledger.expire_kv(NOW, entry.clone(), stored(1_000)), [seen], "renewed, and on the way to the disk");
+    ledger.durable(step);
+    assert_eq!(ledger.expire_kv(NOW, entry.clone(), None)[0], gone, "an entry that finds nothing goes too");
+}
+
+#[test]
+fn ended_claim_goes_and_one_on_the_way_decides_over_its_row() {
+    let mut ledger = Ledger::new(BootId(1));
+    let entry = entry(Expiring::Claim, "sms", "order:7", 1);
+    let stored = |expires| Some(ClaimRow { state: ClaimState::Done { receipt: None }, expires: Timestamp(expires) });
+    assert_eq!(ledger.expire_claim(NOW, entry.clone(), stored(1_000)).len(), 2);
+    assert_eq!(ledger.expire_claim(NOW, entry.clone(), stored(1_001)).len(), 1);
+    let (claim, _) = claimed(&ledger.claim(NOW, ask(1, Strength::Strong), stored(1_000)).0);
+    assert_eq!(ledger.expire_claim(NOW, entry.clone(), stored(1_000)), [], "its intent is on the way");
+    let (_, step) = ledger.confirm(NOW, claim, None).unwrap();
+    assert_eq!(ledger.expire_claim(NOW, entry.clone(), stored(1_000)).len(), 1, "done anew, and on the way");
+    ledger.durable(step);
+    assert_eq!(ledger.expire_claim(NOW, entry, None).len(), 2);
+}
+
+#[test]
+fn done_weak_claim_is_a_mark_that_ends_as_a_range() {
+    let mut ledger = Ledger::new(BootId(2));
+    let mut marks = Vec::new();
+    for n in 0..3 {
+        let asked = ClaimAsk { key: n.to_string(), keep: Millis(1_000 * (3 - n)), ..ask(n, Strength::Weak) };
+        let (claim, _) = claimed(&ledger.claim(NOW, asked, None).0);
+        match ledger.confirm(NOW, claim, Some(vec![n as u8])).unwrap().0 {
+            Write::Window { mark, .. } => marks.push(mark),
+            other => panic!("{other:?}"),
+        }
+    }
+    let again = |ledger: &mut Ledger, now, n: u64| {
+        ledger.claim(now, ClaimAsk { key: n.to_string(), ..ask(9, Strength::Strong) }, None).0
+    };
+    assert_eq!(again(&mut ledger, NOW, 1), ClaimOutcome::Done(Some(vec![1])), "of either strength");
+    let mut restarted = Ledger::new(BootId(3));
+    marks.iter().for_each(|mark| restarted.recover_mark(&Name::from("sms"), mark.clone()));
+    assert_eq!(again(&mut restarted, NOW, 1), ClaimOutcome::Done(Some(vec![1])), "over a restart");
+    let later = NOW.after(Millis(2_000));
+    claimed(&again(&mut restarted, later, 2));
+    let ended = restarted.end_marks(later);
+    let last = &marks[1];
+    let range = Write::WindowEnded { scope: Name::from("sms"), expires: last.expires, number: last.number };
+    assert_eq!((ended, restarted.marks()), (vec![range], 1), "two have ended, and the first one lives longest");
+    assert_eq!(restarted.end_marks(later), []);
+    restarted.end(SubscriptionId(1), "sms");
+    assert_eq!(restarted.marks(), 0);
+}
+
+#[test]
+fn row_of_a_mark_goes_although_its_key_was_claimed_again() {
+    let mut ledger = Ledger::new(BootId(2));
+    let mark = |ledger: &mut Ledger, now, keep| {
+        let asked = ClaimAsk { keep: Millis(keep), ..ask(1, Strength::Weak) };
+        let (claim, _) = claimed(&ledger.claim(now, asked, None).0);
+        match ledger.confirm(now, claim, None).unwrap().0 {
+            Write::Window { mark, .. } => mark,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = mark(&mut ledger, NOW, 1_000);
+    let later = NOW.after(Millis(1_500));
+    mark(&mut ledger, later, 60_000);
+    let range = Write::WindowEnded { scope: Name::from("sms"), expires: first.expires, number: first.number };
+    assert_eq!((ledger.end_marks(later), ledger.marks()), (vec![range], 1));
+    assert!(matches!(ledger.claim(later, ask(2, Strength::Weak), None).0, ClaimOutcome::Done(_)));
+}
+
+#[test]
+fn the_end_of_one_that_shares_a_scope_leaves_the_claims_of_the_others() {
+    let mut ledger = Ledger::new(BootId(2));
+    let of =
+        |owner, key: &str| ClaimAsk { key: key.to_string(), owner: SubscriptionId(owner), ..ask(1, Strength::Strong) };
+    let (_, intent) = ledger.claim(NOW, of(1, "a"), None);
+    ledger.claim(NOW, of(2, "b"), None);
+    ledger.end(SubscriptionId(1), "one");
+    let left = row(&intent.unwrap().0);
+    let (_, uncertain) = claimed(&ledger.claim(NOW, of(3, "a"), left).0);
+    assert!(uncertain, "its last call may have sent something");
+    assert!(matches!(ledger.claim(NOW, of(3, "b"), None).0, ClaimOutcome::Busy(_)));
+}
+
+#[test]
+fn full_window_forgets_nothing() {
+    let mut ledger = Ledger::with_window(BootId(2), 200);
+    let (claim, _) = claimed(&ledger.claim(NOW, ask(1, Strength::Weak), None).0);
+    assert!(matches!(ledger.confirm(NOW, claim, None).unwrap().0, Write::Window { .. }));
+    let asked = ClaimAsk { key: "other".to_string(), ..ask(1, Strength::Weak) };
+    let (claim, _) = claimed(&ledger.claim(NOW, asked, None).0);
+    let (write, _) = ledger.confirm(NOW, claim, Some(vec![3])).unwrap();
+    assert_eq!(row(&write).unwrap().state, ClaimState::Done { receipt: Some(vec![3]) }, "a row as of a strong one");
+}
+
+#[test]
+fn entry_that_ended_before_its_commit_is_not_written() {
+    let mut ledger = Ledger::new(BootId(1));
+    let store = Name::from("inbox");
+    let effects = || {
+        let expires = Some(NOW);
+        vec![
+            ("put".to_string(), KvEffect::Put { value: vec![1], expires }),
+            ("sum".to_string(), KvEffect::Add { delta: 1, expires }),
+        ]
+    };
+    let (writes, _) = ledger.kv_commit(NOW, &store, &[], effects(), |_| None).unwrap().unwrap();
+    assert!(writes.iter().all(|write| matches!(write, Write::Kv { row: None, .. })), "{writes:?}");
+    let (writes, _) = ledger.kv_commit(Timestamp(999), &store, &[], effects(), |_| None).unwrap().unwrap();
+    assert!(writes.iter().all(|write| matches!(write, Write::Kv { row: Some(_), .. })), "{writes:?}");
 }
 
 #[test]

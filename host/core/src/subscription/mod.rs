@@ -66,6 +66,7 @@ use kept::Shelf;
 pub use kept::{KeptFacts, KeptState, Trimmed};
 use leases::Leases;
 pub use letters::{DecideError, Decision};
+pub(crate) use outcome::{Told, tell};
 use read::Reads;
 pub use run::{BOOST_MAX, DRAINED};
 use spilled::Spilled;

@@ -113,7 +113,9 @@ impl Machine {
     }
 
     fn may_load(&self, class: Class) -> bool {
-        self.paused.is_none()
+        // What was let go comes back even to a paused machine: until its row is gone, its event must stay in the log.
+        let is_let_go = self.spilled.next_due(class) == Some(Timestamp(0));
+        (self.paused.is_none() || is_let_go)
             && self.ready.loaded_len(class) + self.spilled.loading(class) < self.loaded_max(class)
             // The other half is for what is read.
             && self.lanes.busy() <= self.bounds.lanes_max / 2

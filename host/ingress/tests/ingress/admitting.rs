@@ -100,6 +100,7 @@ impl AdmittingHost {
             boots: vec![(BootId(1), Offset(0))],
             next: Offset(0),
             floor: Offset(0),
+            dropped_below: Offset(0),
             topics: Vec::new(),
             window: WindowSize { ids: 10_000, ..WindowSize::default() },
         })

@@ -55,7 +55,18 @@ impl<C: HostCalls> ack::Host for State<C> {
     }
 
     async fn attribute(&mut self, t: types::Ticket, name: String) -> Result<Option<String>, types::Error> {
-        let may_resend = self.live(t)?.delivery().may_resend;
+        let delivery = self.live(t)?.delivery();
+        let may_resend = delivery.may_resend;
+        let of_delivery = match name.as_str() {
+            "attempt" => Some(delivery.attempt.0.to_string()),
+            "idempotency-key" => Some(delivery.idempotency_key.clone()),
+            "deadline" => Some(delivery.deadline.0.to_string()),
+            "priority" => Some(delivery.event.event.class().word().to_owned()),
+            _ => None,
+        };
+        if of_delivery.is_some() {
+            return Ok(of_delivery);
+        }
         Ok(match name.as_str() {
             "subscription" => Some(self.rights.subscription.to_string()),
             "plugin" => Some(self.rights.plugin.clone()),

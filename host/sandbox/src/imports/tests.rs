@@ -215,8 +215,8 @@ fn a_ticket_that_is_not_live_is_stale_everywhere() {
                 code(kv::Host::add(s, ticket, k(), 1, None).await),
                 code(kv::Host::scan(s, ticket, k(), None, 1).await),
                 code(publish::Host::publish(s, ticket, vec![new_event()]).await),
-                code(timers::Host::set(s, ticket, k(), 0, Vec::new())),
-                code(timers::Host::cancel(s, ticket, k())),
+                code(timers::Host::set(s, ticket, k(), 0, Vec::new()).await),
+                code(timers::Host::cancel(s, ticket, k()).await),
                 code(http::Host::send(s, ticket, request("https://api.example.com")).await),
                 code(mail::Host::send(s, ticket, message()).await),
             ] {

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of the core's decisions: an import is answered by the test or by the plainest good answer.
 
+use bugle_core::callback::StatusChange;
 use bugle_core::delivery::{CallEnd, Delivery};
 use bugle_core::event::{Event, Index, Span, StoredEvent};
 use bugle_core::ids::{Attempt, ClaimId, Name, Offset, Position, Slot, Ticket, TopicId};
@@ -9,6 +10,7 @@ use bugle_core::import::{ClaimOutcome, Import, ImportResult, Reply};
 use bugle_core::step::Batch;
 use bugle_core::time::Timestamp;
 use bugle_egress::{Egress, Options as EgressOptions};
+use bugle_sandbox::inbound::{Callback, ReceiveError};
 use bugle_sandbox::{Binding, Bound, Compiler, Grants, HostCalls, Limits, Options, Plugin, Sandbox, Tighter};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,12 +31,20 @@ pub(crate) struct Scripted {
     seen: Arc<Mutex<Vec<Import>>>,
     answer: Arc<Answer>,
     end: oneshot::Sender<CallEnd>,
+    /// The name of the timer that it is.
+    timer: Option<String>,
 }
 
 impl Scripted {
     /// The call as it is after one that broke.
     pub(crate) fn wanting_fresh(mut self) -> Scripted {
         self.delivery.wants_fresh = true;
+        self
+    }
+
+    /// The call as that of a timer.
+    pub(crate) fn of_timer(mut self, name: &str) -> Scripted {
+        self.timer = Some(name.to_owned());
         self
     }
 
@@ -60,6 +70,10 @@ impl HostCalls for Scripted {
 
     fn now(&self) -> Timestamp {
         now()
+    }
+
+    fn timer(&self) -> Option<&str> {
+        self.timer.as_deref()
     }
 
     async fn import(&mut self, import: Import) -> ImportResult {
@@ -162,7 +176,7 @@ pub(crate) fn call(
         batch: None,
         asks: None,
     };
-    (Scripted { delivery, seen: Arc::clone(&seen), answer: Arc::new(answer), end }, ended, seen)
+    (Scripted { delivery, seen: Arc::clone(&seen), answer: Arc::new(answer), end, timer: None }, ended, seen)
 }
 
 /// A sandbox in a runtime of its own.
@@ -234,6 +248,11 @@ impl Bench {
 
     pub(crate) fn wait(&self, ended: oneshot::Receiver<CallEnd>) -> CallEnd {
         self.runtime.block_on(async { tokio::time::timeout(PATIENCE, ended).await }).unwrap().unwrap()
+    }
+
+    /// A callback of a provider.
+    pub(crate) fn receive(&self, callback: Callback, within: Duration) -> Result<Vec<StatusChange>, ReceiveError> {
+        self.runtime.block_on(self.sandbox.receive(SUBSCRIPTION, callback, within))
     }
 
     /// Waits until every slot is free again.

@@ -9,5 +9,7 @@ mod deploy;
 mod ends;
 mod harness;
 mod imports;
+mod inbound;
 mod many;
 mod outside;
+mod timers;

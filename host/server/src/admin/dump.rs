@@ -4,7 +4,7 @@
 //! moment when nothing moves; on a busy host later events may be missing.
 //!
 //! Events from before a subscription's start have no line for it. A scheduled event and its released copy are one event, at the
-//! place of the first.
+//! place of the first, though that may be gone by its retention. What a retention has let go of has one line a topic, `dropped`.
 //!
 //! Invariant: only durable rows are read, never what a machine holds in memory.
 
@@ -16,7 +16,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use bugle_core::code::Code;
 use bugle_core::event::{Class, StoredEvent};
-use bugle_core::ids::{Offset, Position};
+use bugle_core::ids::{Offset, Position, TopicId};
 use bugle_core::row::{CHUNK_OFFSETS, DeadRow, DeadState, Fate, LetGoWhy, RecordStatus, UnknownState};
 use bugle_core::spec::Subscription;
 use bugle_store::{EventBounds, ReadError, Store, SubscriptionRows};
@@ -131,32 +131,42 @@ fn write(host: &Host) -> Result<String, ReadError> {
             break;
         }
         from = page.next;
-        // A released copy is the rest of the life of a scheduled event, and told of there.
-        let is_first = |stored: &&StoredEvent| stored.event.timing().released_from.is_none();
-        for stored in page.events.iter().filter(is_first) {
+        for stored in &page.events {
+            // A released copy is the rest of the life of a scheduled event, and told of there.
+            let first = stored.event.timing().released_from;
+            if first.map(|first| store.event(first)).transpose()?.flatten().is_some() {
+                continue;
+            }
+            let place = first.unwrap_or(stored.position);
             let fate = Scheduled::of(store, stored)?;
             let topic = topics.get(&stored.topic).map_or("", |name| name);
-            put(log_line(stored, topic));
+            put(log_line(stored, place, topic));
             events += 1;
-            for standing in standings.iter().filter(|standing| standing.covers(stored)) {
+            for standing in standings.iter().filter(|standing| standing.covers(stored.topic, place)) {
                 let subscription = &*standing.spec.name;
-                let position = stored.position.to_string();
+                let position = place.to_string();
                 let state = fate.state(store, standing, stored)?;
                 put(json!({ "kind": "state", "subscription": subscription, "position": position, "state": state }));
                 states += 1;
             }
         }
     }
+    for (id, name) in &topics {
+        let below = bus.oldest_of(&[*id]);
+        if below > Offset(0) {
+            put(json!({ "kind": "dropped", "topic": &**name, "below": crate::host::position(below) }));
+        }
+    }
     put(json!({ "kind": "scan-end", "events": events, "states": states }));
     Ok(lines)
 }
 
-fn log_line(stored: &StoredEvent, topic: &str) -> serde_json::Value {
+fn log_line(stored: &StoredEvent, place: Position, topic: &str) -> serde_json::Value {
     let event = &stored.event;
     let digest: String = Sha256::digest(event.data()).iter().map(|byte| format!("{byte:02x}")).collect();
     let mut line = json!({
         "kind": "log",
-        "position": stored.position.to_string(),
+        "position": place.to_string(),
         "topic": topic,
         "source": event.source(),
         "id": event.id(),
@@ -201,8 +211,8 @@ impl Standing {
         })
     }
 
-    fn covers(&self, stored: &StoredEvent) -> bool {
-        self.spec.covered().contains(&stored.topic) && stored.position.offset >= self.start
+    fn covers(&self, topic: TopicId, place: Position) -> bool {
+        self.spec.covered().contains(&topic) && place.offset >= self.start
     }
 
     fn state(&self, store: &Store, stored: &StoredEvent) -> Result<&'static str, ReadError> {

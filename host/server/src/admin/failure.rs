@@ -11,8 +11,8 @@ use bugle_core::code::Code;
 
 use crate::api;
 use crate::host::{
-    ApplyError, BackUpError, DeployError, EraseError, ExplainError, KeptError, RecordsError, RemoveError, RunError,
-    SimulateError,
+    ApplyError, BackUpError, DeployError, EraseError, ExplainError, KeptError, NewTopicError, RecordsError, RemoveError,
+    RetainError, RunError, SimulateError,
 };
 
 /// A refusal.
@@ -102,6 +102,24 @@ impl From<CreateTopicError> for Failure {
     }
 }
 
+impl From<RetainError> for Failure {
+    fn from(error: RetainError) -> Failure {
+        match &error {
+            RetainError::Bus(_) => Failure::internal(error.code(), &error),
+            _ => Failure::new(error.code(), error.to_string()),
+        }
+    }
+}
+
+impl From<NewTopicError> for Failure {
+    fn from(error: NewTopicError) -> Failure {
+        match error {
+            NewTopicError::Retention(error) => error.into(),
+            NewTopicError::Create(error) => error.into(),
+        }
+    }
+}
+
 impl From<SubscriptionError> for Failure {
     fn from(error: SubscriptionError) -> Failure {
         match &error {
@@ -112,7 +130,9 @@ impl From<SubscriptionError> for Failure {
             SubscriptionError::FilterTooDeep { .. }
             | SubscriptionError::FilterTooLarge { .. }
             | SubscriptionError::Empty(_) => Failure::invalid(error.to_string()),
-            SubscriptionError::StillEnding(_) => Failure::new(Code::Conflict, error.to_string()),
+            SubscriptionError::StillEnding(_) | SubscriptionError::OtherChannel(_) => {
+                Failure::new(Code::Conflict, error.to_string())
+            }
             SubscriptionError::Read(_) => Failure::internal(Code::StorageFailed, &error),
             SubscriptionError::Stopped(_) => Failure::internal(Code::Unavailable, &error),
         }

@@ -9,6 +9,7 @@ use axum::extract::{Path, Query, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bugle_broker::KvSwap;
+use bugle_core::attempt::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use bugle_core::code::Code;
 use bugle_core::ids::Name;
 use bugle_core::import::Entry;
@@ -40,12 +41,6 @@ pub(super) struct Condition {
     ttl: Option<Duration>,
 }
 
-/// Values larger than this are refused: a plugin could not read them back.
-const VALUE_BYTES_MAX: usize = 1 << 20;
-
-/// Longest key.
-const KEY_BYTES_MAX: usize = 1024;
-
 fn view(key: String, entry: Entry) -> EntryView {
     let (value, value_base64) = match String::from_utf8(entry.value) {
         Ok(text) => (Some(text), None),
@@ -62,9 +57,7 @@ pub(super) async fn scan(
     let Query(Scan { prefix, after, limit }) = query?;
     let limit = limit.clamp(1, 1000);
     let store = Name::from(store.as_str());
-    let found = host.bus().kv_scan(&store, prefix, after, limit).await?;
-    let last = found.last().map(|(key, _)| key.clone());
-    let after = last.filter(|_| found.len() == limit as usize);
+    let (found, after) = host.bus().kv_scan(&store, prefix, after, limit).await?;
     let entries = found.into_iter().map(|(key, entry)| view(key, entry)).collect();
     Ok(Json(EntriesPage { entries, after }))
 }
@@ -91,7 +84,7 @@ pub(super) async fn write(
     let body = body?;
     let Query(condition) = query?;
     if body.len() > VALUE_BYTES_MAX {
-        let message = format!("the value has {} bytes; at most {VALUE_BYTES_MAX} are kept", body.len());
+        let message = format!("the value has {} bytes; at most {VALUE_BYTES_MAX} are kept, as of plugins", body.len());
         return Err(Failure::new(Code::TooLarge, message));
     }
     if !(1..=KEY_BYTES_MAX).contains(&key.len()) {

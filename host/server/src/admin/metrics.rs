@@ -14,6 +14,7 @@ use bugle_core::flow::BreakerStatus;
 use bugle_core::ids::Name;
 
 use crate::host::Host;
+use crate::tally::Took;
 
 /// Version 0.0.4 of the text format.
 const TEXT: &str = "text/plain; version=0.0.4";
@@ -22,9 +23,11 @@ pub(super) async fn show(State(host): State<Arc<Host>>) -> Response {
     let mut page = Page::default();
     process(&mut page, &host);
     commits(&mut page, &host);
+    logs(&mut page, &host);
     producers(&mut page, &host);
     subscriptions(&mut page, &host).await;
     plugins(&mut page, &host);
+    callbacks(&mut page, &host);
     ([(CONTENT_TYPE, TEXT)], page.0).into_response()
 }
 
@@ -97,9 +100,27 @@ fn commits(page: &mut Page, host: &Host) {
     page.counter("bugle_commit_rows_total", "Rows of those batches.", counts.rows.get());
     page.counter("bugle_commit_microseconds_total", "Time inside commits.", counts.commit_us.get());
     page.counter("bugle_id_lookups_total", "Ids looked up to judge duplicates.", counts.lookups.get());
+    page.counter("bugle_swept_rows_total", "Rows of ended claims and kv entries removed.", counts.swept.get());
     page.gauge("bugle_log_end", "Offset after the last event.", bus.end().0);
     page.gauge("bugle_tail_ring_bytes", "Events in memory.", bus.ring_bytes() as u64);
     page.gauge("bugle_disk_full", "1 while publishing is refused for lack of disk.", u64::from(bus.is_disk_full()));
+}
+
+/// One line per retention.
+fn logs(page: &mut Page, host: &Host) {
+    let kept: Vec<_> = host.kept_logs().into_iter().map(|kept| (Name::from(kept.retention.as_str()), kept)).collect();
+    let label = "retention";
+    page.each("gauge", "bugle_log_bytes", "Bytes of the log, in memory and on disk.", label, &kept, |kept| kept.bytes);
+    page.each("gauge", "bugle_log_epochs", "Runs it is dropped in.", label, &kept, |kept| kept.epochs);
+    let help = "Bytes that a subscription keeps beyond the retention.";
+    page.each("gauge", "bugle_log_pinned_bytes", help, label, &kept, |kept| kept.pinned_bytes);
+    let help = "Age of the oldest event that is kept; 0 if there is none.";
+    page.each("gauge", "bugle_log_oldest_age_seconds", help, label, &kept, |kept| {
+        kept.oldest.map_or(0, |age| age.0.0 / 1000)
+    });
+    page.each("gauge", "bugle_log_oldest", "Offset of the oldest event that is kept.", label, &kept, |kept| {
+        kept.from_offset()
+    });
 }
 
 fn producers(page: &mut Page, host: &Host) {
@@ -248,4 +269,16 @@ fn plugins(page: &mut Page, host: &Host) {
     page.each("counter", "bugle_plugin_limits_total", "Calls stopped by a limit.", "plugin", &all, |broken| {
         broken.limited
     });
+}
+
+fn callbacks(page: &mut Page, host: &Host) {
+    let (all, to_nobody) = host.tally().callbacks();
+    let name = "bugle_callbacks_total";
+    page.head(name, "counter", "Callbacks of providers, by what became of them.");
+    for (subscription, counts) in &all {
+        for (took, count) in Took::ALL.into_iter().zip(counts) {
+            page.line(name, &format!("subscription=\"{subscription}\",result=\"{}\"", took.word()), *count);
+        }
+    }
+    page.counter("bugle_callbacks_to_nobody_total", "Callbacks under a name that takes none.", to_nobody);
 }

@@ -10,7 +10,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::{
-    backups, dead, doctor, dump, erase, explain, gate, kv, lookups, metrics, plugins, runs, scheduled, status,
+    backups, dead, doctor, dump, erase, explain, gate, kv, lookups, metrics, plugins, retention, runs, scheduled, status,
     subscriptions, tail, topics, unknown,
 };
 use crate::host::Host;
@@ -52,6 +52,10 @@ fn table() -> Vec<Route> {
         route("GET", "/v1/topics", Read, get(topics::list)),
         route("POST", "/v1/topics", Change, post(topics::create)),
         route("GET", "/v1/topics/{topic}", Read, get(topics::show)),
+        route("PUT", "/v1/topics/{topic}", Change, put(retention::set_topic)),
+        route("GET", "/v1/retentions", Read, get(retention::list)),
+        route("GET", "/v1/retentions/{name}", Read, get(retention::show)),
+        route("PUT", "/v1/retentions/{name}", Change, put(retention::set)),
         route("GET", "/v1/topics/{topic}/events", Read, get(tail::events)),
         route("GET", "/v1/topics/{topic}/scheduled", Read, get(scheduled::list)),
         route("POST", "/v1/topics/{topic}/scheduled/cancel", Change, post(scheduled::cancel)),

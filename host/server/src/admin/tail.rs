@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use bugle_core::code::Code;
 use bugle_core::ids::{Offset, Position, Slot};
 use bugle_store::EventBounds;
 use serde::Deserialize;
@@ -59,6 +60,9 @@ pub(super) async fn events(
         Err(problem) => return Err(super::failure::Failure::invalid(problem)),
     };
     let mut from = host.offset_of(start).await?;
+    if let (Start::At(_), Some(problem)) = (start, host.not_kept(&[id], from)) {
+        return Err(super::failure::Failure::new(Code::NotFound, problem));
+    }
     let limit = page.limit.clamp(1, PAGE_EVENTS_MAX);
     let until = Instant::now() + Duration::from_millis(page.wait_ms).min(WAIT_MAX);
     let mut events = Vec::new();

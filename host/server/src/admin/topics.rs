@@ -38,9 +38,9 @@ pub(super) async fn create(
     State(host): State<Arc<Host>>,
     body: Result<Json<NewTopic>, JsonRejection>,
 ) -> Answer<TopicView> {
-    let Json(NewTopic { name }) = body?;
+    let Json(NewTopic { name, retention }) = body?;
     crate::name::check("topic", &name).map_err(|error| Failure::invalid(error.to_string()))?;
-    Ok(Json(host.create_topic(&name).await?))
+    Ok(Json(host.create_topic(&name, retention.as_deref()).await?))
 }
 
 pub(super) fn unknown(topic: &str) -> Failure {

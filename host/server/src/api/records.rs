@@ -34,6 +34,15 @@ pub struct RecordView {
     pub at: String,
 }
 
+/// What became of a callback of a provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceivedView {
+    /// Send records that it moved.
+    pub moved: u32,
+    /// Send records of which it told nothing new.
+    pub same: u32,
+}
+
 /// Which send records are meant: at least one of the first four, and all that are given must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordFilter {

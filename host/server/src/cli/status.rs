@@ -2,7 +2,7 @@
 
 use super::subscription::runs::{alarms, done_in};
 use super::{Context, print};
-use crate::api::{StatusView, SubscriptionStatus};
+use crate::api::{KeptView, StatusView, SubscriptionStatus};
 
 pub(super) fn run(context: &Context) -> anyhow::Result<()> {
     let status: StatusView = context.admin()?.get("/v1/status")?;
@@ -14,6 +14,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
         ("data", format!("{} (opened {} times)", status.data_dir, status.boot)),
         ("producers", format!("{} (certificate {})", status.quic, status.fingerprint)),
         ("log", format!("next {}, {} topics, {} events scheduled", status.next, status.topics, status.scheduled)),
+        ("kept", kept(&status.kept)),
         (
             "since start",
             format!(
@@ -67,6 +68,12 @@ pub(super) fn run(context: &Context) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is kept of each retention's log.
+fn kept(all: &[KeptView]) -> String {
+    let told = all.iter().map(|kept| format!("{} from {}: {} MiB", kept.retention, kept.from, kept.bytes >> 20));
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// What of its dead letters and unknown results wants a person.

@@ -248,6 +248,9 @@ fn show(context: &Context, view: &SubscriptionView) -> anyhow::Result<()> {
             ),
         ),
     ]);
+    if view.timers > 0 {
+        pairs.push(("timers", format!("{} wait", view.timers)));
+    }
     pairs.extend(runs::lines(view));
     pairs.extend(channel(status));
     print::pairs(&pairs)

@@ -3,17 +3,30 @@
 use clap::Subcommand;
 
 use super::admin::{escape, query};
+use super::retention::{log, pinned};
 use super::{Context, print};
-use crate::api::{NewTopic, TopicView};
+use crate::api::{NewTopic, SetTopic, TopicView};
 
 /// What can be done with topics.
 #[derive(Debug, Subcommand)]
 pub(super) enum TopicCommand {
     /// Create a topic; one that exists is left as it is
-    #[command(after_help = "Example:\n  bugle topic create orders")]
+    #[command(after_help = "Examples:\n  bugle topic create orders\n  bugle topic create clicks --retention short")]
     Create {
         /// Its name
         name: String,
+        /// How long its events are kept [default: default]
+        #[arg(long)]
+        retention: Option<String>,
+    },
+    /// Change a topic, for events from now on
+    #[command(after_help = "Example:\n  bugle topic set clicks --retention short")]
+    Set {
+        /// Its name
+        name: String,
+        /// How long its events are kept
+        #[arg(long)]
+        retention: String,
     },
     /// List topics
     #[command(after_help = "Example:\n  bugle topic list --all --json")]
@@ -33,8 +46,13 @@ pub(super) enum TopicCommand {
 pub(super) fn run(context: &Context, command: TopicCommand) -> anyhow::Result<()> {
     let admin = context.admin()?;
     match command {
-        TopicCommand::Create { name } => {
-            let topic: TopicView = admin.post("/v1/topics", &NewTopic { name })?;
+        TopicCommand::Create { name, retention } => {
+            let topic: TopicView = admin.post("/v1/topics", &NewTopic { name, retention })?;
+            show(context, &topic)
+        }
+        TopicCommand::Set { name, retention } => {
+            let path = format!("/v1/topics/{}", escape(&name));
+            let topic: TopicView = admin.put(&path, &SetTopic { retention })?;
             show(context, &topic)
         }
         TopicCommand::Show { name } => {
@@ -48,11 +66,16 @@ pub(super) fn run(context: &Context, command: TopicCommand) -> anyhow::Result<()
                 return print::json(&topics);
             }
             let row = |topic: &TopicView| {
-                vec![topic.name.clone(), topic.scheduled.waiting.to_string(), topic.subscriptions.join(", ")]
+                vec![
+                    topic.name.clone(),
+                    topic.kept.retention.clone(),
+                    topic.scheduled.waiting.to_string(),
+                    topic.subscriptions.join(", "),
+                ]
             };
             let rows: Vec<_> = topics.iter().map(row).collect();
             print::table(
-                &["TOPIC", "SCHEDULED", "SUBSCRIPTIONS"],
+                &["TOPIC", "RETENTION", "SCHEDULED", "SUBSCRIPTIONS"],
                 &rows,
                 "no topics yet; make one with `bugle topic create NAME`",
             )
@@ -75,5 +98,9 @@ fn show(context: &Context, topic: &TopicView) -> anyhow::Result<()> {
                 topic.scheduled.waiting, topic.scheduled.released, topic.scheduled.cancelled
             ),
         ),
+        ("retention", topic.kept.retention.clone()),
+        ("kept from", topic.kept.from.clone()),
+        ("log", format!("{}, all topics of that retention", log(&topic.kept))),
+        ("kept longer for", pinned(&topic.kept)),
     ])
 }

@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use bugle_core::audit::{AUDIT_AGE_MIN, AUDIT_ROWS_MIN};
+
 use super::Config;
 use crate::quantity::{Duration, Size};
 
@@ -40,6 +42,9 @@ const RECORDS_MIN: Duration = Duration::from_secs(3600);
 /// More guest threads than this are surely a typing mistake.
 const GUEST_THREADS_MAX: u32 = 1024;
 
+/// Callbacks are for records; deliveries need the instances.
+const CALLBACKS_MAX: u32 = 1024;
+
 /// Collects problems.
 struct Check(Vec<Problem>);
 
@@ -72,10 +77,18 @@ impl Config {
         check.that(self.storage.records >= RECORDS_MIN, "storage.records", || {
             format!("{} is too short for anybody to look at a record; use at least {RECORDS_MIN}", self.storage.records)
         });
+        check.that(self.storage.audit.0 >= AUDIT_AGE_MIN, "storage.audit", || {
+            let least = Duration(AUDIT_AGE_MIN);
+            format!("{} is too short to find out who did what; use at least {least}", self.storage.audit)
+        });
+        check.that(self.storage.audit_rows >= AUDIT_ROWS_MIN, "storage.audit_rows", || {
+            format!("{} are too few to find out who did what; use at least {AUDIT_ROWS_MIN}", self.storage.audit_rows)
+        });
         check.at_least(self.storage.epoch, EPOCH_MIN, "storage.epoch");
         check.that(self.storage.epoch <= EPOCH_MAX, "storage.epoch", || {
             format!("{} is too large; use at most {EPOCH_MAX}", self.storage.epoch)
         });
+        self.check_inbound(&mut check);
         self.check_sandbox(&mut check);
         self.check_mail(&mut check);
         if let Err(error) = crate::logs::filter(&self.log.filter) {
@@ -104,6 +117,20 @@ impl Config {
                 "`{}` is not loopback; the admin API is served on this machine only, use an ssh tunnel or a proxy",
                 self.admin.listen
             )
+        });
+    }
+
+    fn check_inbound(&self, check: &mut Check) {
+        let inbound = &self.inbound;
+        let listen = inbound.listen.filter(|listen| !listen.ip().is_loopback());
+        check.that(listen.is_none(), "inbound.listen", || {
+            let listen = listen.map(|listen| listen.to_string()).unwrap_or_default();
+            format!(
+                "`{listen}` is not loopback; callbacks come in plain HTTP from a proxy on this machine that ends TLS"
+            )
+        });
+        check.that((1..=CALLBACKS_MAX).contains(&inbound.concurrency), "inbound.concurrency", || {
+            format!("{} is not from 1 to {CALLBACKS_MAX}", inbound.concurrency)
         });
     }
 

@@ -51,6 +51,15 @@ fn every_field_is_explained_with_its_default() {
 }
 
 #[test]
+fn callbacks_are_taken_on_loopback_only() {
+    check("[inbound]\nlisten = \"0.0.0.0:4750\"\n", &["inbound.listen", "not loopback", "a proxy on this machine"]);
+    check("[inbound]\nconcurrency = 0\n", &["inbound.concurrency", "1 to 1024"]);
+    let config = Config::parse("c", "[inbound]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+    assert_eq!(Config::parse("p", &config.print()).unwrap(), config);
+    assert_eq!(Config::default().inbound.listen, None, "nothing is taken unless somebody wants it");
+}
+
+#[test]
 fn a_typo_is_told_with_place_and_hint() {
     check(
         "data_dir = \"x\"\n[quic]\nlisten = \"127.0.0.1:1\"\nlistne = 3\n",

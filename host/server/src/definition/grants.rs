@@ -27,6 +27,9 @@ pub struct Grants {
     pub kv: bool,
     /// Whether the plugin may pause its subscription (for a receiver that says that it is gone).
     pub pause: bool,
+    /// Whether the plugin may set timers, by which it is woken up later.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub timers: bool,
     /// Whether `mail` may be sent over the relay of the host's config.
     pub mail: bool,
     /// Secrets by the name in the manifest.

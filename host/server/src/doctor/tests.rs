@@ -52,6 +52,7 @@ fn each_fact_that_is_wrong_is_one_finding_with_an_advice() {
     check("open-files", warning, Facts { files: files(1024, 10), ..host() });
     check("open-files", error, Facts { files: files(65_536, 60_000), ..host() });
     check("wal-size", warning, Facts { wal_bytes: 600 << 20, ..host() });
+    check("log-pinned", warning, Facts { pinned: vec![("hook".into(), 5 << 30)], ..host() });
     check("damaged-log", warning, Facts { set_aside: vec!["damaged-wal-1".into()], ..host() });
     check("token-mode", error, Facts { token_mode: Some(0o100_644), ..host() });
     let one = |code: &str, level, change: &dyn Fn(&mut SubscriptionFacts)| {

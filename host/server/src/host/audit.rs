@@ -4,7 +4,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bugle_broker::{Definition, ReadError};
+use bugle_broker::{Definition, ReadError, Stopped};
+use bugle_core::audit::AuditBounds;
 use bugle_core::ids::BootId;
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
@@ -60,6 +61,22 @@ pub(crate) fn restored_row(at: Timestamp, boot: BootId, from: &str, detail: Stri
     Write::Catalog { kind, key, value }
 }
 
+/// Why no rows were removed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrimAuditError {
+    /// The operator: the disk.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The host stops.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// The moment of a key.
+fn time_of(key: &str) -> Option<Timestamp> {
+    u64::from_str_radix(key.get(..12)?, 16).ok().map(Timestamp)
+}
+
 /// The first key of a moment.
 fn key_of(at: Timestamp) -> String {
     format!("{:012x}", at.0)
@@ -73,6 +90,30 @@ impl Host {
         let (at, number) = (self.bus().now(), ACTIONS.fetch_add(1, Ordering::Relaxed));
         let key = format!("{}-{:08x}-{number:08x}", key_of(at), self.parts.boot.0);
         Audit { key, at, action, target: target.to_owned() }
+    }
+
+    /// Removes the rows that are too old or too many; how many. Called now and then.
+    pub async fn trim_audit(&self, bounds: AuditBounds) -> Result<u64, TrimAuditError> {
+        let (mut count, mut after) = (0, None);
+        loop {
+            let page = self.bus().definitions(CatalogKind::Audit, after, LIST_MAX).await?;
+            let Some((last, _)) = page.last() else { break };
+            count += page.len() as u64;
+            after = Some(last.clone());
+        }
+        let mut gone = 0;
+        loop {
+            let page = self.bus().definitions(CatalogKind::Audit, None, LIST_MAX).await?;
+            // A key that tells no time is not ours to judge; it goes when its turn comes by number.
+            let times = page.iter().map(|(key, _)| time_of(key).unwrap_or(self.bus().now()));
+            let surplus = bounds.surplus(self.bus().now(), count, times);
+            let mut keys = page.into_iter().take(usize::try_from(surplus).unwrap_or(0)).map(|(key, _)| key);
+            let Some(first) = keys.next() else { return Ok(gone) };
+            let also = keys.map(|key| Definition { kind: CatalogKind::Audit, key, value: None }).collect();
+            self.bus().define(CatalogKind::Audit, first, None, also).await?;
+            gone += surplus;
+            count -= surplus;
+        }
     }
 
     /// Actions since a moment, oldest first.

@@ -31,6 +31,7 @@ impl Host {
             size(figures.bytes)
         );
         let subscriptions = bus.statuses().await;
+        let kept = self.kept_logs().into_iter();
         diagnose(&Facts {
             data_dir: self.parts.data.path().display().to_string(),
             is_running: true,
@@ -43,6 +44,7 @@ impl Host {
             set_aside: set_aside(&self.parts.data),
             token_mode: token_mode(&self.parts.data),
             store: Some(told),
+            pinned: kept.filter_map(|kept| Some((kept.pinned_by?, kept.pinned_bytes))).collect(),
             subscriptions: subscriptions.iter().map(|status| self.facts(status)).collect(),
         })
     }

@@ -69,6 +69,26 @@ pub enum DeployError {
         /// The plugin.
         plugin: String,
     },
+    /// The operator: callbacks that this plugin does not understand.
+    #[error(
+        "subscription `{subscription}`: `inbound = true` needs a plugin that exports `inbound`, and `{plugin}` does not; remove the line, or deploy a revision that does"
+    )]
+    CannotReceive {
+        /// The subscription.
+        subscription: String,
+        /// The plugin.
+        plugin: String,
+    },
+    /// The operator: timers that nobody would be woken up by.
+    #[error(
+        "subscription `{subscription}`: `timers = true` needs a plugin that exports `timer-handler`, and `{plugin}` does not; remove the line, or deploy a revision that does"
+    )]
+    CannotFire {
+        /// The subscription.
+        subscription: String,
+        /// The plugin.
+        plugin: String,
+    },
     /// The operator: settings or grants that the manifest does not fit.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -108,6 +128,8 @@ impl DeployError {
             }
             DeployError::Grants { .. }
             | DeployError::CannotAsk { .. }
+            | DeployError::CannotReceive { .. }
+            | DeployError::CannotFire { .. }
             | DeployError::NotBatch { .. }
             | DeployError::Bind(_)
             | DeployError::Check { .. } => Code::Invalid,
@@ -183,6 +205,14 @@ impl Host {
         if definition.uncertain == Some(UncertainSpec::Ask) && !plugin.reconciles() {
             let subscription = definition.name.clone();
             return Err(DeployError::CannotAsk { subscription, plugin: name.to_owned() });
+        }
+        if definition.inbound && !plugin.receives() {
+            let subscription = definition.name.clone();
+            return Err(DeployError::CannotReceive { subscription, plugin: name.to_owned() });
+        }
+        if definition.grants.timers && !plugin.fires() {
+            let subscription = definition.name.clone();
+            return Err(DeployError::CannotFire { subscription, plugin: name.to_owned() });
         }
         let binding = parts::binding(definition)
             .map_err(|problem| DeployError::Grants { subscription: definition.name.clone(), problem })?;

@@ -32,6 +32,9 @@ pub enum RunError {
     /// The caller: not a factor.
     #[error("a boost by {0} makes no sense; write a factor from 2 to {BOOST_MAX}, or 1 to end a boost")]
     Factor(u32),
+    /// The caller: what was there went with its retention.
+    #[error("{0}")]
+    NotKept(String),
     /// The broker could not.
     #[error(transparent)]
     Bus(#[from] SubscriptionError),
@@ -47,6 +50,7 @@ impl RunError {
         match self {
             RunError::Paused { .. } => Code::Conflict,
             RunError::Factor(_) => Code::Invalid,
+            RunError::NotKept(_) => Code::NotFound,
             RunError::Bus(_) => Code::Unavailable,
             RunError::Read(_) => Code::StorageFailed,
         }
@@ -89,9 +93,13 @@ impl Host {
         let _one_at_a_time = self.changes.lock().await;
         let floor = self.machine(name).await?.map_or(Offset(0), |status| status.floor);
         let bus = self.bus();
-        let to = self.offset_of(to).await?.max(bus.floor()).min(bus.end());
         let spec = bus.subscriptions().into_iter().find(|spec| *spec.name == *name);
         let spec = spec.ok_or_else(|| SubscriptionError::NotFound(Name::from(name)))?;
+        let wanted = self.offset_of(to).await?;
+        if let (Start::At(_), Some(problem)) = (to, self.not_kept(&spec.covered(), wanted)) {
+            return Err(RunError::NotKept(problem));
+        }
+        let to = wanted.max(bus.floor()).min(bus.end());
         let (direction, count) = if to > floor {
             ("forward", bus.count_between(&spec, floor, to).await?)
         } else if to < floor {

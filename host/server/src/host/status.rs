@@ -43,6 +43,7 @@ impl Host {
             next: position(bus.end()),
             topics: self.topics(false).len() as u64,
             scheduled: self.scheduled_waiting(),
+            kept: self.kept_logs(),
             events: commits.events.get(),
             duplicates: commits.duplicates.get(),
             refused: commits.refused.get(),

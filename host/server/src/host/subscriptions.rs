@@ -72,7 +72,7 @@ impl ApplyError {
             ApplyError::Definition(_) | ApplyError::Secret(_) | ApplyError::UnknownTarget { .. } => Code::Invalid,
             ApplyError::UnknownTopic { .. } => Code::UnknownTopic,
             ApplyError::Plugin(error) => error.code(),
-            ApplyError::Bus(SubscriptionError::StillEnding(_)) => Code::Conflict,
+            ApplyError::Bus(SubscriptionError::StillEnding(_) | SubscriptionError::OtherChannel(_)) => Code::Conflict,
             ApplyError::Bus(_) | ApplyError::Stopped(_) => Code::Unavailable,
             ApplyError::Read(_) | ApplyError::Topic(CreateTopicError::Read(_)) => Code::StorageFailed,
             ApplyError::Topic(_) => Code::Unavailable,
@@ -263,10 +263,17 @@ impl Host {
             drain_to: machine.and_then(|machine| machine.run.drain_to).map(position),
             boost: machine.and_then(|machine| machine.run.boost).map(|boost| boost.factor),
             places: machine.map_or(0, |machine| machine.places as u64),
+            timers: self.timers(&status.spec),
             let_go: machine.and_then(|machine| machine.let_go.as_ref()).map(let_go_view),
             status: self.numbers(&status),
             definition,
         })
+    }
+
+    /// Timers of the plugin of a subscription that wait; none if the disk does not say.
+    fn timers(&self, spec: &Subscription) -> u64 {
+        let totals = spec.redelivery.map(|topic| self.bus().scheduled_totals(topic));
+        totals.and_then(Result::ok).unwrap_or_default().waiting
     }
 
     /// Every subscription, by name.

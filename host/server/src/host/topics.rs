@@ -3,9 +3,11 @@
 use bugle_broker::CreateTopicError;
 use bugle_core::ids::Name;
 use bugle_core::origin::is_reserved;
+use bugle_core::retention::Shelf;
 use bugle_core::spec::{Subscription, Topic};
 
 use super::Host;
+use super::retention::{DEFAULT, RetainError};
 use crate::api::TopicView;
 use crate::catalog;
 
@@ -28,15 +30,37 @@ impl Host {
             is_reserved: is_reserved(&topic.name),
             subscriptions: subscriptions.map(|spec| spec.name.to_string()).collect(),
             scheduled: self.scheduled_counts(topic.id),
+            kept: self.kept_of(topic.id),
         }
     }
 
+    /// One topic.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<TopicView> {
+        self.bus().topics().iter().find(|topic| *topic.name == *name).map(|topic| self.topic_view(topic))
+    }
+
     /// Creates a topic, durably; one that exists is left as it is.
-    pub async fn create_topic(&self, name: &str) -> Result<TopicView, CreateTopicError> {
-        let also = vec![self.audit("topic.create", name).row(String::new())];
-        match self.bus().create_topic(Name::from(name), catalog::topic_row, also).await {
+    pub async fn create_topic(&self, name: &str, retention: Option<&str>) -> Result<TopicView, NewTopicError> {
+        let retention = retention.unwrap_or(DEFAULT);
+        let shelf = Shelf::new(self.known_class(retention)?);
+        let detail = if retention == DEFAULT { String::new() } else { format!("retention {retention}") };
+        let also = vec![self.audit("topic.create", name).row(detail)];
+        let row = |topic: &Topic| catalog::topic_row_on(topic.id, shelf);
+        match self.bus().create_topic(Name::from(name), shelf, row, also).await {
             Ok(topic) | Err(CreateTopicError::Exists(topic)) => Ok(self.topic_view(&topic)),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Why a topic was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum NewTopicError {
+    /// Its retention.
+    #[error(transparent)]
+    Retention(#[from] RetainError),
+    /// The rest.
+    #[error(transparent)]
+    Create(#[from] CreateTopicError),
 }

@@ -6,27 +6,31 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, anyhow};
-use bugle_broker::{Bus, Parts as BusParts};
+use bugle_broker::{Bus, Parts as BusParts, Retentions};
+use bugle_core::audit::AuditBounds;
 use bugle_core::ids::{BootId, Name, SubscriptionId, TopicId};
 use bugle_core::origin::{SETTLED_TOPIC, private_topic};
+use bugle_core::retention::{KeepClass, Shelf};
 use bugle_core::spec::{Subscription, Topic};
 use bugle_core::step::CatalogKind;
 use bugle_egress::Egress;
 use bugle_ingress::Listener;
 use bugle_sandbox::{Plugin, Sandbox};
-use bugle_store::{Opened, Store};
+use bugle_store::{IncarnationId, Opened, Store};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Orders;
 use super::threads::Threads;
 use crate::admin;
-use crate::catalog::{self, PluginRow, SubscriptionRow, TopicRow};
+use crate::catalog::{self, PluginRow, RetentionRow, SubscriptionRow, TopicRow};
 use crate::config::Config;
 use crate::data_dir::{DataDir, Endpoints};
 use crate::definition::Definition;
 use crate::encode;
 use crate::host::{Host, Parts};
+use crate::inbound;
 use crate::parts::{self, binding};
 use crate::tally::Tally;
 use crate::token::Token;
@@ -84,6 +88,8 @@ impl Running {
 /// What the catalog holds, decoded.
 struct Catalog {
     topics: Vec<Topic>,
+    shelves: Vec<(TopicId, Shelf)>,
+    retentions: BTreeMap<String, RetentionRow>,
     subscriptions: Vec<Subscription>,
     definitions: BTreeMap<String, SubscriptionRow>,
     plugins: BTreeMap<String, PluginRow>,
@@ -100,17 +106,13 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
     let sandbox = parts::sandbox(config, data, threads.guests().clone(), threads.guest_threads(), egress)?;
     let loading = load(&store, &sandbox, &catalog);
     let Loaded { plugins: loaded, faults } = threads.host().block_on(loading)?;
-    for spec in &mut catalog.subscriptions {
-        let definition = catalog.definitions.get(&*spec.name).map(|row| &row.definition);
-        if let Some((definition, plugin)) = definition.zip(loaded.get(&*spec.plugin)) {
-            spec.batch_max = parts::batch_max(definition, plugin.world());
-        }
-    }
+    batch(&mut catalog, &loaded);
     let tally = Arc::new(Tally::default());
     let bus = Bus::start(BusParts {
         store,
         opened,
         topics: catalog.topics,
+        retentions: rules(&catalog.retentions, catalog.shelves),
         subscriptions: catalog.subscriptions,
         invoke: Arc::new(Runner { sandbox: sandbox.clone(), tally: Arc::clone(&tally) }),
         encode: Arc::new(encode::encode),
@@ -121,29 +123,21 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
     })?;
     threads.host().block_on(pause(&bus, faults))?;
 
-    let listener = {
-        let _door = threads.door().enter();
-        Listener::bind(parts::listener(config, data, incarnation)?)?
-    };
-    let admin = threads.host().block_on(admin::listen(config.admin.listen))?;
-    let endpoints = Endpoints {
-        pid: std::process::id(),
-        quic: listener.local_address()?.to_string(),
-        admin: admin.local_addr()?.to_string(),
-        fingerprint: listener.fingerprint().to_string(),
-    };
+    let Doors { producers, admin, inbound, endpoints } = doors(config, data, threads, incarnation)?;
     let host = Host::new(Parts {
         bus: bus.clone(),
         sandbox,
-        door: listener.counters(),
+        door: producers.counters(),
         tally,
         token,
         allowed_hosts: config.admin.allowed_hosts.clone(),
+        callbacks: config.inbound.concurrency,
         data: data.clone(),
         endpoints: endpoints.clone(),
         boot,
         incarnation,
         definitions: catalog.definitions,
+        retentions: catalog.retentions,
         plugins: catalog.plugins,
         loaded,
     });
@@ -155,9 +149,57 @@ pub(super) fn open(config: &Config, data: &DataDir, threads: &Threads, orders: O
         closing: watch::Sender::new(false),
         tasks: Mutex::default(),
     };
-    running.keep(threads.door().spawn(listener.run(Door(bus), running.stopping())));
+    running.keep(threads.door().spawn(producers.run(Door(bus), running.stopping())));
     running.serve_admin(threads, admin);
+    if let Some(listener) = inbound {
+        let serving = inbound::serve(listener, Arc::clone(&running.host), running.stopping());
+        running.keep(threads.host().spawn(serving));
+    }
+    running.trim_audit(threads, AuditBounds { age: config.storage.audit.0, rows: config.storage.audit_rows });
     Ok(running)
+}
+
+/// Deliveries per call depend on the world that the plugin was built for.
+fn batch(catalog: &mut Catalog, loaded: &BTreeMap<String, Plugin>) {
+    for spec in &mut catalog.subscriptions {
+        let definition = catalog.definitions.get(&*spec.name).map(|row| &row.definition);
+        if let Some((definition, plugin)) = definition.zip(loaded.get(&*spec.plugin)) {
+            spec.batch_max = parts::batch_max(definition, plugin.world());
+        }
+    }
+}
+
+fn rules(rows: &BTreeMap<String, RetentionRow>, topics: Vec<(TopicId, Shelf)>) -> Retentions {
+    let rules = rows.values().filter_map(|row| Some((KeepClass::new(row.class)?, row.rules())));
+    Retentions { rules: rules.collect(), topics }
+}
+
+/// What is listened on.
+struct Doors {
+    producers: Listener,
+    admin: TcpListener,
+    inbound: Option<TcpListener>,
+    endpoints: Endpoints,
+}
+
+fn doors(config: &Config, data: &DataDir, threads: &Threads, incarnation: IncarnationId) -> anyhow::Result<Doors> {
+    let producers = {
+        let _door = threads.door().enter();
+        Listener::bind(parts::listener(config, data, incarnation)?)?
+    };
+    let admin = threads.host().block_on(admin::listen(config.admin.listen))?;
+    let inbound = match config.inbound.listen {
+        Some(address) => Some(threads.host().block_on(inbound::listen(address))?),
+        None => None,
+    };
+    let endpoints = Endpoints {
+        pid: std::process::id(),
+        quic: producers.local_address()?.to_string(),
+        admin: admin.local_addr()?.to_string(),
+        inbound: inbound.as_ref().map(TcpListener::local_addr).transpose()?.map(|address| address.to_string()),
+        fingerprint: producers.fingerprint().to_string(),
+    };
+    Ok(Doors { producers, admin, inbound, endpoints })
 }
 
 fn report(opened: &Opened) {
@@ -186,9 +228,17 @@ fn rows(store: &Store, kind: CatalogKind) -> anyhow::Result<Vec<(String, Vec<u8>
 
 fn read_catalog(store: &Store) -> anyhow::Result<Catalog> {
     let mut topics: BTreeMap<String, TopicId> = BTreeMap::new();
+    let mut shelves = Vec::new();
     for (name, row) in rows(store, CatalogKind::Topic)? {
         let row: TopicRow = catalog::decode("topic", &name, &row)?;
+        let shelf = row.shelf().ok_or_else(|| anyhow!("topic `{name}` has a retention of a newer bugle"))?;
+        shelves.push((TopicId(row.id), shelf));
         topics.insert(name, TopicId(row.id));
+    }
+    let mut retentions = BTreeMap::new();
+    for (name, row) in rows(store, CatalogKind::Retention)? {
+        let row: RetentionRow = catalog::decode("retention", &name, &row)?;
+        retentions.insert(name, row);
     }
     let (mut subscriptions, mut definitions) = (Vec::new(), BTreeMap::new());
     for (name, row) in rows(store, CatalogKind::Subscription)? {
@@ -211,7 +261,8 @@ fn read_catalog(store: &Store) -> anyhow::Result<Catalog> {
         plugins.insert(name, row);
     }
     let topic = |(name, id): (String, TopicId)| Topic { id, name: Name::from(name) };
-    Ok(Catalog { topics: topics.into_iter().map(topic).collect(), subscriptions, definitions, plugins })
+    let topics = topics.into_iter().map(topic).collect();
+    Ok(Catalog { topics, shelves, retentions, subscriptions, definitions, plugins })
 }
 
 /// What could be loaded, and the subscriptions that cannot run, with the reason.

@@ -82,7 +82,7 @@ pub fn inspect(dir: &Path, depth: Depth) -> Result<Inspected, OpenError> {
         return Err(unusable("is that of another store"));
     }
     let epochs = read_epochs(place, &db)?;
-    let mut log = Log::new(epochs.clone(), false, 0, 1);
+    let mut log = Log::new(&epochs.iter().map(|epoch| (*epoch, 0)).collect::<Vec<_>>(), &[], 1);
     // Behind an accepted loss the log goes on further ahead, as the mark says.
     let next = beyond_losses(place, &db, &mut log, log_end(place, &db, &epochs)?, None)?;
     reaches(place, &db, &mark, next)?;
@@ -118,10 +118,14 @@ fn reaches(place: Place<'_>, db: &Db, mark: &Mark, next: Offset) -> Result<(), O
     Ok(())
 }
 
-/// Each epoch begins where the one before it ended.
+/// Each epoch begins where the one before it ended; where there are several retentions, behind that.
 fn check_ends(place: Place<'_>, db: &Db, log: &Log, epochs: &[Epoch]) -> Result<(), OpenError> {
     let mut expected: Option<Offset> = None;
+    let (mut class, is_one) = (None, epochs.iter().all(|epoch| epoch.class() == epochs[0].class()));
     for epoch in epochs {
+        if class != epoch.class() {
+            (class, expected) = (epoch.class(), None);
+        }
         let ends = |reverse: bool| {
             let row = match reverse {
                 true => last_row(db, &epoch.family(), Kind::Event),
@@ -131,7 +135,8 @@ fn check_ends(place: Place<'_>, db: &Db, log: &Log, epochs: &[Epoch]) -> Result<
             Ok::<_, OpenError>(row.and_then(|(key, _)| keys::event_offset(&key)))
         };
         let (Some(first), Some(last)) = (ends(false)?, ends(true)?) else { continue };
-        if let Some(missing) = expected.filter(|expected| !log.follows(*expected, first)) {
+        let follows = |expected: Offset| if is_one { log.follows(expected, first) } else { expected <= first };
+        if let Some(missing) = expected.filter(|expected| !follows(*expected)) {
             return Err(place.storage(format!("event {missing} is missing from its log")));
         }
         expected = Some(last.next());

@@ -78,6 +78,18 @@ impl Store {
         self.record_page(&prefix, limit)
     }
 
+    /// One record, by all that names it.
+    pub fn record(
+        &self,
+        subscription: SubscriptionId,
+        position: Position,
+        business_key: &str,
+        recipient: &str,
+    ) -> Result<Option<RecordRow>, ReadError> {
+        let key = keys::record(business_key, subscription, recipient, position);
+        Ok(self.record_at(key.as_ref())?.map(|entry| entry.row))
+    }
+
     fn record_page(&self, prefix: &Key, limit: usize) -> Result<Vec<RecordEntry>, ReadError> {
         self.rows_from(Family::Record, prefix, None)
             .take(limit)

@@ -15,7 +15,7 @@ use bugle_core::step::CatalogKind;
 use super::{ReadError, damaged};
 use crate::codec::{Damaged, Row, decode_without_notes};
 use crate::family::Family;
-use crate::keys::{self, Fields, Key};
+use crate::keys::{self, Fields, Key, Kind};
 use crate::store::Store;
 
 /// Everything a subscription recovers from, but its waiting deliveries ([`Store::waiting`]).
@@ -39,6 +39,15 @@ pub struct SubscriptionRows {
     pub run: Option<RunRow>,
     /// What it let go of, oldest first.
     pub let_go: Vec<LetGoRow>,
+}
+
+/// A page of kv entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvPage {
+    /// Keys and rows in key order, those that have ended too.
+    pub rows: Vec<(String, KvRow)>,
+    /// No more follow.
+    pub is_end: bool,
 }
 
 /// A key and its row.
@@ -120,6 +129,13 @@ impl Store {
         self.row(Family::Cursor, &keys::cursor(subscription, class))
     }
 
+    /// The cursor of every subscription that has one, as far as it is on disk.
+    pub fn cursors(&self) -> Result<Vec<(SubscriptionId, CursorRow)>, ReadError> {
+        let rows = self.typed(Family::Cursor, &Key::of(Kind::Cursor))?;
+        let subscription = |key: &[u8]| Fields::of(key).subscription().ok_or(Damaged("its key is not a cursor's"));
+        rows.into_iter().map(|(key, row)| Ok((subscription(&key).map_err(damaged(&key))?, row))).collect()
+    }
+
     /// A dedup claim.
     pub fn claim(&self, scope: &str, key: &str) -> Result<Option<ClaimRow>, ReadError> {
         self.row(Family::Claim, &keys::claim(scope, key))
@@ -130,26 +146,33 @@ impl Store {
         self.row(Family::Kv, &keys::kv(store, key))
     }
 
-    /// At most `limit` kv entries whose keys begin with `prefix`, after the key `after`, in key order.
+    /// kv entries whose keys begin with `prefix`, after the key `after`, in key order: at most `limit`, and no more once they have
+    /// `bytes_max`.
     pub fn kv_scan(
         &self,
         store: &str,
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, KvRow)>, ReadError> {
+        bytes_max: usize,
+    ) -> Result<KvPage, ReadError> {
         let head = keys::kv(store, "");
         // The smallest key after `after` is `after` with a zero byte behind it.
         let from = after.filter(|after| *after >= prefix).map(|after| keys::kv(store, &format!("{after}\0")));
-        self.rows_from(Family::Kv, &keys::kv(store, prefix), from.as_ref().map(AsRef::as_ref))
-            .take(limit)
-            .map(|pair| {
-                let (key, value) = pair?;
-                let name = key.strip_prefix(head.as_ref()).and_then(|name| std::str::from_utf8(name).ok());
-                let name = name.ok_or(Damaged("its key is not UTF-8")).map_err(damaged(&key))?;
-                Ok((name.to_owned(), KvRow::decode(&value).map_err(damaged(&key))?))
-            })
-            .collect()
+        let mut page = KvPage { rows: Vec::new(), is_end: true };
+        let mut bytes = 0;
+        for pair in self.rows_from(Family::Kv, &keys::kv(store, prefix), from.as_ref().map(AsRef::as_ref)) {
+            if page.rows.len() == limit || bytes >= bytes_max {
+                page.is_end = false;
+                break;
+            }
+            let (key, value) = pair?;
+            bytes += key.len() + value.len();
+            let name = key.strip_prefix(head.as_ref()).and_then(|name| std::str::from_utf8(name).ok());
+            let name = name.ok_or(Damaged("its key is not UTF-8")).map_err(damaged(&key))?;
+            page.rows.push((name.to_owned(), KvRow::decode(&value).map_err(damaged(&key))?));
+        }
+        Ok(page)
     }
 
     /// A definition of the server.

@@ -85,7 +85,7 @@ fn write(act: &Act, rows: &mut Rows) -> Option<Write> {
 fn read(store: &crate::Store) -> Rows {
     let number = |text: &str| text.parse::<u8>().unwrap();
     let of = store.subscription(SUBSCRIPTION).unwrap();
-    let kv = store.kv_scan("s", "", None, 100).unwrap();
+    let kv = store.kv_scan("s", "", None, 100, 1 << 20).unwrap().rows;
     let catalog = store.catalog_list(CatalogKind::Topic, None, 100).unwrap();
     Rows {
         kv: kv.into_iter().map(|(key, row)| (number(&key), row.version)).collect(),

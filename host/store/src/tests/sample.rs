@@ -8,9 +8,9 @@ use bugle_core::ids::{
 use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
     AttemptNote, Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, DeadState,
-    DeadTotals, Fate, FateRow, Forgotten, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, LetGoWhy, OpenRow, Parking,
-    PausedRow, RecordRow, RecordStatus, RunRow, ScheduledTotals, UncertainClaim, UnknownRow, UnknownState,
-    UnknownTotals, WaitingRow,
+    DeadTotals, Expiring, ExpiryEntry, Fate, FateRow, Forgotten, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow,
+    LetGoWhy, OpenRow, Parking, PausedRow, RecordRow, RecordStatus, RunRow, ScheduledTotals, Second, UncertainClaim,
+    UnknownRow, UnknownState, UnknownTotals, WaitingRow, WindowMark,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
@@ -200,6 +200,10 @@ pub(super) fn claim() -> ClaimRow {
     ClaimRow { state: ClaimState::Done { receipt: Some(b"ok".to_vec()) }, expires: Timestamp(55) }
 }
 
+pub(super) fn window_mark() -> WindowMark {
+    WindowMark { expires: Timestamp(77), number: 4, key: "order:9".to_owned(), receipt: Some(b"ok".to_vec()) }
+}
+
 pub(super) fn kv() -> KvRow {
     KvRow { value: b"value".to_vec(), expires: Some(Timestamp(66)), version: 12 }
 }
@@ -261,6 +265,7 @@ pub(super) fn every_write() -> Vec<Write> {
         Write::UnknownTotals { subscription, row: unknown_totals() },
         Write::Claim { scope: "scope".into(), key: "order:7".to_owned(), row: Some(claim()) },
         Write::Kv { store: "store".into(), key: "a/1".to_owned(), row: Some(kv()) },
+        Write::Window { scope: "scope".into(), mark: window_mark() },
         Write::Record { subscription, position: at(6), row: record() },
         Write::Record { subscription, position: at(7), row: open_record() },
         Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: Some(b"definition".to_vec()) },
@@ -291,6 +296,14 @@ pub(super) fn every_delete() -> Vec<Write> {
         Write::RecordGone { subscription, position: at(7), row: open_record(), forgotten: Forgotten::Record },
         Write::Claim { scope: "scope".into(), key: "order:7".to_owned(), row: None },
         Write::Kv { store: "store".into(), key: "a/1".to_owned(), row: None },
+        Write::WindowEnded { scope: "scope".into(), expires: Timestamp(77), number: 4 },
+        Write::ExpiryGone(ExpiryEntry {
+            of: Expiring::Claim,
+            second: Second(1),
+            scope: "scope".into(),
+            key: "order:7".to_owned(),
+        }),
+        Write::ExpiriesBelow { of: Expiring::Kv, below: Second(2) },
         Write::Catalog { kind: CatalogKind::Topic, key: "orders".to_owned(), value: None },
         Write::IdBlock { block: 4, row: None },
         Write::Paused { subscription, row: None },

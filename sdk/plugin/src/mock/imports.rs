@@ -48,8 +48,14 @@ pub(crate) mod ack {
 
     pub(crate) fn attribute(ticket: u64, name: &str) -> Result<Option<String>, Error> {
         current(|state| {
-            state.known(ticket)?;
-            Ok(state.attributes.get(name).cloned())
+            let delivery = &state.known(ticket)?.delivery;
+            Ok(match name {
+                "attempt" => Some(delivery.attempt.to_string()),
+                "idempotency-key" => Some(delivery.idempotency_key.clone()),
+                "deadline" => Some(delivery.deadline.to_string()),
+                "priority" => Some(delivery.priority.clone()),
+                _ => state.attributes.get(name).cloned(),
+            })
         })
     }
 
@@ -185,6 +191,36 @@ pub(crate) mod records {
     }
 }
 
+pub(crate) mod timers {
+    use super::current;
+    use crate::host::wit::types::Error;
+    use crate::mock::state::{Write, error};
+
+    const GRANT: &str = "`timers = true` to [grants]";
+
+    pub(crate) fn set(ticket: u64, name: &str, at: u64, data: &[u8]) -> Result<(), Error> {
+        current(|state| {
+            state.granted("timers", GRANT)?;
+            if name.is_empty() || name.len() > 512 || data.len() > 4096 {
+                return Err(error("invalid", "a timer has a name of 1 to 512 bytes and at most 4 KiB of data"));
+            }
+            let (name, data) = (name.to_owned(), data.to_vec());
+            state.working(ticket)?.writes.push(Write::SetTimer { name, at, data });
+            Ok(())
+        })
+    }
+
+    pub(crate) fn cancel(ticket: u64, name: &str) -> Result<bool, Error> {
+        current(|state| {
+            state.granted("timers", GRANT)?;
+            state.working(ticket)?;
+            let was_set = state.has_timer(ticket, name);
+            state.working(ticket)?.writes.push(Write::CancelTimer { name: name.to_owned() });
+            Ok(was_set)
+        })
+    }
+}
+
 pub(crate) mod kv {
     use super::current;
     use crate::host::wit::kv::{Entry, Item};
@@ -203,7 +239,15 @@ pub(crate) mod kv {
             if key.is_empty() || key.len() > 512 || key.chars().any(char::is_control) {
                 return Err(error("invalid", "a kv key has 1 to 512 bytes and no control characters"));
             }
-            state.working(ticket)?.writes.push(write(key.to_owned()));
+            let write = write(key.to_owned());
+            if matches!(&write, Write::Put { value, .. } if value.len() > 64 << 10) {
+                return Err(error("too-large", "a kv value has at most 64 KiB"));
+            }
+            let live = state.working(ticket)?;
+            if live.writes.len() >= 1024 {
+                return Err(error("quota", "a call may change 1024 kv entries; split the work over several events"));
+            }
+            live.writes.push(write);
             Ok(())
         })
     }
@@ -266,11 +310,15 @@ pub(crate) mod kv {
 pub(crate) mod publish {
     use super::current;
     use crate::host::wit::types::{Error, NewEvent};
+    use crate::mock::state::error;
 
     pub(crate) fn publish(ticket: u64, events: &[NewEvent]) -> Result<Vec<String>, Error> {
         current(|state| {
             state.granted("publish", "`publish = [\"<topic>\"]` to [grants]")?;
             let live = state.working(ticket)?;
+            if live.events.len() + events.len() > 256 {
+                return Err(error("quota", "a call may publish 256 events; continue from a follow-up event"));
+            }
             let mut ids = Vec::new();
             for event in events {
                 let derived = format!("{}/{}", live.delivery.idempotency_key, live.events.len());

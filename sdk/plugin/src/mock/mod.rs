@@ -11,16 +11,19 @@
 //! assert_eq!(verdict.settled(), retry(Duration::from_secs(7), "provider busy"));
 //! ```
 
+mod callback;
 mod event;
 pub(crate) mod imports;
 mod reply;
 mod state;
 
+pub use callback::{CallbackBuilder, callback};
 pub use event::{EventBuilder, event};
 pub use reply::{MailReply, Reply};
 
+use crate::Timer;
 use crate::host::wit;
-use crate::{Cx, Delivery, Doubt, Event, Failure, Found, Outcome, batch};
+use crate::{Callback, Cx, Delivery, Doubt, Event, Failure, Found, Outcome, Status, batch};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use state::{Asked, State};
@@ -78,7 +81,7 @@ impl Host {
         self
     }
 
-    /// Take a grant away: `http`, `mail`, `kv`, `publish`, `pause` or `secrets`.
+    /// Take a grant away: `http`, `mail`, `kv`, `timers`, `publish`, `pause` or `secrets`.
     pub fn deny(self, grant: &str) -> Self {
         self.state.borrow_mut().denied.insert(grant.to_owned());
         self
@@ -149,6 +152,38 @@ impl Host {
         }
     }
 
+    /// Fire a timer that is due, or that failed when it fired before; `None` if there is none, or not yet.
+    pub fn fire(&self, fired: impl FnOnce(&Cx, Timer) -> Outcome, name: &str) -> Option<Verdict> {
+        let (delivery, data) = {
+            let mut state = self.state.borrow_mut();
+            let is_due = state.timers.get(name).is_some_and(|(at, _)| *at <= state.now);
+            let waiting = if is_due { state.timers.remove(name).map(|(_, data)| data) } else { None };
+            let data = waiting.or_else(|| state.firing.get(name).cloned())?;
+            state.firing.insert(name.to_owned(), data.clone());
+            (state.start(event(&format!("timer/{name}")).kind("bugle.timer").into_delivery()), data)
+        };
+        let run = || fired(&Cx::of_timer(delivery.ticket), Timer::new(name.to_owned(), data));
+        let returned = self.within(|| catch_unwind(AssertUnwindSafe(run)));
+        let mut state = self.state.borrow_mut();
+        let verdict = match returned {
+            Ok(outcome) => state.finish(outcome),
+            Err(panic) if panic.is::<reply::Crash>() => state.crash(),
+            Err(panic) => {
+                drop(state);
+                resume_unwind(panic)
+            }
+        };
+        if matches!(verdict, Verdict::Acked | Verdict::Failed(Failure::Reject(_))) {
+            state.firing.remove(name);
+        }
+        Some(verdict)
+    }
+
+    /// Names of the timers that wait, in their order.
+    pub fn timers(&self) -> Vec<String> {
+        self.state.borrow().timers.keys().cloned().collect()
+    }
+
     /// Deliver events in one call of a batch channel. Verdicts given with [`Cx::settle`] take effect at once and stand when the call
     /// then crashes; the host runs the others again one by one.
     pub fn deliver_batch<T, F>(&self, channel: F, events: Vec<EventBuilder>) -> Vec<Verdict>
@@ -176,6 +211,19 @@ impl Host {
         };
         state.settles_at_call = false;
         verdicts
+    }
+
+    /// Hand a callback of the provider to the plugin's `inbound` function. What it says is checked by the real host, not here.
+    ///
+    /// # Errors
+    /// The text with which it refuses.
+    pub fn receive<E: std::fmt::Display>(
+        &self,
+        inbound: impl FnOnce(&Callback) -> Result<Vec<Status>, E>,
+        callback: CallbackBuilder,
+    ) -> Result<Vec<Status>, String> {
+        let callback = Callback::from(callback.into_inner());
+        self.within(|| inbound(&callback)).map_err(|error| error.to_string())
     }
 
     /// Run code that needs a host but no delivery, such as a config check.

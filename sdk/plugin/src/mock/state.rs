@@ -37,6 +37,10 @@ pub(super) struct State {
     /// The call is one of a batch channel: verdicts take effect at once.
     pub(super) settles_at_call: bool,
     pub(super) asked: Option<Asked>,
+    /// Timers that wait: when, and what with.
+    pub(super) timers: BTreeMap<String, (u64, Vec<u8>)>,
+    /// Those that fire, until they are acked or given up.
+    pub(super) firing: BTreeMap<String, Vec<u8>>,
     kv: BTreeMap<String, Stored>,
     attempts: BTreeMap<String, u32>,
     counter: u64,
@@ -108,6 +112,8 @@ pub(super) enum Write {
     Put { key: String, value: Vec<u8>, ttl: Option<u64> },
     Delete { key: String },
     Add { key: String, delta: i64, ttl: Option<u64> },
+    SetTimer { name: String, at: u64, data: Vec<u8> },
+    CancelTimer { name: String },
 }
 
 impl Default for State {
@@ -130,6 +136,8 @@ impl Default for State {
             live: Vec::new(),
             settles_at_call: false,
             asked: None,
+            timers: BTreeMap::new(),
+            firing: BTreeMap::new(),
             kv: BTreeMap::new(),
             attempts: BTreeMap::new(),
             counter: 0,
@@ -295,7 +303,11 @@ impl State {
     pub(super) fn commit(&mut self, writes: Vec<Write>, events: Vec<NewEvent>) {
         for write in writes {
             let version = self.next();
-            apply(&mut self.kv, write, self.now, version);
+            match write {
+                Write::SetTimer { name, at, data } => drop(self.timers.insert(name, (at, data))),
+                Write::CancelTimer { name } => drop(self.timers.remove(&name)),
+                write => apply(&mut self.kv, write, self.now, version),
+            }
         }
         self.published.extend(events);
     }
@@ -303,6 +315,18 @@ impl State {
     /// Committed entries that have not expired.
     pub(super) fn committed(&self) -> impl Iterator<Item = (&String, &Stored)> {
         self.kv.iter().filter(|(_, stored)| stored.expires > self.now)
+    }
+
+    /// Whether a timer waits as the delivery sees it.
+    pub(super) fn has_timer(&self, ticket: u64, name: &str) -> bool {
+        let own = self.live.iter().filter(|live| live.delivery.ticket == ticket);
+        let changes = own.flat_map(|live| live.writes.iter());
+        let mut latest = changes.filter_map(|write| match write {
+            Write::SetTimer { name: set, .. } if set == name => Some(true),
+            Write::CancelTimer { name: ended } if ended == name => Some(false),
+            _ => None,
+        });
+        latest.next_back().unwrap_or_else(|| self.timers.contains_key(name))
     }
 
     /// The store as the delivery sees it: its own writes on top, as version 0.
@@ -319,6 +343,7 @@ impl State {
 fn apply(kv: &mut BTreeMap<String, Stored>, write: Write, now: u64, version: u64) {
     let expires = |ttl: Option<u64>| ttl.map_or(u64::MAX, |ttl| now.saturating_add(ttl));
     match write {
+        Write::SetTimer { .. } | Write::CancelTimer { .. } => {}
         Write::Put { key, value, ttl } => {
             kv.insert(key, Stored { value, version, expires: expires(ttl) });
         }

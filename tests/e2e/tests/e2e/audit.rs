@@ -1,9 +1,10 @@
 //! What operators do leaves a row each, in the batch of the change; what is refused or only looked at leaves none.
 
+use bugle_harness::{AdminError, Settings, eventually};
 use bugle_receivers::Script;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, event, webhook};
+use crate::scene::{PATIENCE, Scene, event, webhook};
 
 /// Action and target of each row, oldest first.
 fn actions(scene: &Scene) -> Vec<(String, String)> {
@@ -63,5 +64,39 @@ fn every_change_of_an_operator_leaves_a_row_that_survives_a_kill() {
     let told = scene.host.cli(&["audit", "list"]).unwrap();
     for part in ["lunch", "factor 2", "back from", "created, plugin webhook"] {
         assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+}
+
+#[test]
+fn rows_beyond_the_bound_go_the_oldest_first_and_bounds_that_forget_the_day_are_refused() {
+    let config = "[storage]\naudit_rows = 1000\n".to_owned();
+    let mut scene = Scene::with(Settings { config, ..Settings::default() });
+    scene.topic("orders");
+    for number in 0..1_010 {
+        let path = format!("/v1/kv/box/key-{number}");
+        let written: Result<Value, AdminError> = scene.admin().put_bytes(&path, b"one").unwrap();
+        written.unwrap_or_else(|error| panic!("{path}: {error:?}"));
+    }
+    // The next start looks at once.
+    scene.host.kill().unwrap();
+    scene.host.restart().unwrap();
+    let rows = eventually("old rows to go", PATIENCE, || {
+        let rows = scene.get("/v1/audit?since=1d&limit=1000");
+        (rows[0]["action"] != json!("topic.create")).then_some(rows)
+    });
+    scene.host.kill().unwrap();
+    scene.host.restart().unwrap();
+    assert_eq!(scene.get("/v1/audit?since=1d&limit=1000"), rows, "what is gone stays gone");
+    let rows = rows.as_array().unwrap();
+    assert_eq!(
+        (rows.len(), &rows[0]["target"], &rows[999]["target"]),
+        (1_000, &json!("box key-10"), &json!("box key-1009"))
+    );
+    let refused = scene.host.directory().join("refused.toml");
+    for (line, told) in [("audit = \"1h\"", "at least 1d"), ("audit_rows = 3", "at least 1000")] {
+        std::fs::write(&refused, format!("[storage]\n{line}\n")).unwrap();
+        let error =
+            scene.host.cli(&["config", "check", "--config", refused.to_str().unwrap()]).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
     }
 }

@@ -42,9 +42,9 @@ fn rate() -> u64 {
 
 /// Sends at a rate until the run is over.
 async fn produce(mut producer: Producer, topic: &'static str, rate: u64, sent: Arc<AtomicU64>, over: Arc<AtomicBool>) {
-    const TICK: Duration = Duration::from_millis(5);
-    let mut pace = tokio::time::interval(TICK);
-    let a_tick = (rate / 200).max(1);
+    const TICKS_A_SECOND: u64 = 200;
+    let mut pace = tokio::time::interval(Duration::from_micros(1_000_000 / TICKS_A_SECOND));
+    let a_tick = (rate / TICKS_A_SECOND).max(1);
     let mut number = 0;
     while !over.load(Ordering::Relaxed) {
         pace.tick().await;
@@ -134,7 +134,10 @@ fn resolve_unknown(scene: &Scene) -> usize {
 /// The checker's report on the part of the history that the backup ends.
 fn report(journals: &[Journal], others: &[Journal], calls: &[Call], dump: &str, made: &Made) -> Report {
     let records: Vec<Record> = journals.iter().flat_map(|journal| journal.records().unwrap()).collect();
-    let later: HashSet<&str> = records.iter().filter_map(|record| confirmed_from(record, made.next)).collect();
+    let mut later: HashSet<&str> = records.iter().filter_map(|record| confirmed_from(record, made.next)).collect();
+    // What a producer was left in doubt about is of this history if the store has it.
+    let is_stored = |id: &str| dump.contains(&format!("\"id\":\"{id}\""));
+    later.extend(records.iter().filter_map(in_doubt).filter(|id| !is_stored(id)));
     let id = |record: &Record| match record {
         Record::Intent(intent) => intent.id.clone(),
         Record::Result(result) => result.id.clone(),
@@ -157,6 +160,14 @@ fn confirmed_from(record: &Record, next: Position) -> Option<&str> {
             Answer::Confirmed { position, .. } if position >= next => Some(&result.id),
             _ => None,
         },
+        _ => None,
+    }
+}
+
+/// The id of an event that was sent and not confirmed.
+fn in_doubt(record: &Record) -> Option<&str> {
+    match record {
+        Record::Result(result) if matches!(result.outcome, Answer::Unknown) => Some(&result.id),
         _ => None,
     }
 }

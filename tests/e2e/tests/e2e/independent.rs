@@ -19,7 +19,7 @@ pub(crate) struct Program {
 }
 
 /// The Python that tests/setup.sh has made, with the libraries in tests/requirements.txt.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let named = std::env::var_os("BUGLE_TEST_PYTHON").map(PathBuf::from);
     let target = binary().parent().and_then(Path::parent).unwrap().to_owned();
     let python = named.unwrap_or_else(|| target.join("python/bin/python3"));

@@ -95,3 +95,24 @@ async fn chunked_bodies_and_unknown_paths_are_understood() {
     let length = stream.read(&mut answer).await.unwrap();
     assert!(String::from_utf8_lossy(&answer[..length]).contains("\"requests\":2"));
 }
+
+async fn status(receiver: &HttpReceiver, path: &str) -> String {
+    let mut stream = connect(receiver).await;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn it_tells_what_it_has_taken_even_if_it_never_said_so() {
+    let (receiver, journal, _directory) = start(Script { broken: 1000, ..Script::default() });
+    assert_eq!(status(&receiver, "/sent/k").await, "HTTP/1.1 404");
+    post(&mut connect(&receiver).await, "a").await;
+    assert_eq!(calls(&journal, 1).await, [CallAnswer::Aborted]);
+    assert_eq!(status(&receiver, "/sent/k").await, "HTTP/1.1 200");
+    let (refusing, ..) = start(Script { fail: 1000, ..Script::default() });
+    post(&mut connect(&refusing).await, "a").await;
+    assert_eq!(status(&refusing, "/sent/k").await, "HTTP/1.1 404");
+    assert_eq!((receiver.questions(), refusing.questions(), receiver.requests()), (2, 1, 1));
+}

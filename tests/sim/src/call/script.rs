@@ -11,8 +11,10 @@ use bugle_core::time::{Millis, Timestamp};
 
 use super::{Answer, COUNTERS, Call, KEEP, POISONED, Stage, business_key, retry};
 use crate::bus::Bus;
+use crate::callback::note;
 use crate::rule::{self, Checked, broken, must};
-use crate::store::ACKED;
+use crate::store::{ACKED, WEAK};
+use crate::timer;
 
 impl Call {
     pub(super) fn notify(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<CallEnd> {
@@ -69,9 +71,35 @@ impl Call {
                 self.claim = Some(claim);
                 self.stage = Stage::Send;
             }
-            Some(Ok(Reply::Claim(ClaimOutcome::Done(_)))) => self.stage = Stage::Count,
+            Some(Ok(Reply::Claim(ClaimOutcome::Done(_)))) => {
+                // Once more, as guests do; the provider may have spoken meanwhile.
+                self.expect(bus, machine, Import::Note(note(self.place())))?;
+                self.stage = Stage::Count;
+            }
             Some(Ok(Reply::Claim(ClaimOutcome::Busy(after)))) => return Ok(Some(retry(Some(after)))),
             other => return broken(rule::DRIVER_IS_SOUND, format!("a claim was answered {other:?}")),
+        }
+        Ok(None)
+    }
+
+    /// Key and keep time of the weak claim: some end within the history.
+    pub(super) fn weak(&self) -> (String, Millis) {
+        let offset = self.event.position.offset;
+        (format!("{WEAK}{offset}"), if offset.0.is_multiple_of(2) { KEEP } else { Millis(1_000) })
+    }
+
+    /// Counts the event under a weak claim, unless that is remembered as done.
+    pub(super) fn remember(&mut self, bus: &mut Bus, machine: &mut Machine) -> Checked<Option<CallEnd>> {
+        match self.reply.take() {
+            Some(Ok(Reply::Claim(ClaimOutcome::Claimed { claim, .. }))) => {
+                let (key, _) = self.weak();
+                self.expect(bus, machine, Import::KvAdd { key, delta: 1, ttl: None })?;
+                self.stage = Stage::Remembered;
+                self.reply = self.import(bus, machine, Import::Confirm { claim, receipt: None });
+            }
+            Some(Ok(Reply::Claim(ClaimOutcome::Done(_)))) => self.stage = Stage::Count,
+            Some(Ok(Reply::Claim(ClaimOutcome::Busy(after)))) => return Ok(Some(retry(Some(after)))),
+            other => return broken(rule::DRIVER_IS_SOUND, format!("a weak claim was answered {other:?}")),
         }
         Ok(None)
     }
@@ -91,7 +119,8 @@ impl Call {
         }
         let has_effect = answer == Answer::Accepted || answer == Answer::Lost && bus.random.chance(50);
         if has_effect {
-            let is_done = bus.disk.written.is_done(&self.subscription, &business_key(&self.event), bus.now);
+            let scope = self.attempt.facts().claim_scope.clone();
+            let is_done = bus.disk.written.is_done(&scope, &business_key(&self.event), bus.now);
             let what = || format!("{} sent {} although its claim is done", self.subscription, self.event.position);
             must(rule::DONE_IS_DONE, !is_done, what)?;
             let is_explained = bus.evidence.receive(place);
@@ -132,6 +161,7 @@ impl Call {
             Answer::Accepted => {
                 self.expect(bus, machine, Import::KvAdd { key: "sent".to_owned(), delta: 1, ttl: None })?;
                 self.expect(bus, machine, Import::Publish(vec![self.follow_up(bus.now)]))?;
+                self.expect(bus, machine, Import::Note(note(self.place())))?;
                 self.stage = Stage::Confirming;
                 let receipt = Some(self.event.position.offset.to_string().into_bytes());
                 self.reply = self.import(bus, machine, Import::Confirm { claim, receipt });
@@ -172,6 +202,12 @@ impl Call {
         self.expect(bus, machine, Import::KvPut { key: counter.to_owned(), value, ttl: None })?;
         let key = format!("{ACKED}{}", self.event.position.offset);
         self.expect(bus, machine, Import::KvPut { key, value: Vec::new(), ttl: None })?;
+        if bus.fault(30) {
+            self.keep(bus, machine)?;
+        }
+        if let Some(import) = timer::of(&self.event, bus.now) {
+            self.expect(bus, machine, import)?;
+        }
         if bus.fault(8) {
             let time = Millis(bus.random.within(1, 150));
             self.expect(bus, machine, Import::Hold(time))?;

@@ -53,7 +53,8 @@ impl World {
                 && self.bus.queue.is_empty()
                 && self.workers.iter().all(|worker| worker.is_at_rest(end))
             {
-                return self.check_end();
+                self.check_end()?;
+                return self.check_swept();
             }
             if self.workers.iter().all(|worker| worker.calls.is_empty()) {
                 self.pass_time()?;

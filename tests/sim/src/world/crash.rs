@@ -7,8 +7,9 @@ use bugle_core::ledger::Ledger;
 use bugle_core::schedule::Releases;
 use bugle_core::time::Timestamp;
 
-use super::World;
+use super::{WINDOW_BYTES, World};
 use crate::bus::{Done, Item};
+use crate::call::KEEP;
 use crate::committer::{Round, recover};
 use crate::rule::Checked;
 
@@ -41,10 +42,16 @@ impl World {
         let now = self.bus.now;
         let is_kept = |subscription, by, until| synced.rows(subscription).is_told(by) && until > now;
         self.bus.evidence.holds.retain(|(subscription, _), (by, until)| is_kept(*subscription, *by, *until));
+        // So has a claim; its row may be gone.
+        self.bus.evidence.end_claims(now, KEEP);
+        self.bus.disk.end_remembered(now);
         self.slow_for = 0;
         let boot = self.boots.last().map_or(1, |(boot, _)| boot.0 + 1);
         let boot = BootId(boot).max(self.first_boot);
-        self.bus.ledger = Ledger::new(boot);
+        self.bus.ledger = Ledger::with_window(boot, WINDOW_BYTES);
+        for (scope, mark) in self.bus.disk.synced.marks() {
+            self.bus.ledger.recover_mark(scope, mark.clone());
+        }
         self.bus.tail = self.bus.disk.synced.end();
         let latest = self.bus.disk.synced.log.last().map_or(Timestamp(0), |event| event.received);
         self.bus.clock.restart(latest);
@@ -64,7 +71,9 @@ impl World {
     fn lose_queue(&mut self) {
         let queued = self.bus.queue.drain(..).filter_map(|item| match item {
             Item::Writes { done, .. } => Some(done),
-            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } => None,
+            Item::Publish { .. } | Item::Hello { .. } | Item::Release | Item::Cancel { .. } | Item::Callback { .. } => {
+                None
+            }
         });
         let round = self.round.take().map(Round::into_dones).unwrap_or_default();
         for done in queued.chain(round) {

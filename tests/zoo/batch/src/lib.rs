@@ -7,6 +7,7 @@ use bugle_plugin::prelude::*;
 use bugle_plugin::raw::batch::exports::bugle::plugin::batch_handler;
 use bugle_plugin::raw::bugle::plugin::types;
 use bugle_plugin::raw::exports::bugle::plugin::lifecycle;
+use bugle_plugin::raw::timing::exports::bugle::plugin::timer_handler;
 
 /// Exported by hand: what the SDK makes of a function never returns a list of another length.
 struct Exported;
@@ -22,6 +23,12 @@ impl batch_handler::Guest for Exported {
     }
 }
 
+impl timer_handler::Guest for Exported {
+    fn fire(ticket: u64, name: String, data: Vec<u8>) -> Result<(), types::Failure> {
+        bugle_plugin::fire(ticket, name, data, |cx, timer| Ok(cx.kv().add(&format!("fired/{}", timer.name()), 1, None)?))
+    }
+}
+
 impl lifecycle::Guest for Exported {
     fn check() -> Result<(), String> {
         Ok(())
@@ -29,6 +36,7 @@ impl lifecycle::Guest for Exported {
 }
 
 bugle_plugin::raw::batch::export_batch_handler!(Exported with_types_in bugle_plugin::raw::batch);
+bugle_plugin::raw::timing::export_timer_handler!(Exported with_types_in bugle_plugin::raw::timing);
 bugle_plugin::raw::export_lifecycle!(Exported with_types_in bugle_plugin::raw);
 
 #[allow(unsafe_code, reason = "where the manifest goes")]
@@ -54,6 +62,7 @@ fn handle(delivery: &Delivery<Value>, shared_by: usize) -> Outcome {
             return note(delivery, shared_by).or(Ok(()));
         }
         "retry-once" if cx.attempt() == 1 => return retry(Duration::from_millis(1), "first"),
+        "timer" => cx.set_timer_in(event.id(), Duration::ZERO, b"")?,
         "reject" => return reject("as asked"),
         "trap" => panic!("trapped as asked"),
         "trap-together" if !is_alone => panic!("trapped as asked beside {} others", shared_by - 1),

@@ -6,11 +6,9 @@ use bugle_plugin::{Response, send_all};
 
 pub(crate) fn run(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried {
     let url = given.text("url", "/");
-    let get = || {
-        let request = cx.get(url);
-        given.optional_time("timeout").into_iter().fold(request, bugle_plugin::Request::timeout)
-    };
-    let post = || cx.post(url).idempotency_header("idempotency-key").json(&letter(cx, event));
+    let in_time = |request| given.optional_time("timeout").into_iter().fold(request, bugle_plugin::Request::timeout);
+    let get = || in_time(cx.get(url));
+    let post = || in_time(cx.post(url)).idempotency_header("idempotency-key").json(&letter(cx, event));
     Some(match kind {
         "http-get" | "http-wait" => get().send().map_err(Failure::from).and_then(|reply| by_status(&reply)),
         "http-post" => post().send().map_err(Failure::from).and_then(|reply| by_status(&reply)),

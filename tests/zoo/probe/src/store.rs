@@ -64,6 +64,7 @@ fn kv(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried {
 }
 
 fn other(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried {
+    let kv = cx.kv();
     let publish = || {
         let follow_up = cx.publish(given.text("topic", "next"), "followed").json(event.body());
         let follow_up = given.optional("id").into_iter().fold(follow_up, |follow_up, id| follow_up.id(id));
@@ -71,7 +72,7 @@ fn other(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried 
     };
     let note = || {
         let note = cx.note(given.text("recipient", "someone"), given.text("status", "sent"));
-        note.provider("probe").reference("r-1").detail("by the probe").save()
+        note.provider("probe").reference(given.text("reference", "r-1")).detail("by the probe").save()
     };
     Some(match kind {
         "publish" => tell(publish()),
@@ -80,9 +81,29 @@ fn other(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried 
             retry(None, "after the publish")
         }
         "publish-huge" => tell(cx.publish(given.text("topic", "next"), "x").data("x/y", vec![7; bytes(given)]).send()),
+        "fan-out" => fan_out(cx, given),
         "publish-flood" => {
             let publish = |_| cx.publish(given.text("topic", "next"), "x").send().map(drop);
             tell((0..given.number("count", 100_000)).try_for_each(publish))
+        }
+        "timer" | "timer-then-retry" | "timer-then-trap" => {
+            let (name, at) = (given.text("name", "t"), cx.now() + Duration::from_millis(given.number("after", 0)));
+            let set = cx.set_timer(name, at, given.text("data", "ok").as_bytes());
+            let due = crate::unix_ms(at);
+            let set = set.and_then(|()| Ok(kv.put(&format!("due/{}", &name[..name.len().min(100)]), due.as_bytes(), None)?));
+            match kind {
+                "timer-then-retry" => retry(None, format!("after the timer: {set:?}")),
+                "timer-then-trap" => panic!("after the timer: {set:?}"),
+                _ => tell(set),
+            }
+        }
+        "timer-cancel" => match cx.cancel_timer(given.text("name", "t")) {
+            Ok(was_set) => tell(kv_of(cx, &format!("cancelled/{}", event.id()), was_set)),
+            Err(error) => tell::<()>(Err(error)),
+        },
+        "timer-flood" => {
+            let set = |n| cx.set_timer_in(&format!("t-{n}"), Duration::from_secs(3600), b"");
+            tell((0..given.number("count", 257)).try_for_each(set))
         }
         "records" => tell(note()),
         "records-then-retry" => {
@@ -103,6 +124,23 @@ fn other(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried 
         }
         _ => return None,
     })
+}
+
+/// `count` events to a topic, in pages; the recipient is key and data of each.
+fn fan_out(cx: &Cx, given: &Given<'_>) -> Outcome {
+    let (count, size) = (given.number("count", 1000), given.number("page", 250));
+    cx.fan_out("all").run(|page| {
+        let first: u64 = page.cursor().and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
+        let last = (first + size).min(count);
+        for recipient in first..last {
+            page.publish(given.text("topic", "next"), "followed").json(&recipient).send()?;
+        }
+        Ok((last < count).then(|| last.to_string()))
+    })
+}
+
+fn kv_of(cx: &Cx, key: &str, value: bool) -> Result<(), HostError> {
+    cx.kv().put(key, value.to_string().as_bytes(), None)
 }
 
 fn bytes(given: &Given<'_>) -> usize {

@@ -266,6 +266,7 @@ fn recover(size: WindowSize, boots: &[(BootId, Offset)], disk: &Disk) -> Admissi
         boots: boots.to_vec(),
         next: disk.next(),
         floor: disk.events.keys().next().copied().unwrap_or_default(),
+        dropped_below: disk.events.keys().next().copied().unwrap_or_default(),
         topics: Vec::from([topic(1, "t"), topic(2, "u")]),
         window: size,
     });

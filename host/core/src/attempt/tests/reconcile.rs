@@ -15,6 +15,7 @@ fn doubtful() -> Ledger {
         scope: Name::from("sms"),
         key: "order:7".to_string(),
         ticket: Ticket(4),
+        owner: SubscriptionId(1),
         strength: Strength::Strong,
         keep: Millis(1000),
     };

@@ -160,3 +160,18 @@ fn a_seek_to_the_end_skips_the_backlog_of_a_subscription_that_stood_still() {
     assert!(bench.started().is_empty() && bench.commit().1.is_empty());
     assert_eq!((bench.machine.floor(), bench.machine.status().let_go.unwrap().total), (Offset(50), 50));
 }
+
+#[test]
+fn what_was_let_go_comes_back_to_a_paused_machine_and_its_row_goes() {
+    let mut bench = spill::bench(&["a", "a"]);
+    let calls = bench.started();
+    bench.fail_all(&calls);
+    bench.settle_down();
+    bench.handle(Input::Pause { by: "operator".into(), reason: "lunch".into() });
+    bench.handle(Input::Seek { to: Offset(1) });
+    bench.tick(1);
+    assert!(bench.settle_down().is_empty());
+    assert_eq!((bench.loads, bench.rows.len()), (1, 0), "while its row is there, its event must stay in the log");
+    bench.handle(Input::Resume);
+    assert_eq!(offsets(&bench.settle_down()), [1]);
+}

@@ -32,6 +32,7 @@ fn doubtful(ledger: &mut Ledger) -> (Bench, UnknownRow) {
         scope: "s".into(),
         key: "order:7".to_string(),
         ticket: call.ticket,
+        owner: SubscriptionId(1),
         strength: Strength::Strong,
         keep: KEEP,
     };
@@ -162,6 +163,7 @@ fn nothing_is_told_while_a_call_holds_the_claim() {
         scope: "s".into(),
         key: "order:7".to_string(),
         ticket: Ticket(99),
+        owner: SubscriptionId(1),
         strength: Strength::Weak,
         keep: KEEP,
     };
