@@ -33,9 +33,9 @@ mod worker;
 
 pub use bus::{
     Applied, ApplySubscription, Bus, CallbackError, CancelError, CancelWhat, ChangeLettersError, Changed, ClaimFact,
-    Count, CreateTopicError, Definition, Ending, EraseError, Explanation, Heard, HoldLettersError, KvSwap, KvWriteError,
-    LETTERS_PAGE_MAX, Letters, Lookup, Options, Parts, RetentionError, ScheduledPage, StartAt, StartError,
-    SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
+    Count, CreateTopicError, Definition, Ending, EraseError, Explanation, Heard, HoldLettersError, KvSwap,
+    KvWriteError, LETTERS_PAGE_MAX, Letters, Lookup, Options, Parts, RetentionError, ScheduledPage, StartAt,
+    StartError, SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
 };
 pub use call::Call;
 pub use counters::{CommitCounters, Counter};

@@ -55,7 +55,7 @@ pub(crate) struct Overflow {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    /// The key that opened it.
+    /// The key that opened it; empty as long as only events were in it whose keys are erased.
     key: String,
     class: Class,
     hash: LaneHash,
@@ -199,6 +199,7 @@ impl Lanes {
     /// The same of a key whose hash is known.
     pub(crate) fn open_hashed(&mut self, hash: LaneHash, key: &str, class: Class) -> LaneId {
         if let Some(id) = self.find_hashed(hash) {
+            self.name(id, key);
             return id;
         }
         let id = self.take_slot();
@@ -210,6 +211,14 @@ impl Lanes {
         let (slots, placement) = (&self.slots, self.placement);
         self.table.insert_unique(placement.of(hash), id, |id| placement.of(slots[id.0 as usize].hash));
         id
+    }
+
+    /// Tells the key of a lane that was opened for an event whose key is erased.
+    pub(crate) fn name(&mut self, id: LaneId, key: &str) {
+        let lane = self.get_mut(id);
+        if lane.key.is_empty() {
+            lane.key.push_str(key);
+        }
     }
 
     fn take_slot(&mut self) -> LaneId {

@@ -111,6 +111,10 @@ bugs! {
     BatchPaysForOne = "batch-pays-for-one",
     /// Old events go although a waiting delivery still has to be loaded.
     RetentionIgnoresWaiting = "retention-ignores-waiting",
+    /// What is left of an erased event is delivered like any other.
+    ErasedIsDelivered = "erased-is-delivered",
+    /// An event that was erased while it waited says no more whose lane it was in, and that lane stays closed.
+    ErasedBlocksItsKey = "erased-blocks-its-key",
 }
 
 impl Bug {

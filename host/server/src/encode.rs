@@ -59,18 +59,15 @@ pub fn encode(follow_up: FollowUp<'_>) -> Result<Event, String> {
     bugle_ingress::decode_event(writer.finish()).map_err(|refusal| refusal.detail)
 }
 
-/// What is left of an event whose content is erased: its source and id, and that nobody wants it from `at` on; and its lane, as long as
-/// it may be in it.
-pub fn erased(event: &Event, at: bugle_core::time::Timestamp, keeps_lane: bool) -> Result<Event, String> {
+/// What is left of an event whose content is erased: its source, id and priority, and that nobody wants it from `at` on.
+pub fn erased(event: &Event, at: bugle_core::time::Timestamp) -> Result<Event, String> {
     let mut writer = EventWriter::new(event.id(), event.source(), ERASED_KIND);
     if let Some(time) = i64::try_from(at.0).ok().and_then(Timestamp::from_unix_ms) {
         writer.attribute("expirytime", AttributeValue::Timestamp(time));
     }
-    if let Some(key) = event.key().filter(|_| keeps_lane) {
-        writer.attribute("partitionkey", AttributeValue::String(key));
-        if event.class() != Class::Normal {
-            writer.attribute("priority", AttributeValue::String(event.class().word()));
-        }
+    // Reading may have left the class behind, and then comes back for all of it.
+    if event.class() != Class::Normal {
+        writer.attribute("priority", AttributeValue::String(event.class().word()));
     }
     let left = bugle_ingress::decode_event(writer.finish()).map_err(|refusal| refusal.detail)?;
     // A copy is known by the place of the scheduled event that it came of.

@@ -83,8 +83,7 @@ impl Store {
         flush.set_wait(true);
         // All families: the write-ahead log is one, and goes when nobody needs it any more.
         let log = self.log().all().into_iter().map(|(epoch, _)| epoch.family());
-        let all: Vec<_> =
-            Family::ALL.iter().map(|family| family.name().to_owned()).chain(log).collect();
+        let all: Vec<_> = Family::ALL.iter().map(|family| family.name().to_owned()).chain(log).collect();
         let handles: Vec<_> = all.iter().filter_map(|name| self.db().cf_handle(name)).collect();
         let handles: Vec<_> = handles.iter().collect();
         self.db().flush_cfs_opt(&handles, &flush).map_err(failed)?;

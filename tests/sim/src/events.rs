@@ -18,11 +18,10 @@ pub(crate) struct Attributes<'a> {
     pub(crate) timing: Timing,
 }
 
-/// What is left of an event whose content is erased; with its key while it may be in somebody's lane.
-pub(crate) fn erased(event: &Event, now: Timestamp, keeps_key: bool) -> Event {
+/// What is left of an event whose content is erased.
+pub(crate) fn erased(event: &Event, now: Timestamp) -> Event {
     let timing = Timing { expires: Some(now), released_from: event.timing().released_from, ..Timing::default() };
-    let key = event.key().filter(|_| keeps_key);
-    let left = Attributes { id: event.id(), source: event.source(), key, class: event.class(), data: "", timing };
+    let left = Attributes { id: event.id(), source: event.source(), key: None, class: event.class(), data: "", timing };
     left.of_kind(ERASED_KIND)
 }
 

@@ -60,6 +60,7 @@ rules! {
     NOT_BEFORE_ITS_TIME = "G8: a scheduled event is delivered by its copy, and that is stored when it is due";
     NOT_AFTER_ITS_TIME = "G8: no attempt starts once the expirytime of its event has passed";
     EXPIRED_IS_PAST = "G8: only what is past its expirytime is told as expired";
+    ERASED_IS_GONE = "G8: what is left of an erased event is not delivered";
     CLOCK_IS_BELIEVABLE = "G8: the clock never goes back, and follows a large step only when it was stable";
     ATTEMPTS_ARE_COUNTED = "G8: an attempt has the number after those that ran, on disk and at the plugin";
     BOUNDED_MEMORY = "G10: a machine reads no further than its bounds allow";

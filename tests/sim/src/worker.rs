@@ -19,7 +19,7 @@ use crate::batch::Batches;
 use crate::bus::{Bus, Done};
 use crate::call::{Call, Script};
 use crate::evidence::Evidence;
-use crate::rule::Checked;
+use crate::rule::{self, Checked, must};
 use crate::settle::Held;
 use crate::wishes::Wishes;
 
@@ -187,6 +187,9 @@ impl Worker {
             let (ticket, writes) = (invocation.ticket, Vec::new());
             return self.handle(bus, Input::Finished { ticket, event, verdict, writes, hold: None, pause: None });
         }
+        must(rule::ERASED_IS_GONE, !event.event.is_erased(), || {
+            format!("{} starts {}, which is erased", self.spec.name, event.position)
+        })?;
         self.check_start(bus, &invocation, &event)?;
         self.check_batch(bus, &invocation)?;
         bus.evidence.attempts += 1;

@@ -189,13 +189,10 @@ impl World {
 
     /// Erases the content of an event that its producer knows to be stored, and so does not send again.
     fn erase(&mut self, producer: usize) {
-        let floor = self.workers.iter().map(|worker| worker.machine.status().floor).min();
         let place = self.producers[producer].pick_confirmed(&mut self.bus.random);
         let event = place.and_then(|place| self.bus.disk.synced.log.get(place.0 as usize)).cloned();
         let Some(event) = event.filter(|event| !event.is_scheduled()) else { return };
-        // It may be in the lane of its key as long as somebody has it before him.
-        let keeps_key = floor.is_none_or(|floor| event.position.offset >= floor);
-        let left = StoredEvent { event: erased(&event.event, self.bus.now, keeps_key), ..event };
+        let left = StoredEvent { event: erased(&event.event, self.bus.now), ..event };
         self.bus.push(vec![Write::Erased(left)], None, Done::Nobody);
     }
 

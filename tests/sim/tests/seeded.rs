@@ -122,6 +122,8 @@ bugs! {
     handed_on_after_settled_is_found: HandedOnAfterSettled breaks "G1";
     record_after_settled_is_found: RecordAfterSettled breaks "G4";
     retention_ignores_waiting_is_found: RetentionIgnoresWaiting breaks "G1";
+    erased_is_delivered_is_found: ErasedIsDelivered breaks "G8";
+    erased_blocks_its_key_is_found: ErasedBlocksItsKey breaks "G1", "liveness", "the host";
     renewed_row_expired_is_found: RenewedRowExpired breaks "G4", "G8";
     window_forgotten_at_restart_is_found: WindowForgottenAtRestart breaks "G4";
     outcome_after_settled_is_found: OutcomeAfterSettled breaks "G4";

@@ -6,7 +6,7 @@
 //! Invariant: a message pushed before `wake` is seen by the worker's next `take`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bugle_core::attempt::{ClaimEnd, Settlement, Transaction};
 use bugle_core::delivery::Verdict;
@@ -22,7 +22,7 @@ use bugle_core::time::Millis;
 use tokio::sync::{Notify, oneshot};
 
 use super::pace::Pace;
-use crate::ring::Chunk;
+use super::payloads::Page;
 
 /// A worker that waits at the tail is woken for events of topics it does not cover only when this many have passed: its cursor
 /// must move on, or it would hold the log and fall out of the ring.
@@ -88,13 +88,9 @@ pub(crate) enum Message {
         reply: oneshot::Sender<Option<u32>>,
     },
     /// A read of the store came back.
-    Read {
-        from: Offset,
-        chunk: Arc<Chunk>,
-        next: Offset,
-    },
-    /// Single events came back; one that the store has no more is left out.
-    Fetched(Vec<Ticket>, Vec<StoredEvent>),
+    Read(Page),
+    /// Single events came back, as after so many erasures; one that the store has no more is left out.
+    Fetched(Vec<Ticket>, Vec<StoredEvent>, u64),
     /// Single events could not be read.
     FetchFailed(Vec<Ticket>, String),
     /// Waiting deliveries came back; of one that the store has not all of, there is none.

@@ -20,10 +20,12 @@ const LOADED_BYTES_MAX: usize = 1 << 20;
 
 /// A run of the log that was read from the store: every event from `from` up to `next`.
 #[derive(Clone)]
-pub(super) struct Page {
+pub(crate) struct Page {
     pub(super) from: Offset,
     pub(super) next: Offset,
     pub(super) chunk: Arc<Chunk>,
+    /// Erasures before it was read.
+    pub(super) erasures: u64,
 }
 
 /// See the module.
@@ -149,7 +151,7 @@ mod tests {
     }
 
     fn page(range: std::ops::Range<u64>) -> Page {
-        Page { from: Offset(range.start), next: Offset(range.end), chunk: chunk(range) }
+        Page { from: Offset(range.start), next: Offset(range.end), chunk: chunk(range), erasures: 0 }
     }
 
     #[test]

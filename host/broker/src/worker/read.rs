@@ -3,6 +3,7 @@
 //! Invariant: one read is under way at a time, and its answer covers the log without a gap from the asked offset on.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, SubscriptionId, Ticket};
@@ -115,6 +116,7 @@ impl Worker {
         self.port.counters.store_reads.add(1);
         let port = Arc::clone(&self.port);
         let page = EventBounds { events_max: PAGE_EVENTS_MAX, bytes_max: self.payloads.page_bytes() };
+        let erasures = port.shared.erasures.load(Ordering::Acquire);
         self.tasks.spawn(async move {
             let store = Arc::clone(&port.shared.store);
             let read = port.shared.blocking.run(move || store.events(from, page)).await;
@@ -122,7 +124,7 @@ impl Worker {
                 Ok(page) => {
                     // Nothing there: the log was trimmed up to the ring.
                     let next = if page.events.is_empty() { ring } else { page.next };
-                    Message::Read { from, chunk: Arc::new(Chunk::new(page.events)), next }
+                    Message::Read(Page { from, chunk: Arc::new(Chunk::new(page.events)), next, erasures })
                 }
                 Err(error) => Message::ReadFailed(error.to_string()),
             });
@@ -138,7 +140,10 @@ impl Worker {
             Reading::Store { from, events_max } if covers(from) => Some((from, events_max)),
             Reading::Store { .. } | Reading::AtTail { .. } | Reading::Idle => None,
         };
-        self.payloads.keep(page, self.floor());
+        // It may hold what was erased since; then it is read again.
+        if page.erasures == self.port.shared.erasures.load(Ordering::Acquire) {
+            self.payloads.keep(page, self.floor());
+        }
         if let Some((from, events_max)) = waiting {
             self.read(from, events_max);
         }
@@ -164,6 +169,7 @@ impl Worker {
             let wanted: Vec<Invocation> = self.unfetched.drain(..many).collect();
             self.port.counters.store_reads.add(1);
             let port = Arc::clone(&self.port);
+            let erasures = port.shared.erasures.load(Ordering::Acquire);
             self.tasks.spawn(async move {
                 let (store, subscription) = (Arc::clone(&port.shared.store), port.subscription);
                 let (wanted, events) = port
@@ -177,7 +183,7 @@ impl Worker {
                     .await;
                 let tickets = wanted.iter().map(|want| want.ticket).collect();
                 port.inbox.push(match events {
-                    Ok(events) => Message::Fetched(tickets, events),
+                    Ok(events) => Message::Fetched(tickets, events, erasures),
                     Err(error) => Message::FetchFailed(tickets, error.to_string()),
                 });
             });
@@ -185,12 +191,17 @@ impl Worker {
     }
 
     /// Events came from the store; those that are not there any more pause the subscription.
-    pub(super) fn fetched(&mut self, tickets: &[Ticket], events: &[StoredEvent]) {
+    pub(super) fn fetched(&mut self, tickets: &[Ticket], events: &[StoredEvent], erasures: u64) {
+        let is_stale = erasures != self.port.shared.erasures.load(Ordering::Acquire);
         for ticket in tickets {
             let Some(wanted) = self.fetching.remove(ticket) else {
                 continue;
             };
             if !self.machine.is_live(*ticket) || self.draining.is_some() {
+                continue;
+            }
+            if is_stale {
+                self.fetch(wanted);
                 continue;
             }
             let position = wanted.invocation().position;
@@ -204,7 +215,7 @@ impl Worker {
     /// Events could not be read: the subscription is paused, and their deliveries are tried again when it is resumed.
     pub(super) fn fetch_failed(&mut self, tickets: &[Ticket], reason: &str) {
         self.read_failed(reason);
-        self.fetched(tickets, &[]);
+        self.fetched(tickets, &[], self.port.shared.erasures.load(Ordering::Acquire));
     }
 }
 

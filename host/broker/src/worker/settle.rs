@@ -9,7 +9,6 @@ use bugle_core::ledger::{ClaimFate, Ledger, LedgerStep};
 use bugle_core::step::Write;
 use bugle_core::subscription::Input;
 
-use super::payloads::Page;
 use super::{Effects, Ended, Message, Operator, Worker};
 
 /// Rows that calls may bring into one step while earlier steps are on their way: more ends wait. Two largest transactions.
@@ -29,8 +28,8 @@ impl Worker {
                 Message::Waiting { ticket, reply } => {
                     let _ = reply.send(self.machine.waiting_behind(ticket));
                 }
-                Message::Read { from, chunk, next } => self.store_read(Page { from, next, chunk }),
-                Message::Fetched(tickets, events) => self.fetched(&tickets, &events),
+                Message::Read(page) => self.store_read(page),
+                Message::Fetched(tickets, events, erasures) => self.fetched(&tickets, &events, erasures),
                 Message::FetchFailed(tickets, reason) => self.fetch_failed(&tickets, &reason),
                 Message::Loaded(all) => self.loaded(all),
                 Message::ReadFailed(reason) => self.read_failed(&reason),

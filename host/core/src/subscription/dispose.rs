@@ -57,6 +57,8 @@ impl Machine {
 
     fn dispose(&mut self, now: Timestamp, lease: &Lease, event: StoredEvent, disposal: Disposal, step: &mut Step) {
         match disposal {
+            // A letter of it would have nothing to replay.
+            Disposal::Bury if event.event.is_erased() => self.expire_delivery(now, lease, &event, step),
             Disposal::Bury => {
                 let wait = self.wait_of(lease);
                 if !self.is_exhausted(wait.row.spent) {

@@ -7,12 +7,15 @@
 //! Invariant: every offset below the frontier is settled, skipped, spilled, queued, or behind a spilled head or an overflow of its
 //! lane.
 
+use alloc::collections::BTreeSet;
+
 use super::Machine;
 use super::explain::Bound;
 use super::start::{Item, Ready};
 use crate::event::StoredEvent;
 use crate::ids::Offset;
-use crate::lane::{Joined, Overflow};
+use crate::lane::{Joined, Lane, Overflow};
+use crate::seeded::{Bug, is_planted};
 use crate::spec::Ordering;
 use crate::step::{Action, Step, Write};
 use crate::time::{Millis, Timestamp};
@@ -337,6 +340,7 @@ impl Machine {
         };
         let class = event.event.class();
         let Some(key) = key else {
+            self.spilled.unlane_stray(offset);
             match self.spilled.take_stray(offset) {
                 None => {
                     self.note_expiry(event);
@@ -372,9 +376,18 @@ impl Machine {
         // What lies beyond the frontier comes with the read of the frontier, once.
         let position = self.reads.position;
         let next = next.min(position);
+        let mut held = None;
         for event in events {
             let offset = event.position.offset;
-            if offset >= from && offset < next && !self.cursor.is_settled(offset) {
+            if offset < from || offset >= next || self.cursor.is_settled(offset) {
+                continue;
+            }
+            if event.event.is_erased() {
+                let held = held.get_or_insert_with(|| self.held_in(from, next));
+                if !held.contains(&offset) {
+                    self.pass_erased(event, step);
+                }
+            } else {
                 self.readmit(event, step);
             }
         }
@@ -389,6 +402,30 @@ impl Machine {
         self.reads.rescan = None;
         self.reads.rest_until = now.after(took);
         self.reads.is_hungry = self.lanes.overflowed().iter().any(|id| self.lanes.is_hungry(*id));
+    }
+
+    /// What is left of an event says nothing of its lane any more: if it is not in memory by its offset, it overflowed, or follows a
+    /// spilled head, and whoever waits for it must find it settled.
+    fn pass_erased(&mut self, event: &StoredEvent, step: &mut Step) {
+        let offset = event.position.offset;
+        if is_planted(Bug::ErasedBlocksItsKey) || self.is_for_catching_up(event) {
+            return;
+        }
+        if self.spilled.is_stray(offset) {
+            self.admit(event);
+        } else {
+            self.skip_absent(offset, offset.next(), step);
+        }
+    }
+
+    /// Unsettled offsets of a run that are in memory one by one. Walks all there are, so once for each answer at most.
+    fn held_in(&self, from: Offset, to: Offset) -> BTreeSet<Offset> {
+        let queued = self.lanes.iter().flat_map(Lane::queued);
+        let unwanted = self.unwanted.iter().map(|unwanted| unwanted.item.offset);
+        let leased = self.leases.below(to).into_iter().map(|lease| lease.offset);
+        let all = queued.chain(unwanted).chain(leased).chain(self.ready.offsets()).chain(self.waits.offsets());
+        let spilled = self.spilled.within(from, to);
+        all.chain(spilled).filter(|offset| from <= *offset && *offset < to).collect()
     }
 
     /// Gives an event that overflowed back to its lane, if that has room.
@@ -408,6 +445,7 @@ impl Machine {
             self.skip_absent(offset, offset.next(), step);
             return;
         }
+        self.lanes.name(id, event.event.key().unwrap_or_default());
         let Some(joined) = self.lanes.rejoin(id, offset) else { return };
         if joined != Joined::Overflowed {
             self.note_expiry(event);

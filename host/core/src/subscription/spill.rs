@@ -17,6 +17,7 @@ use crate::ids::Offset;
 use crate::lane::{Joined, LaneId, LaneState};
 use crate::lane_hash::{LaneHash, LaneMark};
 use crate::row::WaitingRow;
+use crate::seeded::{Bug, is_planted};
 use crate::spec::Ordering;
 use crate::step::{Action, Load, LoadNumber, Step, Write};
 use crate::time::Timestamp;
@@ -71,6 +72,9 @@ impl Machine {
     pub(super) fn spill_wait(&mut self, offset: Offset, wait: &Wait, due: Timestamp) {
         if let Some(successes) = wait.successes_before {
             self.spilled.note_break(offset, successes);
+        }
+        if self.mark_of(wait) != wait.row.lane {
+            self.spilled.note_lane(offset, wait.lane.map(|id| self.lanes.get(id).hash()));
         }
         self.spill(offset, wait.class, wait.lane, due);
     }
@@ -193,7 +197,13 @@ impl Machine {
             Ordering::ByKey => event.event.key(),
             Ordering::None => None,
         };
-        let lane = key.map(|key| self.open_again(offset, self.lanes.hash_of(key, class), key, class));
+        let hash = match key {
+            Some(key) => Some(self.lanes.hash_of(key, class)),
+            None if event.event.is_erased() => self.lane_of_erased(offset, &row),
+            None => None,
+        };
+        self.spilled.forget_lane(offset);
+        let lane = hash.map(|hash| self.open_again(offset, hash, key.unwrap_or_default(), class));
         if self.cursor.is_settled(offset) {
             // It was let go while it waited: its lane goes on without it.
             step.writes.push(Write::Waiting { subscription: self.spec.id, offset, row: None });
@@ -209,6 +219,17 @@ impl Machine {
         if due <= now {
             self.retry(offset);
         }
+    }
+
+    /// The lane that a spilled delivery blocks whose event has no key any more.
+    fn lane_of_erased(&self, offset: Offset, row: &WaitingRow) -> Option<LaneHash> {
+        if self.spec.ordering == Ordering::None || is_planted(Bug::ErasedBlocksItsKey) {
+            return None;
+        }
+        self.spilled.lane_of_stray(offset).unwrap_or(match row.lane {
+            LaneMark::Keyed(lane) => Some(lane),
+            LaneMark::Unkeyed | LaneMark::Unknown => None,
+        })
     }
 
     /// Has a lane go on whose head was settled by something else than the end of its call.

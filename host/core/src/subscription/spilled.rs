@@ -51,6 +51,9 @@ pub(crate) struct Spilled {
     /// Rows of a recovered machine that are not the head of a spilled lane, or whose lane is not known: their events queue as
     /// if they had none, and are spilled when they come to the head of their lane.
     strays: BTreeMap<Offset, Timestamp>,
+    /// Of those that were strays once and are spilled now: the lane each of them blocks, or that it blocks none. Their rows need not
+    /// say so, and their events cannot once they are erased.
+    stray_lanes: BTreeMap<Offset, Option<LaneHash>>,
     given_back: BTreeMap<Offset, (u32, Culprit)>,
     /// Successes of the subscription when the plugin broke on a delivery first.
     broken_at: BTreeMap<Offset, u64>,
@@ -74,6 +77,7 @@ impl Spilled {
             loading: [0; 3],
             loads_asked: 0,
             strays: BTreeMap::new(),
+            stray_lanes: BTreeMap::new(),
             given_back: BTreeMap::new(),
             broken_at: BTreeMap::new(),
         }
@@ -164,6 +168,7 @@ impl Spilled {
         }
         self.parked.remove(offset);
         self.offsets.remove(offset);
+        self.forget_lane(offset);
         true
     }
 
@@ -311,6 +316,38 @@ impl Spilled {
     /// Takes the stray row of an event that came to the head of its lane: its due time.
     pub(crate) fn take_stray(&mut self, offset: Offset) -> Option<Timestamp> {
         if self.strays.is_empty() { None } else { self.strays.remove(&offset) }
+    }
+
+    /// Notes which lane a stray that is spilled from now on blocks, if any.
+    pub(crate) fn note_lane(&mut self, offset: Offset, lane: Option<LaneHash>) {
+        self.stray_lanes.insert(offset, lane);
+    }
+
+    /// Notes of a stray that it blocks no lane.
+    pub(crate) fn unlane_stray(&mut self, offset: Offset) {
+        if self.is_stray(offset) {
+            self.note_lane(offset, None);
+        }
+    }
+
+    /// What was noted of one that was a stray.
+    pub(crate) fn lane_of_stray(&self, offset: Offset) -> Option<Option<LaneHash>> {
+        self.stray_lanes.get(&offset).copied()
+    }
+
+    /// A delivery is back, or over.
+    pub(crate) fn forget_lane(&mut self, offset: Offset) {
+        self.stray_lanes.remove(&offset);
+    }
+
+    /// Spilled deliveries of a run that are no strays.
+    pub(crate) fn within(&self, from: Offset, to: Offset) -> impl Iterator<Item = Offset> {
+        let mut at = from;
+        core::iter::from_fn(move || {
+            let offset = self.offsets.next_within(at, to)?;
+            at = offset.next();
+            Some(offset)
+        })
     }
 
     /// Takes the first stray row of `from..to`.

@@ -164,6 +164,14 @@ impl Ready {
         self.queue(class).fresh.push_front(item);
     }
 
+    /// Every delivery, in no particular order.
+    pub(crate) fn offsets(&self) -> impl Iterator<Item = Offset> {
+        let queues = [&self.critical, &self.normal, &self.low]
+            .into_iter()
+            .flat_map(|queue| [&queue.fresh, &queue.loaded, &queue.past]);
+        queues.flatten().map(|item| item.offset)
+    }
+
     /// Keeps the deliveries of these offsets only.
     pub(crate) fn retain(&mut self, keep: impl Fn(Offset) -> bool) {
         for queue in [&mut self.critical, &mut self.normal, &mut self.low] {
@@ -438,6 +446,7 @@ impl Machine {
             let due = wait.row.due;
             self.waits.alarm_retry(offset, due);
         } else if let Some(due) = self.spilled.take_stray(offset) {
+            self.spilled.note_lane(offset, Some(self.lanes.get(id).hash()));
             self.spill(offset, class, Some(id), due);
         } else {
             lane.state = LaneState::Ready;

@@ -96,6 +96,11 @@ impl Waits {
         self.seen.len()
     }
 
+    /// Where they are, in order.
+    pub(crate) fn offsets(&self) -> impl Iterator<Item = Offset> {
+        self.seen.keys().copied()
+    }
+
     /// Those of them that have no row: their calls never ran.
     pub(crate) fn unstored(&self) -> usize {
         self.unstored

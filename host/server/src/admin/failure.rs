@@ -11,8 +11,8 @@ use bugle_core::code::Code;
 
 use crate::api;
 use crate::host::{
-    ApplyError, BackUpError, DeployError, EraseError, ExplainError, KeptError, NewTopicError, RecordsError, RemoveError,
-    RetainError, RunError, SimulateError,
+    ApplyError, BackUpError, DeployError, EraseError, ExplainError, KeptError, NewTopicError, RecordsError,
+    RemoveError, RetainError, RunError, SimulateError,
 };
 
 /// A refusal.

@@ -10,8 +10,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::{
-    backups, dead, doctor, dump, erase, explain, gate, kv, lookups, metrics, plugins, retention, runs, scheduled, status,
-    subscriptions, tail, topics, unknown,
+    backups, dead, doctor, dump, erase, explain, gate, kv, lookups, metrics, plugins, retention, runs, scheduled,
+    status, subscriptions, tail, topics, unknown,
 };
 use crate::host::Host;
 

@@ -24,6 +24,9 @@ pub struct EraseRequest {
     /// Only count.
     #[serde(default)]
     pub dry_run: bool,
+    /// Goes on with an erasing that had more than goes at once, under the receipt that it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
 }
 
 /// What was erased, or would be.
@@ -35,9 +38,6 @@ pub struct EraseView {
     pub events: u64,
     /// Those of them that were still scheduled and were cancelled.
     pub scheduled: u64,
-    /// Events that keep their ordering key, since a subscription has not settled all before them and must know their lane; erase
-    /// again when that has.
-    pub keyed: u64,
     /// Dead letters removed.
     pub dead_letters: u64,
     /// Dead letters left, since they are being delivered again in their place; erase again when that has ended.
@@ -50,8 +50,14 @@ pub struct EraseView {
     pub looked_at: u64,
     /// Events before this position were looked at; what was published since is not erased.
     pub up_to: String,
+    /// Calls under way when dead letters were looked through: if one of them has what was erased and leaves a dead letter or an unknown
+    /// result, that goes when it is erased again.
+    pub calls: u64,
     /// There is more than goes at once: erase again.
     pub is_more: bool,
     /// How long all of it took, until the files had nothing of it any more, in ms.
     pub took_ms: u64,
+    /// Random; with it and the text that was erased, the audit row can be proven to be of this text. Kept nowhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
 }

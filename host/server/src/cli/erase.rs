@@ -34,10 +34,11 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub(super) fn run(context: &Context, args: EraseArgs) -> anyhow::Result<()> {
     let EraseArgs { key, attribute, recipient, topic, yes } = args;
     let (attribute, value) = attribute.unzip();
-    let request = EraseRequest { topic, key, attribute, value, recipient, dry_run: !yes };
+    let mut request = EraseRequest { topic, key, attribute, value, recipient, dry_run: !yes, receipt: None };
     let admin = context.admin()?;
     let mut all: EraseView = admin.post_patiently("/v1/erase", &request)?;
     while all.is_more && yes {
+        request.receipt.clone_from(&all.receipt);
         let next: EraseView = admin.post_patiently("/v1/erase", &request)?;
         all = EraseView {
             events: all.events + next.events,
@@ -64,10 +65,13 @@ pub(super) fn run(context: &Context, args: EraseArgs) -> anyhow::Result<()> {
         return print::line("nothing was erased; --yes does it, for good");
     }
     print::line(&format!("erased, from the files too, in {} ms; backups have it still", all.took_ms))?;
-    if all.keyed > 0 {
-        let keyed = all.keyed;
+    if let Some(receipt) = &all.receipt {
+        print::line(&format!("receipt {receipt}: keep it to prove that the audit row is of this"))?;
+    }
+    if all.calls > 0 {
+        let calls = all.calls;
         print::line(&format!(
-            "{keyed} events keep their ordering key until every subscription has settled what was before them; erase again then"
+            "{calls} calls were under way; erase again when they have ended, for what they may leave"
         ))?;
     }
     match all.left {

@@ -7,10 +7,12 @@
 
 mod wanted;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bugle_broker::{
     CancelError, CancelWhat, ChangeLettersError, Changed, HoldLettersError, LETTERS_PAGE_MAX, Letters, ReadError,
     Stopped,
@@ -20,7 +22,7 @@ use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, Position};
 use bugle_core::step::CatalogKind;
 use bugle_core::subscription::Decision;
-use bugle_core::time::Timestamp;
+use bugle_core::time::{Millis, Timestamp};
 use bugle_store::{EventBounds, UpkeepError};
 
 use super::{Host, position};
@@ -34,6 +36,8 @@ const PAGE: EventBounds = EventBounds { events_max: 4_096, bytes_max: 4 << 20 };
 const ERASED_AT_ONCE: usize = 256;
 /// Events erased in one run: their places are in memory until it ends.
 const ERASED_MAX: usize = 1_000_000;
+/// Bytes of a receipt: too many to try them all.
+const RECEIPT_BYTES: usize = 16;
 /// The row that says when the files were last rid of what was erased.
 const REWRITTEN: &str = "erased-from-files";
 
@@ -58,6 +62,9 @@ pub enum EraseError {
     /// The operator: the disk.
     #[error("all was erased, but the files may still have it; erase again when the disk is well")]
     Rewrite(#[source] UpkeepError),
+    /// The operator: the machine.
+    #[error("the system gave no random bytes for the receipt; nothing was erased")]
+    Random,
     /// A bug of ours.
     #[error("an event could not be replaced by what is left of it: {0}")]
     Encode(String),
@@ -75,7 +82,7 @@ impl EraseError {
             EraseError::UnknownTopic(_) => Code::UnknownTopic,
             EraseError::Busy | EraseError::Hold(_) => Code::Conflict,
             EraseError::Read(_) | EraseError::Rewrite(_) | EraseError::Encode(_) => Code::StorageFailed,
-            EraseError::Stopped(_) => Code::Unavailable,
+            EraseError::Stopped(_) | EraseError::Random => Code::Unavailable,
         }
     }
 }
@@ -119,26 +126,22 @@ impl Host {
         let wanted = Arc::new(Wanted::of(self, request)?);
         let _one_at_a_time = self.erasing.try_lock().map_err(|_| EraseError::Busy)?;
         let started = Instant::now();
-        let audit = self.audit("erase", &wanted.fingerprint());
+        let receipt = match &request.receipt {
+            Some(receipt) => receipt.clone(),
+            None => receipt()?,
+        };
+        let audit = self.audit("erase", &wanted.fingerprint(&receipt));
         if !request.dry_run {
             let row = audit.row("begun".to_owned());
             self.bus().define(row.kind, row.key, row.value, Vec::new()).await?;
         }
         let view = EraseView { dry_run: request.dry_run, ..EraseView::default() };
-        let mut run = Run {
-            host: self,
-            wanted,
-            at: self.bus().now(),
-            view,
-            erased: HashSet::new(),
-            changed: BTreeSet::new(),
-            keyed: Vec::new(),
-        };
+        let mut run =
+            Run { host: self, wanted, at: self.bus().now(), view, end: self.bus().end(), changed: BTreeSet::new() };
         run.log().await?;
         run.letters().await?;
         run.records().await?;
         if !request.dry_run {
-            run.keys().await?;
             run.files().await?;
             let EraseView { events, scheduled, dead_letters, unknown, records, .. } = run.view;
             let detail = format!(
@@ -149,8 +152,15 @@ impl Host {
             self.bus().define(row.kind, row.key, row.value, Vec::new()).await?;
         }
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(EraseView { took_ms, ..run.view })
+        Ok(EraseView { took_ms, receipt: (!request.dry_run).then_some(receipt), ..run.view })
     }
+}
+
+/// Text that nobody can guess.
+fn receipt() -> Result<String, EraseError> {
+    let mut bytes = [0u8; RECEIPT_BYTES];
+    getrandom::fill(&mut bytes).map_err(|_| EraseError::Random)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// One run.
@@ -159,21 +169,20 @@ struct Run<'h> {
     wanted: Arc<Wanted>,
     at: Timestamp,
     view: EraseView,
-    /// Whose content went, in this run.
-    erased: HashSet<Position>,
-    /// Places whose old content may still be in the files, also from runs that were interrupted.
+    /// Up to here the log is looked through.
+    end: Offset,
+    /// Places whose content went, also in runs that were interrupted: their records and the files may still have some of it.
     changed: BTreeSet<Offset>,
-    /// What is left of events, with its key, also from earlier runs.
-    keyed: Vec<StoredEvent>,
 }
 
 impl Run<'_> {
     async fn log(&mut self) -> Result<(), EraseError> {
         let bus = self.host.bus();
-        let (mut from, end) = (bus.floor(), bus.end());
+        let mut from = bus.floor();
         let rewritten = self.rewritten().await?;
-        self.view.up_to = position(end);
-        while from < end && (self.wanted.means_events() || !self.view.dry_run) && !self.view.is_more {
+        // So that a run that is interrupted is told from the one before.
+        self.at = self.at.max(rewritten.map_or(self.at, |at| at.after(Millis(1))));
+        while from < self.end && (self.wanted.means_events() || !self.view.dry_run) && !self.view.is_more {
             let page = bus.read(from, PAGE).await?;
             if page.events.is_empty() {
                 break;
@@ -183,14 +192,13 @@ impl Run<'_> {
             let is_unfinished =
                 |stored: &&StoredEvent| stored.event.is_erased() && stored.event.timing().expires > rewritten;
             self.changed.extend(page.events.iter().filter(is_unfinished).map(|stored| stored.position.offset));
-            let has_key = |stored: &&StoredEvent| stored.event.is_erased() && stored.event.key().is_some();
-            self.keyed.extend(page.events.iter().filter(has_key).cloned());
             let meant: Vec<&StoredEvent> = page.events.iter().filter(|stored| self.wanted.means(stored)).collect();
             for some in meant.chunks(ERASED_AT_ONCE) {
                 self.replace(some).await?;
             }
-            self.view.is_more = self.erased.len() >= ERASED_MAX;
+            self.view.is_more = self.changed.len() >= ERASED_MAX;
         }
+        self.view.up_to = position(if self.view.is_more { from } else { self.end });
         Ok(())
     }
 
@@ -207,38 +215,17 @@ impl Run<'_> {
                     let (source, id) = (stored.event.source().to_owned(), stored.event.id().to_owned());
                     let what = CancelWhat::Id { source, id };
                     bus.cancel_scheduled(&topic.unwrap_or_default(), what, |_| Vec::new()).await?;
+                    // If it was released just now, its copy is the latest.
+                    self.end = bus.end();
                 }
             }
-            let event = encode::erased(&stored.event, self.at, true).map_err(EraseError::Encode)?;
+            let event = encode::erased(&stored.event, self.at).map_err(EraseError::Encode)?;
             left.push(StoredEvent { event, ..(*stored).clone() });
         }
-        self.keyed.extend(left.iter().filter(|stored| stored.event.key().is_some()).cloned());
         self.view.events += left.len() as u64;
-        self.erased.extend(left.iter().map(|stored| stored.position));
         self.changed.extend(left.iter().map(|stored| stored.position.offset));
         if !self.view.dry_run {
             bus.erase(left).await.map_err(EraseError::from)?;
-        }
-        Ok(())
-    }
-
-    /// Takes the keys off what is left of events, where no subscription can have them in a lane any more.
-    async fn keys(&mut self) -> Result<(), EraseError> {
-        let statuses = self.host.bus().statuses().await;
-        // Of one whose worker has broken nothing is known.
-        let floors = statuses.iter().map(|status| status.machine.as_ref().map_or(Offset(0), |machine| machine.floor));
-        let floor = floors.min().unwrap_or(Offset(u64::MAX));
-        let keyed = std::mem::take(&mut self.keyed);
-        let (passed, kept): (Vec<_>, Vec<_>) = keyed.into_iter().partition(|stored| stored.position.offset < floor);
-        self.view.keyed = kept.len() as u64;
-        for some in passed.chunks(ERASED_AT_ONCE) {
-            let mut left = Vec::with_capacity(some.len());
-            for stored in some {
-                let event = encode::erased(&stored.event, self.at, false).map_err(EraseError::Encode)?;
-                self.changed.insert(stored.position.offset);
-                left.push(StoredEvent { event, ..stored.clone() });
-            }
-            self.host.bus().erase(left).await?;
         }
         Ok(())
     }
@@ -247,6 +234,11 @@ impl Run<'_> {
     async fn letters(&mut self) -> Result<(), EraseError> {
         if !self.wanted.means_events() {
             return Ok(());
+        }
+        if self.view.events > 0 && !self.view.dry_run {
+            let statuses = self.host.bus().statuses().await;
+            let machines = statuses.iter().filter_map(|status| status.machine.as_ref());
+            self.view.calls = machines.map(|machine| machine.in_flight as u64).sum();
         }
         for spec in self.host.bus().subscriptions() {
             let mut after = None;
@@ -297,12 +289,12 @@ impl Run<'_> {
     }
 
     async fn records(&mut self) -> Result<(), EraseError> {
-        let (wanted, erased) = (Arc::clone(&self.wanted), Arc::new(std::mem::take(&mut self.erased)));
+        let (wanted, erased) = (Arc::clone(&self.wanted), Arc::new(self.changed.clone()));
         let mut from = None;
         loop {
             let (wanted, erased) = (Arc::clone(&wanted), Arc::clone(&erased));
             let is_meant = move |entry: &bugle_store::RecordEntry| {
-                wanted.recipient.as_ref() == Some(&entry.row.recipient) || erased.contains(&entry.position)
+                wanted.recipient.as_ref() == Some(&entry.row.recipient) || erased.contains(&entry.position.offset)
             };
             let (records, next) = self.host.bus().erase_records(from, self.view.dry_run, is_meant).await?;
             self.view.records += records;

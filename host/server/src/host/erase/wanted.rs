@@ -35,7 +35,7 @@ struct Topic {
 
 impl Wanted {
     pub(super) fn of(host: &Host, request: &EraseRequest) -> Result<Wanted, EraseError> {
-        let EraseRequest { topic, key, attribute, value, recipient, dry_run: _ } = request.clone();
+        let EraseRequest { topic, key, attribute, value, recipient, dry_run: _, receipt: _ } = request.clone();
         let event = match (key, attribute, value) {
             (Some(key), None, None) => Some((KEY.to_owned(), key)),
             (None, Some(attribute), Some(value)) => Some((attribute, value)),
@@ -72,10 +72,13 @@ impl Wanted {
             && self.topic.as_ref().is_none_or(|topic| topic.has(stored))
     }
 
-    /// For the audit, which must not keep what was erased: enough to prove that it was this.
-    pub(super) fn fingerprint(&self) -> String {
-        let hash =
-            |text: &str| Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
+    /// For the audit, which must not keep what was erased, nor a hash that guesses can be tried on: who has the receipt too can prove
+    /// that it was this.
+    pub(super) fn fingerprint(&self, receipt: &str) -> String {
+        let hash = |text: &str| {
+            let hash = Sha256::digest(format!("{receipt} {text}"));
+            hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
         let event = self.event.iter().map(|(name, value)| format!("{name} sha256:{}", hash(value)));
         let recipient = self.recipient.iter().map(|recipient| format!("recipient sha256:{}", hash(recipient)));
         event.chain(recipient).collect::<Vec<_>>().join(", ")
