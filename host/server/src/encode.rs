@@ -59,9 +59,9 @@ pub fn encode(follow_up: FollowUp<'_>) -> Result<Event, String> {
     bugle_ingress::decode_event(writer.finish()).map_err(|refusal| refusal.detail)
 }
 
-/// What is left of an event whose content is erased: its source, id and priority, and that nobody wants it from `at` on.
-pub fn erased(event: &Event, at: bugle_core::time::Timestamp) -> Result<Event, String> {
-    let mut writer = EventWriter::new(event.id(), event.source(), ERASED_KIND);
+/// What is left of an event whose content is erased: its source and priority, the id it shall have, and that nobody wants it from `at` on.
+pub fn erased(event: &Event, id: &str, at: bugle_core::time::Timestamp) -> Result<Event, String> {
+    let mut writer = EventWriter::new(id, event.source(), ERASED_KIND);
     if let Some(time) = i64::try_from(at.0).ok().and_then(Timestamp::from_unix_ms) {
         writer.attribute("expirytime", AttributeValue::Timestamp(time));
     }

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod batch;
+mod erase;
 mod expiry;
 mod explain;
 mod letters;

@@ -18,7 +18,7 @@ pub struct EraseRequest {
     /// ... has this value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// Send records of this recipient, whatever the event.
+    /// Send records of this recipient and outcomes that name it, whatever the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
     /// Only count.

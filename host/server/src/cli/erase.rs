@@ -1,20 +1,21 @@
 //! `bugle erase`.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::{Context, print};
 use crate::api::{EraseRequest, EraseView};
 
 /// Arguments of `bugle erase`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("whose").args(["key", "attribute", "recipient"]).required(true).multiple(true))]
 pub(super) struct EraseArgs {
     /// Events of this ordering key
-    #[arg(long, conflicts_with = "attribute", required_unless_present_any = ["attribute", "recipient"])]
+    #[arg(long, conflicts_with = "attribute")]
     key: Option<String>,
     /// Events in which an attribute has this value
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     attribute: Option<(String, String)>,
-    /// Send records of this recipient, whatever the event
+    /// Send records of this recipient and outcomes that name it, whatever the event
     #[arg(long)]
     recipient: Option<String>,
     /// Only events of this topic, with their copies and outcomes

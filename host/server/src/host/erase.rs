@@ -182,7 +182,7 @@ impl Run<'_> {
         let rewritten = self.rewritten().await?;
         // So that a run that is interrupted is told from the one before.
         self.at = self.at.max(rewritten.map_or(self.at, |at| at.after(Millis(1))));
-        while from < self.end && (self.wanted.means_events() || !self.view.dry_run) && !self.view.is_more {
+        while from < self.end && !self.view.is_more {
             let page = bus.read(from, PAGE).await?;
             if page.events.is_empty() {
                 break;
@@ -192,7 +192,14 @@ impl Run<'_> {
             let is_unfinished =
                 |stored: &&StoredEvent| stored.event.is_erased() && stored.event.timing().expires > rewritten;
             self.changed.extend(page.events.iter().filter(is_unfinished).map(|stored| stored.position.offset));
-            let meant: Vec<&StoredEvent> = page.events.iter().filter(|stored| self.wanted.means(stored)).collect();
+            let mut meant = Vec::new();
+            for stored in &page.events {
+                if self.wanted.means(stored, &self.changed) {
+                    // What tells of its end comes later in the log.
+                    self.changed.insert(stored.position.offset);
+                    meant.push(stored);
+                }
+            }
             for some in meant.chunks(ERASED_AT_ONCE) {
                 self.replace(some).await?;
             }
@@ -219,22 +226,28 @@ impl Run<'_> {
                     self.end = bus.end();
                 }
             }
-            let event = encode::erased(&stored.event, self.at).map_err(EraseError::Encode)?;
+            let event = encode::erased(&stored.event, &self.id_of(stored), self.at).map_err(EraseError::Encode)?;
             left.push(StoredEvent { event, ..(*stored).clone() });
         }
         self.view.events += left.len() as u64;
-        self.changed.extend(left.iter().map(|stored| stored.position.offset));
         if !self.view.dry_run {
             bus.erase(left).await.map_err(EraseError::from)?;
         }
         Ok(())
     }
 
+    /// The id of what is left of an event. That of an outcome may name its recipient, and nobody sends one again.
+    fn id_of(&self, stored: &StoredEvent) -> String {
+        let event = &stored.event;
+        if !self.wanted.is_outcome(stored) {
+            return event.id().to_owned();
+        }
+        let of = |name: &str| event.attribute(name).unwrap_or_default();
+        format!("{}/{}/{}/{}", of("subscription"), of("eventposition"), of("outcome"), stored.position)
+    }
+
     /// Dead letters and unknown results have the event in them, and outlive the log.
     async fn letters(&mut self) -> Result<(), EraseError> {
-        if !self.wanted.means_events() {
-            return Ok(());
-        }
         if self.view.events > 0 && !self.view.dry_run {
             let statuses = self.host.bus().statuses().await;
             let machines = statuses.iter().filter_map(|status| status.machine.as_ref());
@@ -246,7 +259,7 @@ impl Run<'_> {
                 let page = self.host.bus().dead(&spec.name, after, LETTERS_PAGE_MAX).await?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.position);
-                let meant = page.iter().filter(|entry| self.wanted.means(&entry.row.event));
+                let meant = page.iter().filter(|entry| self.wanted.means(&entry.row.event, &self.changed));
                 let meant: Vec<Position> = meant.map(|entry| entry.position).collect();
                 self.view.dead_letters += meant.len() as u64;
                 if !meant.is_empty() && !self.view.dry_run {
@@ -261,7 +274,7 @@ impl Run<'_> {
                 let page = self.host.bus().unknown(&spec.name, after, LETTERS_PAGE_MAX).await?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.position);
-                let meant = page.iter().filter(|entry| self.wanted.means(&entry.row.event));
+                let meant = page.iter().filter(|entry| self.wanted.means(&entry.row.event, &self.changed));
                 let meant: Vec<Position> = meant.map(|entry| entry.position).collect();
                 self.view.unknown += meant.len() as u64;
                 if !meant.is_empty() && !self.view.dry_run {

@@ -1,9 +1,9 @@
 //! Whose content is meant. Knows nothing of how it is erased.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bugle_core::event::StoredEvent;
-use bugle_core::ids::TopicId;
+use bugle_core::ids::{Offset, Position, TopicId};
 use bugle_core::origin::{Origin, SETTLED_TOPIC};
 use bugle_core::spec::Subscription;
 use sha2::{Digest as _, Sha256};
@@ -15,12 +15,25 @@ use crate::host::Host;
 /// The ordering key, by its CloudEvents name.
 const KEY: &str = "partitionkey";
 
+/// What an outcome says of its event, before the name of the event's own attribute.
+const OF_EVENT: &str = "event";
+/// Whom an outcome is of, if its plugin noted that.
+const OF_RECIPIENT: &str = "eventrecipient";
+
+/// Whether an outcome is of one of these events.
+fn tells_of(outcome: &StoredEvent, gone: &BTreeSet<Offset>) -> bool {
+    let position = outcome.event.attribute("eventposition").and_then(|text| text.parse::<Position>().ok());
+    position.is_some_and(|position| gone.contains(&position.offset))
+}
+
 /// See the module.
 pub(super) struct Wanted {
     /// The attribute and its value; none if only records are meant.
     event: Option<(String, String)>,
     pub(super) recipient: Option<String>,
     topic: Option<Topic>,
+    /// The topic of outcomes.
+    settled: Option<TopicId>,
 }
 
 /// Where to look, if not everywhere.
@@ -28,8 +41,7 @@ struct Topic {
     id: TopicId,
     /// Subscriptions by their private topics: a copy is of the topic of its first event.
     private: BTreeMap<TopicId, Subscription>,
-    /// The topic of outcomes, and the subscriptions whose outcomes may be of this topic.
-    settled: Option<TopicId>,
+    /// The subscriptions whose outcomes may be of this topic.
     covering: Vec<String>,
 }
 
@@ -57,19 +69,30 @@ impl Wanted {
             return Err(EraseError::Invalid("records of a recipient are erased in all topics; leave `topic` out"));
         }
         let topic = topic.map(|name| Topic::of(host, &name)).transpose()?;
-        Ok(Wanted { event, recipient, topic })
+        Ok(Wanted { event, recipient, topic, settled: host.bus().topic(SETTLED_TOPIC) })
     }
 
-    /// Whether events are meant, and not only records.
-    pub(super) fn means_events(&self) -> bool {
-        self.event.is_some()
-    }
-
-    pub(super) fn means(&self, stored: &StoredEvent) -> bool {
+    /// Whether the content of an event is meant; `gone` are places of earlier events whose content went.
+    pub(super) fn means(&self, stored: &StoredEvent, gone: &BTreeSet<Offset>) -> bool {
+        let (event, is_outcome) = (&stored.event, self.is_outcome(stored));
+        if event.is_erased() {
+            return false;
+        }
+        if is_outcome
+            && (self.recipient.as_deref().is_some_and(|of| event.attribute(OF_RECIPIENT) == Some(of))
+                || tells_of(stored, gone))
+        {
+            return true;
+        }
         let Some((name, value)) = &self.event else { return false };
-        !stored.event.is_erased()
-            && stored.event.attribute(name) == Some(value)
-            && self.topic.as_ref().is_none_or(|topic| topic.has(stored))
+        let has = |name: &str| event.attribute(name) == Some(value);
+        (has(name) || is_outcome && has(&format!("{OF_EVENT}{name}")))
+            && self.topic.as_ref().is_none_or(|topic| topic.has(stored, is_outcome))
+    }
+
+    /// Whether an event tells how a delivery ended.
+    pub(super) fn is_outcome(&self, stored: &StoredEvent) -> bool {
+        self.settled == Some(stored.topic)
     }
 
     /// For the audit, which must not keep what was erased, nor a hash that guesses can be tried on: who has the receipt too can prove
@@ -92,14 +115,14 @@ impl Topic {
         let covering =
             specs.iter().filter(|spec| spec.topics.contains(&id)).map(|spec| spec.name.to_string()).collect();
         let private = specs.into_iter().filter_map(|spec| Some((spec.redelivery?, spec))).collect();
-        Ok(Topic { id, private, settled: host.bus().topic(SETTLED_TOPIC), covering })
+        Ok(Topic { id, private, covering })
     }
 
-    fn has(&self, stored: &StoredEvent) -> bool {
+    fn has(&self, stored: &StoredEvent, is_outcome: bool) -> bool {
         if let Some(spec) = self.private.get(&stored.topic) {
             return Origin::of(spec.id, spec.redelivery, stored).topic == self.id;
         }
-        if self.settled == Some(stored.topic) {
+        if is_outcome {
             let of = stored.event.attribute("subscription");
             return of.is_some_and(|of| self.covering.iter().any(|name| name == of));
         }
