@@ -1,10 +1,11 @@
 //! Tests of the whole store on a real disk: every row comes back, a second host is refused, old epochs go.
 //!
 //! Backups are in [`backup`], power cuts and damage in [`crash`], the pinned bytes of keys and values in [`golden`], decoding of any bytes in
-//! [`hostile`], random writes with restarts against a map in [`model`].
+//! [`hostile`], what is erased in [`erase`], random writes with restarts against a map in [`model`].
 
 mod backup;
 mod crash;
+mod erase;
 mod golden;
 mod hostile;
 mod model;

@@ -53,6 +53,8 @@ pub struct EraseView {
     /// Calls under way when dead letters were looked through: if one of them has what was erased and leaves a dead letter or an unknown
     /// result, that goes when it is erased again.
     pub calls: u64,
+    /// RocksDB's list of its tables still names the key or recipient, as the first or last of a table, until the host is started again.
+    pub listed: bool,
     /// There is more than goes at once: erase again.
     pub is_more: bool,
     /// How long all of it took, until the files had nothing of it any more, in ms.

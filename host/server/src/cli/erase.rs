@@ -69,6 +69,9 @@ pub(super) fn run(context: &Context, args: EraseArgs) -> anyhow::Result<()> {
     if let Some(receipt) = &all.receipt {
         print::line(&format!("receipt {receipt}: keep it to prove that the audit row is of this"))?;
     }
+    if all.listed {
+        print::line("the store's list of files names it until the host is started again; see the operating guide")?;
+    }
     if all.calls > 0 {
         let calls = all.calls;
         print::line(&format!(

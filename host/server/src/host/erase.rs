@@ -319,10 +319,15 @@ impl Run<'_> {
     }
 
     /// Rids the files of it, and notes that.
-    async fn files(&self) -> Result<(), EraseError> {
+    async fn files(&mut self) -> Result<(), EraseError> {
         let (store, changed) = (Arc::clone(self.host.bus().store()), self.changed.clone());
-        let written = tokio::task::spawn_blocking(move || store.rewrite(&changed)).await;
-        written.map_err(|_| EraseError::Stopped(Stopped))?.map_err(EraseError::Rewrite)?;
+        let wanted = Arc::clone(&self.wanted);
+        let written = tokio::task::spawn_blocking(move || {
+            store.rewrite(&changed)?;
+            let listed = wanted.texts().map(|text| store.is_listed(text)).collect::<Result<Vec<bool>, _>>();
+            listed.map(|listed| listed.contains(&true)).map_err(|error| UpkeepError { reason: error.to_string() })
+        });
+        self.view.listed = written.await.map_err(|_| EraseError::Stopped(Stopped))?.map_err(EraseError::Rewrite)?;
         let (key, value) = (REWRITTEN.to_owned(), self.at.0.to_string().into_bytes());
         Ok(self.host.bus().define(CatalogKind::Counter, key, Some(value), Vec::new()).await?)
     }

@@ -67,9 +67,10 @@ fn what_belongs_to_a_key_is_erased_everywhere_and_nothing_else() {
         ],
     );
     // Her key waits for a person, his goes on.
-    let parking = "on_exhausted = \"park-key\"\nrecords = true";
+    let parking = "on_exhausted = \"park-key\"\nrecords = true\nsettled_events = true";
     scene.apply("refusing", &webhook("refusing", "orders", &receiver, parking));
-    scene.apply("breaking", &webhook("breaking", "orders", &receiver, "uncertain = \"park\"\nrecords = true"));
+    let doubting = "uncertain = \"park\"\nrecords = true\nsettled_events = true";
+    scene.apply("breaking", &webhook("breaking", "orders", &receiver, doubting));
     scene.apply("later", &webhook("later", "orders", &receiver, ""));
     cli(&scene, &["subscription", "pause", "later"]);
     let of = |id: &str, key: &str| keyed(id, "order.paid", key, &json!({ "phone": key }));
@@ -84,7 +85,7 @@ fn what_belongs_to_a_key_is_erased_everywhere_and_nothing_else() {
 
     // Counted first; asked for with a topic that has nothing of it, nothing goes.
     let planned = cli(&scene, &["erase", "--key", CANARY, "--topic", "orders"]);
-    assert_eq!((&planned["events"], &planned["scheduled"]), (&json!(2), &json!(1)), "{planned}");
+    assert_eq!((&planned["events"], &planned["scheduled"]), (&json!(3), &json!(1)), "one is an outcome: {planned}");
     assert_eq!((&planned["dead_letters"], &planned["unknown"]), (&json!(1), &json!(1)), "{planned}");
     assert!(planned["records"].as_u64().unwrap() >= 2, "{planned}");
     scene.topic("other");
@@ -100,6 +101,8 @@ fn what_belongs_to_a_key_is_erased_everywhere_and_nothing_else() {
     let told = kinds(&scene, "orders");
     let expected = [("hers", "bugle.erased"), ("his", "order.paid"), ("due", "bugle.erased")];
     assert!(told.iter().map(|(id, kind)| (id.as_str(), kind.as_str())).eq(expected), "{told:?}");
+    let outcomes = kinds(&scene, "bugle.settled");
+    assert_eq!(outcomes.iter().filter(|(_, kind)| kind == "bugle.erased").count(), 1, "{outcomes:?}");
     assert_eq!(scene.dead("refusing", 1).len(), 1, "the other key's letter stays");
     assert_eq!(cli(&scene, &["unknown", "list", "breaking"]).as_array().unwrap().len(), 1);
     assert_eq!(cli(&scene, &["record", "find", "--event", "hers"]), json!([]));
@@ -180,4 +183,31 @@ fn what_names_nobody_is_refused() {
     assert_eq!(ask(json!({ "attribute": "subject" })), "invalid");
     assert_eq!(ask(json!({ "key": "k", "attribute": "a", "value": "b" })), "invalid");
     assert_eq!(ask(json!({})), "invalid");
+}
+
+#[test]
+fn a_recipient_is_erased_from_records_and_outcomes() {
+    let mut scene = Scene::new();
+    scene.topic("orders");
+    scene.deploy("webhook", &bugle_guests::webhook());
+    let (receiver, _) = scene.receiver("calls.jsonl", &[("one", Script::default()), ("two", Script::default())]);
+    for name in ["one", "two"] {
+        scene.apply(name, &webhook(name, "orders", &receiver, "records = true\nsettled_events = true"));
+    }
+    scene.store("orders", (0..5).map(|n| keyed(&format!("e-{n}"), "order.paid", "k", &json!({ "n": n }))));
+    ["one", "two"].iter().for_each(|name| scene.settled(name));
+    let records = cli(&scene, &["record", "find", "--event", "e-3"]);
+    let noted = records.as_array().unwrap().iter().find(|record| record["subscription"] == "one").unwrap();
+    let recipient = noted["recipient"].as_str().unwrap().to_owned();
+    assert!(!recipient.is_empty(), "{records}");
+    let found = |scene: &Scene| cli(scene, &["record", "find", "--recipient", &recipient]).as_array().unwrap().len();
+    let before = found(&scene);
+    assert!(before >= 5, "{before} records");
+    let erased = cli(&scene, &["erase", "--recipient", &recipient, "--yes"]);
+    assert_eq!((&erased["records"], &erased["dead_letters"]), (&json!(before), &json!(0)), "{erased}");
+    assert_eq!(found(&scene), 0);
+    let outcomes = scene.get("/v1/topics/bugle.settled/events?from=earliest&limit=1000");
+    assert!(!outcomes.to_string().contains(&format!("\"{recipient}\"")), "{outcomes}");
+    assert!(kinds(&scene, "orders").iter().all(|(_, kind)| kind == "order.paid"), "the events themselves stay");
+    scene.host.stop().unwrap();
 }

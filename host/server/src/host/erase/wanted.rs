@@ -61,8 +61,7 @@ impl Wanted {
                 "say whose content: a `key`, an `attribute` and its `value`, or a `recipient`",
             ));
         }
-        let texts = event.iter().map(|(_, value)| value).chain(&recipient);
-        if texts.into_iter().any(String::is_empty) {
+        if event.iter().map(|(_, value)| value).chain(&recipient).any(String::is_empty) {
             return Err(EraseError::Invalid("an empty text names nobody"));
         }
         if event.is_none() && topic.is_some() {
@@ -88,6 +87,11 @@ impl Wanted {
         let has = |name: &str| event.attribute(name) == Some(value);
         (has(name) || is_outcome && has(&format!("{OF_EVENT}{name}")))
             && self.topic.as_ref().is_none_or(|topic| topic.has(stored, is_outcome))
+    }
+
+    /// What must not be found any more.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.event.iter().map(|(_, value)| value.as_str()).chain(self.recipient.as_deref())
     }
 
     /// Whether an event tells how a delivery ended.
