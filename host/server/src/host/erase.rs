@@ -136,10 +136,24 @@ impl Host {
             self.bus().define(row.kind, row.key, row.value, Vec::new()).await?;
         }
         let view = EraseView { dry_run: request.dry_run, ..EraseView::default() };
-        let mut run =
-            Run { host: self, wanted, at: self.bus().now(), view, end: self.bus().end(), changed: BTreeSet::new() };
+        let mut run = Run {
+            host: self,
+            wanted,
+            at: self.bus().now(),
+            view,
+            from: self.bus().floor(),
+            end: self.bus().end(),
+            changed: BTreeSet::new(),
+        };
+        if !request.dry_run {
+            // A key that waits for a letter is given up with it, and what tells of that comes at the end of the log.
+            run.letters().await?;
+        }
         run.log().await?;
         run.letters().await?;
+        if !request.dry_run {
+            run.log().await?;
+        }
         run.records().await?;
         if !request.dry_run {
             run.files().await?;
@@ -169,7 +183,9 @@ struct Run<'h> {
     wanted: Arc<Wanted>,
     at: Timestamp,
     view: EraseView,
-    /// Up to here the log is looked through.
+    /// The log was looked through up to here,
+    from: Offset,
+    /// and is to be up to there.
     end: Offset,
     /// Places whose content went, also in runs that were interrupted: their records and the files may still have some of it.
     changed: BTreeSet<Offset>,
@@ -178,16 +194,16 @@ struct Run<'h> {
 impl Run<'_> {
     async fn log(&mut self) -> Result<(), EraseError> {
         let bus = self.host.bus();
-        let mut from = bus.floor();
+        self.end = bus.end();
         let rewritten = self.rewritten().await?;
         // So that a run that is interrupted is told from the one before.
         self.at = self.at.max(rewritten.map_or(self.at, |at| at.after(Millis(1))));
-        while from < self.end && !self.view.is_more {
-            let page = bus.read(from, PAGE).await?;
+        while self.from < self.end && !self.view.is_more {
+            let page = bus.read(self.from, PAGE).await?;
             if page.events.is_empty() {
                 break;
             }
-            from = page.next;
+            self.from = page.next;
             self.view.looked_at += page.events.len() as u64;
             let is_unfinished =
                 |stored: &&StoredEvent| stored.event.is_erased() && stored.event.timing().expires > rewritten;
@@ -205,7 +221,7 @@ impl Run<'_> {
             }
             self.view.is_more = self.changed.len() >= ERASED_MAX;
         }
-        self.view.up_to = position(if self.view.is_more { from } else { self.end });
+        self.view.up_to = position(if self.view.is_more { self.from } else { self.end });
         Ok(())
     }
 
