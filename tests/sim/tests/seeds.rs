@@ -21,7 +21,8 @@ fn random_histories_of_the_whole_bus_break_no_rule() {
     assert!(all.openings > all.seeds / 4 && all.suppressed > all.seeds / 4, "{all:?}");
     assert!(
         all.repeats > 0
-            && all.dead > all.seeds / 4
+            // Some are erased before they could be given up.
+            && all.dead > all.seeds / 5
             && all.unknown > 0
             && all.asked > all.seeds / 4
             && all.conflicts > all.seeds,

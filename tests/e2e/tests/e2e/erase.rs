@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bugle_client::Event;
 use bugle_harness::eventually;
-use bugle_receivers::Script;
+use bugle_receivers::{Journal, Script};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -77,7 +77,6 @@ fn what_belongs_to_a_key_is_erased_everywhere_and_nothing_else() {
     scene.apply("breaking", &webhook("breaking", "orders", &receiver, doubting));
     scene.apply("later", &webhook("later", "orders", &receiver, ""));
     cli(&scene, &["subscription", "pause", "later"]);
-    let of = |id: &str, key: &str| keyed(id, "order.paid", key, &json!({ "phone": key }));
     scene.store("orders", [of("hers", CANARY), of("his", "user-7")]);
     let scheduled = Event::builder("/e2e", "reminder").id("due").key(CANARY).delay(DUE_IN);
     scene.store("orders", [scheduled.json("{}").build().unwrap()]);
@@ -120,7 +119,11 @@ fn what_belongs_to_a_key_is_erased_everywhere_and_nothing_else() {
     assert!(audit.contains(&format!("partitionkey sha256:{proof}")) && !audit.contains(CANARY), "{audit}");
     assert!(!audit.contains(erased["receipt"].as_str().unwrap()), "{audit}");
 
-    // What waited for it goes on without it, and its id names no other event.
+    goes_on_without_it(scene, &calls);
+}
+
+/// What waited for it goes on, its id names no other event, and that is so after a kill.
+fn goes_on_without_it(mut scene: Scene, calls: &Journal) {
     cli(&scene, &["subscription", "resume", "later"]);
     scene.settled("later");
     let later: Vec<String> =
@@ -137,6 +140,11 @@ fn what_belongs_to_a_key_is_erased_everywhere_and_nothing_else() {
     }
     assert_eq!(cli(&scene, &["erase", "--key", CANARY])["events"], json!(0));
     scene.host.stop().unwrap();
+}
+
+/// An event of a key that also is its content.
+fn of(id: &str, key: &str) -> Event {
+    keyed(id, "order.paid", key, &json!({ "phone": key }))
 }
 
 #[test]
