@@ -59,7 +59,7 @@ fn kinds(scene: &Scene, topic: &str) -> Vec<(String, String)> {
 
 #[test]
 fn what_belongs_to_a_key_is_erased_everywhere_and_nothing_else() {
-    let mut scene = Scene::new();
+    let scene = Scene::new();
     scene.topic("orders");
     scene.deploy("webhook", &bugle_guests::webhook());
     let (receiver, calls) = scene.receiver(
