@@ -429,6 +429,7 @@ fn facts(port: &Port, delivery: &Delivery, settles: Settles) -> CallFacts {
         hops: event.attribute(HOPS_ATTRIBUTE).and_then(|hops| hops.parse().ok()).unwrap_or(0),
         settles,
         asks: delivery.must_ask(),
+        late_after: port.inbox.late_after(),
     }
 }
 

@@ -81,6 +81,10 @@ pub(crate) struct WorkerCounters {
     pub(crate) expired: Counter,
     /// Deliveries that ended because the `expirytime` of their event had passed.
     pub(crate) expired_deliveries: Counter,
+    /// Deliveries that go on in a copy, since nothing was heard of what was sent.
+    pub(crate) late_copies: Counter,
+    /// Records that a person has to look at for that.
+    pub(crate) late_manual: Counter,
     /// Leases that ran out.
     pub(crate) lapsed: Counter,
     /// Steps committed.

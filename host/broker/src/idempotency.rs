@@ -71,6 +71,7 @@ mod tests {
     fn origin(subscription: u32, offset: u64, generation: u32) -> Origin {
         Origin {
             may_resend: false,
+            late: 0,
             subscription: SubscriptionId(subscription),
             position: Position { slot: Slot(0), offset: Offset(offset) },
             generation: KeyGeneration(generation),

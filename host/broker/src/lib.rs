@@ -18,6 +18,7 @@ mod disk;
 mod histogram;
 mod idempotency;
 mod invoke;
+mod late;
 mod queue;
 mod reads;
 mod releaser;

@@ -51,8 +51,8 @@ impl Sweep {
         Sweep { started, latest, below: [Second::default(); 2] }
     }
 
-    /// Looks at what has ended, as far as the bound of one sweep goes.
-    pub(crate) fn run(&mut self, shared: &Shared) {
+    /// Looks at what has ended, as far as the bound of one sweep goes. Returns the time up to which that was.
+    pub(crate) fn run(&mut self, shared: &Shared) -> Timestamp {
         let now = sweep_until(shared.clock.now(), self.started, self.latest);
         // A committer that has stopped takes nothing more.
         let _ = shared.ledger_rows(|ledger| ledger.end_marks(now));
@@ -61,6 +61,7 @@ impl Sweep {
                 tracing::error!(%error, "could not look for claims and kv entries that have ended");
             }
         }
+        now
     }
 }
 

@@ -1,5 +1,5 @@
 //! What must be looked after about once a second, off the committer's thread: free disk, the clock, the store's mark and epochs,
-//! send records and events that are too old, claims and kv entries that have ended.
+//! send records and events that are too old, records that nothing followed, claims and kv entries that have ended.
 //!
 //! Some of it takes tens of milliseconds (creating a column family), which the committer must not spend.
 
@@ -11,6 +11,7 @@ use bugle_core::ids::Offset;
 use bugle_core::time::{Millis, Timestamp};
 
 use crate::disk::DiskWatch;
+use crate::late::LateLook;
 use crate::queue::{Item, Writes};
 use crate::retention::{RetainError, retain};
 use crate::shared::Shared;
@@ -43,7 +44,8 @@ impl Upkeep {
         let stop = Arc::new(Stop::default());
         let mut disk = DiskWatch::default();
         look(&shared, &mut disk);
-        let (mut end, mut sweep) = (None, Sweep::new(shared.clock.now(), latest));
+        let started = shared.clock.now();
+        let (mut end, mut sweep, mut late) = (None, Sweep::new(started, latest), LateLook::new(started));
         let told = Arc::clone(&stop);
         let run = move || {
             for count in 1_u64.. {
@@ -52,7 +54,8 @@ impl Upkeep {
                 }
                 end = Some(look_at_backlogs(&shared, end));
                 forget_records(&shared, records_kept);
-                sweep.run(&shared);
+                let over = sweep.run(&shared);
+                late.run(&shared, over);
                 if count % LOOKS_PER_RETENTION == 0 && !look_at_retention(&shared) {
                     break;
                 }

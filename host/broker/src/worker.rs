@@ -30,7 +30,7 @@ use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Name, Offset, Ticket};
 use bugle_core::origin::Origin;
 use bugle_core::step::{Action, Invocation, Load, Step};
-use bugle_core::subscription::{Input, Machine, STEPS_OUTSTANDING_MAX};
+use bugle_core::subscription::{Input, LateCounts, Machine, STEPS_OUTSTANDING_MAX};
 use bugle_core::time::Timestamp;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -38,7 +38,7 @@ use tokio::time::Instant;
 
 use crate::call::{Call, Port};
 use crate::invoke::Invoke;
-pub(crate) use inbox::{Decide, Effects, Ended, Inbox, Message, Operator, Resolve};
+pub(crate) use inbox::{Decide, Effects, Ended, Inbox, Late, Message, Operator, Resolve};
 pub use pace::Pace;
 use pace::PaceMeter;
 use payloads::Payloads;
@@ -65,6 +65,8 @@ pub(crate) struct Worker {
     held: Vec<Ended>,
     /// What people say of unknown results: it has a part in the ledger too.
     resolving: Vec<Resolve>,
+    /// Records that nothing followed: they put claims in doubt.
+    late: Vec<Late>,
     /// What is to be done once the gathering step is durable.
     after: After,
     /// Submitted and not durable yet, oldest first.
@@ -74,6 +76,8 @@ pub(crate) struct Worker {
     buried: u64,
     /// The same of those that expired.
     expired: u64,
+    /// The same of late records.
+    late_told: LateCounts,
     payloads: Payloads,
     /// Erasures that `payloads` has heard of.
     erasures: u64,
@@ -133,11 +137,13 @@ impl Worker {
             step_bytes: 0,
             held: Vec::new(),
             resolving: Vec::new(),
+            late: Vec::new(),
             after: After::default(),
             submitted: VecDeque::new(),
             completed: 0,
             buried: 0,
             expired: 0,
+            late_told: LateCounts::default(),
             reading: Reading::Idle,
             paging: None,
             fetching: HashMap::new(),
@@ -283,6 +289,7 @@ impl Worker {
             deadline: invocation.deadline,
             wants_fresh: invocation.wants_fresh,
             may_resend: origin.may_resend,
+            is_for_a_person: origin.is_for_a_person(),
             batch: invocation.batch,
             asks: invocation.asks.clone(),
         };
@@ -304,6 +311,7 @@ impl Worker {
             && self.submitted.is_empty()
             && self.held.is_empty()
             && self.resolving.is_empty()
+            && self.late.is_empty()
             && self.step.writes.is_empty();
         if let (true, Some(waiting)) = (is_idle, &mut self.draining) {
             for reply in waiting.drain(..) {

@@ -31,7 +31,7 @@ use crate::delivery::{Settles, Verdict};
 use crate::ids::{Attempt as Try, ClaimId, Name, Position, SubscriptionId, Ticket, TopicId};
 use crate::import::{ClaimOutcome, Import, ImportError, ImportResult, Reply, Sent, Strength};
 use crate::ledger::ClaimFate;
-use crate::row::{KvRow, RecordRow};
+use crate::row::{ClaimName, KvRow, RecordRow};
 use crate::seeded::{Bug, is_planted};
 use crate::time::{Millis, Timestamp};
 use crate::timer::TIMERS_MAX;
@@ -62,6 +62,8 @@ pub struct CallFacts {
     pub settles: Settles,
     /// Whether the plugin is asked about an uncertain claim before it is given.
     pub asks: bool,
+    /// How long a note may stay without anything that follows it, if that is watched.
+    pub late_after: Option<Millis>,
 }
 
 /// What the driver has to do next.
@@ -173,6 +175,24 @@ struct Evidence {
     maybe: bool,
 }
 
+/// The business keys of which a call knows that an effect under them is done or under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Keys {
+    None,
+    One(String),
+    Several,
+}
+
+impl Keys {
+    fn add(&mut self, key: &str) {
+        match self {
+            Keys::None => *self = Keys::One(key.into()),
+            Keys::One(only) if only == key => {}
+            Keys::One(_) | Keys::Several => *self = Keys::Several,
+        }
+    }
+}
+
 /// The import that waits for a fact.
 #[derive(Clone, Debug)]
 enum Pending {
@@ -200,6 +220,8 @@ pub struct Attempt {
     effects: Effects,
     claims: Vec<OpenClaim>,
     confirmed: Vec<ClaimId>,
+    /// The keys that this call was told of.
+    keys: Keys,
     /// The plugin is asked about the innermost claim just now.
     is_asking: bool,
     settled: Option<Verdict>,
@@ -221,6 +243,7 @@ impl Attempt {
             effects: Effects::default(),
             claims: Vec::new(),
             confirmed: Vec::new(),
+            keys: Keys::None,
             is_asking: false,
             settled: None,
             answer: None,
@@ -403,7 +426,21 @@ impl Attempt {
         self.ask(Pending::Claim { key: key.clone() }, Next::Claim { key, strength, keep })
     }
 
+    /// The claim that a note speaks of: the innermost open one, or else the only one of the call.
+    fn claim_of_note(&self) -> Option<ClaimName> {
+        let open = self.claims.last().map(|open| &open.key);
+        let key = open.or(match &self.keys {
+            Keys::One(only) => Some(only),
+            Keys::None | Keys::Several => None,
+        })?;
+        Some(ClaimName { scope: self.facts.claim_scope.clone(), key: key.clone() })
+    }
+
     fn claimed(&mut self, key: String, outcome: ClaimOutcome) -> Next {
+        match &outcome {
+            ClaimOutcome::Claimed { .. } | ClaimOutcome::Done(_) => self.keys.add(&key),
+            ClaimOutcome::Busy(_) => {}
+        }
         if let ClaimOutcome::Claimed { claim, uncertain } = &outcome {
             let mark = self.effects.mark();
             self.claims.push(OpenClaim { id: *claim, key, uncertain: *uncertain, mark, evidence: Evidence::default() });

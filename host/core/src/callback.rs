@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use crate::event::StoredEvent;
 use crate::ids::Position;
-use crate::row::{RecordRow, RecordStatus};
+use crate::row::{Follow, RecordRow, RecordStatus};
 use crate::seeded::{Bug, is_planted};
 use crate::spec::Subscription;
 use crate::step::Write;
@@ -85,8 +85,13 @@ pub fn heard(now: Timestamp, found: Found<'_>, change: &StatusChange, writes: &m
     if !rises || current.provider_reference != change.reference {
         return None;
     }
+    let follow = match &current.follow {
+        Follow::By { claim, .. } => Follow::after(change.status, now, found.spec.late_after, claim.clone()),
+        Follow::Unwatched | Follow::HandedOn | Follow::ForAPerson => Follow::Unwatched,
+    };
     let row = RecordRow {
         status: change.status,
+        follow,
         // Not before the state that it follows, or late records and old ones would be looked for at the wrong time.
         at: change.at.unwrap_or(now).min(now).max(current.at),
         detail: match change.detail.as_str() {
@@ -134,6 +139,7 @@ mod tests {
             attempt: Attempt(2),
             at: Timestamp(100),
             event_id: "e".into(),
+            follow: Follow::default(),
         }
     }
 

@@ -26,6 +26,9 @@ pub struct Delivery {
     pub wants_fresh: bool,
     /// A person had it delivered again although it may have been sent: it may be sent again, whatever the policy.
     pub may_resend: bool,
+    /// It was sent so often without a word of its provider that a person has to decide, whatever the policy: an uncertain claim is for
+    /// [`crate::delivery::Verdict::Unknown`].
+    pub is_for_a_person: bool,
     /// The call it may share with others, if the plugin takes several deliveries per call.
     pub batch: Option<Batch>,
     /// The plugin is to be asked about claims that were left uncertain: how the attempt before ended, as far as that is known.
@@ -36,7 +39,7 @@ impl Delivery {
     /// Whether an uncertain claim is asked about before it is given. What a person said goes before the policy.
     #[must_use]
     pub fn must_ask(&self) -> bool {
-        self.asks.is_some() && !self.may_resend
+        self.asks.is_some() && !self.may_resend && !self.is_for_a_person
     }
 }
 

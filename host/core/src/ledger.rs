@@ -19,7 +19,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use hashbrown::HashMap;
 
-pub use effect::{ClaimHeld, Effect};
+pub use effect::{ClaimHeld, Effect, NoDoubt};
 pub(crate) use kv::number;
 pub use kv::{KvEffect, KvRead};
 pub use window::WINDOW_BYTES_MAX;

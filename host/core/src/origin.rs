@@ -52,10 +52,18 @@ pub struct Origin {
     pub topic: TopicId,
     /// A person had it delivered again although it may have been sent.
     pub may_resend: bool,
+    /// Copies that were made since nothing followed what was sent, [`LATE_COPIES_MAX`] at most.
+    pub late: u8,
 }
 
 /// The last part of the text of an origin that may be sent again.
 const RESEND: &str = "resend";
+/// The same of a copy that was made since nothing followed; how many there were is behind it.
+const LATE: &str = "late";
+
+/// Copies of one delivery that are made since its provider never spoke of what was sent. The last one is for a person, whatever the
+/// policy: a provider that calls nobody back would have it sent for ever.
+pub const LATE_COPIES_MAX: u8 = 3;
 
 impl Origin {
     /// The origin of an event as delivered to a subscription whose private topic is `private`. Only copies in that topic are
@@ -71,15 +79,26 @@ impl Origin {
             generation: KeyGeneration::default(),
             topic: event.topic,
             may_resend: false,
+            late: 0,
         };
         told.and_then(|text| text.parse().ok()).unwrap_or(own)
+    }
+
+    /// Whether it was sent so often without a word of its provider that a person has to look at it.
+    #[must_use]
+    pub fn is_for_a_person(&self) -> bool {
+        self.late >= LATE_COPIES_MAX
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}/{}", self.subscription, self.position, self.generation, self.topic)?;
-        if self.may_resend { write!(f, "/{RESEND}") } else { Ok(()) }
+        match (self.may_resend, self.late) {
+            (true, _) => write!(f, "/{RESEND}"),
+            (false, 0) => Ok(()),
+            (false, late) => write!(f, "/{LATE}{late}"),
+        }
     }
 }
 
@@ -95,17 +114,24 @@ impl FromStr for Origin {
         let mut parts = text.split('/');
         let mut next = || parts.next().ok_or(ParseOriginError);
         let (subscription, position, generation, topic) = (next()?, next()?, next()?, next()?);
-        let may_resend = match parts.next() {
-            None => false,
-            Some(RESEND) if parts.next().is_none() => true,
-            Some(_) => return Err(ParseOriginError),
+        let (may_resend, late) = match parts.next() {
+            None => (false, 0),
+            Some(RESEND) => (true, 0),
+            Some(text) => {
+                let late = text.strip_prefix(LATE).and_then(|late| late.parse().ok());
+                (false, late.filter(|late| (1..=LATE_COPIES_MAX).contains(late)).ok_or(ParseOriginError)?)
+            }
         };
+        if parts.next().is_some() {
+            return Err(ParseOriginError);
+        }
         Ok(Origin {
             subscription: SubscriptionId(subscription.parse().map_err(|_| ParseOriginError)?),
             position: position.parse().map_err(|_| ParseOriginError)?,
             generation: KeyGeneration(generation.parse().map_err(|_| ParseOriginError)?),
             topic: TopicId(topic.parse().map_err(|_| ParseOriginError)?),
             may_resend,
+            late,
         })
     }
 }
@@ -131,6 +157,7 @@ mod tests {
             generation: KeyGeneration(2),
             topic: TopicId(8),
             may_resend: false,
+            late: 0,
         }
     }
 
@@ -149,11 +176,19 @@ mod tests {
         let again = Origin { may_resend: true, ..origin() };
         assert_eq!(again.to_string(), "3/0-1234/2/8/resend");
         assert_eq!("3/0-1234/2/8/resend".parse(), Ok(again));
+        let late = Origin { late: 3, ..origin() };
+        assert_eq!(late.to_string(), "3/0-1234/2/8/late3");
+        assert_eq!("3/0-1234/2/8/late3".parse(), Ok(late));
+        assert!(late.is_for_a_person() && !Origin { late: 2, ..late }.is_for_a_person());
         for bad in [
             "",
             "3/0-1234/2",
             "3/0-1234/2/8/9",
             "3/0-1234/2/8/resend/",
+            "3/0-1234/2/8/late0",
+            "3/0-1234/2/8/late4",
+            "3/0-1234/2/8/late",
+            "3/0-1234/2/8/late2/",
             "3/1234/2/8",
             "x/0-1/0/1",
             "3/0-1/-1/1",

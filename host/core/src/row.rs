@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 
 pub use dead::{DeadRow, DeadState, DeadTotals, Parking};
 pub use expiry::{Expiring, ExpiryEntry, Second, sweep_until, swept_below};
-pub use record::{Forgotten, RECORDS_KEPT, RecordRow, RecordStatus, forgets};
+pub use record::{ClaimName, Follow, Forgotten, LateEntry, RECORDS_KEPT, RecordRow, RecordStatus, forgets};
 pub use scheduled::{Fate, FateRow, ScheduledTotals};
 pub use unknown::{UncertainClaim, UnknownRow, UnknownState, UnknownTotals};
 

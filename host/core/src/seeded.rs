@@ -89,6 +89,10 @@ bugs! {
     RecordAfterSettled = "record-after-settled",
     /// The event that tells how a delivery ended is written in a later step than its settlement.
     OutcomeAfterSettled = "outcome-after-settled",
+    /// What a provider never spoke of again goes on in a copy, and its claim still counts as done.
+    LateClaimStaysDone = "late-claim-stays-done",
+    /// A record that nothing follows is handed on each time it is looked at.
+    LateHandedOnAgain = "late-handed-on-again",
     /// A claim that was left uncertain is given again although the plugin was to be asked first.
     NotAskedBeforeResend = "not-asked-before-resend",
     /// Every fault is the event's, also while the provider is gone.

@@ -268,6 +268,9 @@ pub struct Subscription {
     pub channel: Option<Name>,
     /// Whether providers call back: then what a plugin notes of a send is compared with what its provider said of it. Default no.
     pub inbound: bool,
+    /// How long what was sent may stay without a word of its provider: then it is in doubt, and [`Subscription::on_unknown`] says what
+    /// is done. Default: as long as it likes.
+    pub late_after: Option<Millis>,
     /// Where events go that say how its deliveries ended: the topic [`crate::origin::SETTLED_TOPIC`]. Default: nowhere.
     pub settled: Option<TopicId>,
     /// Rate, blame, breaker and degrade policy.
@@ -316,6 +319,7 @@ impl Subscription {
             records: false,
             channel: None,
             inbound: false,
+            late_after: None,
             settled: None,
             protection: Protection::standard(),
             prefetch_bytes: 4 << 20,

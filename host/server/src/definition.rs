@@ -107,6 +107,10 @@ pub struct Definition {
     /// false: such a call finds nothing there.
     #[serde(default, skip_serializing_if = "is_default")]
     pub inbound: bool,
+    /// How long what was sent may stay without a word of its provider: `15m`. Then it counts as maybe sent, and `uncertain` says what is
+    /// done: sent again with the same idempotency key, asked about, or parked for a person. Needs `inbound`. Default: as long as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_after: Option<Duration>,
     /// Where a new subscription starts: `latest` (default), `earliest`, a position such as `0-1234`, a time, or `2h ago`. Ignored
     /// once it exists.
     #[serde(default)]
@@ -249,6 +253,11 @@ const TOPICS_MAX: usize = 256;
 /// A lease beyond a day would hide a dead plugin for that long.
 const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// Providers call back over the internet: before this nothing is late.
+const LATE_AFTER_MIN: Duration = Duration::from_secs(1);
+/// Later than this nobody wants it sent again, and the record would be forgotten before long.
+const LATE_AFTER_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// A prefetch below this reads the disk for nearly every event.
 const PREFETCH_MIN: Size = Size(64 << 10);
 /// A prefetch beyond this would be most of the host's memory.
@@ -293,6 +302,16 @@ impl Definition {
         }
         if self.lease < Duration::from_secs(1) || self.lease > LEASE_MAX {
             return Err(refuse("lease", format!("must be from 1s to {LEASE_MAX}")));
+        }
+        if let Some(late_after) = self.late_after {
+            if !self.inbound {
+                let problem =
+                    "needs `inbound = true`: where no provider calls back, everything would be late".to_owned();
+                return Err(refuse("late_after", problem));
+            }
+            if !(LATE_AFTER_MIN..=LATE_AFTER_MAX).contains(&late_after) {
+                return Err(refuse("late_after", format!("must be from {LATE_AFTER_MIN} to {LATE_AFTER_MAX}")));
+            }
         }
         self.dead_letters.check().map_err(|(field, problem)| refuse(field, problem))?;
         self.backlog.check().map_err(|problem| refuse("backlog", problem))?;
@@ -401,6 +420,7 @@ impl Definition {
             records: self.records,
             channel: self.channel.as_deref().map(bugle_core::ids::Name::from),
             inbound: self.inbound,
+            late_after: self.late_after.map(|after| after.0),
             protection: spec::Protection {
                 rate: self.rate.map(|rate| rate.to_core(self.burst)),
                 blame: self.blame.to_core(),

@@ -12,7 +12,8 @@ use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Offset, SubscriptionId, TopicId};
 use bugle_core::retention::{CLASSES_MAX, KeepClass};
 use bugle_core::row::{
-    Expiring, ExpiryEntry, FateRow, Forgotten, IdBlockRow, IdEntry, RecordRow, ScheduledTotals, Second,
+    Expiring, ExpiryEntry, FateRow, Follow, Forgotten, IdBlockRow, IdEntry, LateEntry, RecordRow, ScheduledTotals,
+    Second,
 };
 use bugle_core::schedule::{Due, ScheduledName};
 use bugle_core::step::Write;
@@ -133,7 +134,8 @@ impl<'s> Batch<'s> {
             | Write::UnknownGone { .. }
             | Write::UnknownTotals { .. }
             | Write::Record { .. }
-            | Write::RecordGone { .. } => self.for_people(write),
+            | Write::RecordGone { .. }
+            | Write::LateGone(_) => self.for_people(write),
             Write::Claim { .. }
             | Write::Kv { .. }
             | Write::Window { .. }
@@ -180,6 +182,10 @@ impl<'s> Batch<'s> {
             Write::Record { subscription, position, row } => {
                 let key = keys::record(&row.business_key, *subscription, &row.recipient, *position);
                 self.record(&key, row);
+            }
+            Write::LateGone(LateEntry { at, subscription, position, business_key, recipient }) => {
+                let record = keys::record(business_key, *subscription, recipient, *position);
+                self.delete(Family::Record, keys::late(*at, &record).as_ref());
             }
             Write::RecordGone { subscription, position, row, forgotten } => {
                 let key = keys::record(&row.business_key, *subscription, &row.recipient, *position);
@@ -242,6 +248,9 @@ impl<'s> Batch<'s> {
     fn record(&mut self, key: &Key, row: &RecordRow) {
         self.put(Family::Record, key.as_ref(), row);
         self.put(Family::Record, keys::record_state(row, key).as_ref(), row);
+        if let Follow::By { at, .. } = row.follow {
+            self.put_raw(Family::Record, keys::late(at, key).as_ref(), &[]);
+        }
         for entry in RecordIndex::ALL.into_iter().filter_map(|index| index.entry(row, key)) {
             self.put_raw(Family::Record, entry.as_ref(), &[]);
         }
@@ -249,6 +258,9 @@ impl<'s> Batch<'s> {
 
     fn record_gone(&mut self, key: &Key, row: &RecordRow, forgotten: Forgotten) {
         self.delete(Family::Record, keys::record_state(row, key).as_ref());
+        if let Follow::By { at, .. } = row.follow {
+            self.delete(Family::Record, keys::late(at, key).as_ref());
+        }
         let found_by: &[RecordIndex] = match forgotten {
             Forgotten::Record => &RecordIndex::ALL,
             Forgotten::Reference => &[RecordIndex::Reference],

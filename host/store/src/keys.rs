@@ -19,7 +19,8 @@ mod window;
 
 pub(crate) use expiry::{expiries, expiries_at, expiry, expiry_of, family as expiry_family};
 pub(crate) use records::{
-    RecordIndex, record, record_of, record_of_state, record_state, record_states, records, records_of, records_to,
+    RecordIndex, late, late_entry, lates, record, record_of, record_of_state, record_state, record_states, records,
+    records_of, records_to,
 };
 pub(crate) use scheduled::{fate, fates, scheduled, scheduled_all, scheduled_name, scheduled_names, scheduled_totals};
 pub(crate) use window::{window, window_mark, window_place, windows};
@@ -95,6 +96,8 @@ kinds! {
     RecordOpen = b"ro",
     /// Time, then the fields of a record's key: a state in which nothing had to.
     RecordDone = b"rd",
+    /// When it is late, then the fields of a record's key: something should have followed by then.
+    RecordLate = b"rl",
     /// Recipient, then the fields of a record's key.
     RecordTo = b"rt",
     /// The event's id, then the fields of a record's key.

@@ -198,9 +198,12 @@ pub(crate) fn typed(key: &[u8], value: &[u8]) -> Result<ScannedRow, ReadError> {
         Kind::Event | Kind::Sequence | Kind::Claim | Kind::Kv | Kind::Catalog | Kind::IdBlock | Kind::IdChunk => {
             of_slot(kind, key, value)
         }
-        Kind::RecordOpen | Kind::RecordDone | Kind::RecordTo | Kind::RecordEvent | Kind::RecordReference => {
-            Ok(ScannedRow::Own(kind))
-        }
+        Kind::RecordOpen
+        | Kind::RecordDone
+        | Kind::RecordLate
+        | Kind::RecordTo
+        | Kind::RecordEvent
+        | Kind::RecordReference => Ok(ScannedRow::Own(kind)),
         Kind::Window | Kind::ClaimExpiry | Kind::KvExpiry => Ok(ScannedRow::Own(kind)),
         Kind::Epoch | Kind::Format | Kind::Incarnation | Kind::IdSeed | Kind::Boot | Kind::Loss | Kind::Earlier => {
             Ok(ScannedRow::Own(kind))

@@ -119,6 +119,7 @@ pub(crate) fn calls(count: usize, event: &Event, gate: &Arc<Gate>) -> Vec<Call> 
                 deadline: Timestamp(60_000),
                 wants_fresh: false,
                 may_resend: false,
+                is_for_a_person: false,
                 asks: None,
                 batch: Some(Batch { first: Ticket((n - n % SHARED_BY) as u64 + 1), place: (n % SHARED_BY) as u32 }),
             };

@@ -86,6 +86,8 @@ pub(crate) struct Call {
     pub(super) attempt: Attempt,
     stage: Stage,
     claim: Option<ClaimId>,
+    /// It was sent so often without a word that a person has to decide.
+    is_for_a_person: bool,
     /// The answer to an import that waits for the disk.
     pub(super) pending: Option<Fact>,
     pub(super) reply: Option<ImportResult>,
@@ -108,9 +110,11 @@ impl Call {
         invocation: Invocation,
         event: StoredEvent,
     ) -> Call {
+        let origin = Origin::of(spec.id, spec.redelivery, &event);
         let facts = CallFacts {
             // What a person had sent again is.
-            asks: invocation.asks.is_some() && !Origin::of(spec.id, spec.redelivery, &event).may_resend,
+            asks: invocation.asks.is_some() && !origin.may_resend && !origin.is_for_a_person(),
+            late_after: spec.late_after,
             ticket: invocation.ticket,
             attempt: invocation.attempt,
             subscription: spec.id,
@@ -131,6 +135,7 @@ impl Call {
             script,
             stage: Stage::Begin,
             claim: None,
+            is_for_a_person: origin.is_for_a_person(),
             pending: None,
             reply: None,
             settling: None,

@@ -34,6 +34,10 @@ pub(crate) fn note((_, offset): Place) -> Note {
 }
 
 impl Notes {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Place, &RecordRow)> {
+        self.0.iter().map(|(place, row)| (*place, row))
+    }
+
     pub(crate) fn get(&self, place: Place) -> Option<&RecordRow> {
         self.0.get(&place)
     }

@@ -65,7 +65,7 @@ pub(crate) fn change(random: &mut Random, spec: &Subscription) -> Subscription {
 fn policy(random: &mut Random, spec: Subscription) -> Subscription {
     // What follows from a send must not come back to it: it would publish once more, for ever.
     let targets: &[usize] = if spec.id == FOLLOW { &[0] } else { &[0, 1, 2] };
-    Subscription {
+    let spec = Subscription {
         ordering: if random.chance(80) { Ordering::ByKey } else { Ordering::None },
         concurrency: random.within(1, CONCURRENCY_MAX) as u32,
         batch_max: *random.pick(&[1, 1, 2, 64]),
@@ -95,7 +95,14 @@ fn policy(random: &mut Random, spec: Subscription) -> Subscription {
             ..DeadBounds::default()
         },
         ..spec
-    }
+    };
+    Subscription { late_after: late_after(&spec), ..spec }
+}
+
+/// Half of the definitions have what was sent watched. Without a draw of its own, so that histories stay what they were.
+fn late_after(spec: &Subscription) -> Option<Millis> {
+    let is_watched = spec.id.0 as usize == SENDS + 1 && spec.lease.0.is_multiple_of(2);
+    is_watched.then(|| Millis(200 + 4 * spec.lease.0))
 }
 
 /// Caps that a history reaches.

@@ -21,6 +21,7 @@ mod evidence;
 mod expiry;
 mod history;
 mod import;
+mod late;
 mod letters;
 mod operate;
 mod outage;

@@ -45,6 +45,7 @@ rules! {
     PROVIDER_IS_HEARD = "G4: what a provider said of a send is on disk once it was answered, and nothing takes it back";
     TIMER_WITH_THE_ACK = "G4: a timer is set in the batch of the ack of the delivery that set it, and not without";
     TIMER_IS_ONE = "G8: one timer of a name waits, the latest";
+    LATE_GOES_ON = "G4: what nothing followed is in doubt, and goes on in a copy, in the batch of the record that says so";
     RESOLVED_ONCE = "G4: an unknown result is resolved once, and what a person said of it is what its claims and its copy say in one batch";
     PUBLISHED_IN_ORDER = "G5: events of a key are stored in the order in which they were published";
     SETTLED_BEFORE_NEXT = "G5: the next event of a key starts after the one before is durably settled";

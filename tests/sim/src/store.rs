@@ -10,8 +10,8 @@ use bugle_core::event::{Class, StoredEvent};
 use bugle_core::ids::{Offset, Position, ProducerEpoch, Sequence, StreamId, SubscriptionId};
 use bugle_core::origin::{ORIGIN_ATTRIBUTE, Origin};
 use bugle_core::row::{
-    ClaimRow, ClaimState, DeadState, Expiring, ExpiryEntry, KvRow, RecordRow, RecordStatus, Second, UncertainClaim,
-    UnknownRow, UnknownState, WindowMark,
+    ClaimName, ClaimRow, ClaimState, DeadState, Expiring, ExpiryEntry, KvRow, RecordRow, RecordStatus, Second,
+    UncertainClaim, UnknownRow, UnknownState, WindowMark,
 };
 use bugle_core::spec::Subscription;
 use bugle_core::step::Write;
@@ -21,6 +21,7 @@ use crate::call::FOLLOW_UPS;
 use crate::callback::Notes;
 use crate::definition;
 use crate::expiry::KEPT;
+use crate::late::{HandedOn, origin_of};
 use crate::outcomes::Outcomes;
 use crate::rows::Rows;
 use crate::rule::{self, Checked, broken, must};
@@ -73,6 +74,8 @@ pub(crate) struct Store {
     timers: Timers,
     /// What plugins noted, and providers said.
     pub(crate) notes: Notes,
+    /// Of the batch that is applied.
+    handed_on: HandedOn,
     /// Claims that became done.
     pub(crate) confirms: u64,
 }
@@ -121,6 +124,12 @@ impl Store {
             let is_done = row.is_some_and(|row| matches!(row.state, ClaimState::Done { .. }));
             must(rule::RESOLVED_ONCE, is_done, || format!("{} was sent, and its claim is not done", claim.key))?;
         }
+        let handed_on = self.handed_on.take();
+        let is_done = |name: &ClaimName| {
+            let row = self.claim(&name.scope, &name.key);
+            row.is_some_and(|row| matches!(row.state, ClaimState::Done { .. }))
+        };
+        handed_on.check(is_done, |place| origin_of(&self.log, place), &self.notes)?;
         for (subscription, rows) in &mut self.rows {
             for (offset, how) in rows.take_ended() {
                 self.outcomes.ended(*subscription, &self.log[offset.0 as usize], how);
@@ -158,6 +167,8 @@ impl Store {
             | Write::ExpiryGone(_)
             | Write::ExpiriesBelow { .. } => self.apply_ending(write),
             Write::Record { subscription, position, row } if !row.recipient.is_empty() => {
+                let place = (*subscription, position.offset);
+                self.handed_on.noted(place, self.notes.get(place), row);
                 self.notes.apply(*subscription, *position, row)
             }
             Write::Record { subscription, position, row } => {
@@ -359,7 +370,10 @@ impl Store {
         }
         self.outcomes.stored(event);
         if let Some(origin) = event.event.attribute(ORIGIN_ATTRIBUTE).and_then(|text| text.parse::<Origin>().ok()) {
-            add(&mut self.underway, (origin.subscription, origin.position.offset), -1);
+            match origin.late {
+                0 => add(&mut self.underway, (origin.subscription, origin.position.offset), -1),
+                _ => self.handed_on.copied(origin),
+            }
         }
         let lane = event.event.key().map(|key| {
             let (next, class) = (self.lanes.len() as u32, event.event.class());

@@ -13,7 +13,7 @@ use bugle_core::row::UnknownRow;
 use bugle_core::seeded::{Bug, is_planted};
 use bugle_core::spec::{Ordering, Subscription};
 use bugle_core::step::{Action, CatalogKind, Invocation, Kept, Load, Step, Write};
-use bugle_core::subscription::{Bounds, Input, Machine, Resolution};
+use bugle_core::subscription::{Bounds, Input, LateSends, Machine, Resolution};
 
 use crate::batch::Batches;
 use crate::bus::{Bus, Done};
@@ -58,6 +58,8 @@ pub(crate) struct Worker {
     pub(super) trims: BTreeMap<Kept, Option<Offset>>,
     /// What a person says of an unknown result waits for the submit, as it has a part in the ledger.
     pub(super) resolving: Vec<(UnknownRow, Resolution)>,
+    /// The same of records that nothing followed.
+    pub(super) late: Vec<LateSends>,
     /// Events that were asked for, one by one.
     fetches: Vec<(Ticket, StoredEvent)>,
     outstanding: u64,
@@ -95,6 +97,7 @@ impl Worker {
             loads: Vec::new(),
             trims: BTreeMap::new(),
             resolving: Vec::new(),
+            late: Vec::new(),
             fetches: Vec::new(),
             outstanding: 0,
             wishes,
@@ -125,10 +128,16 @@ impl Worker {
         let is_idle = self.calls.is_empty()
             && self.held.is_empty()
             && self.resolving.is_empty()
+            && self.late.is_empty()
             && self.fetches.is_empty()
             && self.loads.is_empty()
             && self.outstanding == 0;
         is_idle && self.step.is_empty() && self.machine.status().floor == end
+    }
+
+    /// Whether a step of it is not durable yet.
+    pub(crate) fn has_steps_out(&self) -> bool {
+        self.outstanding > 0
     }
 
     pub(crate) fn handle(&mut self, bus: &mut Bus, input: Input<'_>) -> Checked {
@@ -324,6 +333,7 @@ impl Worker {
             last = self.settle(bus, held)?.max(last);
         }
         last = self.resolve_all(bus)?.max(last);
+        last = self.hand_on_late(bus).max(last);
         self.machine.seal(&mut self.step);
         if std::mem::take(&mut self.must_compare) {
             self.check_recovery(bus)?;

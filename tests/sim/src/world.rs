@@ -255,7 +255,7 @@ impl World {
                 }
             }
             Kind::Erase => self.erase(producer),
-            Kind::Sweep => self.sweep(),
+            Kind::Sweep => self.look_at_ends(),
             Kind::Callback => self.call_back(),
             Kind::FailRead => worker.fail_read(bus)?,
             Kind::FailSync => self.fail_sync()?,

@@ -127,6 +127,8 @@ bugs! {
     renewed_row_expired_is_found: RenewedRowExpired breaks "G4", "G8";
     window_forgotten_at_restart_is_found: WindowForgottenAtRestart breaks "G4";
     outcome_after_settled_is_found: OutcomeAfterSettled breaks "G4";
+    late_claim_stays_done_is_found: LateClaimStaysDone breaks "G4";
+    late_handed_on_again_is_found: LateHandedOnAgain breaks "G4";
     not_asked_before_resend_is_found: NotAskedBeforeResend breaks "G4";
     timer_set_beside_another_is_found: TimerSetBesideAnother breaks "G8";
     timer_after_ack_is_found: TimerAfterAck breaks "G4", "G1";

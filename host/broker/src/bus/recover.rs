@@ -226,6 +226,7 @@ impl Inside {
     /// Starts the worker of a subscription whose rows are durable, with its machine.
     pub(super) fn run(&self, spec: Subscription, machine: Machine) {
         let inbox = Arc::new(Inbox::new(spec.covered()));
+        inbox.set_late_after(spec.late_after);
         let port = Arc::new(Port {
             shared: Arc::clone(&self.shared),
             inbox: Arc::clone(&inbox),

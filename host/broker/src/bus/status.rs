@@ -60,6 +60,10 @@ pub struct Throughput {
     pub expired: u64,
     /// Deliveries that ended because the `expirytime` of their event had passed.
     pub expired_deliveries: u64,
+    /// Deliveries that go on in a copy, since nothing was heard of what was sent.
+    pub late_copies: u64,
+    /// Records that a person has to look at for that.
+    pub late_manual: u64,
     /// Leases that ran out.
     pub lapsed: u64,
     /// Steps committed.
@@ -157,6 +161,8 @@ fn throughput(port: &Port) -> Throughput {
         not_started: counters.not_started.get(),
         expired: counters.expired.get(),
         expired_deliveries: counters.expired_deliveries.get(),
+        late_copies: counters.late_copies.get(),
+        late_manual: counters.late_manual.get(),
         lapsed: counters.lapsed.get(),
         steps: counters.steps.get(),
         store_reads: counters.store_reads.get(),

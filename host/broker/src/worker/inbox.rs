@@ -16,7 +16,7 @@ use bugle_core::row::{DeadRow, UnknownRow, WaitingRow};
 use bugle_core::spec;
 use bugle_core::step::{Kept, LoadNumber, Write};
 use bugle_core::subscription::{
-    Answer, DecideError, Decision, KeptFacts, Question, Resolution, ResolveError, Resolved, Status, Trimmed,
+    Answer, DecideError, Decision, KeptFacts, LateSends, Question, Resolution, ResolveError, Resolved, Status, Trimmed,
 };
 use bugle_core::time::Millis;
 use tokio::sync::{Notify, oneshot};
@@ -101,6 +101,8 @@ pub(crate) enum Message {
     Decide(Box<Decide>),
     /// What a person says of unknown results, as they are on disk.
     Resolve(Box<Resolve>),
+    /// Records that nothing followed in time, as they are on disk.
+    Late(Box<Late>),
     /// Unknown results to remove for good, as they are on disk; answered when that is durable.
     EraseUnknown(Vec<UnknownRow>, oneshot::Sender<()>),
     /// A page of rows to trim, oldest place first; what was removed, and the answer when that is durable.
@@ -130,6 +132,13 @@ pub(crate) struct Decide {
     /// One answer for each, before they are durable.
     pub(crate) decided: oneshot::Sender<Vec<Result<(), DecideError>>>,
     /// They are durable.
+    pub(crate) done: oneshot::Sender<()>,
+}
+
+/// See [`Message::Late`].
+pub(crate) struct Late {
+    pub(crate) sends: Vec<LateSends>,
+    /// What was decided is durable.
     pub(crate) done: oneshot::Sender<()>,
 }
 
@@ -169,6 +178,8 @@ pub(crate) enum Operator {
 
 /// See the module.
 pub(crate) struct Inbox {
+    /// [`spec::Subscription::late_after`] in ms; 0 for none.
+    late_after: AtomicU64,
     messages: Mutex<Vec<Message>>,
     wake: Notify,
     /// Steps of this worker that are durable.
@@ -190,6 +201,7 @@ struct Tail {
 impl Inbox {
     pub(crate) fn new(topics: Vec<TopicId>) -> Inbox {
         Inbox {
+            late_after: AtomicU64::new(0),
             messages: Mutex::default(),
             wake: Notify::new(),
             committed: AtomicU64::new(0),
@@ -198,6 +210,15 @@ impl Inbox {
             shall_look: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
         }
+    }
+
+    /// How long what was sent may stay without a word of its provider, by the definition that is in force.
+    pub(crate) fn late_after(&self) -> Option<Millis> {
+        Some(Millis(self.late_after.load(Ordering::Relaxed))).filter(|after| after.0 > 0)
+    }
+
+    pub(crate) fn set_late_after(&self, late_after: Option<Millis>) {
+        self.late_after.store(late_after.map_or(0, |after| after.0), Ordering::Relaxed);
     }
 
     /// Adds a message and wakes the worker.

@@ -35,6 +35,7 @@ impl Worker {
                 Message::ReadFailed(reason) => self.read_failed(&reason),
                 Message::Decide(decide) => self.decide(*decide),
                 Message::Resolve(resolve) => self.resolving.push(*resolve),
+                Message::Late(late) => self.late.push(*late),
                 Message::EraseUnknown(rows, done) => {
                     rows.iter().for_each(|row| self.machine.erase_unknown(row, &mut self.step));
                     self.after.replies.push(done);
@@ -70,6 +71,7 @@ impl Worker {
                 self.plugin = spec.plugin.clone();
                 self.payloads.resize(spec.prefetch_bytes);
                 self.port.inbox.cover(spec.covered());
+                self.port.inbox.set_late_after(spec.late_after);
                 self.handle(Input::Reconfigure(*spec));
                 // The cap may be another one.
                 self.port.inbox.look();
@@ -247,6 +249,7 @@ fn cost(write: &Write) -> usize {
         | Write::UnknownGone { .. }
         | Write::UnknownTotals { .. }
         | Write::RecordGone { .. }
+        | Write::LateGone(_)
         | Write::Catalog { .. }
         | Write::IdChunk { .. }
         | Write::IdBlock { .. }

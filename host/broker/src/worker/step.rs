@@ -18,7 +18,7 @@ impl Worker {
             return;
         }
         let shared = Arc::clone(&self.port.shared);
-        if self.held.is_empty() && self.resolving.is_empty() {
+        if self.held.is_empty() && self.resolving.is_empty() && self.late.is_empty() {
             self.machine.seal(&mut self.step);
             let writes = self.gathered(None);
             self.enqueue(writes);
@@ -30,6 +30,9 @@ impl Worker {
             }
             for resolve in std::mem::take(&mut self.resolving) {
                 last = self.resolve(resolve, &mut ledger).max(last);
+            }
+            for late in std::mem::take(&mut self.late) {
+                last = self.hand_on_late(late, &mut ledger).max(last);
             }
             self.machine.seal(&mut self.step);
             let writes = self.gathered(last);
@@ -49,6 +52,10 @@ impl Worker {
         let expired = self.machine.expired();
         self.port.counters.expired_deliveries.add(expired - self.expired);
         self.expired = expired;
+        let late = self.machine.late_counts();
+        self.port.counters.late_copies.add(late.copies - self.late_told.copies);
+        self.port.counters.late_manual.add(late.for_people - self.late_told.for_people);
+        self.late_told = late;
         for write in &writes {
             if let Write::Channel { row, .. } = write {
                 self.tell_channel(row.as_ref());

@@ -1,4 +1,4 @@
-//! What a person says of unknown results, on its way to the machine.
+//! What a person says of unknown results, and records that nothing followed, on their way to the machine.
 //!
 //! Invariant: whoever resolves holds the port's `letters` until that is durable, so nobody acts on a row that is being changed.
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bugle_core::ledger::{Ledger, LedgerStep};
 use bugle_core::subscription::Resolved;
 
-use super::{Resolve, Worker};
+use super::{Late, Resolve, Worker};
 
 impl Worker {
     /// Under the ledger's lock, so that no call opens a claim between the look and the change.
@@ -31,6 +31,19 @@ impl Worker {
         }
         // Whoever asked may be gone; what was said stands.
         let _ = resolved.send(answers);
+        self.after.replies.push(done);
+        last
+    }
+
+    /// The same of records that are late.
+    pub(super) fn hand_on_late(&mut self, late: Late, ledger: &mut Ledger) -> Option<LedgerStep> {
+        let Late { sends, done } = late;
+        let shared = Arc::clone(&self.port.shared);
+        let mut last = None;
+        for late in sends {
+            let stored = |scope: &str, key: &str| shared.stored_claim(scope, key);
+            last = self.machine.late(self.now, ledger, late, stored, &mut self.step).max(last);
+        }
         self.after.replies.push(done);
         last
     }

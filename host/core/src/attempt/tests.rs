@@ -49,6 +49,7 @@ fn call_that_settles(settles: Settles) -> Driver {
 fn call_with(settles: Settles, asks: bool) -> Driver {
     let facts = CallFacts {
         asks,
+        late_after: None,
         ticket: Ticket(5),
         attempt: Try(1),
         subscription: SubscriptionId(1),

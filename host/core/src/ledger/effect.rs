@@ -1,4 +1,4 @@
-//! What a person knows of an effect in doubt, written into its claims.
+//! What a person knows of an effect in doubt, written into its claims; and effects that are in doubt again.
 //!
 //! Invariant: a claim that a call holds, or that became certain since, is left alone.
 
@@ -6,7 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{ClaimKey, Held, Ledger, LedgerStep};
-use crate::row::{ClaimRow, ClaimState, UncertainClaim};
+use crate::row::{ClaimName, ClaimRow, ClaimState, UncertainClaim};
+use crate::seeded::{Bug, is_planted};
 use crate::step::Write;
 use crate::time::Timestamp;
 
@@ -32,7 +33,41 @@ pub struct ClaimHeld {
     pub key: String,
 }
 
+/// Why an effect is not put in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoDoubt {
+    /// A call is at it just now.
+    Held,
+    /// Nothing is remembered of it on disk.
+    Forgotten,
+}
+
 impl Ledger {
+    /// An effect that counted as done is in doubt again, for as long as it would have been remembered. `stored` is the row on disk,
+    /// looked up under the same lock. No write if it was in doubt before.
+    pub fn doubt(
+        &mut self,
+        now: Timestamp,
+        claim: &ClaimName,
+        stored: impl FnOnce(&str, &str) -> Option<ClaimRow>,
+    ) -> Result<Option<(Write, LedgerStep)>, NoDoubt> {
+        let key: ClaimKey = (claim.scope.clone(), claim.key.clone());
+        let row = match self.claims.get(&key) {
+            Some(Held::Open(_)) => return Err(NoDoubt::Held),
+            Some(Held::Settling { row, .. }) => row.clone(),
+            None => stored(&claim.scope, &claim.key),
+        };
+        let row = row.filter(|row| row.expires > now).ok_or(NoDoubt::Forgotten)?;
+        match row.state {
+            ClaimState::Claimed | ClaimState::Uncertain => Ok(None),
+            ClaimState::Done { .. } if is_planted(Bug::LateClaimStaysDone) => Ok(None),
+            ClaimState::Done { .. } => {
+                let row = ClaimRow { state: ClaimState::Uncertain, expires: row.expires };
+                Ok(Some(self.settle_claim(key, Some(row))))
+            }
+        }
+    }
+
     /// Tells claims what a person knows. `since` is when they were left uncertain; `stored` looks a row up under the same lock.
     /// Nothing is told if one of them is held.
     pub fn tell(

@@ -7,7 +7,7 @@
 
 use alloc::string::String;
 
-use crate::ids::Attempt;
+use crate::ids::{Attempt, Name, Position, SubscriptionId};
 use crate::time::{Millis, Timestamp};
 
 /// Status of a send record, in the order of its life.
@@ -101,6 +101,64 @@ impl RecordStatus {
     }
 }
 
+/// Names a claim of dedup.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClaimName {
+    /// Scope: a subscription or a named channel.
+    pub scope: Name,
+    /// Business key.
+    pub key: String,
+}
+
+/// What the host does about a state of a record that nothing follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Follow {
+    /// Nothing: nothing has to follow it, or the subscription does not have it watched.
+    #[default]
+    Unwatched,
+    /// By then something has to have followed.
+    By {
+        /// When it is late.
+        at: Timestamp,
+        /// The claim under which it was sent, if that is known.
+        claim: Option<ClaimName>,
+    },
+    /// Nothing followed in time, and the delivery goes on in a copy.
+    HandedOn,
+    /// Nothing followed in time, and only a person can say what is to be done.
+    ForAPerson,
+}
+
+impl Follow {
+    /// How long a state that was noted at a time is waited for: not at all if it is an end, or with a person.
+    #[must_use]
+    pub fn after(
+        status: RecordStatus,
+        noted: Timestamp,
+        late_after: Option<Millis>,
+        claim: Option<ClaimName>,
+    ) -> Follow {
+        let something_follows = match status {
+            RecordStatus::Accepted
+            | RecordStatus::Scheduled
+            | RecordStatus::Claimed
+            | RecordStatus::Attempted
+            | RecordStatus::Sent => true,
+            RecordStatus::Delivered
+            | RecordStatus::Bounced
+            | RecordStatus::Unknown
+            | RecordStatus::Expired
+            | RecordStatus::Suppressed
+            | RecordStatus::Dead
+            | RecordStatus::Manual => false,
+        };
+        match late_after {
+            Some(late_after) if something_follows => Follow::By { at: noted.after(late_after), claim },
+            Some(_) | None => Follow::Unwatched,
+        }
+    }
+}
+
 /// A send record: one per (subscription, business key, recipient, event). The host's own record of a delivery has no recipient;
 /// those that a plugin notes have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +181,52 @@ pub struct RecordRow {
     pub at: Timestamp,
     /// The event's `id` attribute.
     pub event_id: String,
+    /// What is done when nothing follows.
+    pub follow: Follow,
+}
+
+/// An entry of the index by which records are found when something should have followed. It proves nothing: the record may have moved on
+/// since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LateEntry {
+    /// When it is late.
+    pub at: Timestamp,
+    /// Whose record.
+    pub subscription: SubscriptionId,
+    /// Of which event.
+    pub position: Position,
+    /// The record's business key.
+    pub business_key: String,
+    /// The record's recipient.
+    pub recipient: String,
+}
+
+impl LateEntry {
+    /// The entry of a record that something has to follow.
+    #[must_use]
+    pub fn of(subscription: SubscriptionId, position: Position, row: &RecordRow) -> Option<LateEntry> {
+        let Follow::By { at, .. } = row.follow else { return None };
+        let (business_key, recipient) = (row.business_key.clone(), row.recipient.clone());
+        Some(LateEntry { at, subscription, position, business_key, recipient })
+    }
+
+    /// Whether the record as it is now is the one that the entry was made for.
+    #[must_use]
+    pub fn is_of(&self, row: &RecordRow) -> bool {
+        matches!(&row.follow, Follow::By { at, .. } if *at == self.at)
+    }
+}
+
+impl RecordRow {
+    /// Whether something has to follow, and nobody goes on elsewhere.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        match self.follow {
+            Follow::Unwatched | Follow::By { .. } => self.status.is_open(),
+            Follow::HandedOn => false,
+            Follow::ForAPerson => true,
+        }
+    }
 }
 
 /// States older than this are removed, and with the latest of them the record. Bounds the disk that records take.
@@ -171,6 +275,7 @@ mod tests {
             attempt: Attempt(1),
             at: Timestamp(at),
             event_id: String::new(),
+            follow: Follow::default(),
         }
     }
 

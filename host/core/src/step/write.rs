@@ -12,8 +12,8 @@ use crate::import::NewEvent;
 use crate::origin::Origin;
 use crate::row::{
     ChannelRow, ClaimRow, CursorChunk, CursorRow, DeadRow, DeadTotals, Expiring, ExpiryEntry, FateRow, Forgotten,
-    HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow, PausedRow, RecordRow, RunRow, ScheduledTotals, Second, UnknownRow,
-    UnknownTotals, WaitingRow, WindowMark,
+    HoldRow, IdBlockRow, IdEntry, KvRow, LateEntry, LetGoRow, PausedRow, RecordRow, RunRow, ScheduledTotals, Second,
+    UnknownRow, UnknownTotals, WaitingRow, WindowMark,
 };
 use crate::time::Timestamp;
 
@@ -210,6 +210,8 @@ pub enum Write {
         /// What goes with it.
         forgotten: Forgotten,
     },
+    /// An entry of the index of records that nothing followed was looked at, and its record has moved on.
+    LateGone(LateEntry),
     /// A definition (topic, subscription, plugin revision, ...): opaque bytes of the server, which owns their form.
     Catalog {
         /// What kind of definition.
@@ -353,7 +355,8 @@ impl Write {
             | Write::UnknownTotals { subscription, .. }
             | Write::Record { subscription, .. }
             | Write::Note { subscription, .. }
-            | Write::RecordGone { subscription, .. } => Some(*subscription),
+            | Write::RecordGone { subscription, .. }
+            | Write::LateGone(LateEntry { subscription, .. }) => Some(*subscription),
             Write::Event(_)
             | Write::Erased(_)
             | Write::Append { .. }

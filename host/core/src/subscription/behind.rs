@@ -67,8 +67,14 @@ impl Machine {
         if taken().next().is_some() {
             return Some(taken().map(|class| self.ready.class_len(class)).sum());
         }
-        // Nothing may start. A few events are kept at hand, to be the probes.
-        (self.ready.len() == 0 && self.reads.behind == [None; 3]).then_some(0)
+        (self.lacks_probes() && self.reads.behind == [None; 3]).then_some(0)
+    }
+
+    /// The channel is sick or nothing may start, and nothing is at hand to be a probe: a few events must be read for that, or the channel
+    /// would be sick for ever.
+    fn lacks_probes(&self) -> bool {
+        let is_held = |class: Class| self.flow.stance(self.now, class) == Stance::Hold;
+        self.ready.len() == 0 && (self.flow.wants_probe(self.now) || Class::ALL.into_iter().all(is_held))
     }
 
     /// Whether the frontier passed an event without taking it.
@@ -104,9 +110,9 @@ impl Machine {
         if self.reads.behind == [None; 3] || self.full_bound().is_some() || self.is_busy() {
             return None;
         }
-        let half = self.ready_max() / 2;
-        let may =
-            |class: &Class| self.flow.stance(self.now, *class) != Stance::Hold && self.ready.class_len(*class) <= half;
+        let (half, lacks_probes) = (self.ready_max() / 2, self.lacks_probes());
+        let flows = |class: Class| lacks_probes || self.flow.stance(self.now, class) != Stance::Hold;
+        let may = |class: &Class| flows(*class) && self.ready.class_len(*class) <= half;
         Class::ALL.into_iter().filter(may).filter_map(|class| self.reads.behind[index(class)]).min()
     }
 
@@ -114,7 +120,8 @@ impl Machine {
     pub(super) fn take_behind(&mut self, from: Offset, events: &[StoredEvent], next: Offset) {
         let position = self.reads.position();
         let next = next.min(position);
-        let is_held = Class::ALL.map(|class| self.flow.stance(self.now, class) == Stance::Hold);
+        let lacks_probes = self.lacks_probes();
+        let is_held = Class::ALL.map(|class| !lacks_probes && self.flow.stance(self.now, class) == Stance::Hold);
         let mut taken = [false; 3];
         for at in 0..taken.len() {
             taken[at] = !is_held[at] && self.reads.behind[at].is_some_and(|mark| mark >= from && mark < next);

@@ -18,6 +18,7 @@ use crate::event::StoredEvent;
 use crate::flow::Fault;
 use crate::ids::{Offset, Ticket};
 use crate::lane::{LaneId, LaneState};
+use crate::origin::Origin;
 use crate::row::{HoldRow, RecordStatus, UncertainClaim};
 use crate::seeded::{Bug, is_planted};
 use crate::spec::{OnExhausted, OnUnknown};
@@ -108,7 +109,7 @@ impl Machine {
                 self.wait_until(lease.offset, wait, until.max(now.after(DEFER_MIN)), step);
             }
             Verdict::Unknown(reference) => {
-                if self.is_tried_in_doubt(lease.offset, &claims) {
+                if self.is_tried_in_doubt(&event, &claims) {
                     self.fail(now, &lease, Some(event), NO_ANSWER, reference, step);
                 } else {
                     self.park(now, &lease, event, ParkEnd { reference, hold, claims }, step);
@@ -186,8 +187,11 @@ impl Machine {
 
     /// Whether a delivery that may have been sent has another attempt. Resent or asked about to the last attempt and still in doubt is
     /// for a person too, not a plain dead letter.
-    fn is_tried_in_doubt(&self, offset: Offset, claims: &[UncertainClaim]) -> bool {
-        let spent = self.waits.get(offset).map_or(0, |wait| wait.row.spent).saturating_add(1);
+    fn is_tried_in_doubt(&self, event: &StoredEvent, claims: &[UncertainClaim]) -> bool {
+        if Origin::of(self.spec.id, self.spec.redelivery, event).is_for_a_person() {
+            return false;
+        }
+        let spent = self.waits.get(event.position.offset).map_or(0, |wait| wait.row.spent).saturating_add(1);
         match self.spec.on_unknown {
             OnUnknown::Resend => !self.is_exhausted(spent),
             // The plugin is asked about claims; asking goes on for so long and no longer, whatever holds the key after that.

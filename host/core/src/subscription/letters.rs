@@ -181,7 +181,7 @@ impl Machine {
     /// The delivery that a replay of the letter continues.
     fn letter_origin(&self, letter: &DeadRow) -> Origin {
         let origin = Origin::of(self.spec.id, self.spec.redelivery, &letter.event);
-        Origin { generation: letter.generation, may_resend: false, ..origin }
+        Origin { generation: letter.generation, may_resend: false, late: 0, ..origin }
     }
 
     fn restate(&mut self, now: Timestamp, mut letter: DeadRow, state: DeadState, step: &mut Step) {

@@ -22,6 +22,7 @@ mod heads;
 mod holds;
 mod image;
 mod kept;
+mod late;
 mod leases;
 mod letters;
 mod offset_set;
@@ -64,6 +65,7 @@ pub use explain::{Answer, Bound, Explained, Gate, LaneExplained, Question, Stand
 pub use image::Image;
 use kept::Shelf;
 pub use kept::{KeptFacts, KeptState, Trimmed};
+pub use late::{LateCounts, LateSends};
 use leases::Leases;
 pub use letters::{DecideError, Decision};
 pub(crate) use outcome::{Told, tell};
@@ -238,6 +240,7 @@ pub struct Machine {
     /// Deliveries given up since the recovery.
     buried: u64,
     unknowns: Shelf<UnknownTotals>,
+    late: LateCounts,
     paused: Option<PausedRow>,
     run: RunRow,
     cancelled: Vec<seek::Cancelled>,
@@ -285,6 +288,7 @@ impl Machine {
             letters: Shelf::new(rows.dead),
             buried: 0,
             unknowns: Shelf::new(rows.unknown),
+            late: LateCounts::default(),
             paused: rows.paused,
             run: rows.run.unwrap_or_default(),
             cancelled: Vec::new(),

@@ -13,7 +13,7 @@ use super::Machine;
 use super::waits::cut;
 use crate::event::StoredEvent;
 use crate::ids::Attempt;
-use crate::row::{RecordRow, RecordStatus};
+use crate::row::{Follow, RecordRow, RecordStatus};
 use crate::seeded::{Bug, is_planted};
 use crate::step::{Step, Write};
 use crate::time::Timestamp;
@@ -58,6 +58,8 @@ impl Machine {
             attempt,
             at: now,
             event_id: event.id().into(),
+            // How the delivery goes on is known here; what became of a message is not.
+            follow: Follow::Unwatched,
         }
     }
 }

@@ -5,6 +5,7 @@ mod batch;
 mod erase;
 mod expiry;
 mod explain;
+mod late;
 mod letters;
 mod outcomes;
 mod protect;

@@ -14,6 +14,7 @@ use super::leases::Lease;
 use super::records::Became;
 use super::waits::cut;
 use crate::event::StoredEvent;
+use crate::flow::Outcome;
 use crate::ids::Attempt;
 use crate::ledger::{ClaimHeld, Effect, Ledger, LedgerStep};
 use crate::origin::Origin;
@@ -86,7 +87,13 @@ impl Machine {
     /// claims it left uncertain are those among them.
     pub(super) fn park(&mut self, now: Timestamp, lease: &Lease, event: StoredEvent, end: ParkEnd, step: &mut Step) {
         let ParkEnd { reference, hold, claims } = end;
-        let wait = self.charged(now, lease, super::finish::NO_ANSWER, reference.clone(), step).wait;
+        let wait = if Origin::of(self.spec.id, self.spec.redelivery, &event).is_for_a_person() {
+            // Nothing was sent that the channel could have answered.
+            self.note_end(now, lease, &Outcome::Nothing);
+            self.tried(now, lease, reference.clone())
+        } else {
+            self.charged(now, lease, super::finish::NO_ANSWER, reference.clone(), step).wait
+        };
         let generation = match wait.row.parking {
             Parking::Released { generation } => generation,
             Parking::Never | Parking::Parked => Origin::of(self.spec.id, self.spec.redelivery, &event).generation,
@@ -140,7 +147,7 @@ impl Machine {
         if let Some(topic) = copy_to {
             let origin = Origin::of(self.spec.id, self.spec.redelivery, &row.event);
             let may_resend = *resolution == Resolution::Retry;
-            let origin = Origin { generation: row.generation, may_resend, ..origin };
+            let origin = Origin { generation: row.generation, may_resend, late: 0, ..origin };
             let event = row.event.event.clone();
             step.writes.push(Write::Redeliver { topic, origin, is_late: true, event });
         }

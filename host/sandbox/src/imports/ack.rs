@@ -56,7 +56,7 @@ impl<C: HostCalls> ack::Host for State<C> {
 
     async fn attribute(&mut self, t: types::Ticket, name: String) -> Result<Option<String>, types::Error> {
         let delivery = self.live(t)?.delivery();
-        let may_resend = delivery.may_resend;
+        let (may_resend, is_for_a_person) = (delivery.may_resend, delivery.is_for_a_person);
         let of_delivery = match name.as_str() {
             "attempt" => Some(delivery.attempt.0.to_string()),
             "idempotency-key" => Some(delivery.idempotency_key.clone()),
@@ -75,6 +75,7 @@ impl<C: HostCalls> ack::Host for State<C> {
             "generation" => Some("0".to_owned()),
             // A person's word goes before the policy.
             "uncertain" if may_resend => Some("resend".to_owned()),
+            "uncertain" if is_for_a_person => Some("park".to_owned()),
             "uncertain" => self.rights.uncertain.clone(),
             _ => None,
         })

@@ -117,6 +117,7 @@ fn rig(key: Option<&str>) -> Rig {
             deadline: Timestamp(1_060_000),
             wants_fresh: false,
             may_resend: false,
+            is_for_a_person: false,
             batch: None,
             asks: None,
         },

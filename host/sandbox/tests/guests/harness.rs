@@ -173,6 +173,7 @@ pub(crate) fn call(
         deadline: Timestamp(now().0 + u64::try_from(deadline.as_millis()).unwrap()),
         wants_fresh: false,
         may_resend: false,
+        is_for_a_person: false,
         batch: None,
         asks: None,
     };

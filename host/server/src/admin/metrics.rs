@@ -151,6 +151,10 @@ async fn subscriptions(page: &mut Page, host: &Host) {
     counter("bugle_expired_total", "Events that expired: the backlog was over its cap.", &|counts| counts.expired);
     let past = "Deliveries that ended because the expirytime of their event had passed.";
     counter("bugle_expired_deliveries_total", past, &|counts| counts.expired_deliveries);
+    let copies = "Deliveries that go on in a copy, since nothing was heard of what was sent.";
+    counter("bugle_late_copies_total", copies, &|counts| counts.late_copies);
+    let manual = "Send records that nothing followed and that a person has to look at.";
+    counter("bugle_late_manual_total", manual, &|counts| counts.late_manual);
     counter("bugle_breaker_opened_total", "Times the breaker opened.", &|counts| counts.flow.opened);
     counter("bugle_degrade_deferred_total", "Events a degrade rule kept back.", &|counts| counts.flow.deferred);
     counter("bugle_degrade_rerouted_total", "Events a degrade rule handed on.", &|counts| counts.flow.rerouted);

@@ -106,6 +106,7 @@ impl Host {
 }
 
 fn record(subscription: String, RecordEntry { position, row, .. }: RecordEntry) -> RecordView {
+    let is_open = row.is_waiting();
     RecordView {
         subscription,
         position: position.to_string(),
@@ -113,7 +114,7 @@ fn record(subscription: String, RecordEntry { position, row, .. }: RecordEntry) 
         business_key: row.business_key,
         recipient: row.recipient,
         status: row.status.word().to_owned(),
-        is_open: row.status.is_open(),
+        is_open,
         provider: row.provider,
         provider_reference: row.provider_reference,
         detail: row.detail,

@@ -5,8 +5,8 @@
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Attempt, Offset, Position, Slot};
 use bugle_core::row::{
-    Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, HoldRow, IdBlockRow, KvRow, LetGoRow,
-    LetGoWhy, OpenRow, PausedRow, RecordRow, RecordStatus, RunRow,
+    Boost, ChannelRow, ClaimName, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, Follow, HoldRow, IdBlockRow,
+    KvRow, LetGoRow, LetGoWhy, OpenRow, PausedRow, RecordRow, RecordStatus, RunRow,
 };
 
 use super::{Damaged, Reader, Row, Writer, decode_event, encode_event};
@@ -202,6 +202,8 @@ impl Row for KvRow {
 }
 
 impl Row for RecordRow {
+    const VERSION: u8 = 2;
+
     fn write(&self, out: &mut Writer<'_>) {
         out.u8(status_code(self.status));
         out.u32(self.attempt.0);
@@ -216,9 +218,44 @@ impl Row for RecordRow {
         ] {
             out.text(text);
         }
+        match &self.follow {
+            Follow::Unwatched => out.u8(0),
+            Follow::HandedOn => out.u8(1),
+            Follow::ForAPerson => out.u8(4),
+            Follow::By { at, claim: None } => {
+                out.u8(2);
+                out.time(*at);
+            }
+            Follow::By { at, claim: Some(ClaimName { scope, key }) } => {
+                out.u8(3);
+                out.time(*at);
+                out.text(scope);
+                out.text(key);
+            }
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let mut row = RecordRow::read_old(1, from)?;
+        row.follow = match from.u8()? {
+            0 => Follow::Unwatched,
+            1 => Follow::HandedOn,
+            2 => Follow::By { at: from.time()?, claim: None },
+            3 => {
+                let at = from.time()?;
+                let scope = from.text()?.into();
+                Follow::By { at, claim: Some(ClaimName { scope, key: from.text()? }) }
+            }
+            4 => Follow::ForAPerson,
+            _ => return Err(Damaged("unknown kind of what follows a record")),
+        };
+        Ok(row)
+    }
+
+    fn read_old(version: u8, from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        if version != 1 {
+            return Err(Damaged("unknown version"));
+        }
         let code = from.u8()?;
         let status = RecordStatus::ALL
             .into_iter()
@@ -234,6 +271,7 @@ impl Row for RecordRow {
             provider_reference: from.text()?,
             detail: from.text()?,
             event_id: from.text()?,
+            follow: Follow::Unwatched,
         })
     }
 }

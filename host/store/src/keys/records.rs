@@ -3,7 +3,8 @@
 //! Knows nothing of what a status means. Invariant: an entry ends with the fields of its record's key.
 
 use bugle_core::ids::{Position, SubscriptionId};
-use bugle_core::row::RecordRow;
+use bugle_core::row::{LateEntry, RecordRow};
+use bugle_core::time::Timestamp;
 
 use super::{Fields, Key, Kind};
 
@@ -68,7 +69,7 @@ pub(crate) fn record_states(is_open: bool) -> Key {
 }
 
 pub(crate) fn record_state(row: &RecordRow, record: &Key) -> Key {
-    record_states(row.status.is_open()).u64(row.at.0).fields_of(record)
+    record_states(row.is_waiting()).u64(row.at.0).fields_of(record)
 }
 
 /// The key of the record that an entry with so many texts in front is of.
@@ -85,4 +86,22 @@ pub(crate) fn record_of_state(entry: &[u8]) -> Option<Vec<u8>> {
     let mut fields = Fields::of(entry);
     fields.u64()?;
     Some([&Kind::Record.code(), fields.0].concat())
+}
+
+/// Records by when they are late.
+pub(crate) fn lates() -> Key {
+    Key::of(Kind::RecordLate)
+}
+
+pub(crate) fn late(at: Timestamp, record: &Key) -> Key {
+    lates().u64(at.0).fields_of(record)
+}
+
+pub(crate) fn late_entry(key: &[u8]) -> Option<LateEntry> {
+    let mut fields = Fields::of(key);
+    let at = Timestamp(fields.u64()?);
+    let business_key = fields.text()?.to_owned();
+    let subscription = fields.subscription()?;
+    let recipient = fields.text()?.to_owned();
+    Some(LateEntry { at, subscription, position: fields.position()?, business_key, recipient })
 }

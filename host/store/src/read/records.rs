@@ -7,7 +7,7 @@
 
 use bugle_core::event::StoredEvent;
 use bugle_core::ids::{Position, SubscriptionId};
-use bugle_core::row::{RecordRow, forgets};
+use bugle_core::row::{LateEntry, RecordRow, forgets};
 use bugle_core::step::Write;
 use bugle_core::time::{Millis, Timestamp};
 
@@ -177,6 +177,40 @@ impl Store {
             }
         }
         Ok(late)
+    }
+
+    /// Entries of records that something should have followed by now, oldest first, after one of them, at most `limit`; each with its record
+    /// if that has not moved on.
+    pub fn late_entries(
+        &self,
+        now: Timestamp,
+        after: Option<&LateEntry>,
+        limit: usize,
+    ) -> Result<Vec<(LateEntry, Option<RecordRow>)>, ReadError> {
+        let after = after.map(|entry| {
+            let record = keys::record(&entry.business_key, entry.subscription, &entry.recipient, entry.position);
+            keys::late(entry.at, &record)
+        });
+        let mut found = Vec::new();
+        let from = after.as_ref().map(AsRef::as_ref);
+        for pair in self.rows_from(Family::Record, &keys::lates(), from) {
+            let (key, _) = pair?;
+            if from == Some(&*key) {
+                continue;
+            }
+            if found.len() == limit {
+                break;
+            }
+            let entry =
+                keys::late_entry(&key).ok_or(Damaged("its key is not a late record's")).map_err(damaged(&key))?;
+            if entry.at > now {
+                break;
+            }
+            let row = self.record(entry.subscription, entry.position, &entry.business_key, &entry.recipient)?;
+            let row = row.filter(|row| entry.is_of(row));
+            found.push((entry, row));
+        }
+        Ok(found)
     }
 
     /// States that are older than `kept`, as the deletes of them, at most `limit` of each kind.

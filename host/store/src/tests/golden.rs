@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use bugle_core::event::{StoredEvent, Timing};
 use bugle_core::ids::{BootId, Offset};
-use bugle_core::row::{DeadRow, Fate, FateRow, ScheduledTotals, UnknownRow, WaitingRow};
+use bugle_core::row::{DeadRow, Fate, FateRow, RecordRow, ScheduledTotals, UnknownRow, WaitingRow};
 use bugle_core::time::Timestamp;
 
 use super::sample::every_write;
@@ -70,6 +70,7 @@ fn rows_of_older_hosts_are_read() {
     assert_eq!(WaitingRow::decode(&old_value(Kind::Waiting)), Ok(sample::old_waiting()));
     assert_eq!(DeadRow::decode(&old_value(Kind::Dead)), Ok(sample::old_dead()));
     assert_eq!(UnknownRow::decode(&old_value(Kind::Unknown)), Ok(sample::old_unknown()));
+    assert_eq!(RecordRow::decode(&old_value(Kind::Record)), Ok(sample::old_record()));
     for version in [0, 3, u8::MAX] {
         let mut later = old_value(Kind::Dead);
         later[0] = version;

@@ -1,7 +1,7 @@
 //! Send records: what finds them, what is late, and what is removed with a state that is old.
 
 use bugle_core::ids::{Attempt, SubscriptionId};
-use bugle_core::row::{RecordRow, RecordStatus};
+use bugle_core::row::{ClaimName, Follow, LateEntry, RecordRow, RecordStatus};
 use bugle_core::step::Write;
 use bugle_core::time::{Millis, Timestamp};
 
@@ -21,6 +21,7 @@ fn record(offset: u64, status: RecordStatus, reference: &str, time: u64) -> Writ
         attempt: Attempt(1),
         at: Timestamp(time),
         event_id: format!("e-{offset}"),
+        follow: Follow::default(),
     };
     Write::Record { subscription: SubscriptionId(3), position: at(offset), row }
 }
@@ -110,4 +111,36 @@ fn old_states_are_removed_in_steps_and_leave_nothing() {
         matches!(row, crate::ScannedRow::Record(_)) || matches!(row, crate::ScannedRow::Own(kind) if is_index(kind))
     });
     assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn what_should_have_been_followed_is_found_by_its_time_and_only_as_long_as_it_was_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let watched = |offset: u64, late: u64| {
+        let Write::Record { subscription, position, row } = record(offset, RecordStatus::Sent, "m-1", 10) else {
+            unreachable!()
+        };
+        let claim = (offset > 1).then(|| ClaimName { scope: "sms".into(), key: format!("k-{offset}") });
+        let row = RecordRow { follow: Follow::By { at: Timestamp(late), claim }, ..row };
+        Write::Record { subscription, position, row }
+    };
+    commit(&store, &[watched(1, 300), watched(2, 100), watched(3, 200)]);
+    let found = |now: u64, after: Option<&LateEntry>| store.late_entries(Timestamp(now), after, 10).unwrap();
+    let offsets = |now: u64| {
+        let found = found(now, None).into_iter();
+        found.map(|(entry, row)| (entry.position.offset.0, row.is_some())).collect::<Vec<_>>()
+    };
+    assert_eq!(offsets(99), []);
+    assert_eq!(offsets(250), [(2, true), (3, true)]);
+    let first = store.late_entries(Timestamp(300), None, 1).unwrap().remove(0);
+    let Follow::By { claim, .. } = first.1.unwrap().follow else { panic!("as it was written") };
+    assert_eq!(claim.unwrap().key, "k-2");
+    assert_eq!(found(300, Some(&first.0)).len(), 2, "those after it");
+
+    // One moves on, and the entry of what it was finds nothing any more.
+    commit(&store, &[record(2, RecordStatus::Delivered, "m-1", 20)]);
+    assert_eq!(offsets(250), [(2, false), (3, true)]);
+    commit(&store, &[Write::LateGone(first.0)]);
+    assert_eq!(offsets(250), [(3, true)]);
 }

@@ -7,10 +7,10 @@ use bugle_core::ids::{
 };
 use bugle_core::lane_hash::{LaneHash, LaneMark};
 use bugle_core::row::{
-    AttemptNote, Boost, ChannelRow, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow, DeadState,
-    DeadTotals, Expiring, ExpiryEntry, Fate, FateRow, Forgotten, HoldRow, IdBlockRow, IdEntry, KvRow, LetGoRow,
-    LetGoWhy, OpenRow, Parking, PausedRow, RecordRow, RecordStatus, RunRow, ScheduledTotals, Second, UncertainClaim,
-    UnknownRow, UnknownState, UnknownTotals, WaitingRow, WindowMark,
+    AttemptNote, Boost, ChannelRow, ClaimName, ClaimRow, ClaimState, Culprit, CursorChunk, CursorRow, DeadRow,
+    DeadState, DeadTotals, Expiring, ExpiryEntry, Fate, FateRow, Follow, Forgotten, HoldRow, IdBlockRow, IdEntry,
+    KvRow, LateEntry, LetGoRow, LetGoWhy, OpenRow, Parking, PausedRow, RecordRow, RecordStatus, RunRow,
+    ScheduledTotals, Second, UncertainClaim, UnknownRow, UnknownState, UnknownTotals, WaitingRow, WindowMark,
 };
 use bugle_core::step::{CatalogKind, Write};
 use bugle_core::time::Timestamp;
@@ -219,7 +219,13 @@ pub(super) fn record() -> RecordRow {
         attempt: Attempt(2),
         at: Timestamp(9),
         event_id: "id-6".to_owned(),
+        follow: Follow::By { at: Timestamp(99), claim: Some(ClaimName { scope: "sms".into(), key: "k".to_owned() }) },
     }
+}
+
+/// As hosts wrote it that watched nothing.
+pub(super) fn old_record() -> RecordRow {
+    RecordRow { follow: Follow::Unwatched, ..record() }
 }
 
 /// In a state in which something has to follow.
@@ -231,6 +237,7 @@ pub(super) fn open_record() -> RecordRow {
         status: RecordStatus::Attempted,
         provider: none.clone(),
         provider_reference: none,
+        follow: Follow::ForAPerson,
         ..record()
     }
 }
@@ -294,6 +301,7 @@ pub(super) fn every_delete() -> Vec<Write> {
         Write::UnknownGone { subscription, position: at(7) },
         Write::RecordGone { subscription, position: at(6), row: record(), forgotten: Forgotten::Record },
         Write::RecordGone { subscription, position: at(7), row: open_record(), forgotten: Forgotten::Record },
+        Write::LateGone(LateEntry::of(subscription, at(8), &record()).expect("it is watched")),
         Write::Claim { scope: "scope".into(), key: "order:7".to_owned(), row: None },
         Write::Kv { store: "store".into(), key: "a/1".to_owned(), row: None },
         Write::WindowEnded { scope: "scope".into(), expires: Timestamp(77), number: 4 },

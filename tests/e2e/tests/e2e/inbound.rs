@@ -15,24 +15,24 @@ use crate::independent::python;
 use crate::scene::{PATIENCE, SECRET, Scene, event};
 
 /// The secret of callbacks.
-const CALLBACK: &str = "whsec_Y2FsbGJhY2tzLW9mLXRoZS1yZWNlaXZlcg==";
+pub(crate) const CALLBACK: &str = "whsec_Y2FsbGJhY2tzLW9mLXRoZS1yZWNlaXZlcg==";
 /// No answer takes longer, even on a busy machine.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
-fn scene() -> Scene {
+pub(crate) fn scene() -> Scene {
     Scene::with(Settings { config: "[inbound]\nlisten = \"127.0.0.1:0\"\n".to_owned(), ..Settings::default() })
 }
 
 /// What was answered.
 #[derive(Debug, Default)]
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
     body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
     }
 }
@@ -85,13 +85,13 @@ fn signed(secret: &str, body: &str) -> Vec<(&'static str, String)> {
     vec![("webhook-id", "c-1".to_owned()), ("webhook-timestamp", now.to_string()), ("webhook-signature", signature)]
 }
 
-fn post_signed(address: SocketAddr, name: &str, secret: &str, body: &str) -> Option<Answer> {
+pub(crate) fn post_signed(address: SocketAddr, name: &str, secret: &str, body: &str) -> Option<Answer> {
     let headers = signed(secret, body);
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     post(address, &format!("/inbound/{name}"), &headers, body)
 }
 
-fn webhook(url: &str, more: &str) -> String {
+pub(crate) fn webhook(url: &str, more: &str) -> String {
     format!(
         "topics = [\"orders\"]\nplugin = \"webhook\"\ninbound = true\nretry = {{ first_backoff = \"100ms\", backoff_max = \"500ms\" }}\n{more}\n\
          config = {{ url = \"{url}\" }}\n\
@@ -99,7 +99,7 @@ fn webhook(url: &str, more: &str) -> String {
     )
 }
 
-fn records(scene: &Scene, query: &str) -> Vec<Value> {
+pub(crate) fn records(scene: &Scene, query: &str) -> Vec<Value> {
     scene.get(&format!("/v1/records?{query}")).as_array().unwrap().clone()
 }
 
@@ -111,7 +111,7 @@ fn statuses(scene: &Scene) -> BTreeMap<String, String> {
 }
 
 /// A receiver that takes every event, and has `call_back` do something with its `webhook-id` before it answers.
-fn receiver(call_back: impl Fn(String) + Send + Sync + 'static) -> SocketAddr {
+pub(crate) fn receiver(call_back: impl Fn(String) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

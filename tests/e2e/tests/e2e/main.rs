@@ -23,6 +23,7 @@ mod hostile;
 mod inbound;
 mod independent;
 mod judge;
+mod late;
 mod letters;
 mod operator;
 mod outcomes;

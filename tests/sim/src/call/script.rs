@@ -68,6 +68,10 @@ impl Call {
                 let is_told = uncertain || !bus.evidence.is_in_doubt(&self.claim_key(), bus.now);
                 let what = || format!("{} was given the claim of {} as new", self.subscription, self.event.position);
                 must(rule::MAYBE_SENT_IS_TOLD, is_told, what)?;
+                if uncertain && self.is_for_a_person {
+                    self.claim = Some(claim);
+                    return Ok(Some(CallEnd::Returned(Err(Failure::Unknown("nothing was ever heard".to_owned())))));
+                }
                 self.claim = Some(claim);
                 self.stage = Stage::Send;
             }

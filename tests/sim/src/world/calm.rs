@@ -44,6 +44,7 @@ impl World {
                     worker.handle(&mut self.bus, Input::Resume)?;
                 }
             }
+            self.look_for_late();
             self.round_of_all()?;
             let end = self.bus.disk.synced.end();
             let has_receipts = self.producers.iter().all(|producer| !producer.is_waiting());
@@ -54,6 +55,7 @@ impl World {
                 && self.workers.iter().all(|worker| worker.is_at_rest(end))
             {
                 self.check_end()?;
+                self.check_late()?;
                 return self.check_swept();
             }
             if self.workers.iter().all(|worker| worker.calls.is_empty()) {

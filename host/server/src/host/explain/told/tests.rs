@@ -257,6 +257,7 @@ fn what_a_send_record_tells() {
             attempt: Attempt(2),
             at: NOW,
             event_id: "e1".to_owned(),
+            follow: bugle_core::row::Follow::default(),
         };
         let ending = Ending::Record(Box::new(row));
         let view = told().event(at(20), &head(), &explained(Standing::Settled), Some(&ending));
