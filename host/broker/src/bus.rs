@@ -60,7 +60,7 @@ pub use retentions::RetentionError;
 pub use schedule::{CancelError, CancelWhat, ScheduledPage};
 pub use status::{SubscriptionStatus, Throughput};
 pub use subscriptions::{Applied, ApplySubscription, StartAt, SubscriptionError};
-pub use topics::CreateTopicError;
+pub use topics::{CreateTopicError, DeleteTopicError};
 
 /// Settings of the broker.
 #[derive(Clone, Copy, Debug)]

@@ -173,6 +173,9 @@ impl Committer {
         if let Some(topic) = item.topic {
             self.admission.add_topic(topic);
         }
+        if let Some(topic) = item.topic_gone {
+            self.admission.remove_topic(&topic);
+        }
         self.place(item.writes, round)?;
         if let Some(subscription) = item.cursor_at_tail {
             round.writes.push(Write::Cursor {

@@ -34,8 +34,8 @@ mod worker;
 
 pub use bus::{
     Applied, ApplySubscription, Bus, CallbackError, CancelError, CancelWhat, ChangeLettersError, Changed, ClaimFact,
-    Count, CreateTopicError, Definition, Ending, EraseError, Explanation, Heard, HoldLettersError, KvSwap,
-    KvWriteError, LETTERS_PAGE_MAX, Letters, Lookup, Options, Parts, RetentionError, ScheduledPage, StartAt,
+    Count, CreateTopicError, Definition, DeleteTopicError, Ending, EraseError, Explanation, Heard, HoldLettersError,
+    KvSwap, KvWriteError, LETTERS_PAGE_MAX, Letters, Lookup, Options, Parts, RetentionError, ScheduledPage, StartAt,
     StartError, SubscriptionError, SubscriptionStatus, Throughput, TopicRow,
 };
 pub use call::Call;

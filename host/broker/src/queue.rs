@@ -68,6 +68,8 @@ pub(crate) struct Writes {
     pub(crate) ledger: Option<LedgerStep>,
     /// A topic that exists from this commit on.
     pub(crate) topic: Option<Topic>,
+    /// A topic that is gone from this commit on.
+    pub(crate) topic_gone: Option<Name>,
     /// A subscription whose cursor starts behind the last event before this item.
     pub(crate) cursor_at_tail: Option<SubscriptionId>,
     pub(crate) done: Done,

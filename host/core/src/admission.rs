@@ -132,6 +132,11 @@ impl Admission {
         self.topics.insert(topic.name, topic.id);
     }
 
+    /// The topic is gone from here on: a batch for it is refused like one for any name that is none.
+    pub fn remove_topic(&mut self, name: &str) {
+        self.topics.remove(name);
+    }
+
     /// Offset of the next event.
     #[must_use]
     pub fn next(&self) -> Offset {

@@ -11,6 +11,7 @@ mod effects;
 mod finish;
 mod limits;
 mod look;
+mod noted;
 mod reconcile;
 #[cfg(test)]
 mod tests;
@@ -31,11 +32,12 @@ use crate::delivery::{Settles, Verdict};
 use crate::ids::{Attempt as Try, ClaimId, Name, Position, SubscriptionId, Ticket, TopicId};
 use crate::import::{ClaimOutcome, Import, ImportError, ImportResult, Reply, Sent, Strength};
 use crate::ledger::ClaimFate;
-use crate::row::{ClaimName, KvRow, RecordRow};
+use crate::row::{KvRow, RecordRow};
 use crate::seeded::{Bug, is_planted};
 use crate::time::{Millis, Timestamp};
 use crate::timer::TIMERS_MAX;
 use effects::Effects;
+use noted::Keys;
 
 /// What the driver knows of the call before it starts.
 #[derive(Clone, Debug)]
@@ -173,24 +175,6 @@ struct Evidence {
     answered: bool,
     /// Something left without a complete response.
     maybe: bool,
-}
-
-/// The business keys of which a call knows that an effect under them is done or under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Keys {
-    None,
-    One(String),
-    Several,
-}
-
-impl Keys {
-    fn add(&mut self, key: &str) {
-        match self {
-            Keys::None => *self = Keys::One(key.into()),
-            Keys::One(only) if only == key => {}
-            Keys::One(_) | Keys::Several => *self = Keys::Several,
-        }
-    }
 }
 
 /// The import that waits for a fact.
@@ -424,16 +408,6 @@ impl Attempt {
             return refuse(Code::Invalid, String::from("a claim is kept 400 days at most; ask for less"));
         }
         self.ask(Pending::Claim { key: key.clone() }, Next::Claim { key, strength, keep })
-    }
-
-    /// The claim that a note speaks of: the innermost open one, or else the only one of the call.
-    fn claim_of_note(&self) -> Option<ClaimName> {
-        let open = self.claims.last().map(|open| &open.key);
-        let key = open.or(match &self.keys {
-            Keys::One(only) => Some(only),
-            Keys::None | Keys::Several => None,
-        })?;
-        Some(ClaimName { scope: self.facts.claim_scope.clone(), key: key.clone() })
     }
 
     fn claimed(&mut self, key: String, outcome: ClaimOutcome) -> Next {

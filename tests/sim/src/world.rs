@@ -91,6 +91,9 @@ impl Setup {
             [(vec![ORDERS], Script::Count), (vec![ORDERS], Script::Send), (vec![FOLLOW_UPS, OUTCOMES], Script::Count)];
         let subscriptions = plans.into_iter().enumerate().map(|(index, (topics, script))| {
             let spec = definition::draw(&mut random, index, topics);
+            // Where no provider ever speaks everything would be late.
+            let late_after = spec.late_after.filter(|_| history.has_faults);
+            let spec = Subscription { late_after, ..spec };
             (spec, script, definition::bounds(&mut random), random.within(1, STEPS_OUTSTANDING_MAX))
         });
         Setup {

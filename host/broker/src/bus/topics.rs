@@ -1,4 +1,4 @@
-//! Creating topics. Their rows are the server's; their numbers are given here and never reused.
+//! Creating and deleting topics. Their rows are the server's; their numbers are given here and never reused.
 
 use bugle_core::ids::{Name, TopicId};
 use bugle_core::origin::{SETTLED_TOPIC, is_reserved};
@@ -34,6 +34,43 @@ pub enum CreateTopicError {
     Stopped(#[source] Stopped),
 }
 
+/// Why a topic was not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteTopicError {
+    /// The caller: no such name.
+    #[error("there is no topic `{0}`")]
+    NotFound(Name),
+    /// The caller: the name.
+    #[error("topic `{0}` is the host's; it goes with what it belongs to")]
+    Reserved(Name),
+    /// The caller: somebody would not get what is in it.
+    #[error(
+        "subscription `{subscription}` covers topic `{topic}`, by name or by a pattern: apply it with other `topics`, or delete it, first"
+    )]
+    Covered {
+        /// The topic.
+        topic: Name,
+        /// The first that does.
+        subscription: Name,
+    },
+    /// The caller: they would be delivered to nobody.
+    #[error(
+        "{waiting} scheduled events of topic `{topic}` wait for their time; cancel them first (`bugle scheduled list {topic}`)"
+    )]
+    Scheduled {
+        /// The topic.
+        topic: Name,
+        /// How many.
+        waiting: u64,
+    },
+    /// The operator: the disk.
+    #[error("could not read what waits in the topic")]
+    Read(#[from] ReadError),
+    /// The host stops.
+    #[error("could not delete the topic")]
+    Stopped(#[source] Stopped),
+}
+
 impl Bus {
     /// Every topic, by name.
     #[must_use]
@@ -63,6 +100,34 @@ impl Bus {
             return Err(CreateTopicError::Exists(Topic { id, name }));
         }
         self.make_topic(name, shelf, row, also).await
+    }
+
+    /// Deletes a topic that nobody covers and in which nothing is scheduled; returns when that is durable. Nothing is stored under the name
+    /// from then on, and a topic that is made under it later is another one: numbers are never given again. The events that are in the
+    /// log go by the retention they were stored under.
+    pub async fn delete_topic(&self, name: &str, also: Vec<Definition>) -> Result<(), DeleteTopicError> {
+        let name = Name::from(name);
+        if is_reserved(&name) {
+            return Err(DeleteTopicError::Reserved(name));
+        }
+        let _one_at_a_time = self.inside.definitions.lock().await;
+        let Some(id) = self.topic(&name) else { return Err(DeleteTopicError::NotFound(name)) };
+        if let Some(spec) = self.subscriptions().into_iter().find(|spec| spec.covered().contains(&id)) {
+            return Err(DeleteTopicError::Covered { topic: name, subscription: spec.name });
+        }
+        let waiting = self.scheduled_totals(id)?.waiting;
+        if waiting > 0 {
+            return Err(DeleteTopicError::Scheduled { topic: name, waiting });
+        }
+        let mut writes = vec![Write::Catalog { kind: CatalogKind::Topic, key: name.to_string(), value: None }];
+        writes.extend(also.into_iter().map(Definition::into_write));
+        // Before it is durable, so that no follow-up is given a place in it any more; a host that dies in between has it still.
+        self.inside.shared.topics.remove(&name);
+        self.inside
+            .commit_item(Writes { writes, topic_gone: Some(name), ..Writes::default() })
+            .await
+            .map_err(DeleteTopicError::Stopped)?;
+        Ok(())
     }
 
     /// The topic of outcomes; it is made when it is first asked for.

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use bugle_broker::{CreateTopicError, KvWriteError, ReadError, Stopped, SubscriptionError};
+use bugle_broker::{CreateTopicError, DeleteTopicError, KvWriteError, ReadError, Stopped, SubscriptionError};
 use bugle_core::code::Code;
 
 use crate::api;
@@ -98,6 +98,20 @@ impl From<CreateTopicError> for Failure {
             CreateTopicError::Reserved(_) => Failure::new(Code::Denied, error.to_string()),
             CreateTopicError::Read(_) => Failure::internal(Code::StorageFailed, &error),
             CreateTopicError::Stopped(_) => Failure::internal(Code::Unavailable, &error),
+        }
+    }
+}
+
+impl From<DeleteTopicError> for Failure {
+    fn from(error: DeleteTopicError) -> Failure {
+        match &error {
+            DeleteTopicError::NotFound(_) => Failure::new(Code::UnknownTopic, error.to_string()),
+            DeleteTopicError::Reserved(_) => Failure::new(Code::Denied, error.to_string()),
+            DeleteTopicError::Covered { .. } | DeleteTopicError::Scheduled { .. } => {
+                Failure::new(Code::Conflict, error.to_string())
+            }
+            DeleteTopicError::Read(_) => Failure::internal(Code::StorageFailed, &error),
+            DeleteTopicError::Stopped(_) => Failure::internal(Code::Unavailable, &error),
         }
     }
 }

@@ -53,6 +53,7 @@ fn table() -> Vec<Route> {
         route("POST", "/v1/topics", Change, post(topics::create)),
         route("GET", "/v1/topics/{topic}", Read, get(topics::show)),
         route("PUT", "/v1/topics/{topic}", Change, put(retention::set_topic)),
+        route("DELETE", "/v1/topics/{topic}", Change, delete(topics::remove)),
         route("GET", "/v1/retentions", Read, get(retention::list)),
         route("GET", "/v1/retentions/{name}", Read, get(retention::show)),
         route("PUT", "/v1/retentions/{name}", Change, put(retention::set)),

@@ -7,6 +7,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use bugle_core::code::Code;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::failure::{Answer, Failure};
 use crate::api::{NewTopic, TopicView};
@@ -41,6 +42,12 @@ pub(super) async fn create(
     let Json(NewTopic { name, retention }) = body?;
     crate::name::check("topic", &name).map_err(|error| Failure::invalid(error.to_string()))?;
     Ok(Json(host.create_topic(&name, retention.as_deref()).await?))
+}
+
+/// Deletes one that nobody covers.
+pub(super) async fn remove(State(host): State<Arc<Host>>, Path(topic): Path<String>) -> Answer<Value> {
+    host.delete_topic(&topic).await?;
+    Ok(Json(json!({ "deleted": topic })))
 }
 
 pub(super) fn unknown(topic: &str) -> Failure {

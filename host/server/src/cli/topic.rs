@@ -1,5 +1,6 @@
 //! `bugle topic`.
 
+use anyhow::bail;
 use clap::Subcommand;
 
 use super::admin::{escape, query};
@@ -28,6 +29,15 @@ pub(super) enum TopicCommand {
         #[arg(long)]
         retention: String,
     },
+    /// Delete a topic that no subscription covers; its events go by the retention they were stored under
+    #[command(after_help = "Example:\n  bugle topic delete clicks --yes")]
+    Delete {
+        /// Its name
+        name: String,
+        /// Do it
+        #[arg(long)]
+        yes: bool,
+    },
     /// List topics
     #[command(after_help = "Example:\n  bugle topic list --all --json")]
     List {
@@ -54,6 +64,19 @@ pub(super) fn run(context: &Context, command: TopicCommand) -> anyhow::Result<()
             let path = format!("/v1/topics/{}", escape(&name));
             let topic: TopicView = admin.put(&path, &SetTopic { retention })?;
             show(context, &topic)
+        }
+        TopicCommand::Delete { name, yes } => {
+            if !yes {
+                bail!(
+                    "deleting `{name}` takes its name away: publishing to it is refused, and nobody can read its events any more; \
+                     add --yes to do it"
+                );
+            }
+            let deleted: serde_json::Value = admin.delete(&format!("/v1/topics/{}", escape(&name)))?;
+            if context.json {
+                return print::json(&deleted);
+            }
+            print::line(&format!("deleted `{name}`"))
         }
         TopicCommand::Show { name } => {
             let topic: TopicView = admin.get(&format!("/v1/topics/{}", escape(&name)))?;

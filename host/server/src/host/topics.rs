@@ -1,6 +1,6 @@
 //! Topics of the running host.
 
-use bugle_broker::CreateTopicError;
+use bugle_broker::{CreateTopicError, DeleteTopicError};
 use bugle_core::ids::Name;
 use bugle_core::origin::is_reserved;
 use bugle_core::retention::Shelf;
@@ -51,6 +51,14 @@ impl Host {
             Ok(topic) | Err(CreateTopicError::Exists(topic)) => Ok(self.topic_view(&topic)),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl Host {
+    /// Deletes a topic, durably.
+    pub async fn delete_topic(&self, name: &str) -> Result<(), DeleteTopicError> {
+        let also = vec![self.audit("topic.delete", name).row(String::new())];
+        self.bus().delete_topic(name, also).await
     }
 }
 

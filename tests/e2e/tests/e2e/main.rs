@@ -37,5 +37,6 @@ mod scheduled;
 mod shared_claims;
 mod strong;
 mod timers;
+mod topics;
 mod unknowns;
 mod waiting;
