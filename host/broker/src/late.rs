@@ -18,7 +18,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use crate::queue::{Item, Writes};
 use crate::reads::ReadError;
 use crate::shared::Shared;
-use crate::worker::{Late, Message};
+use crate::worker::{Inbox, Late, Message};
 
 /// Entries of one look: so many effects are put in doubt in a second, and no more.
 const PAGE: usize = 256;
@@ -33,6 +33,16 @@ pub(crate) struct LateLook {
     started: Timestamp,
     /// Handed over and not durable.
     under_way: HashMap<SubscriptionId, oneshot::Receiver<()>>,
+}
+
+/// Whether records of a subscription are looked after in this look.
+enum Turn {
+    /// By its worker.
+    Now(Arc<Inbox>),
+    /// It is at those before, or has just started.
+    Later,
+    /// It was deleted, and nobody is left to send anything again.
+    Never,
 }
 
 /// Late records of one subscription by event.
@@ -54,18 +64,21 @@ impl LateLook {
     fn look(&mut self, shared: &Shared, now: Timestamp) -> Result<(), ReadError> {
         let (mut gone, mut found) = (Vec::new(), HashMap::<SubscriptionId, Found>::new());
         let (mut after, mut count): (Option<LateEntry>, usize) = (None, 0);
+        let mut turns = HashMap::new();
         for _ in 0..PAGES_MAX {
             let page = shared.store.late_entries(now, after.as_ref(), PAGE)?;
             let is_last = page.len() < PAGE;
             after = page.last().map(|(entry, _)| entry.clone());
             for (entry, row) in page {
-                let Some(row) = row else {
-                    gone.push(Write::LateGone(entry));
-                    continue;
-                };
-                if count < PAGE && !self.under_way.contains_key(&entry.subscription) {
-                    count += 1;
-                    found.entry(entry.subscription).or_default().entry(entry.position).or_default().push(row);
+                let turn =
+                    turns.entry(entry.subscription).or_insert_with(|| self.turn(shared, now, entry.subscription));
+                match (turn, row) {
+                    (_, None) | (Turn::Never, _) => gone.push(Write::LateGone(entry)),
+                    (Turn::Now(_), Some(row)) if count < PAGE => {
+                        count += 1;
+                        found.entry(entry.subscription).or_default().entry(entry.position).or_default().push(row);
+                    }
+                    (Turn::Now(_) | Turn::Later, Some(_)) => {}
                 }
             }
             if is_last || count == PAGE {
@@ -73,7 +86,9 @@ impl LateLook {
             }
         }
         for (subscription, records) in found {
-            self.hand_over(shared, now, subscription, records, &mut gone)?;
+            if let Some(Turn::Now(reader)) = turns.get(&subscription) {
+                self.hand_over(shared, subscription, reader, records)?;
+            }
         }
         if !gone.is_empty() {
             // A committer that has stopped takes nothing more.
@@ -82,30 +97,26 @@ impl LateLook {
         Ok(())
     }
 
-    fn hand_over(
-        &mut self,
-        shared: &Shared,
-        now: Timestamp,
-        subscription: SubscriptionId,
-        records: Found,
-        gone: &mut Vec<Write>,
-    ) -> Result<(), ReadError> {
+    fn turn(&self, shared: &Shared, now: Timestamp, subscription: SubscriptionId) -> Turn {
         let reader = {
             let readers = shared.readers.read().unwrap_or_else(PoisonError::into_inner);
             readers.iter().find(|(id, _)| *id == subscription).map(|(_, inbox)| Arc::clone(inbox))
         };
-        let Some(reader) = reader else {
-            // It was deleted, and nobody is left to send anything again.
-            let entries = records.into_iter().flat_map(|(position, rows)| {
-                rows.into_iter().filter_map(move |row| LateEntry::of(subscription, position, &row))
-            });
-            gone.extend(entries.map(Write::LateGone));
-            return Ok(());
-        };
+        let Some(reader) = reader else { return Turn::Never };
         let grace = reader.late_after().map_or(GRACE, |late_after| late_after.min(GRACE));
-        if now < self.started.after(grace) {
-            return Ok(());
+        if now < self.started.after(grace) || self.under_way.contains_key(&subscription) {
+            return Turn::Later;
         }
+        Turn::Now(reader)
+    }
+
+    fn hand_over(
+        &mut self,
+        shared: &Shared,
+        subscription: SubscriptionId,
+        reader: &Inbox,
+        records: Found,
+    ) -> Result<(), ReadError> {
         let mut sends = Vec::with_capacity(records.len());
         for (position, rows) in records {
             sends.push(LateSends { position, event: shared.store.event(position)?, rows });

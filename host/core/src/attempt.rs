@@ -412,7 +412,7 @@ impl Attempt {
 
     fn claimed(&mut self, key: String, outcome: ClaimOutcome) -> Next {
         match &outcome {
-            ClaimOutcome::Claimed { .. } | ClaimOutcome::Done(_) => self.keys.add(&key),
+            ClaimOutcome::Claimed { .. } | ClaimOutcome::Done(_) => self.knows_of(&key),
             ClaimOutcome::Busy(_) => {}
         }
         if let ClaimOutcome::Claimed { claim, uncertain } = &outcome {

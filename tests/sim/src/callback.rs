@@ -3,12 +3,12 @@
 //! The simulated provider names its send by the offset of the event. Holds no decision. Invariant: what was answered is looked for on disk
 //! from then on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bugle_core::callback::{Found, Progress, StatusChange, heard, noted};
 use bugle_core::ids::{Position, SubscriptionId};
 use bugle_core::import::Note;
-use bugle_core::row::{RecordRow, RecordStatus};
+use bugle_core::row::{Follow, RecordRow, RecordStatus};
 use bugle_core::step::Write;
 use bugle_core::time::Timestamp;
 
@@ -19,7 +19,11 @@ use crate::world::World;
 
 /// Records of the one recipient that each send of the simulated provider has.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Notes(BTreeMap<Place, RecordRow>);
+pub(crate) struct Notes {
+    rows: BTreeMap<Place, RecordRow>,
+    /// Those that something has to follow.
+    watched: BTreeSet<Place>,
+}
 
 /// What a plugin notes of a send, on each attempt that knows of it.
 pub(crate) fn note((_, offset): Place) -> Note {
@@ -35,17 +39,27 @@ pub(crate) fn note((_, offset): Place) -> Note {
 
 impl Notes {
     pub(crate) fn all(&self) -> impl Iterator<Item = (Place, &RecordRow)> {
-        self.0.iter().map(|(place, row)| (*place, row))
+        self.rows.iter().map(|(place, row)| (*place, row))
+    }
+
+    /// Those that are late.
+    pub(crate) fn late(&self, now: Timestamp) -> impl Iterator<Item = (Place, &RecordRow)> {
+        let rows = self.watched.iter().filter_map(|place| Some((*place, self.rows.get(place)?)));
+        rows.filter(move |(_, row)| matches!(row.follow, Follow::By { at, .. } if at <= now))
     }
 
     pub(crate) fn get(&self, place: Place) -> Option<&RecordRow> {
-        self.0.get(&place)
+        self.rows.get(&place)
     }
 
     /// The batch holds this record.
     pub(crate) fn apply(&mut self, subscription: SubscriptionId, position: Position, row: &RecordRow) -> Checked {
         let place = (subscription, position.offset);
-        let before = self.0.insert(place, row.clone());
+        match row.follow {
+            Follow::By { .. } => self.watched.insert(place),
+            Follow::Unwatched | Follow::HandedOn | Follow::ForAPerson => self.watched.remove(&place),
+        };
+        let before = self.rows.insert(place, row.clone());
         let before = before.map_or(Progress::Open, |before| before.status.progress());
         must(rule::PROVIDER_IS_HEARD, row.status.progress() >= before, || {
             format!("the record of {position} went from {before:?} to {}", row.status.word())
@@ -57,7 +71,7 @@ impl World {
     /// A provider says something of one of its sends: right or wrong, late or twice, that is not for us to know.
     pub(crate) fn call_back(&mut self) {
         let bus = &mut self.bus;
-        let sends: Vec<Place> = bus.disk.synced.notes.0.keys().copied().collect();
+        let sends: Vec<Place> = bus.disk.synced.notes.rows.keys().copied().collect();
         if sends.is_empty() {
             return;
         }

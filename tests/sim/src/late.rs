@@ -94,11 +94,8 @@ impl World {
 
     /// Once everything is at rest: nothing that is late was forgotten.
     pub(crate) fn check_late(&self) -> Checked {
-        for (place, row) in self.bus.disk.synced.notes.all() {
-            let is_late = matches!(row.follow, Follow::By { at, .. } if at <= self.bus.now);
-            must(rule::LATE_GOES_ON, !is_late, || format!("the record of {place:?} is late: {row:?}"))?;
-        }
-        Ok(())
+        let late = self.bus.disk.synced.notes.late(self.bus.now).next();
+        must(rule::LATE_GOES_ON, late.is_none(), || format!("a record is late: {late:?}"))
     }
 }
 
@@ -107,9 +104,8 @@ impl Worker {
         if !self.late.is_empty() || self.has_steps_out() {
             return;
         }
-        for (place, row) in bus.disk.synced.notes.all() {
-            let is_late = matches!(row.follow, Follow::By { at, .. } if at <= bus.now);
-            if place.0 == self.spec.id && is_late {
+        for (place, row) in bus.disk.synced.notes.late(bus.now) {
+            if place.0 == self.spec.id {
                 let event = bus.disk.written.log[place.1.0 as usize].clone();
                 self.late.push(LateSends { position: event.position, event: Some(event), rows: vec![row.clone()] });
             }

@@ -12,7 +12,7 @@ use super::ids::IdPlace;
 use super::life::Step;
 use super::{Admission, BATCH_EVENTS_MAX, IdFact, IdLookup, Probe};
 use crate::code::Code;
-use crate::event::{Event, StoredEvent};
+use crate::event::{ERASED_KIND, Event, StoredEvent};
 use crate::ids::{Name, Offset, Position, SessionId, StreamId, TopicId};
 use crate::origin::is_reserved;
 use crate::publish::{BatchOutcome, BatchResult, PublishBatch, Refusal, Try};
@@ -279,7 +279,7 @@ impl Admission {
                 "the id window no longer reaches back to the first attempt; check, then use a new id".into(),
             )),
             (Known::Nothing, None) => {
-                check_timing(event, frame.now)?;
+                check_new(event, frame.now)?;
                 check_replaced(event, frame.replaced_by(index).len())?;
                 Ok(None)
             }
@@ -342,8 +342,12 @@ fn check_whole(batch: &PublishBatch, probe: &Probe) -> Result<TopicId, Refusal> 
     Ok(topic)
 }
 
-/// Whether the event may be delivered when it wants to be. Asked for new events only: a repeat gets the answer of the first.
-fn check_timing(event: &Event, now: Timestamp) -> Result<(), Refusal> {
+/// Whether the event is one that producers send, and may be delivered when it wants to be. Asked for new events only: a repeat gets the answer of the first.
+fn check_new(event: &Event, now: Timestamp) -> Result<(), Refusal> {
+    if event.kind() == ERASED_KIND {
+        let detail = format!("events of type `{ERASED_KIND}` are written by the host alone; use another type");
+        return Err(refusal(Code::Denied, detail));
+    }
     if event.timing().deliver_at.is_some_and(|at| at > now.after(AHEAD_MAX)) {
         let days = AHEAD_MAX.0 / (24 * 3600 * 1000);
         let detail = format!("`delivertime` is more than {days} days ahead; publish the event later");

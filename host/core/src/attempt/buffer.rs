@@ -9,7 +9,7 @@ use super::{Attempt, Look, Next, Pending, done, limits, refuse};
 use crate::code::Code;
 use crate::ids::TopicId;
 use crate::import::{Entry, NewEvent, Note, Reply};
-use crate::row::{Follow, KvRow, RecordRow};
+use crate::row::{KvRow, RecordRow};
 use crate::time::{Millis, Timestamp};
 use crate::timer::{TIMERS_MAX, TimerChange, timer_event};
 
@@ -102,7 +102,7 @@ impl Attempt {
             attempt: self.facts.attempt,
             at: now,
             event_id: self.facts.event_id.clone(),
-            follow: Follow::after(note.status, now, self.facts.late_after, self.claim_of_note()),
+            follow: self.follows(now, note.status),
         };
         match self.effects.push_record(row) {
             Ok(()) => done(),

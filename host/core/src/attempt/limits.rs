@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 
 use crate::code::Code;
 use crate::delivery::Retry;
+use crate::event::ERASED_KIND;
 use crate::import::{Import, ImportError, NewEvent};
 use crate::origin::is_reserved;
 use crate::schedule::AHEAD_MAX;
@@ -138,6 +139,12 @@ fn follow_up(now: Timestamp, event: &NewEvent) -> Result<(), ImportError> {
         return Err(error(Code::Denied, message));
     }
     named("event type", &event.kind)?;
+    if event.kind == ERASED_KIND {
+        return Err(error(
+            Code::Denied,
+            "events of type `bugle.erased` are written by the host alone; use another type",
+        ));
+    }
     sized("ordering key", event.key.as_ref().map_or(0, |key| key.len()), 1024)?;
     sized("event data", event.data.len(), EVENT_BYTES_MAX)
 }

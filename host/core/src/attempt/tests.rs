@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use super::{Attempt, CallFacts, Ended, Fact, Look, Next, Settlement, Transaction};
 use crate::code::Code;
 use crate::delivery::{CallEnd, Failure, Fault, Retry, Settles, Verdict};
-use crate::event::Class;
+use crate::event::{Class, ERASED_KIND};
 use crate::ids::{Attempt as Try, BootId, ClaimId, Name, Position, SubscriptionId, Ticket, TopicId};
 use crate::import::{ClaimOutcome, Import, ImportResult, NewEvent, Note, Reply, Sent, Strength};
 use crate::ledger::{ClaimAsk, ClaimFate, KvEffect, Ledger};
-use crate::row::{ClaimState, KvRow, RecordStatus};
+use crate::row::{ClaimState, Follow, KvRow, RecordStatus};
 use crate::step::Write;
 use crate::time::{Millis, Timestamp};
 
@@ -426,6 +426,30 @@ fn follow_up_to_a_topic_of_the_host_is_refused_at_the_call() {
         assert_eq!(call.code(Import::Publish(vec![follow_up("t"), follow_up(topic)])), Code::Denied);
     }
     assert!(call.finish(CallEnd::Returned(Ok(()))).transaction.follow_ups.is_empty());
+}
+
+#[test]
+fn follow_up_that_says_that_it_was_erased_is_refused_at_the_call() {
+    let mut call = call();
+    let erased = NewEvent { kind: ERASED_KIND.to_string(), ..follow_up("t") };
+    assert_eq!(call.code(Import::Publish(vec![erased])), Code::Denied);
+    assert!(call.finish(CallEnd::Returned(Ok(()))).transaction.follow_ups.is_empty());
+}
+
+#[test]
+fn a_note_speaks_of_the_claim_it_is_made_under_or_of_the_only_one_and_of_none_where_nothing_is_watched() {
+    let claim_of = |late_after: Option<Millis>, keys: &[&str]| {
+        let mut call = call();
+        call.attempt.facts.late_after = late_after;
+        keys.iter().for_each(|key| call.attempt.knows_of(key));
+        let Follow::By { claim, .. } = call.attempt.follows(Timestamp(5), RecordStatus::Sent) else { return None };
+        Some(claim.map(|claim| claim.key))
+    };
+    let watched = Some(Millis(10));
+    assert_eq!(claim_of(None, &["k"]), None);
+    assert_eq!(claim_of(watched, &[]), Some(None));
+    assert_eq!(claim_of(watched, &["k", "k"]), Some(Some("k".to_string())));
+    assert_eq!(claim_of(watched, &["k", "l"]), Some(None), "one of several, and nobody knows which");
 }
 
 #[test]

@@ -126,6 +126,7 @@ impl Host {
 
     /// Has the events of a topic kept by another retention from now on.
     pub async fn set_topic_retention(&self, topic: &str, retention: &str) -> Result<TopicView, RetainError> {
+        let _one_at_a_time = self.changes.lock().await;
         let id = self.bus().topic(topic).ok_or_else(|| RetainError::UnknownTopic(topic.to_owned()))?;
         if is_reserved(&Name::from(topic)) {
             return Err(RetainError::Reserved(topic.to_owned()));

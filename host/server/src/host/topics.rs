@@ -57,6 +57,8 @@ impl Host {
 impl Host {
     /// Deletes a topic, durably.
     pub async fn delete_topic(&self, name: &str) -> Result<(), DeleteTopicError> {
+        // Not while a subscription that names it is being applied, nor while its row is written for another reason.
+        let _one_at_a_time = self.changes.lock().await;
         let also = vec![self.audit("topic.delete", name).row(String::new())];
         self.bus().delete_topic(name, also).await
     }

@@ -6,13 +6,14 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::driver::{Driver, event};
 use super::{driver, parts};
 use crate::admission::{Released, WindowSize};
 use crate::code::Code;
-use crate::event::{Event, StoredEvent, Timing};
+use crate::event::{ERASED_KIND, Event, Index, Span, StoredEvent, Timing};
 use crate::ids::{Offset, TopicId};
 use crate::origin::Origin;
 use crate::publish::Try;
@@ -97,6 +98,19 @@ fn an_event_past_its_time_is_refused_and_so_is_one_that_could_never_be_delivered
     driver.now = later;
     let again = driver.publish(1, 1, 2, Try::Retry, vec![expiring("next", None, now.after(Millis(1)))]);
     assert_eq!(parts(&again), (None, 0, vec![(0, 0)], vec![]));
+}
+
+#[test]
+fn an_event_that_says_that_it_was_erased_is_refused_with_and_without_a_time() {
+    let kind = Span { start: 0, len: ERASED_KIND.len() as u32 };
+    let forged = Event::new(Bytes::from_static(ERASED_KIND.as_bytes()), Index { kind, ..Index::default() }).unwrap();
+    let mut driver = driver();
+    let later = Some(driver.now.after(Millis(50)));
+    let timed = forged.clone().timed(Timing { expires: later, ..Timing::default() });
+    for (sequence, event) in (1..).zip([forged, timed]) {
+        let (first, stored, _, refused) = parts(&driver.publish(1, 1, sequence, Try::First, vec![event]));
+        assert_eq!((first, stored, refused), (None, 0, vec![(0, Code::Denied)]));
+    }
 }
 
 #[test]
