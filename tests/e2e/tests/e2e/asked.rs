@@ -12,7 +12,7 @@ use crate::scene::{PATIENCE, Scene, event, webhook};
 
 /// What happens to the first message under each key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum First {
+pub(crate) enum First {
     /// Taken and answered.
     #[default]
     Taken,
@@ -25,24 +25,24 @@ enum First {
 }
 
 #[derive(Debug, Default)]
-struct Inside {
+pub(crate) struct Inside {
     first: First,
     /// Whether it says what it has.
     is_mute: bool,
     /// Messages taken, by idempotency key, and requests to send.
-    taken: BTreeMap<String, u32>,
+    pub(crate) taken: BTreeMap<String, u32>,
     requests: BTreeMap<String, u32>,
-    questions: u32,
+    pub(crate) questions: u32,
 }
 
 /// Takes `POST /send` and tells of it under `GET /sent/KEY`.
-struct Provider {
-    address: SocketAddr,
+pub(crate) struct Provider {
+    pub(crate) address: SocketAddr,
     inside: Arc<Mutex<Inside>>,
 }
 
 impl Provider {
-    fn start(first: First) -> Provider {
+    pub(crate) fn start(first: First) -> Provider {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let inside = Arc::new(Mutex::new(Inside { first, ..Inside::default() }));
@@ -56,16 +56,16 @@ impl Provider {
         Provider { address, inside }
     }
 
-    fn inside(&self) -> MutexGuard<'_, Inside> {
+    pub(crate) fn inside(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap()
     }
 
     /// How often each message was taken, without the keys.
-    fn taken(&self) -> Vec<u32> {
+    pub(crate) fn taken(&self) -> Vec<u32> {
         self.inside().taken.values().copied().collect()
     }
 
-    fn requests(&self) -> Vec<u32> {
+    pub(crate) fn requests(&self) -> Vec<u32> {
         self.inside().requests.values().copied().collect()
     }
 }

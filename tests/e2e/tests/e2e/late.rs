@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use bugle_harness::eventually;
 use serde_json::{Value, json};
 
+use crate::asked::{First, Provider};
 use crate::inbound::{CALLBACK, post_signed, receiver, records, scene, webhook};
 use crate::scene::{PATIENCE, Scene, event};
 
@@ -95,6 +96,40 @@ fn with_park_a_person_says_what_became_of_it() {
     assert!(said.contains('1'), "{said}");
     assert_eq!(open_unknown(&scene), 0);
     assert_eq!(calls.lock().unwrap().values().copied().collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn with_ask_the_provider_says_what_became_of_it_and_only_what_it_lost_is_sent_again() {
+    let provider = Provider::start(First::Taken);
+    let mut scene = scene();
+    let origin = format!("http://{}", provider.address);
+    scene.probe(
+        "sms",
+        &format!(
+            "inbound = true\nlate_after = \"2s\"\nuncertain = \"ask\"\nconfig = {{ url = \"{origin}\" }}\n\
+             grants = {{ egress = [\"{origin}\"] }}"
+        ),
+    );
+    let message = |number: u32| event(&format!("e-{number}"), "once-post-noted", &json!({ "url": "/send" }));
+    scene.store("sms", (1..=4).map(message));
+    scene.settled("sms");
+    {
+        // It loses two of them inside, and says nothing of any.
+        let mut inside = provider.inside();
+        assert_eq!((inside.taken.len(), inside.questions), (4, 0));
+        let lost: Vec<String> = inside.taken.keys().take(2).cloned().collect();
+        inside.taken.retain(|key, _| !lost.contains(key));
+    }
+    scene.host.kill().unwrap();
+    scene.host.restart().unwrap();
+    eventually("it to be asked about each, and what it lost to be sent again", PATIENCE, || {
+        (provider.inside().questions >= 4 && provider.taken() == [1; 4]).then_some(())
+    });
+    let mut requests = provider.requests();
+    requests.sort_unstable();
+    assert_eq!(requests, [1, 1, 2, 2], "each under its own key");
+    scene.settled("sms");
+    assert_eq!(scene.get("/v1/dead?subscription=sms"), json!([]));
 }
 
 #[test]

@@ -25,7 +25,9 @@ impl batch_handler::Guest for Exported {
 
 impl timer_handler::Guest for Exported {
     fn fire(ticket: u64, name: String, data: Vec<u8>) -> Result<(), types::Failure> {
-        bugle_plugin::fire(ticket, name, data, |cx, timer| Ok(cx.kv().add(&format!("fired/{}", timer.name()), 1, None)?))
+        bugle_plugin::fire(ticket, name, data, |cx, timer| {
+            Ok(cx.kv().add(&format!("fired/{}", timer.name()), 1, None)?)
+        })
     }
 }
 

@@ -30,6 +30,11 @@ pub(crate) fn run(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) 
             panic!("after the request");
         }
         "once-post" => cx.once(given.text("key", cx.idempotency_key()), || by_status(&post().send()?)),
+        "once-post-noted" => cx.once(given.text("key", cx.idempotency_key()), || {
+            by_status(&post().send()?)?;
+            cx.note("someone", "sent").provider("probe").reference(given.text("reference", event.id())).save()?;
+            Ok(())
+        }),
         "once-post-resend" => {
             let claim = cx.claim(given.text("key", cx.idempotency_key())).resend_uncertain();
             claim.run(|| by_status(&post().send()?))

@@ -90,7 +90,8 @@ fn other(kind: &str, cx: &Cx, event: &Event<Value>, given: &Given<'_>) -> Tried 
             let (name, at) = (given.text("name", "t"), cx.now() + Duration::from_millis(given.number("after", 0)));
             let set = cx.set_timer(name, at, given.text("data", "ok").as_bytes());
             let due = crate::unix_ms(at);
-            let set = set.and_then(|()| Ok(kv.put(&format!("due/{}", &name[..name.len().min(100)]), due.as_bytes(), None)?));
+            let set = set
+                .and_then(|()| Ok(kv.put(&format!("due/{}", &name[..name.len().min(100)]), due.as_bytes(), None)?));
             match kind {
                 "timer-then-retry" => retry(None, format!("after the timer: {set:?}")),
                 "timer-then-trap" => panic!("after the timer: {set:?}"),
