@@ -3,24 +3,23 @@
 //! Imports answer at once, so nothing of ledger, store or queue is in the figures. Knows nothing of scenarios.
 //! Invariant: a gate is back at zero only when every call handed over has ended.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use anyhow::Result;
 use bugle_core::delivery::{CallEnd, Delivery};
 use bugle_core::event::{Event, Index, Span, StoredEvent};
-use bugle_core::ids::{Attempt, Name, Offset, Position, Slot, Ticket, TopicId};
-use bugle_core::import::{Import, ImportResult, Reply};
+use bugle_core::ids::{Attempt, ClaimId, Name, Offset, Position, Slot, Ticket, TopicId};
+use bugle_core::import::{ClaimOutcome, Import, ImportResult, Reply};
 use bugle_core::step::Batch;
 use bugle_core::time::Timestamp;
 use bugle_egress::{Egress, Options as EgressOptions};
 use bugle_sandbox::{Binding, Compiler, Grants, HostCalls, Limits, Options, Plugin, Sandbox, Tighter};
+use tokio::sync::Semaphore;
 
 /// Deliveries handed over at once, as a worker would.
 pub(crate) const BATCH: usize = 500;
-
-/// Deliveries that may share a call of a batch channel, as the default of a subscription says.
-pub(crate) const SHARED_BY: usize = 16;
 
 /// Counts down calls under way.
 #[derive(Default)]
@@ -28,9 +27,16 @@ pub(crate) struct Gate {
     left: Mutex<usize>,
     done: Condvar,
     failures: AtomicU64,
+    /// Calls are to trap, not to return.
+    traps: bool,
 }
 
 impl Gate {
+    /// For calls that are to trap.
+    pub(crate) fn of_traps() -> Gate {
+        Gate { traps: true, ..Gate::default() }
+    }
+
     pub(crate) fn add(&self, calls: usize) {
         *self.left.lock().expect("nobody panics with the lock") += calls;
     }
@@ -41,10 +47,10 @@ impl Gate {
         drop(self.done.wait_while(left, |left| *left > left_max).expect("nobody panics with the lock"));
     }
 
-    /// Fails if a call did not succeed.
+    /// Fails if a call did not end as it should.
     pub(crate) fn check(&self) -> Result<()> {
         let failures = self.failures.load(Ordering::Relaxed);
-        anyhow::ensure!(failures == 0, "{failures} calls failed");
+        anyhow::ensure!(failures == 0, "{failures} calls ended in another way than they should");
         Ok(())
     }
 }
@@ -53,6 +59,14 @@ impl Gate {
 pub(crate) struct Call {
     delivery: Delivery,
     gate: Arc<Gate>,
+    held: Option<Arc<Semaphore>>,
+}
+
+impl Call {
+    /// Its claim is answered when the semaphore is closed, and says then that everything was done before.
+    pub(crate) fn held_by(self, held: &Arc<Semaphore>) -> Call {
+        Call { held: Some(Arc::clone(held)), ..self }
+    }
 }
 
 impl HostCalls for Call {
@@ -68,12 +82,26 @@ impl HostCalls for Call {
         Timestamp(0)
     }
 
-    async fn import(&mut self, _: Import) -> ImportResult {
-        Ok(Reply::Done)
+    async fn import(&mut self, import: Import) -> ImportResult {
+        let Import::Claim { .. } = import else { return Ok(Reply::Done) };
+        let Some(held) = &self.held else {
+            return Ok(Reply::Claim(ClaimOutcome::Claimed {
+                claim: ClaimId(self.delivery.ticket.0),
+                uncertain: false,
+            }));
+        };
+        // It has no permits: this ends when it is closed.
+        drop(held.acquire().await);
+        Ok(Reply::Claim(ClaimOutcome::Done(Some(b"200".to_vec()))))
     }
 
     fn finish(self, end: CallEnd) {
-        if end != CallEnd::Returned(Ok(())) {
+        let is_right = match end {
+            CallEnd::Returned(Ok(())) => !self.gate.traps,
+            CallEnd::Trapped(_) => self.gate.traps,
+            _ => false,
+        };
+        if !is_right {
             self.gate.failures.fetch_add(1, Ordering::Relaxed);
             eprintln!("a call ended with {end:?}");
         }
@@ -105,8 +133,8 @@ pub(crate) fn event(kind: &str, data: &str) -> Result<Event> {
     Event::new(bytes.into(), index).map_err(|error| anyhow::anyhow!("not an event: {error:?}"))
 }
 
-/// That many deliveries of an event.
-pub(crate) fn calls(count: usize, event: &Event, gate: &Arc<Gate>) -> Vec<Call> {
+/// That many deliveries of an event, of which so many may share a call of a batch channel.
+pub(crate) fn calls(count: usize, shared_by: usize, event: &Event, gate: &Arc<Gate>) -> Vec<Call> {
     (0..count)
         .map(|n| {
             let position = Position { slot: Slot(0), offset: Offset(n as u64) };
@@ -121,18 +149,19 @@ pub(crate) fn calls(count: usize, event: &Event, gate: &Arc<Gate>) -> Vec<Call> 
                 may_resend: false,
                 is_for_a_person: false,
                 asks: None,
-                batch: Some(Batch { first: Ticket((n - n % SHARED_BY) as u64 + 1), place: (n % SHARED_BY) as u32 }),
+                batch: Some(Batch { first: Ticket((n - n % shared_by) as u64 + 1), place: (n % shared_by) as u32 }),
             };
-            Call { delivery, gate: Arc::clone(gate) }
+            Call { delivery, gate: Arc::clone(gate), held: None }
         })
         .collect()
 }
 
-/// A sandbox with room for so many instances, and the probe in it.
+/// A sandbox with room for so many instances, and a component in it.
 pub(crate) fn sandbox(
     runtime: &tokio::runtime::Runtime,
-    cache: &std::path::Path,
+    cache: &Path,
     slots: usize,
+    component: PathBuf,
 ) -> Result<(Sandbox<Call>, Plugin)> {
     let sandbox = Sandbox::new(Options {
         guest: runtime.handle().clone(),
@@ -142,11 +171,11 @@ pub(crate) fn sandbox(
         egress: Egress::new(EgressOptions::default())?,
         limits: Limits { slots: u32::try_from(slots.max(100))?, ..Limits::default() },
     })?;
-    let plugin = runtime.block_on(sandbox.load(std::fs::read(bugle_guests::probe())?, None))?;
+    let plugin = runtime.block_on(sandbox.load(std::fs::read(component)?, None))?;
     Ok((sandbox, plugin))
 }
 
-/// Lets a subscription of that name run the plugin, so many calls at once, perhaps with one origin to talk to.
+/// Lets a subscription of that name run the plugin, so many calls at once, perhaps with one origin to post to, unsigned.
 pub(crate) fn activate(
     sandbox: &Sandbox<Call>,
     plugin: &Plugin,
@@ -155,7 +184,8 @@ pub(crate) fn activate(
     origin: Option<&str>,
 ) -> Result<()> {
     let egress = origin.map(str::parse).transpose()?.into_iter().collect();
-    let settings = origin.map(|origin| ("url".to_owned(), origin.into())).into_iter().collect();
+    let settings = origin.map(|origin| [("url".to_owned(), origin.into()), ("sign".to_owned(), false.into())]);
+    let settings = settings.into_iter().flatten().collect();
     let binding = Binding {
         subscription: name.into(),
         is_ordered: true,

@@ -22,6 +22,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use crate::report::Report;
+use crate::waiting_calls::Wait;
 
 /// What to measure and for how long.
 #[derive(Debug, Parser)]
@@ -95,7 +96,9 @@ fn main() -> Result<()> {
             for result in plugin_tax::run(arguments.calls)? {
                 report.add(repeat, result);
             }
-            report.add(repeat, waiting_calls::run(arguments.waiting)?);
+            for wait in [Wait::Import, Wait::Answer] {
+                report.add(repeat, waiting_calls::run(arguments.waiting, wait)?);
+            }
         }
     }
     report.print_table();

@@ -1,7 +1,8 @@
-//! B10, waiting calls: the memory of ten thousand calls of a Rust guest that wait for an HTTP answer at once, guest side only.
+//! B10, waiting calls: the memory of ten thousand calls of the webhook plugin that wait at once.
 //!
-//! The receiver is a process of its own (this program again), so that its memory is not counted. What is told is the growth of
-//! the anonymous memory of this process: stores, stacks, memories, connections.
+//! Once in an import that answers late, which is what guests and their cages cost (stores, stacks, memories, tables), and once for an HTTP
+//! answer, with everything that a request has in the host. The receiver is a process of its own (this program again), so that its memory
+//! is not counted. What is told is the growth of the anonymous memory of this process.
 
 use std::io::BufRead as _;
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
 
 use crate::calls::{Gate, activate, calls, event, sandbox};
 use crate::report::Measured;
@@ -65,22 +67,34 @@ fn status(name: &str) -> u64 {
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
+/// What calls wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// An import of the host: nothing but the guest side is there.
+    Import,
+    /// The answer of a receiver.
+    Answer,
+}
+
 /// Lets that many calls wait at once.
-pub(crate) fn run(count: usize) -> Result<Measured> {
+pub(crate) fn run(count: usize, wait: Wait) -> Result<Measured> {
     bugle_receivers::limits::raise_open_files().context("could not raise the limit of open files")?;
     let threads = std::thread::available_parallelism()?.get();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let cache = tempfile::tempdir().context("could not make a directory for compiled plugins")?;
-    let (sandbox, plugin) = sandbox(&runtime, cache.path(), count)?;
+    let (sandbox, plugin) = sandbox(&runtime, cache.path(), count, bugle_guests::webhook())?;
     let (_receiver, address) = receiver()?;
-    let origin = format!("http://{address}");
-    activate(&sandbox, &plugin, "waiting", count, Some(&origin))?;
-    let event = event("http-wait", &format!(r#"{{"url": "{origin}/"}}"#))?;
-    let gate = Arc::new(Gate::default());
+    activate(&sandbox, &plugin, "waiting", count, Some(&format!("http://{address}")))?;
+    let event = event("order.paid", r#"{"order": 7}"#)?;
+    let (gate, held) = (Arc::new(Gate::default()), Arc::new(Semaphore::new(0)));
+    let mut batch = calls(count, 1, &event, &gate);
+    if wait == Wait::Import {
+        batch = batch.into_iter().map(|call| call.held_by(&held)).collect();
+    }
     let before = status("RssAnon");
     let start = Instant::now();
     gate.add(count);
-    sandbox.run("waiting", calls(count, &event, &gate));
+    sandbox.run("waiting", batch);
     let are_waiting = || sandbox.status().subscriptions.iter().any(|pool| pool.waiting >= count);
     while !are_waiting() && start.elapsed() < ANSWER_AFTER {
         std::thread::sleep(Duration::from_millis(10));
@@ -88,11 +102,13 @@ pub(crate) fn run(count: usize) -> Result<Measured> {
     let own = status("RssAnon").saturating_sub(before);
     let threads = status("Threads");
     let maps = std::fs::read_to_string("/proc/self/maps")?.lines().count();
+    held.close();
     gate.wait(0);
     gate.check()?;
     let seconds = start.elapsed().as_secs_f64();
+    let what = if wait == Wait::Import { "in an import: the guest side" } else { "for an HTTP answer" };
     Ok(Measured {
-        settings: format!("{count} calls wait for an answer at once"),
+        settings: format!("{count} calls wait at once {what}"),
         events: count as u64,
         seconds,
         rate: count as f64 / seconds,
