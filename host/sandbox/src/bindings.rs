@@ -68,6 +68,11 @@ pub(crate) mod timing {
     exports_of!("timing");
 }
 
+/// The optional export `packed-handler`.
+pub(crate) mod packing {
+    exports_of!("packing");
+}
+
 /// A plugin that takes several deliveries per call.
 pub(crate) mod batch {
     exports_of!("batch-channel");

@@ -39,6 +39,7 @@ fn shared() -> Config {
         .async_stack_size(FIBER_STACK_BYTES)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
         .memory_init_cow(true)
+        .wasm_backtrace_max_frames(None)
         .concurrency_support(false)
         .shared_memory(false)
         .wasm_threads(false)

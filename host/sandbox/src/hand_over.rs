@@ -45,10 +45,13 @@ pub(crate) fn delivery<C: HostCalls>(call: &C, rights: &Rights) -> types::Delive
 /// What the event is about: the attribute that the subscription names, else `businesskey`, else source and id.
 #[must_use]
 pub fn business_key(event: &Event, attribute: Option<&str>) -> String {
-    attribute
-        .and_then(|name| event.attribute(name))
-        .or_else(|| event.attribute("businesskey"))
-        .map_or_else(|| format!("{} {}", event.source(), event.id()), str::to_owned)
+    business_key_parts(event, attribute).concat()
+}
+
+/// [`business_key`] in three parts.
+pub(crate) fn business_key_parts<'a>(event: &'a Event, attribute: Option<&str>) -> [&'a str; 3] {
+    let named = attribute.and_then(|name| event.attribute(name)).or_else(|| event.attribute("businesskey"));
+    named.map_or_else(|| [event.source(), " ", event.id()], |key| [key, "", ""])
 }
 
 /// How a call that returned has ended.

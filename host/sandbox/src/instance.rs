@@ -16,11 +16,13 @@ use wasmtime::{Engine, Store, Trap};
 use crate::bindings::Channel;
 use crate::bindings::batch::BatchChannel;
 use crate::bindings::bugle::plugin::types::Failure;
+use crate::bindings::packing::Packing;
 use crate::bindings::timing::Timing;
 use crate::calls::HostCalls;
 use crate::deadline::Passed;
 use crate::hand_over;
 use crate::options::Bounds;
+use crate::packed;
 use crate::revision::{Active, Linked};
 use crate::state::State;
 
@@ -35,6 +37,7 @@ const REASON_CHARS_MAX: usize = 2000;
 enum Guest {
     Channel(Channel),
     Batch(BatchChannel),
+    Packed(Packing),
     Timer(Timing),
 }
 
@@ -59,6 +62,8 @@ pub(crate) struct Instance<C: HostCalls> {
     guest: Guest,
     active: Arc<Active<C>>,
     calls_left: u32,
+    /// Deliveries in one piece, for a guest that takes them so; kept for its room.
+    packed: Vec<u8>,
     pub(crate) idle_since: Instant,
     /// Its share of the slots, given back after the store.
     _slots: OwnedSemaphorePermit,
@@ -81,6 +86,7 @@ impl<C: HostCalls> Instance<C> {
         let engine = match &active.linked {
             Linked::Channel(pre) => pre.engine(),
             Linked::Batch(pre) => pre.engine(),
+            Linked::Packed(pre) => pre.engine(),
         };
         let mut store = bounded_store(engine, &active);
         let cpu = store.data().cpu.clone();
@@ -92,10 +98,12 @@ impl<C: HostCalls> Instance<C> {
             match &active.linked {
                 Linked::Channel(pre) => pre.instantiate_async(&mut store).await.map(Guest::Channel),
                 Linked::Batch(pre) => pre.instantiate_async(&mut store).await.map(Guest::Batch),
+                Linked::Packed(pre) => pre.instantiate_async(&mut store).await.map(Guest::Packed),
             }
         };
         let guest = cpu.count(starting).await.map_err(|error| ending(&error, store.data_mut(), &bounds))?;
-        Ok(Instance { store, guest, calls_left: bounds.reuse, active, idle_since: Instant::now(), _slots: slots })
+        let (calls_left, packed) = (bounds.reuse, Vec::new());
+        Ok(Instance { store, guest, calls_left, packed, active, idle_since: Instant::now(), _slots: slots })
     }
 
     /// Whether it is of this revision and binding.
@@ -106,7 +114,12 @@ impl<C: HostCalls> Instance<C> {
     /// Hands deliveries to the guest in one call and finishes them; a guest that takes one per call gets the only one. `on_wait` is
     /// called when the guest waits for the first time.
     pub(crate) async fn call(&mut self, calls: &mut Vec<C>, on_wait: impl FnMut()) -> Life {
-        let deliveries: Vec<_> = calls.iter().map(|call| hand_over::delivery(call, &self.active.rights)).collect();
+        let mut deliveries = Vec::new();
+        if let Guest::Packed(_) = &self.guest {
+            packed::refill(&mut self.packed, calls, &self.active.rights);
+        } else {
+            deliveries.extend(calls.iter().map(|call| hand_over::delivery(call, &self.active.rights)));
+        }
         let count = calls.len();
         let timer = calls.first().and_then(|call| call.timer().map(str::to_owned)).unwrap_or_default();
         let left = time_left(calls);
@@ -117,6 +130,10 @@ impl<C: HostCalls> Instance<C> {
         self.store.set_epoch_deadline(1);
         let work = async {
             match (&self.guest, deliveries.as_slice()) {
+                (Guest::Packed(guest), _) => {
+                    let handler = guest.bugle_plugin_packed_handler();
+                    handler.call_handle_packed(&mut self.store, &self.packed).await.map(Returned::Many)
+                }
                 (Guest::Channel(guest), [delivery]) => {
                     guest.bugle_plugin_handler().call_handle(&mut self.store, delivery).await.map(Returned::One)
                 }
@@ -170,6 +187,7 @@ impl<C: HostCalls> Instance<C> {
             match &self.guest {
                 Guest::Channel(guest) => guest.bugle_plugin_lifecycle().call_check(&mut self.store).await,
                 Guest::Batch(guest) => guest.bugle_plugin_lifecycle().call_check(&mut self.store).await,
+                Guest::Packed(guest) => guest.bugle_plugin_lifecycle().call_check(&mut self.store).await,
                 Guest::Timer(_) => Err(wasmtime::Error::msg("an instance for a timer is not checked")),
             }
         };
@@ -207,7 +225,10 @@ enum Ends {
 fn ends<C: HostCalls>(returned: Returned, count: usize, state: &mut State<C>) -> (Ends, Life) {
     match returned {
         Returned::One(result) => (Ends::All(hand_over::returned(result)), Life::Reusable),
-        Returned::Many(results) if results.len() == count => (Ends::Each(results), Life::Reusable),
+        Returned::Many(mut results) if results.len() == count => {
+            let only = if count == 1 { results.pop() } else { None };
+            (only.map_or_else(|| Ends::Each(results), |only| Ends::All(hand_over::returned(only))), Life::Reusable)
+        }
         Returned::Many(results) => {
             let text = format!("returned {} results for {count} deliveries", results.len());
             (Ends::All(CallEnd::Trapped(reason(text, state))), Life::Over)

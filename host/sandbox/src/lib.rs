@@ -24,6 +24,7 @@ pub mod manifest;
 mod memory;
 mod options;
 mod output;
+mod packed;
 mod pool;
 mod quantity;
 mod reconcile;

@@ -8,6 +8,7 @@ use wasmtime::component::Component;
 
 use crate::bindings::ChannelPre;
 use crate::bindings::batch::BatchChannelPre;
+use crate::bindings::packing::PackingPre;
 use crate::bindings::receiving::ReceivingPre;
 use crate::bindings::reconciling::ReconcilingPre;
 use crate::bindings::timing::TimingPre;
@@ -33,6 +34,8 @@ pub(crate) struct Loaded {
     pub(crate) receives: bool,
     /// Its timers can fire.
     pub(crate) fires: bool,
+    /// It takes its deliveries in one piece.
+    pub(crate) unpacks: bool,
     pub(crate) component: Component,
     /// Slots that one instance takes.
     pub(crate) slots: u32,
@@ -98,6 +101,8 @@ impl<C: HostCalls> std::fmt::Debug for Bound<C> {
 pub(crate) enum Linked<C: HostCalls> {
     Channel(ChannelPre<State<C>>),
     Batch(BatchChannelPre<State<C>>),
+    /// It takes its deliveries in one piece, whichever of the two it is.
+    Packed(PackingPre<State<C>>),
 }
 
 pub(crate) struct Active<C: HostCalls> {

@@ -21,6 +21,7 @@ use wasmtime_wasi::random::WasiRandom;
 
 use crate::binding::Binding;
 use crate::bindings::batch::BatchChannelPre;
+use crate::bindings::packing::PackingPre;
 use crate::bindings::receiving::ReceivingPre;
 use crate::bindings::reconciling::ReconcilingPre;
 use crate::bindings::timing::TimingPre;
@@ -115,7 +116,7 @@ impl<C: HostCalls> Sandbox<C> {
             problem: format!("{error:#}"),
         };
         Ok(Bound(Arc::new(Active {
-            linked: self.0.linked(&loaded.component, loaded.world).map_err(refuse)?,
+            linked: self.0.linked(&loaded.component, loaded.world, loaded.unpacks).map_err(refuse)?,
             reconciling: self.0.reconciling(loaded.reconciles, &loaded.component).map_err(refuse)?,
             receiving: self.0.receiving(loaded.receives, &loaded.component).map_err(refuse)?,
             timing: self.0.timing(loaded.fires, &loaded.component).map_err(refuse)?,
@@ -220,7 +221,7 @@ impl<C: HostCalls> Inner<C> {
     }
 
     fn load(&self, bytes: &[u8], manifest: Option<&str>) -> Result<Plugin, LoadPluginError> {
-        let verify::Verified { manifest, world, reconciles, receives, fires } =
+        let verify::Verified { manifest, world, reconciles, receives, fires, unpacks } =
             verify::verify(bytes, manifest, self.options.limits.component_bytes)?;
         let revision = Revision(Sha256::digest(bytes).into());
         let component = match self.cache.load(&self.engine, revision) {
@@ -234,11 +235,13 @@ impl<C: HostCalls> Inner<C> {
         let slots = self.slots_of(&component, &manifest)?;
         // Types of imports and exports are compared here, so that a wrong one is found at deploy.
         let link = |error: wasmtime::Error| LoadPluginError::Link(format!("{error:#}"));
-        self.linked(&component, world).map_err(link)?;
+        self.linked(&component, world, false).map_err(link)?;
+        self.linked(&component, world, unpacks).map_err(link)?;
         self.reconciling(reconciles, &component).map_err(link)?;
         self.receiving(receives, &component).map_err(link)?;
         self.timing(fires, &component).map_err(link)?;
-        Ok(Plugin(Arc::new(Loaded { revision, manifest, world, reconciles, receives, fires, component, slots })))
+        let loaded = Loaded { revision, manifest, world, reconciles, receives, fires, unpacks, component, slots };
+        Ok(Plugin(Arc::new(loaded)))
     }
 
     /// Slots of one instance; refuses components that could never be started.
@@ -259,9 +262,10 @@ impl<C: HostCalls> Inner<C> {
         Ok(needs.num_memories.max(1))
     }
 
-    fn linked(&self, component: &Component, world: World) -> wasmtime::Result<Linked<C>> {
+    fn linked(&self, component: &Component, world: World, unpacks: bool) -> wasmtime::Result<Linked<C>> {
         let pre = self.linker.instantiate_pre(component)?;
         Ok(match world {
+            _ if unpacks => Linked::Packed(PackingPre::new(pre)?),
             World::Channel => Linked::Channel(ChannelPre::new(pre)?),
             World::BatchChannel => Linked::Batch(BatchChannelPre::new(pre)?),
         })

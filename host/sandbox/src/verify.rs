@@ -18,6 +18,7 @@ const LIFECYCLE: &str = "bugle:plugin/lifecycle@0.1.0";
 /// What it may export beside them.
 const RECONCILE: &str = "bugle:plugin/reconcile@0.1.0";
 const TIMER_HANDLER: &str = "bugle:plugin/timer-handler@0.1.0";
+const PACKED_HANDLER: &str = "bugle:plugin/packed-handler@0.1.0";
 const INBOUND: &str = "bugle:plugin/inbound@0.1.0";
 
 /// Interfaces of ours that a component may import.
@@ -139,6 +140,8 @@ pub(crate) struct Verified {
     pub(crate) receives: bool,
     /// It exports `timer-handler`.
     pub(crate) fires: bool,
+    /// It exports `packed-handler`.
+    pub(crate) unpacks: bool,
 }
 
 /// Reads and checks.
@@ -170,7 +173,8 @@ pub(crate) fn verify(bytes: &[u8], beside: Option<&str>, bytes_max: usize) -> Re
         (None, None) => return Err(VerifyError::NoManifest),
     };
     let (reconciles, receives, fires) = (exports(RECONCILE), exports(INBOUND), exports(TIMER_HANDLER));
-    Ok(Verified { manifest: Manifest::parse(&text)?, world, reconciles, receives, fires })
+    let unpacks = exports(PACKED_HANDLER);
+    Ok(Verified { manifest: Manifest::parse(&text)?, world, reconciles, receives, fires, unpacks })
 }
 
 /// Whether the linker has it. Versions inside a track are compatible; the linker looks closer.

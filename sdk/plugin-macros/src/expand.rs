@@ -65,6 +65,7 @@ pub(crate) fn channel(
         World::Channel => one(name),
         World::BatchChannel => several(name),
     };
+    let packing = in_one_piece(world, name);
     let reconciling = reconcile.as_ref().map(asked);
     let receiving = inbound.as_ref().map(called_back);
     let timing = timer.as_ref().map(woken);
@@ -77,6 +78,8 @@ pub(crate) fn channel(
             struct Exported;
 
             #handler
+
+            #packing
 
             #reconciling
 
@@ -194,6 +197,27 @@ fn one(name: &Ident) -> TokenStream {
                 delivery: ::bugle_plugin::raw::bugle::plugin::types::Delivery,
             ) -> ::core::result::Result<(), ::bugle_plugin::raw::bugle::plugin::types::Failure> {
                 ::bugle_plugin::handle(delivery, #name)
+            }
+        }
+    }
+}
+
+/// The optional export `packed-handler`, which every plugin of this SDK has.
+fn in_one_piece(world: World, name: &Ident) -> TokenStream {
+    let run = match world {
+        World::Channel => quote!(handle_packed),
+        World::BatchChannel => quote!(handle_packed_batch),
+    };
+    quote! {
+        ::bugle_plugin::raw::packing::export_packed_handler!(Exported with_types_in ::bugle_plugin::raw::packing);
+
+        impl ::bugle_plugin::raw::packing::exports::bugle::plugin::packed_handler::Guest for Exported {
+            fn handle_packed(
+                deliveries: ::std::vec::Vec<u8>,
+            ) -> ::std::vec::Vec<
+                ::core::result::Result<(), ::bugle_plugin::raw::bugle::plugin::types::Failure>,
+            > {
+                ::bugle_plugin::#run(deliveries, #name)
             }
         }
     }

@@ -4,6 +4,7 @@
 //! then sees only the others.
 
 use crate::host::wit::types;
+use crate::parcel::Parcel;
 use crate::{Cx, Event, Failure, Outcome};
 use serde::de::DeserializeOwned;
 
@@ -26,12 +27,12 @@ where
     T: DeserializeOwned + 'static,
     F: FnOnce(&[Delivery<T>]) -> Vec<Outcome>,
 {
-    let outcomes = run(deliveries, channel);
+    let outcomes = run(deliveries.iter().map(Parcel::of).collect(), channel);
     outcomes.into_iter().map(|outcome| outcome.map_err(types::Failure::from)).collect()
 }
 
 /// See [`handle_batch`].
-pub(crate) fn run<T, F>(deliveries: Vec<types::Delivery>, channel: F) -> Vec<Outcome>
+pub(crate) fn run<T, F>(deliveries: Vec<Parcel>, channel: F) -> Vec<Outcome>
 where
     T: DeserializeOwned + 'static,
     F: FnOnce(&[Delivery<T>]) -> Vec<Outcome>,
@@ -39,8 +40,8 @@ where
     let mut decoded = Vec::with_capacity(deliveries.len());
     let mut rejected = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
-        let cx = Cx::new(&delivery);
-        match Event::decode(delivery.event, delivery.business_key) {
+        let cx = Cx::new(delivery.clone());
+        match Event::decode(delivery) {
             Ok(event) => {
                 decoded.push(Delivery { cx, event });
                 rejected.push(None);

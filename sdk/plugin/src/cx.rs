@@ -6,6 +6,7 @@
 use crate::error::HostError;
 use crate::host::{self, millis, wit};
 use crate::once::Claim;
+use crate::parcel::{Parcel, Text};
 use crate::verdict::{Failure, Outcome};
 use crate::{Config, FanOut, Kv, Mail, Note, Publish, Request, SendRecord};
 use serde::Serialize;
@@ -15,11 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The delivery at hand. Passed to the channel function; cannot outlive the call.
 #[derive(Debug)]
 pub struct Cx {
-    ticket: u64,
-    attempt: u32,
-    idempotency_key: String,
-    deadline: u64,
-    priority: String,
+    delivery: Parcel,
 }
 
 /// What [`Cx::sign`] computes.
@@ -32,46 +29,41 @@ pub enum Mac {
 }
 
 impl Cx {
-    pub(crate) fn new(delivery: &wit::types::Delivery) -> Self {
-        Self {
-            ticket: delivery.ticket,
-            attempt: delivery.attempt,
-            idempotency_key: delivery.idempotency_key.clone(),
-            deadline: delivery.deadline,
-            priority: delivery.priority.clone(),
-        }
+    pub(crate) fn new(delivery: Parcel) -> Self {
+        Self { delivery }
     }
 
     /// Of a timer that fires: what else is known of it is asked for.
     pub(crate) fn of_timer(ticket: u64) -> Self {
         let ask = |name: &str| host::ack::attribute(ticket, name).ok().flatten().unwrap_or_default();
-        Self {
+        Self::new(Parcel::of(&wit::types::Delivery {
             ticket,
             attempt: ask("attempt").parse().unwrap_or(1),
             idempotency_key: ask("idempotency-key"),
             deadline: ask("deadline").parse().unwrap_or_default(),
             priority: ask("priority"),
-        }
+            ..nothing()
+        }))
     }
 
     /// The raw ticket, for [`crate::raw`].
     pub fn ticket(&self) -> u64 {
-        self.ticket
+        self.delivery.ticket
     }
 
     /// 1 for the first attempt.
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.delivery.attempt
     }
 
     /// The same on every attempt of this delivery and on no other.
     pub fn idempotency_key(&self) -> &str {
-        &self.idempotency_key
+        self.delivery.text(Text::IdempotencyKey)
     }
 
     /// `critical`, `normal` or `low`.
     pub fn priority(&self) -> &str {
-        &self.priority
+        self.delivery.text(Text::Priority)
     }
 
     /// Wall time now; virtual in the mock.
@@ -81,7 +73,7 @@ impl Cx {
 
     /// Time left before this attempt is cut off.
     pub fn remaining(&self) -> Duration {
-        Duration::from_millis(self.deadline.saturating_sub(host::now()))
+        Duration::from_millis(self.delivery.deadline.saturating_sub(host::now()))
     }
 
     /// Give the verdict now. In a batch it takes effect at once: this delivery is done with everything it did, whatever becomes of
@@ -92,7 +84,7 @@ impl Cx {
     /// `settled` if it has another verdict, `stale` if its time had run out, `conflict` if another delivery changed what this one
     /// read (it runs again by itself), `invalid` for `unknown`, which can only be returned.
     pub fn settle(&self, outcome: Outcome) -> Result<(), HostError> {
-        let t = self.ticket;
+        let t = self.delivery.ticket;
         match outcome {
             Ok(()) => host::ack::ack(t)?,
             Err(Failure::Retry { after, reason, fault }) => {
@@ -120,12 +112,12 @@ impl Cx {
     /// # Errors
     /// The host's.
     pub fn extend(&self, by: Duration) -> Result<Duration, HostError> {
-        Ok(Duration::from_millis(host::ack::extend(self.ticket, millis(by))?))
+        Ok(Duration::from_millis(host::ack::extend(self.delivery.ticket, millis(by))?))
     }
 
     /// Anything else the host knows of this delivery; names in `wit/ack.wit`.
     pub fn attribute(&self, name: &str) -> Option<String> {
-        host::ack::attribute(self.ticket, name).ok().flatten()
+        host::ack::attribute(self.delivery.ticket, name).ok().flatten()
     }
 
     /// Stop the subscription, together with this delivery's verdict, until a person resumes it.
@@ -133,7 +125,7 @@ impl Cx {
     /// # Errors
     /// `denied` without the grant `pause = true`.
     pub fn pause_subscription(&self, reason: &str) -> Result<(), HostError> {
-        Ok(host::ack::pause_subscription(self.ticket, reason)?)
+        Ok(host::ack::pause_subscription(self.delivery.ticket, reason)?)
     }
 
     /// Do an effect once per key, and be done: claim, run, confirm with what it returned.
@@ -156,7 +148,7 @@ impl Cx {
     /// # Errors
     /// The host's.
     pub fn waiting(&self) -> Result<u32, HostError> {
-        Ok(host::ordering::waiting(self.ticket)?)
+        Ok(host::ordering::waiting(self.delivery.ticket)?)
     }
 
     /// After the ack, start no further event of this ordering key for that long.
@@ -164,7 +156,7 @@ impl Cx {
     /// # Errors
     /// `invalid` without an ordering key or over 24 hours.
     pub fn hold(&self, time: Duration) -> Result<(), HostError> {
-        Ok(host::ordering::hold(self.ticket, millis(time))?)
+        Ok(host::ordering::hold(self.delivery.ticket, millis(time))?)
     }
 
     /// A GET request. A URL that starts with `/` is joined to the setting `url`.
@@ -244,6 +236,32 @@ impl Cx {
     /// The subscription's settings.
     pub fn config(&self) -> Config {
         Config::default()
+    }
+}
+
+/// A delivery of no event.
+fn nothing() -> wit::types::Delivery {
+    let event = wit::types::Event {
+        id: String::new(),
+        source: String::new(),
+        kind: String::new(),
+        subject: None,
+        topic: String::new(),
+        position: String::new(),
+        key: None,
+        time: 0,
+        content_type: None,
+        attributes: Vec::new(),
+        data: Vec::new(),
+    };
+    wit::types::Delivery {
+        ticket: 0,
+        event,
+        attempt: 1,
+        idempotency_key: String::new(),
+        business_key: String::new(),
+        deadline: 0,
+        priority: String::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! author's function runs, so it has had no effect.
 
 use crate::host::wit::types;
+use crate::parcel::Parcel;
 use crate::{Config, Cx, Event, Failure, Outcome};
 use serde::de::DeserializeOwned;
 
@@ -16,9 +17,17 @@ where
     T: DeserializeOwned + 'static,
     F: FnOnce(&Cx, Event<T>) -> Outcome,
 {
-    let cx = Cx::new(&delivery);
-    let event = Event::decode(delivery.event, delivery.business_key).map_err(Failure::Reject)?;
-    Ok(channel(&cx, event)?)
+    Ok(run(Parcel::of(&delivery), channel)?)
+}
+
+/// See [`handle`].
+pub(crate) fn run<T, F>(delivery: Parcel, channel: F) -> Outcome
+where
+    T: DeserializeOwned + 'static,
+    F: FnOnce(&Cx, Event<T>) -> Outcome,
+{
+    let cx = Cx::new(delivery.clone());
+    channel(&cx, Event::decode(delivery).map_err(Failure::Reject)?)
 }
 
 /// Run the author's config check.

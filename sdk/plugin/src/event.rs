@@ -2,7 +2,7 @@
 //!
 //! The body is decoded once, before the channel function runs. The data as it came stays readable.
 
-use crate::host::wit::types;
+use crate::parcel::{Parcel, Text};
 use crate::{date, structured};
 use serde::de::DeserializeOwned;
 use std::any::{Any, TypeId};
@@ -15,58 +15,58 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Missing data decodes like `null`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event<T> {
-    raw: types::Event,
-    business_key: String,
+    raw: Parcel,
     body: T,
 }
 
 impl<T: DeserializeOwned + 'static> Event<T> {
-    pub(crate) fn decode(raw: types::Event, business_key: String) -> Result<Self, String> {
-        let body = decode(&raw.data)
-            .map_err(|error| format!("data of event `{}` is not what this plugin expects: {error}", raw.id))?;
-        Ok(Self { raw, business_key, body })
+    pub(crate) fn decode(raw: Parcel) -> Result<Self, String> {
+        let refused =
+            |error| format!("data of event `{}` is not what this plugin expects: {error}", raw.text(Text::Id));
+        let body = decode(raw.data()).map_err(refused)?;
+        Ok(Self { raw, body })
     }
 }
 
 impl<T> Event<T> {
     /// CloudEvents `id`.
     pub fn id(&self) -> &str {
-        &self.raw.id
+        self.raw.text(Text::Id)
     }
 
     /// CloudEvents `source`.
     pub fn source(&self) -> &str {
-        &self.raw.source
+        self.raw.text(Text::Source)
     }
 
     /// CloudEvents `type`.
     pub fn kind(&self) -> &str {
-        &self.raw.kind
+        self.raw.text(Text::Kind)
     }
 
     /// CloudEvents `subject`.
     pub fn subject(&self) -> Option<&str> {
-        self.raw.subject.as_deref()
+        self.raw.optional(Text::Subject)
     }
 
     /// The topic it was published to.
     pub fn topic(&self) -> &str {
-        &self.raw.topic
+        self.raw.text(Text::Topic)
     }
 
     /// Where it lies in its topic; opaque.
     pub fn position(&self) -> &str {
-        &self.raw.position
+        self.raw.text(Text::Position)
     }
 
     /// The ordering key (CloudEvents `partitionkey`).
     pub fn key(&self) -> Option<&str> {
-        self.raw.key.as_deref()
+        self.raw.optional(Text::Key)
     }
 
     /// What it is about in the words of the business: "order 7".
     pub fn business_key(&self) -> &str {
-        &self.business_key
+        self.raw.text(Text::BusinessKey)
     }
 
     /// CloudEvents `time` in milliseconds, or when it was stored.
@@ -81,19 +81,19 @@ impl<T> Event<T> {
 
     /// CloudEvents `datacontenttype`.
     pub fn content_type(&self) -> Option<&str> {
-        self.raw.content_type.as_deref()
+        self.raw.optional(Text::ContentType)
     }
 
     /// Any CloudEvents attribute by its name: `type`, `source`, `time`, `traceparent`, extensions.
     pub fn attribute(&self, name: &str) -> Option<String> {
         match name {
-            "id" => Some(self.raw.id.clone()),
-            "source" => Some(self.raw.source.clone()),
-            "type" => Some(self.raw.kind.clone()),
-            "subject" => self.raw.subject.clone(),
+            "id" => Some(self.id().to_owned()),
+            "source" => Some(self.source().to_owned()),
+            "type" => Some(self.kind().to_owned()),
+            "subject" => self.subject().map(str::to_owned),
             "time" => Some(self.time_text()),
-            "datacontenttype" => self.raw.content_type.clone(),
-            "partitionkey" => self.raw.key.clone(),
+            "datacontenttype" => self.content_type().map(str::to_owned),
+            "partitionkey" => self.key().map(str::to_owned),
             "specversion" => Some("1.0".to_owned()),
             _ => self.extension(name).map(str::to_owned),
         }
@@ -101,7 +101,7 @@ impl<T> Event<T> {
 
     /// The attributes that have no method of their own, sorted by name.
     pub fn extensions(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.raw.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.raw.attributes()
     }
 
     fn extension(&self, name: &str) -> Option<&str> {
@@ -110,7 +110,7 @@ impl<T> Event<T> {
 
     /// The data as it came.
     pub fn data(&self) -> &[u8] {
-        &self.raw.data
+        self.raw.data()
     }
 
     /// The decoded body, where a field has the name of a method.

@@ -43,6 +43,8 @@ mod mail;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod mock;
 mod once;
+mod packed;
+mod parcel;
 mod publish;
 pub mod raw;
 mod reconcile;
@@ -66,6 +68,7 @@ pub use kv::{Entry, Item, Kv};
 pub use log::{Level, emit};
 pub use mail::{Accepted, Mail};
 pub use once::{Claim, Found};
+pub use packed::{handle_packed, handle_packed_batch};
 pub use publish::Publish;
 pub use reconcile::{Doubt, reconcile};
 pub use records::{Note, SendRecord};

@@ -79,6 +79,17 @@ pub mod batch {
     );
 }
 
+/// What a plugin exports beside its handler that takes its deliveries in one piece.
+pub mod packing {
+    bindings!(
+        "package bugle:sdk;
+         world packed-handler-alone { include bugle:plugin/host@0.1.0; export bugle:plugin/packed-handler@0.1.0; }",
+        "bugle:sdk/packed-handler-alone",
+        "export_packed_handler",
+        "bugle_plugin::raw::packing"
+    );
+}
+
 /// What a plugin exports that can be asked what became of an effect.
 pub mod reconciling {
     bindings!(

@@ -4,6 +4,7 @@
 //! author's function is `unknown`, never "not sent".
 
 use crate::host::wit::types;
+use crate::parcel::Parcel;
 use crate::raw::reconciling::exports::bugle::plugin::reconcile as wit;
 use crate::{Cx, Event, Failure, Found};
 use serde::Serialize;
@@ -35,8 +36,9 @@ where
     R: Serialize,
     F: FnOnce(&Cx, &Event<T>, &Doubt) -> Result<Found<R>, Failure>,
 {
-    let cx = Cx::new(&delivery);
-    let event = match Event::decode(delivery.event, delivery.business_key) {
+    let delivery = Parcel::of(&delivery);
+    let cx = Cx::new(delivery.clone());
+    let event = match Event::decode(delivery) {
         Ok(event) => event,
         Err(reason) => return wit::Answer::Unknown(reason),
     };

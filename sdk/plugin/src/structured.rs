@@ -3,19 +3,19 @@
 //! It knows the JSON format only. Its invariant: JSON data goes out letter by letter, so that numbers
 //! and key order stay as the producer wrote them.
 
-use crate::host::wit::types;
+use crate::parcel::{Parcel, Text};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-pub(crate) fn to_json(event: &types::Event, time: &str) -> Vec<u8> {
+pub(crate) fn to_json(event: &Parcel, time: &str) -> Vec<u8> {
     serde_json::to_vec(&Structured { event, time }).expect("strings, and JSON that was checked, always serialise")
 }
 
 struct Structured<'a> {
-    event: &'a types::Event,
+    event: &'a Parcel,
     time: &'a str,
 }
 
@@ -24,35 +24,35 @@ impl Serialize for Structured<'_> {
         let event = self.event;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("specversion", "1.0")?;
-        map.serialize_entry("id", &event.id)?;
-        map.serialize_entry("source", &event.source)?;
-        map.serialize_entry("type", &event.kind)?;
+        map.serialize_entry("id", event.text(Text::Id))?;
+        map.serialize_entry("source", event.text(Text::Source))?;
+        map.serialize_entry("type", event.text(Text::Kind))?;
         map.serialize_entry("time", self.time)?;
         let optional =
-            [("subject", &event.subject), ("partitionkey", &event.key), ("datacontenttype", &event.content_type)];
-        for (name, value) in optional {
-            if let Some(value) = value {
+            [("subject", Text::Subject), ("partitionkey", Text::Key), ("datacontenttype", Text::ContentType)];
+        for (name, text) in optional {
+            if let Some(value) = event.optional(text) {
                 map.serialize_entry(name, value)?;
             }
         }
-        for (name, value) in event.attributes.iter().filter(|(name, _)| name != "time") {
+        for (name, value) in event.attributes().filter(|(name, _)| *name != "time") {
             map.serialize_entry(name, value)?;
         }
         match json_data(event) {
-            _ if event.data.is_empty() => {}
+            _ if event.data().is_empty() => {}
             Some(json) => map.serialize_entry("data", json)?,
-            None => map.serialize_entry("data_base64", &STANDARD.encode(&event.data))?,
+            None => map.serialize_entry("data_base64", &STANDARD.encode(event.data()))?,
         }
         map.end()
     }
 }
 
 /// The data if it is JSON by its content type (none means JSON) and in fact.
-fn json_data(event: &types::Event) -> Option<&RawValue> {
-    let media = event.content_type.as_deref().unwrap_or("application/json");
+fn json_data(event: &Parcel) -> Option<&RawValue> {
+    let media = event.optional(Text::ContentType).unwrap_or("application/json");
     let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_json = media.ends_with("/json") || media.ends_with("+json");
-    is_json.then(|| serde_json::from_slice(&event.data).ok()).flatten()
+    is_json.then(|| serde_json::from_slice(event.data()).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -60,8 +60,8 @@ mod tests {
     use crate::mock;
 
     fn structured(event: mock::EventBuilder) -> String {
-        let delivery = event.into_delivery();
-        String::from_utf8(super::to_json(&delivery.event, "2026-11-01T00:00:00Z")).unwrap()
+        let delivery = super::Parcel::of(&event.into_delivery());
+        String::from_utf8(super::to_json(&delivery, "2026-11-01T00:00:00Z")).unwrap()
     }
 
     #[test]

@@ -206,7 +206,7 @@ mod tests {
                 "repo": { "name": "a<b>" }, "commits": [{ "n": 7 }], "none": null, "flag": true,
             }))
             .into_delivery();
-        let event = Event::decode(delivery.event, String::new()).unwrap();
+        let event = Event::decode(crate::parcel::Parcel::of(&delivery)).unwrap();
         template.parse::<Template>().unwrap().render(&event)
     }
 
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn html_escapes_values_but_not_the_template() {
         let delivery = mock::event("1").json(&json!({ "n": "<&\"'>" })).into_delivery();
-        let event = Event::decode(delivery.event, String::new()).unwrap();
+        let event = Event::decode(crate::parcel::Parcel::of(&delivery)).unwrap();
         let template: Template = "<b>{{data.n}}</b>".parse().unwrap();
         assert_eq!(template.render_html(&event), "<b>&lt;&amp;&quot;&#39;&gt;</b>");
     }

@@ -23,6 +23,7 @@ pub use reply::{MailReply, Reply};
 
 use crate::Timer;
 use crate::host::wit;
+use crate::parcel::Parcel;
 use crate::{Callback, Cx, Delivery, Doubt, Event, Failure, Found, Outcome, Status, batch};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -134,12 +135,7 @@ impl Host {
         F: FnOnce(&Cx, Event<T>) -> Outcome,
     {
         let delivery = self.state.borrow_mut().start(event.into_delivery());
-        let run = || {
-            let cx = Cx::new(&delivery);
-            let event =
-                Event::decode(delivery.event.clone(), delivery.business_key.clone()).map_err(Failure::Reject)?;
-            channel(&cx, event)
-        };
+        let run = || crate::entry::run(Parcel::of(&delivery), channel);
         let returned = self.within(|| catch_unwind(AssertUnwindSafe(run)));
         let mut state = self.state.borrow_mut();
         match returned {
@@ -196,7 +192,9 @@ impl Host {
             state.settles_at_call = true;
             events.into_iter().map(|event| state.start(event.into_delivery())).collect()
         };
-        let returned = self.within(|| catch_unwind(AssertUnwindSafe(|| batch::run(deliveries, channel))));
+        let returned = self.within(|| {
+            catch_unwind(AssertUnwindSafe(|| batch::run(deliveries.iter().map(Parcel::of).collect(), channel)))
+        });
         let mut state = self.state.borrow_mut();
         let verdicts = match returned {
             Ok(outcomes) => outcomes.into_iter().map(|outcome| state.finish(outcome)).collect(),
