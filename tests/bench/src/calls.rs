@@ -113,8 +113,18 @@ impl HostCalls for Call {
     }
 }
 
+/// An event with an id and a key of its own, and a payload as a notification has it.
+pub(crate) fn numbered(number: u64) -> Result<Event> {
+    let data = format!(r#"{{"order": {number}, "status": "paid", "to": "customer-{number}@example.com"}}"#);
+    made("order.paid", &data, &format!("event-{number}"), &format!("key-{number}"))
+}
+
 /// An event of a type with a payload.
 pub(crate) fn event(kind: &str, data: &str) -> Result<Event> {
+    made(kind, data, "event-1", "key-1")
+}
+
+fn made(kind: &str, data: &str, id: &str, key: &str) -> Result<Event> {
     let mut bytes = Vec::new();
     let mut put = |text: &str| {
         let span = Span { start: bytes.len() as u32, len: text.len() as u32 };
@@ -122,10 +132,10 @@ pub(crate) fn event(kind: &str, data: &str) -> Result<Event> {
         span
     };
     let index = Index {
-        id: put("event-1"),
+        id: put(id),
         source: put("/bench"),
         kind: put(kind),
-        key: Some(put("key-1")),
+        key: Some(put(key)),
         content_type: Some(put("application/json")),
         data: put(data),
         ..Index::default()
@@ -183,19 +193,23 @@ pub(crate) fn activate(
     concurrency: usize,
     origin: Option<&str>,
 ) -> Result<()> {
+    sandbox.activate(&sandbox.bind(plugin, &binding(name, u32::try_from(concurrency)?, origin)?)?);
+    Ok(())
+}
+
+/// Of a subscription with so many calls at once, and perhaps one origin to post to, unsigned.
+pub(crate) fn binding(name: &str, concurrency: u32, origin: Option<&str>) -> Result<Binding> {
     let egress = origin.map(str::parse).transpose()?.into_iter().collect();
     let settings = origin.map(|origin| [("url".to_owned(), origin.into()), ("sign".to_owned(), false.into())]);
     let settings = settings.into_iter().flatten().collect();
-    let binding = Binding {
+    Ok(Binding {
         subscription: name.into(),
         is_ordered: true,
-        concurrency: u32::try_from(concurrency)?,
+        concurrency,
         settings,
         grants: Grants { egress, ..Grants::default() },
         limits: Tighter::default(),
         business_key: None,
         uncertain: None,
-    };
-    sandbox.activate(&sandbox.bind(plugin, &binding)?);
-    Ok(())
+    })
 }

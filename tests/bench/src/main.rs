@@ -5,6 +5,7 @@
 //! host; CPU per event is taken from process accounting and fsyncs from the host's own counter, since wall times are noisy here.
 //! Knows the host as its users do: binary, command line, QUIC client.
 
+mod bus;
 mod calls;
 mod end_to_end;
 mod host;
@@ -94,6 +95,9 @@ fn main() -> Result<()> {
         }
         if wanted(Scenario::B10) {
             for result in plugin_tax::run(arguments.calls)? {
+                report.add(repeat, result);
+            }
+            for result in bus::run(arguments.events)? {
                 report.add(repeat, result);
             }
             for wait in [Wait::Import, Wait::Answer] {

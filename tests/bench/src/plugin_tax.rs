@@ -2,7 +2,7 @@
 //!
 //! Both get batches from one thread and finish them on others, so the difference is the sandbox: its queue, the hand-over to a
 //! fiber, the guest and the way back. Native, that is a channel and a function. Calls of the guest are one at a time or 64 at once; then
-//! one that panics in each call, which is what it takes to recover; the last lines are the same empty guest with one delivery per call and
+//! one that traps in each call, which is what it takes to recover; the last lines are the same empty guest with one delivery per call and
 //! with several.
 
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(crate) fn run(count: usize) -> Result<Vec<Measured>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let cache = tempfile::tempdir().context("could not make a directory for compiled plugins")?;
     let (sandbox, plugin) = sandbox(&runtime, cache.path(), 100, bugle_guests::probe())?;
-    let (event, trapping) = (event("ok", "{}")?, event("trap", "{}")?);
+    let (event, trapping) = (event("ok", "{}")?, event("abort", "{}")?);
     let mut results = vec![native(&event, count)?];
     for (name, concurrency) in [("one", 1), ("many", 64)] {
         activate(&sandbox, &plugin, name, concurrency, None)?;
@@ -42,7 +42,7 @@ pub(crate) fn run(count: usize) -> Result<Vec<Measured>> {
     }
     let traps = (count / TRAPS_ARE_DEARER).max(1);
     let trapping = measure(&trapping, traps, 1, Gate::of_traps(), |batch| sandbox.run("one", batch))?;
-    results.push(measured("Rust guest that panics in each call, 1 at once".to_owned(), traps, trapping));
+    results.push(measured("Rust guest that traps in each call, 1 at once".to_owned(), traps, trapping));
     for (component, shared_by) in
         [(bugle_guests::noop(), 1), (bugle_guests::noop_batch(), 16), (bugle_guests::noop_batch(), 64)]
     {
