@@ -70,3 +70,48 @@ fn a_topic_that_somebody_needs_is_not_deleted() {
     scene.store("orders.eu", [event("e", "t", &json!({}))]);
     scene.settled("every");
 }
+
+#[test]
+fn of_a_deletion_and_a_subscription_at_once_one_is_refused() {
+    const ROUNDS: usize = 16;
+    let mut scene = Scene::new();
+    scene.deploy("noop", &bugle_guests::noop());
+    let mut kept = Vec::new();
+    for round in 0..ROUNDS {
+        let topic = format!("t-{round}");
+        scene.topic(&topic);
+        let file = scene.host.directory().join(format!("s-{round}.toml"));
+        let definition = format!("name = \"s-{round}\"\ntopics = [\"{topic}\"]\nplugin = \"noop\"\n");
+        std::fs::write(&file, definition).unwrap();
+        let (host, file) = (&scene.host, file.to_str().unwrap());
+        let (applied, deleted) = std::thread::scope(|scope| {
+            let deletion = scope.spawn(|| host.cli(&["topic", "delete", &topic, "--yes"]));
+            (host.cli(&["subscription", "apply", file]), deletion.join().unwrap())
+        });
+        match (applied, deleted) {
+            (Ok(_), Err(refused)) => {
+                assert!(refused.to_string().contains(&format!("`s-{round}`")), "{refused}");
+                kept.push(topic);
+            }
+            (Err(refused), Ok(_)) => assert!(refused.to_string().contains(&topic), "{refused}"),
+            both => panic!("round {round}: {both:?}"),
+        }
+    }
+    scene.host.kill().unwrap();
+    scene.host.restart().unwrap();
+    let mut topics: Vec<String> = scene
+        .get("/v1/topics")
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|topic| topic["name"].as_str().unwrap().to_owned())
+        .collect();
+    topics.retain(|topic| topic.starts_with("t-"));
+    topics.sort_unstable();
+    kept.sort_unstable();
+    assert_eq!(topics, kept);
+    for topic in &kept {
+        scene.store(topic, [event("e", "t", &json!({}))]);
+        scene.settled(&topic.replace("t-", "s-"));
+    }
+}
