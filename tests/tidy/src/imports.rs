@@ -79,9 +79,10 @@ const WHOLE_HOST_WITH_BUGS: [&str; 8] = [
     "bugle-wire",
 ];
 
-/// And the sandbox without a host around it, to measure what a plugin call costs alone.
-const WHOLE_HOST_AND_SANDBOX: [&str; 10] = [
+/// And the sandbox and the bus without a host around them, to measure what each costs alone.
+const WHOLE_HOST_AND_SANDBOX: [&str; 12] = [
     "bugle",
+    "bugle-broker",
     "bugle-checker",
     "bugle-client",
     "bugle-core",
@@ -90,6 +91,7 @@ const WHOLE_HOST_AND_SANDBOX: [&str; 10] = [
     "bugle-harness",
     "bugle-receivers",
     "bugle-sandbox",
+    "bugle-store",
     "bugle-wire",
 ];
 
