@@ -53,15 +53,19 @@ fn every_guest_is_there() {
 fn each_plugin_carries_its_manifest_and_exports_the_contract() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let plugins = [
-        (webhook(), "plugins/webhook", &["handler", "inbound", "lifecycle"][..]),
-        (email(), "plugins/email", &["handler", "lifecycle"]),
-        (inbox(), "plugins/inbox", &["handler", "lifecycle"]),
+        (webhook(), "plugins/webhook", &["handler", "inbound", "lifecycle", "packed-handler"][..]),
+        (email(), "plugins/email", &["handler", "lifecycle", "packed-handler"]),
+        (inbox(), "plugins/inbox", &["handler", "lifecycle", "packed-handler"]),
         (batch(), "tests/zoo/batch", &["batch-handler", "lifecycle", "timer-handler"]),
-        (noop(), "tests/zoo/noop", &["handler", "lifecycle"]),
-        (noop_batch(), "tests/zoo/noop-batch", &["batch-handler", "lifecycle"]),
-        (probe(), "tests/zoo/probe", &["handler", "inbound", "lifecycle", "reconcile", "timer-handler"]),
-        (start_trap(), "tests/zoo/start-trap", &["handler", "lifecycle"]),
-        (unknown_import(), "tests/zoo/unknown-import", &["handler", "lifecycle"]),
+        (noop(), "tests/zoo/noop", &["handler", "lifecycle", "packed-handler"]),
+        (noop_batch(), "tests/zoo/noop-batch", &["batch-handler", "lifecycle", "packed-handler"]),
+        (
+            probe(),
+            "tests/zoo/probe",
+            &["handler", "inbound", "lifecycle", "packed-handler", "reconcile", "timer-handler"],
+        ),
+        (start_trap(), "tests/zoo/start-trap", &["handler", "lifecycle", "packed-handler"]),
+        (unknown_import(), "tests/zoo/unknown-import", &["handler", "lifecycle", "packed-handler"]),
     ];
     for (wasm, source, exports) in plugins {
         let found = read(&wasm).unwrap();
