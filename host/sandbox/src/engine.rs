@@ -39,6 +39,7 @@ fn shared() -> Config {
         .async_stack_size(FIBER_STACK_BYTES)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
         .memory_init_cow(true)
+        // Nobody reads them: what a guest says of its end is on its stderr.
         .wasm_backtrace_max_frames(None)
         .concurrency_support(false)
         .shared_memory(false)

@@ -9,10 +9,9 @@ use bugle_core::time::Millis;
 use crate::bindings::bugle::plugin::types;
 use crate::calls::HostCalls;
 use crate::imports::{bounded_reason, retry};
-use crate::rights::Rights;
 
-/// The argument of `handle`.
-pub(crate) fn delivery<C: HostCalls>(call: &C, rights: &Rights) -> types::Delivery {
+/// The argument of `handle`; `attribute` as in [`business_key`].
+pub(crate) fn delivery<C: HostCalls>(call: &C, attribute: Option<&str>) -> types::Delivery {
     let delivery = call.delivery();
     let stored = &delivery.event;
     let event = &stored.event;
@@ -36,7 +35,7 @@ pub(crate) fn delivery<C: HostCalls>(call: &C, rights: &Rights) -> types::Delive
         },
         attempt: delivery.attempt.0,
         idempotency_key: delivery.idempotency_key.clone(),
-        business_key: business_key(event, rights.business_key.as_deref()),
+        business_key: business_key(event, attribute),
         deadline: delivery.deadline.0,
         priority: event.class().word().to_owned(),
     }

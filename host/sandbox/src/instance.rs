@@ -115,10 +115,11 @@ impl<C: HostCalls> Instance<C> {
     /// called when the guest waits for the first time.
     pub(crate) async fn call(&mut self, calls: &mut Vec<C>, on_wait: impl FnMut()) -> Life {
         let mut deliveries = Vec::new();
+        let business_key = self.active.rights.business_key.as_deref();
         if let Guest::Packed(_) = &self.guest {
-            packed::refill(&mut self.packed, calls, &self.active.rights);
+            packed::refill(&mut self.packed, calls, business_key);
         } else {
-            deliveries.extend(calls.iter().map(|call| hand_over::delivery(call, &self.active.rights)));
+            deliveries.extend(calls.iter().map(|call| hand_over::delivery(call, business_key)));
         }
         let count = calls.len();
         let timer = calls.first().and_then(|call| call.timer().map(str::to_owned)).unwrap_or_default();
@@ -225,9 +226,12 @@ enum Ends {
 fn ends<C: HostCalls>(returned: Returned, count: usize, state: &mut State<C>) -> (Ends, Life) {
     match returned {
         Returned::One(result) => (Ends::All(hand_over::returned(result)), Life::Reusable),
-        Returned::Many(mut results) if results.len() == count => {
-            let only = if count == 1 { results.pop() } else { None };
-            (only.map_or_else(|| Ends::Each(results), |only| Ends::All(hand_over::returned(only))), Life::Reusable)
+        Returned::Many(results) if results.len() == count => {
+            let ends = match <[_; 1]>::try_from(results) {
+                Ok([only]) => Ends::All(hand_over::returned(only)),
+                Err(results) => Ends::Each(results),
+            };
+            (ends, Life::Reusable)
         }
         Returned::Many(results) => {
             let text = format!("returned {} results for {count} deliveries", results.len());

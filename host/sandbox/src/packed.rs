@@ -6,27 +6,27 @@ use std::io::Write as _;
 
 use crate::calls::HostCalls;
 use crate::hand_over::business_key_parts;
-use crate::rights::Rights;
 
 /// Strings of a delivery beside its attributes.
 const STRINGS: usize = 11;
-/// Bytes before the lengths: size, ticket, time, deadline, attempt, number of attributes.
-const NUMBERS_BYTES: usize = 4 + 3 * 8 + 2 * 4;
 /// The length of a string that is none.
 const NONE: u32 = u32::MAX;
-/// A buffer that grew beyond this for a large event gives its room back with the next call.
+/// A buffer that grew beyond this gives its room back once a call needed less.
 const ROOM_KEPT_BYTES: usize = 64 << 10;
 
-/// Replaces what is in the buffer by these deliveries.
-pub(crate) fn refill<C: HostCalls>(buffer: &mut Vec<u8>, calls: &[C], rights: &Rights) {
+/// Replaces what is in the buffer by these deliveries; `attribute` as in [`crate::hand_over::business_key`].
+pub(crate) fn refill<C: HostCalls>(buffer: &mut Vec<u8>, calls: &[C], attribute: Option<&str>) {
+    let was_small = buffer.len() <= ROOM_KEPT_BYTES;
     buffer.clear();
-    buffer.shrink_to(ROOM_KEPT_BYTES);
+    if was_small {
+        buffer.shrink_to(ROOM_KEPT_BYTES);
+    }
     for call in calls {
-        append(buffer, call, rights);
+        append(buffer, call, attribute);
     }
 }
 
-fn append<C: HostCalls>(buffer: &mut Vec<u8>, call: &C, rights: &Rights) {
+fn append<C: HostCalls>(buffer: &mut Vec<u8>, call: &C, attribute: Option<&str>) {
     let delivery = call.delivery();
     let stored = &delivery.event;
     let event = &stored.event;
@@ -39,7 +39,6 @@ fn append<C: HostCalls>(buffer: &mut Vec<u8>, call: &C, rights: &Rights) {
     buffer.extend_from_slice(&delivery.deadline.0.to_le_bytes());
     buffer.extend_from_slice(&delivery.attempt.0.to_le_bytes());
     buffer.extend_from_slice(&length(attributes.len()).to_le_bytes());
-    debug_assert_eq!(buffer.len() - start, NUMBERS_BYTES);
     let mut lengths = Lengths { next: buffer.len() };
     buffer.resize(buffer.len() + 4 * (STRINGS + 2 * attributes.len()), 0);
     let mut put = |text: Option<&str>| lengths.put(buffer, text);
@@ -54,9 +53,7 @@ fn append<C: HostCalls>(buffer: &mut Vec<u8>, call: &C, rights: &Rights) {
     put(event.content_type());
     put(Some(&delivery.idempotency_key));
     lengths.put_written(buffer, |buffer| {
-        business_key_parts(event, rights.business_key.as_deref())
-            .iter()
-            .for_each(|part| buffer.extend(part.as_bytes()));
+        business_key_parts(event, attribute).iter().for_each(|part| buffer.extend(part.as_bytes()));
     });
     let mut put = |text: Option<&str>| lengths.put(buffer, text);
     put(Some(event.class().word()));
@@ -99,3 +96,6 @@ impl Lengths {
 fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(NONE - 1)
 }
+
+#[cfg(test)]
+mod tests;

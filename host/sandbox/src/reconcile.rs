@@ -63,7 +63,7 @@ impl<C: HostCalls> Asked<C> {
             Ok(guest) => guest,
             Err(error) => return (call, broke(&ending(&error, store.data_mut(), &active.bounds))),
         };
-        let delivery = hand_over::delivery(&call, &active.rights);
+        let delivery = hand_over::delivery(&call, active.rights.business_key.as_deref());
         store.data_mut().begin(&mut vec![call]);
         let found = check(&mut store, &guest, (&delivery, &doubt), &active).await;
         let state = store.data_mut();

@@ -236,7 +236,9 @@ impl<C: HostCalls> Inner<C> {
         // Types of imports and exports are compared here, so that a wrong one is found at deploy.
         let link = |error: wasmtime::Error| LoadPluginError::Link(format!("{error:#}"));
         self.linked(&component, world, false).map_err(link)?;
-        self.linked(&component, world, unpacks).map_err(link)?;
+        if unpacks {
+            self.linked(&component, world, true).map_err(link)?;
+        }
         self.reconciling(reconciles, &component).map_err(link)?;
         self.receiving(receives, &component).map_err(link)?;
         self.timing(fires, &component).map_err(link)?;

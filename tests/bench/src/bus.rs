@@ -20,12 +20,11 @@ use bugle_core::publish::{BatchResult, OpenSession, PublishBatch, Try, Unreadabl
 use bugle_core::retention::Shelf;
 use bugle_core::spec::Subscription;
 use bugle_core::time::Timestamp;
-use bugle_egress::{Egress, Options as EgressOptions};
-use bugle_sandbox::{Compiler, HostCalls, Limits, Options, Sandbox};
-use tokio::runtime::{Builder, Handle, Runtime};
+use bugle_sandbox::{HostCalls, Sandbox};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::Semaphore;
 
-use crate::calls::{binding, numbered};
+use crate::calls::{activate, numbered, sandbox};
 use crate::host::{own_cpu, per_event};
 use crate::report::Measured;
 
@@ -33,6 +32,8 @@ use crate::report::Measured;
 const CONCURRENCY: u32 = 256;
 /// Deliveries per call.
 const SHARED_BY: u32 = 64;
+/// Instances that there may be; far more than calls.
+const SLOTS: usize = 100;
 /// Events of one publish request, and requests in flight.
 const BATCH: u64 = 64;
 const BATCHES_IN_FLIGHT: usize = 16;
@@ -103,20 +104,6 @@ impl Invoke for Guests {
     }
 }
 
-fn guests(runtime: &Runtime, cache: &std::path::Path) -> Result<Guests> {
-    let sandbox = Sandbox::new(Options {
-        guest: runtime.handle().clone(),
-        guest_threads: runtime.metrics().num_workers(),
-        cache: cache.join("compiled"),
-        compiler: Compiler::InProcess,
-        egress: Egress::new(EgressOptions::default())?,
-        limits: Limits::default(),
-    })?;
-    let plugin = runtime.block_on(sandbox.load(std::fs::read(bugle_guests::noop_batch())?, None))?;
-    sandbox.activate(&sandbox.bind(&plugin, &binding(NAME, CONCURRENCY, None)?)?);
-    Ok(Guests(sandbox))
-}
-
 fn measure(handler: Handler, events: u64) -> Result<Measured> {
     let folder = tempfile::tempdir().context("could not make a directory for the store")?;
     let host = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -124,7 +111,11 @@ fn measure(handler: Handler, events: u64) -> Result<Measured> {
     let guest = Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let invoke: Arc<dyn Invoke> = match handler {
         Handler::Native => Arc::new(Native),
-        Handler::Guest => Arc::new(guests(&guest, folder.path())?),
+        Handler::Guest => {
+            let (sandbox, plugin) = sandbox(&guest, folder.path(), SLOTS, bugle_guests::noop_batch())?;
+            activate(&sandbox, &plugin, NAME, CONCURRENCY as usize, None)?;
+            Arc::new(Guests(sandbox))
+        }
     };
     let bus = start(&folder.path().join("store"), invoke, host.handle())?;
     let (seconds, cpu_us) = host.block_on(publish_and_settle(&bus, events))?;

@@ -1,4 +1,4 @@
-//! Deliveries for a sandbox without a host around it: what B10 measures is the plugin and its cage alone.
+//! A sandbox without a host around it, and deliveries for it: what B10 measures is the plugin and its cage alone.
 //!
 //! Imports answer at once, so nothing of ledger, store or queue is in the figures. Knows nothing of scenarios.
 //! Invariant: a gate is back at zero only when every call handed over has ended.
@@ -167,12 +167,12 @@ pub(crate) fn calls(count: usize, shared_by: usize, event: &Event, gate: &Arc<Ga
 }
 
 /// A sandbox with room for so many instances, and a component in it.
-pub(crate) fn sandbox(
+pub(crate) fn sandbox<C: HostCalls>(
     runtime: &tokio::runtime::Runtime,
     cache: &Path,
     slots: usize,
     component: PathBuf,
-) -> Result<(Sandbox<Call>, Plugin)> {
+) -> Result<(Sandbox<C>, Plugin)> {
     let sandbox = Sandbox::new(Options {
         guest: runtime.handle().clone(),
         guest_threads: runtime.metrics().num_workers(),
@@ -186,30 +186,26 @@ pub(crate) fn sandbox(
 }
 
 /// Lets a subscription of that name run the plugin, so many calls at once, perhaps with one origin to post to, unsigned.
-pub(crate) fn activate(
-    sandbox: &Sandbox<Call>,
+pub(crate) fn activate<C: HostCalls>(
+    sandbox: &Sandbox<C>,
     plugin: &Plugin,
     name: &str,
     concurrency: usize,
     origin: Option<&str>,
 ) -> Result<()> {
-    sandbox.activate(&sandbox.bind(plugin, &binding(name, u32::try_from(concurrency)?, origin)?)?);
-    Ok(())
-}
-
-/// Of a subscription with so many calls at once, and perhaps one origin to post to, unsigned.
-pub(crate) fn binding(name: &str, concurrency: u32, origin: Option<&str>) -> Result<Binding> {
     let egress = origin.map(str::parse).transpose()?.into_iter().collect();
     let settings = origin.map(|origin| [("url".to_owned(), origin.into()), ("sign".to_owned(), false.into())]);
     let settings = settings.into_iter().flatten().collect();
-    Ok(Binding {
+    let binding = Binding {
         subscription: name.into(),
         is_ordered: true,
-        concurrency,
+        concurrency: u32::try_from(concurrency)?,
         settings,
         grants: Grants { egress, ..Grants::default() },
         limits: Tighter::default(),
         business_key: None,
         uncertain: None,
-    })
+    };
+    sandbox.activate(&sandbox.bind(plugin, &binding)?);
+    Ok(())
 }

@@ -1,9 +1,10 @@
 //! Benchmarks: B1 (durable ingest), B3 (end to end through a plugin) and B4 (what claims and records cost) of the real host, each on
-//! a fresh data directory, and B10 (what the sandbox adds to a call) of the sandbox alone.
+//! a fresh data directory, and B10 (what the sandbox adds to a call) of the sandbox alone and
+//! of the bus in this process.
 //!
 //! Prints one JSON line per result and, at the end, a table for people. The load runs in this process, on the same machine as the
 //! host; CPU per event is taken from process accounting and fsyncs from the host's own counter, since wall times are noisy here.
-//! Knows the host as its users do: binary, command line, QUIC client.
+//! But for B10 it knows the host as its users do: binary, command line, QUIC client.
 
 mod bus;
 mod calls;
